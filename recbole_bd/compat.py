@@ -1,0 +1,99 @@
+"""Repairs of RecBole 1.2.1 for current NumPy, SciPy and torch. The only file that patches anything.
+
+One function per break. Each probes first and touches nothing that works, so on an older stack this
+module does nothing. `apply` is called once, when `recbole_bd` is imported.
+
+Breaks that need no patch are met by not taking the broken path: `recbole.quick_start` (which imports
+ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.checkpoint`.
+"""
+
+import importlib.util
+import logging
+import warnings
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from recbole_bd.errors import InstallationError
+
+RECBOLE_VERSION = "1.2.1"
+INSTALL_RECBOLE = f"pip install --no-deps recbole=={RECBOLE_VERSION}"
+
+
+def require_recbole() -> None:
+    """Say which one command is missing where pip could not install RecBole (Python >= 3.12).
+
+    Raises:
+        InstallationError: RecBole is not installed.
+    """
+    if importlib.util.find_spec("recbole") is None:
+        raise InstallationError(
+            "RecBole is not installed (its ray pin has no wheel for this Python, so pip leaves it out). "
+            f"Run: {INSTALL_RECBOLE}"
+        )
+
+
+def require_pandas_below_3() -> None:
+    """Refuse pandas 3, under which RecBole silently keeps missing values.
+
+    RecBole fills them with `df[column].fillna(inplace=True)`, which no longer changes `df`.
+
+    Raises:
+        InstallationError: pandas 3 or newer is installed.
+    """
+    if int(pd.__version__.split(".")[0]) >= 3:
+        raise InstallationError(
+            f"pandas {pd.__version__} makes RecBole keep missing values silently. Run: pip install 'pandas<3'"
+        )
+
+
+def restore_numpy_names() -> bool:
+    """Give back the aliases that RecBole's `Config.compatibility_settings` reads (gone in NumPy 2).
+
+    Returns:
+        Whether anything was missing.
+    """
+    names = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
+    missing = {name: value for name, value in names.items() if name not in np.__dict__}
+    for name, value in missing.items():
+        setattr(np, name, value)
+    return bool(missing)
+
+
+def restore_dok_update() -> bool:
+    """Give back `dok_matrix._update`, with which LightGCN and kin fill their adjacency (gone in SciPy 1.13).
+
+    Returns:
+        Whether it was missing.
+    """
+    if hasattr(sp.dok_matrix, "_update"):
+        return False
+
+    def _update(self, entries):
+        self._dict.update(entries)
+
+    sp.dok_matrix._update = _update
+    return True
+
+
+def silence_grad_scaler_warning() -> None:
+    """Hide the deprecation notice torch repeats at every epoch of RecBole's Trainer."""
+    warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.GradScaler.*", category=FutureWarning)
+
+
+def apply() -> list[str]:
+    """Check the installation and make every repair that this stack needs.
+
+    Returns:
+        The names of the repairs made; empty on a stack that RecBole was written for.
+
+    Raises:
+        InstallationError: RecBole is missing or pandas is too new.
+    """
+    require_recbole()
+    require_pandas_below_3()
+    made = [repair.__name__ for repair in (restore_numpy_names, restore_dok_update) if repair()]
+    silence_grad_scaler_warning()
+    logging.getLogger(__name__).debug("repairs made for RecBole: %s", made or "none needed")
+    return made

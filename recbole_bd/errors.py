@@ -1,0 +1,33 @@
+"""Errors a user can act on: one line that says what is wrong, where, and the way out.
+
+The command line prints the message alone and exits with code 2; from Python they are ordinary
+exceptions. Anything else that escapes is a defect of this package.
+"""
+
+
+class BDError(Exception):
+    """Base of every error whose message is meant for the user."""
+
+
+class ConfigError(BDError):
+    """A setting is unknown, of the wrong type, out of range, or contradicts another."""
+
+
+class DataError(BDError):
+    """The data set cannot be found, read, or used for distillation."""
+
+
+class RoleError(BDError):
+    """A model cannot play the role (teacher or student) it was given."""
+
+
+class CheckpointError(BDError):
+    """A checkpoint is truncated, foreign, unsafe, or belongs to other data or sizes."""
+
+
+class TrainingError(BDError):
+    """Training produced a loss that is not finite."""
+
+
+class InstallationError(BDError):
+    """The installation lacks something this package cannot work without."""
