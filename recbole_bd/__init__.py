@@ -1,8 +1,17 @@
 """Bidirectional distillation for RecBole: a teacher and a student that teach each other."""
 
+import importlib
+
 from recbole_bd import compat
 from recbole_bd.version import VERSION as __version__
 
 compat.apply()
 
-__all__ = ["__version__"]
+__all__ = ["__version__", "load_data_and_model", "run_bd"]
+
+
+def __getattr__(name: str):
+    # RecBole and torch take seconds to import: only those who run something wait for them.
+    if name in ("run_bd", "load_data_and_model"):
+        return getattr(importlib.import_module("recbole_bd.run"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -77,9 +77,13 @@ def restore_dok_update() -> bool:
     return True
 
 
-def silence_grad_scaler_warning() -> None:
-    """Hide the deprecation notice torch repeats at every epoch of RecBole's Trainer."""
+def silence_known_warnings() -> None:
+    """Hide two notices that RecBole triggers at every run and its user can do nothing about.
+
+    torch's on `GradScaler`, repeated every epoch, and pandas' on chained assignment, whose cause is met by `pandas<3`.
+    """
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.GradScaler.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.data\.dataset\.dataset")
 
 
 def apply() -> list[str]:
@@ -94,6 +98,6 @@ def apply() -> list[str]:
     require_recbole()
     require_pandas_below_3()
     made = [repair.__name__ for repair in (restore_numpy_names, restore_dok_update) if repair()]
-    silence_grad_scaler_warning()
+    silence_known_warnings()
     logging.getLogger(__name__).debug("repairs made for RecBole: %s", made or "none needed")
     return made

@@ -8,6 +8,8 @@ exceptions. Anything else that escapes is a defect of this package.
 class BDError(Exception):
     """Base of every error whose message is meant for the user."""
 
+    exit_code = 2
+
 
 class ConfigError(BDError):
     """A setting is unknown, of the wrong type, out of range, or contradicts another."""
@@ -27,6 +29,8 @@ class CheckpointError(BDError):
 
 class TrainingError(BDError):
     """Training produced a loss that is not finite."""
+
+    exit_code = 1
 
 
 class InstallationError(BDError):

@@ -1,0 +1,148 @@
+"""The command line: `recbole-bd run`, `python -m recbole_bd run` and `python run_bd.py` are the same."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from recbole_bd.config import BDConfig, method_options, package_options
+from recbole_bd.errors import BDError, ConfigError
+from recbole_bd.model import METHODS
+from recbole_bd.options import Option, parse_value
+from recbole_bd.report import table, wins_line
+from recbole_bd.run import describe, run_bd
+from recbole_bd.version import VERSION
+
+_USAGE = """\
+usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
+       recbole-bd --help | --version
+
+Trains a teacher and a student that teach each other, and measures both with RecBole's full ranking.
+
+  recbole-bd run                                          BPR 64 and BPR 8 on ml-100k, which comes with RecBole
+  recbole-bd run --dataset=ml-1m --data_path=DIR          another data set: DIR/ml-1m/ml-1m.inter
+  recbole-bd run --teacher_model=LightGCN --student.embedding_size=16
+  recbole-bd run --model=BPR                              that RecBole model alone: a baseline for the same tables
+
+  --key=value or --key value     any setting below, any of RecBole's, any of the chosen models'; values are YAML.
+                                 A role's settings are dotted: --teacher.learning_rate=0.01
+  --config_files FILE ...        yaml files of settings, the later above the earlier
+  --dry-run                      resolve and check everything, load the data, show it with sizes, and stop
+  --help, --version              this text; the version
+
+Command line goes above files, files above properties/dataset/<dataset>.yaml and properties/model/<method>.yaml,
+and those above RecBole's defaults.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: what follows the program's name; None reads `sys.argv`.
+
+    Returns:
+        Exit code: 0, 2 for input the user can mend, 1 for a training that diverged.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(words)
+    except BDError as error:
+        print(f"recbole-bd: error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _dispatch(words: list[str]) -> int:
+    if "--help" in words or "-h" in words or not words:
+        print(help_text())
+        return 0
+    if "--version" in words:
+        print(f"recbole-bd {VERSION}")
+        return 0
+    command, *rest = words
+    if command != "run":
+        raise ConfigError(f"unknown command {command!r}; there is: run. See recbole-bd --help")
+    return _run(rest)
+
+
+def _run(words: list[str]) -> int:
+    settings, files, dry_run = parse_arguments(words)
+    if dry_run:
+        print(describe(BDConfig(config_file_list=files, command_line=settings, methods=METHODS)))
+        return 0
+    result = run_bd(config_files=files, command_line=settings)
+    print()
+    print(table(result))
+    if "student_wins" in result:
+        print()
+        print(wins_line(result))
+    print(f"\nrun folder: {result['run_folder']}")
+    return 0
+
+
+def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bool]:
+    """Read `--key=value` and `--key value` as RecBole's users write them.
+
+    Args:
+        words: the command line after `run`.
+
+    Returns:
+        Settings with values parsed as YAML, configuration files, and whether this is a dry run.
+
+    Raises:
+        ConfigError: a word that is no setting, a key without value, or one key with two values.
+    """
+    settings: dict[str, Any] = {}
+    files: list[str] = []
+    dry_run = False
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if not word.startswith("--") or word == "--":
+            raise ConfigError(f"{word!r} is no setting: write --key=value")
+        key, equals, text = word[2:].partition("=")
+        if key in ("dry-run", "dry_run") and not equals:
+            dry_run = True
+            continue
+        if key == "config_files":
+            following = _values_from(words, index)
+            index += len(following)
+            found = [name for chunk in ([text] if equals else []) + following for name in chunk.split()]
+            if not found:
+                raise ConfigError("--config_files names no file")
+            files += found
+            continue
+        if not equals:
+            if index == len(words) or words[index].startswith("--"):
+                raise ConfigError(f"--{key} has no value: write --{key}=value")
+            text = words[index]
+            index += 1
+        value = parse_value(text)
+        if key in settings and settings[key] != value:
+            raise ConfigError(f"--{key} is given twice, {settings[key]!r} and {value!r}")
+        settings[key] = value
+    return settings, files, dry_run
+
+
+def _values_from(words: Sequence[str], index: int) -> list[str]:
+    end = index
+    while end < len(words) and not words[end].startswith("--"):
+        end += 1
+    return list(words[index:end])
+
+
+def help_text() -> str:
+    """The help: usage and every option of this package with type, default and meaning."""
+    parts = [_USAGE, _option_lines("Options of every run", package_options())]
+    parts += [_option_lines(f"Options of --model={name}", method_options(name)) for name in METHODS]
+    parts.append("Options of RecBole and of its models: recbole/properties/overall.yaml and model/*.yaml in your installation.")
+    return "\n".join(parts)
+
+
+def _option_lines(title: str, options: dict[str, Option]) -> str:
+    lines = [f"{title}:"]
+    for option in options.values():
+        default = "~" if option.default is None else option.default
+        lines.append(f"  --{option.key} ({option.type}, default {default})")
+        lines.append(f"        {option.meaning}")
+    return "\n".join(lines) + "\n"

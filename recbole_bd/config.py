@@ -1,0 +1,424 @@
+"""From files and command line to checked settings: one `BDConfig` for the run, one `RoleConfig` per role.
+
+Layers, the later above the earlier: RecBole's defaults, `properties/overall.yaml`, `properties/model/<method>.yaml`,
+`properties/dataset/<dataset>.yaml`, configuration files, `config_dict`, command line. Inside a layer a role's block
+(`teacher:`, `student:`) goes above the top level, which holds for both roles.
+"""
+
+import copy
+import difflib
+import inspect
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import recbole
+import torch
+from recbole.config import Config
+from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
+
+from recbole_bd import roles
+from recbole_bd.errors import ConfigError, RoleError
+from recbole_bd.options import Option, declared_options, load_yaml
+
+BLOCKS = (roles.TEACHER, roles.STUDENT)
+# The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
+BASELINE = "model"
+_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+# Read by the program from overall.yaml, but settings of a role.
+_ROLE_OPTIONS = ("checkpoint", "distill_learning_rate", "distill_weight_decay")
+# Settings of RecBole that a role may have for itself; the others (data, split, evaluation) hold for both.
+_OF_A_ROLE = {*training_arguments, "enable_amp", "enable_scaler", "require_pow", "shuffle"}
+# RecBole declares types but no ranges; these have one.
+_RANGES = {
+    "learning_rate": "(0, inf)",
+    "train_batch_size": "[1, inf)",
+    "eval_batch_size": "[1, inf)",
+    "embedding_size": "[1, inf)",
+    "eval_step": "[1, inf)",
+    "seed": "[0, inf)",
+    "worker": "[0, inf)",
+    "dropout_prob": "[0, 1)",
+}
+# RecBole picks a default silently when the learner is unknown.
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+
+
+def properties_path(*parts: str) -> Path:
+    """Path of a shipped property file: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).parent
+    for root in (package / "properties", package.parent / "properties"):
+        if (root / "overall.yaml").is_file():
+            return root.joinpath(*parts)
+    raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one source, as its user wrote them."""
+
+    source: str
+    values: dict[str, Any]
+
+
+def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `{"teacher.embedding_size": 64}` into `{"teacher": {"embedding_size": 64}}`, leaving the rest as it is."""
+    expanded: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        block = expanded
+        for name in path:
+            block = block.setdefault(name, {})
+            if not isinstance(block, dict):
+                raise ConfigError(f"{key}: {name} is set to a value as well as to a block")
+        if isinstance(value, Mapping) and isinstance(block.get(last), dict):
+            block[last].update(copy.deepcopy(dict(value)))
+        else:
+            block[last] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+    return expanded
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    return f" Did you mean {match[0]}?" if match else ""
+
+
+def _recbole_options() -> dict[str, Option]:
+    """Every option of RecBole that a general recommender's run may set, with what RecBole declares of it."""
+    keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
+    options = {key: Option(key, None, "", "", "RecBole") for key in keys}
+    for name in ("overall.yaml", "dataset/sample.yaml"):
+        options |= declared_options(_RECBOLE_PROPERTIES / name)
+    for key in ("neg_sampling", "training_neg_sample_num"):  # deprecated by RecBole, which only warns
+        options.pop(key, None)
+    return {key: _with_range(_or_none(option)) for key, option in options.items()}
+
+
+def _backbone_options(model: str) -> dict[str, Option]:
+    """Options of one of RecBole's models: those in its yaml and those its source reads."""
+    model_class = roles.recommender_class(model)
+    source = inspect.getsource(inspect.getmodule(model_class))
+    keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
+    options = {key: Option(key, None, "", "", model) for key in keys}
+    path = _RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
+    if path.is_file():
+        options |= declared_options(path)
+    recbole_keys = _recbole_options()
+    return {key: _with_range(option) for key, option in options.items() if key not in recbole_keys}
+
+
+def _or_none(option: Option) -> Option:
+    """RecBole's own data set files set some of its text options to nothing."""
+    if not isinstance(option.default, str):
+        return option
+    return Option(option.key, option.default, f"{option.type or 'str'} or ~", option.meaning, option.source)
+
+
+def _with_range(option: Option) -> Option:
+    """Give a RecBole option the range its default implies: sizes at least 1, other numbers not below 0."""
+    if option.key in _RANGES:
+        interval = _RANGES[option.key]
+    elif isinstance(option.default, bool) or not isinstance(option.default, int | float) or option.default < 0:
+        return option
+    elif isinstance(option.default, int) and option.key.endswith("_size"):
+        interval = "[1, inf)"
+    else:
+        interval = "[0, inf)"
+    return Option(option.key, option.default, option.type, f"{option.meaning} Range: {interval}.", option.source)
+
+
+class _HostConfig(Config):
+    """RecBole's Config without its side effects: no `sys.argv`, no `eval`, no CUDA_VISIBLE_DEVICES, no nccl."""
+
+    def _load_cmd_line(self) -> dict:
+        return {}
+
+    def _convert_config_dict(self, config_dict: dict) -> dict:
+        return config_dict
+
+    def _init_parameters_category(self) -> None:
+        # RecBole appends to these module-level lists.
+        self.parameters = {
+            "General": list(general_arguments),
+            "Training": list(training_arguments),
+            "Evaluation": list(evaluation_arguments),
+            "Dataset": list(dataset_arguments),
+        }
+
+    def _init_device(self) -> None:
+        self.final_config_dict.update(single_spec=True, local_rank=0, device=self._choose_device())
+
+    def _choose_device(self) -> torch.device:
+        raise NotImplementedError
+
+
+class BDConfig(_HostConfig):
+    """Checked settings of a run.
+
+    Args:
+        model: a method of `recbole_bd.model`, a RecBole general recommender, or None to read it from the layers.
+        dataset: name of the data set, or None to read it from the layers.
+        config_file_list: yaml files, the later above the earlier.
+        config_dict: settings above the files; keys may be dotted (`teacher.embedding_size`).
+        command_line: settings above everything; keys may be dotted.
+        methods: the distillation methods there are, by name; `recbole_bd.model.METHODS`.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
+        RoleError: a model that RecBole does not have.
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        dataset: str | None = None,
+        config_file_list: Iterable[str | Path] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+        command_line: Mapping[str, Any] | None = None,
+        *,
+        methods: Mapping[str, type],
+    ):
+        named = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
+        users_layers = [Layer(str(file), expand_dotted(load_yaml(file))) for file in config_file_list or ()]
+        users_layers.append(Layer("config_dict", expand_dotted({**(config_dict or {}), **named})))
+        users_layers.append(Layer("command line", expand_dotted(command_line or {})))
+        overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
+        names = {key: value for layer in (overall, *users_layers) for key, value in layer.values.items()}
+        for key in ("model", "dataset", "teacher_model", "student_model"):
+            if not isinstance(names[key], str) or not re.fullmatch(r"[\w.+-]+", names[key]):
+                raise ConfigError(f"{key}={names[key]!r}: expected a name")
+        self.layers = [overall, *self._shipped_layers(names["model"], names["dataset"]), *users_layers]
+        self.method_class = methods.get(names["model"])
+        if self.method_class is None:
+            _require_model(names["model"], methods)
+            self.backbones = {BASELINE: names["model"]}
+        else:
+            self.backbones = {role: names[f"{role}_model"] for role in BLOCKS}
+        self._check()
+        super().__init__(
+            model=names["model"], dataset=names["dataset"], config_dict=_fold(self.layers, drop=(*BLOCKS, "backbones"))
+        )
+        self._check_evaluation()
+
+    @staticmethod
+    def _shipped_layers(model: str, dataset: str) -> list[Layer]:
+        paths = [properties_path("model", f"{model}.yaml"), properties_path("dataset", f"{dataset}.yaml")]
+        return [Layer(str(path), load_yaml(path)) for path in paths if path.is_file()]
+
+    # --- seams of RecBole's Config -----------------------------------------------------------------------------
+    def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
+        return model, self.method_class or roles.recommender_class(model), dataset
+
+    def _choose_device(self) -> torch.device:
+        wanted, gpu_id = str(self["device"]), self.external_config_dict.get("gpu_id")
+        if wanted == "auto":
+            if not self["use_gpu"] or not torch.cuda.is_available():
+                return torch.device("cpu")
+            # A preset CUDA_VISIBLE_DEVICES already names the card; RecBole's gpu_id counts otherwise.
+            named = gpu_id is not None and "CUDA_VISIBLE_DEVICES" not in os.environ
+            wanted = f"cuda:{gpu_id}" if named else "cuda"
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
+            raise ConfigError(f"device={wanted!r}: expected cpu, cuda, cuda:N or auto")
+        if wanted != "cpu" and not torch.cuda.is_available():
+            raise ConfigError(f"device={wanted!r}: this torch sees no GPU; use --device=cpu")
+        if ":" in wanted and int(wanted.split(":")[1]) >= torch.cuda.device_count():
+            raise ConfigError(f"device={wanted!r}: this machine has {torch.cuda.device_count()} GPU(s)")
+        return torch.device(wanted)
+
+    # --- checks --------------------------------------------------------------------------------------------------
+    def _check(self) -> None:
+        """Check every key of every layer against the options that the chosen models and method have."""
+        known = package_options() | method_options(self.method_class and self._name("model"))
+        top = _recbole_options() | known
+        for backbone in self.backbones.values():
+            top = _backbone_options(backbone) | top
+        for layer in self.layers:
+            for key, value in layer.values.items():
+                if key in BLOCKS:
+                    self._check_block(key, value, layer.source)
+                elif key == "backbones":
+                    self._check_backbones(value, layer.source)
+                elif key not in top:
+                    raise ConfigError(self._unknown(key, key, top, layer.source))
+                else:
+                    _check_option(top[key], value, key)
+
+    def _check_block(self, role: str, block: Any, source: str) -> None:
+        if not isinstance(block, Mapping):
+            raise ConfigError(f"{role}={block!r}: expected a block of settings ({source})")
+        if block and role not in self.backbones:
+            raise ConfigError(f"{role}: {self._name('model')} is trained alone; set its keys at the top level ({source})")
+        if block:
+            self._check_role_keys(self.backbones[role], block, role, source)
+
+    def _check_backbones(self, backbones: Any, source: str) -> None:
+        if not isinstance(backbones, Mapping):
+            raise ConfigError(f"backbones={backbones!r}: expected {{model: {{teacher: {{...}}, student: {{...}}}}}}")
+        for backbone, by_role in backbones.items():
+            for role, block in (by_role or {}).items():
+                where = f"backbones.{backbone}.{role}"
+                if role not in BLOCKS or not isinstance(block, Mapping):
+                    raise ConfigError(f"{where}: expected a block under teacher or student ({source})")
+                self._check_role_keys(backbone, block, where, source)
+
+    def _check_role_keys(self, backbone: str, block: Mapping[str, Any], where: str, source: str) -> None:
+        known = role_options(backbone)
+        for key, value in block.items():
+            if key not in known and key in _recbole_options():
+                raise ConfigError(f"{where}.{key}: holds for both roles; set it at the top level ({source})")
+            if key not in known:
+                raise ConfigError(self._unknown(f"{where}.{key}", key, known, source))
+            _check_option(known[key], value, f"{where}.{key}")
+
+    def _unknown(self, where: str, key: str, known: Iterable[str], source: str) -> str:
+        return (
+            f"unknown setting {where} ({source}).{_nearest(key, known)} Documented keys: `recbole-bd run --help` and, "
+            f"for RecBole's own, {_RECBOLE_PROPERTIES / 'overall.yaml'} and model/*.yaml beside it"
+        )
+
+    def _name(self, key: str) -> str:
+        return [layer.values[key] for layer in self.layers if key in layer.values][-1]
+
+    def _check_evaluation(self) -> None:
+        metric, _, cutoff = self["valid_metric"].partition("@")
+        names = [name.lower() for name in self["metrics"]]
+        if metric.lower() not in names or (cutoff and int(cutoff) not in self["topk"]):
+            raise ConfigError(
+                f"valid_metric={self['valid_metric']!r}: must be one of the metrics {self['metrics']} at one of topk {self['topk']}"
+            )
+
+    def _set_default_parameters(self) -> None:
+        try:
+            super()._set_default_parameters()
+        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
+            raise ConfigError(str(error)) from error
+
+    def _set_train_neg_sample_args(self) -> None:
+        try:
+            super()._set_train_neg_sample_args()
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def _set_eval_neg_sample_args(self, phase: str) -> None:
+        try:
+            super()._set_eval_neg_sample_args(phase)
+        except ValueError as error:
+            raise ConfigError(f"eval_args: {error}") from error
+
+    # --- roles ---------------------------------------------------------------------------------------------------
+    def role(self, role: str) -> "RoleConfig":
+        """Settings with which RecBole builds and trains the model in one role.
+
+        Args:
+            role: teacher or student; `model` for a baseline.
+        """
+        return RoleConfig(self, role)
+
+    def role_settings(self, role: str) -> dict[str, Any]:
+        """Settings of one role that are above RecBole's defaults, folded over the layers."""
+        backbone = self.backbones[role]
+        own = package_options().keys() - set(_ROLE_OPTIONS) - _recbole_options().keys()
+        own |= method_options(self.method_class and self._name("model")).keys()
+        known = _recbole_options().keys() | role_options(backbone).keys()
+        settings: dict[str, Any] = {}
+        for layer in self.layers:
+            settings.update({k: v for k, v in layer.values.items() if k in known and k not in own})
+            by_role = (layer.values.get("backbones") or {}).get(backbone) or {}
+            settings.update(by_role.get(roles.TEACHER if role == BASELINE else role) or {})
+            if role in BLOCKS:
+                settings.update(layer.values.get(role) or {})
+        return copy.deepcopy(settings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved settings as plain data, which as a configuration file give the same run."""
+        written = _fold(self.layers, drop=())
+        package = package_options().keys() | method_options(self.method_class and self._name("model")).keys()
+        keys = (_recbole_options().keys() | package) - {*BLOCKS, "backbones"}
+        plain = {key: _plain(self[key]) for key in sorted(keys) if key in self}
+        for key in ("data_path", "device"):  # RecBole appends the data set's name; the device is this machine's
+            plain[key] = written.get(key, plain[key] if key == "device" else "dataset/")
+        for role, backbone in self.backbones.items():
+            config = self.role(role)
+            block = {key: _plain(config[key]) for key in sorted(role_options(backbone)) if key in config}
+            if role == BASELINE:
+                plain |= block
+            else:
+                plain[role] = block
+        for block in (plain, *(plain[role] for role in BLOCKS if role in plain)):
+            if block.get("train_neg_sample_args", {}).get("distribution") == "none":
+                block["train_neg_sample_args"] = None
+        return plain
+
+
+class RoleConfig(_HostConfig):
+    """What RecBole sees when it builds, trains or evaluates the model of one role."""
+
+    def __init__(self, parent: BDConfig, role: str):
+        self._device = parent["device"]
+        self._class = roles.recommender_class(parent.backbones[role])
+        super().__init__(
+            model=parent.backbones[role], dataset=parent["dataset"], config_dict=parent.role_settings(role)
+        )
+        if self["learner"].lower() not in _LEARNERS:
+            raise ConfigError(f"{role}.learner={self['learner']!r}: must be one of {', '.join(_LEARNERS)}")
+
+    def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
+        return model, self._class, dataset
+
+    def _choose_device(self) -> torch.device:
+        return self._device
+
+
+def package_options() -> dict[str, Option]:
+    """Options of this package that hold for every method (`properties/overall.yaml`)."""
+    return declared_options(properties_path("overall.yaml"))
+
+
+def method_options(method: str | None) -> dict[str, Option]:
+    """Options of one distillation method (`properties/model/<method>.yaml`); none for a baseline."""
+    return declared_options(properties_path("model", f"{method}.yaml")) if method else {}
+
+
+def role_options(backbone: str) -> dict[str, Option]:
+    """Options that may stand in a role's block when `backbone` plays that role."""
+    package = {key: option for key, option in package_options().items() if key in _ROLE_OPTIONS}
+    host = {key: option for key, option in _recbole_options().items() if key in _OF_A_ROLE}
+    return host | _backbone_options(backbone) | package
+
+
+def _require_model(name: str, methods: Mapping[str, type]) -> None:
+    try:
+        roles.recommender_class(name)
+    except RoleError as error:
+        nearest = difflib.get_close_matches(name.upper(), methods, n=1, cutoff=0.5)
+        hint = f"Did you mean {nearest[0]}? " if nearest else ""
+        raise RoleError(f"model={name!r} is no method of this package ({', '.join(methods)}). {hint}{error}") from error
+
+
+def _fold(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
+    folded: dict[str, Any] = {}
+    for layer in layers:
+        folded.update({key: value for key, value in layer.values.items() if key not in set(drop)})
+    return copy.deepcopy(folded)
+
+
+def _check_option(option: Option, value: Any, where: str) -> None:
+    option.check(value, where)
+    numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    for number in numbers:
+        if isinstance(number, float) and number != number:
+            raise ConfigError(f"{where}={value!r}: must hold finite numbers")
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML and JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

@@ -1,0 +1,301 @@
+"""One split for both roles, RecBole's own loader per role, and the batches of the distillation stage."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data.dataloader import TrainDataLoader
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.utils import init_seed
+
+from recbole_bd.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+
+class AtomicDataset(Dataset):
+    """RecBole's Dataset whose download works without a process group and says where it goes."""
+
+    def _download(self) -> None:
+        try:
+            super()._download()
+        except OSError as error:
+            raise DataError(
+                f"data set {self.dataset_name}: {self.dataset_path} does not exist and the download failed ({error}). "
+                f"Put {self.dataset_name}.inter there, or set --data_path"
+            ) from error
+        except (ValueError, RuntimeError) as error:
+            # RecBole waits for other processes after the download even where there are none.
+            if "process group" not in str(error):
+                raise DataError(
+                    f"data set {self.dataset_name}: {self.dataset_path} does not exist and RecBole knows no download "
+                    f"of that name. Put {self.dataset_name}.inter there, or set --data_path"
+                ) from error
+
+
+@dataclass
+class Split:
+    """The loaded data set and its three parts, shared by both roles.
+
+    Attributes:
+        dataset: the whole data set, ids remapped, 0 is padding.
+        train, valid, test: RecBole data sets of the parts.
+        valid_loader, test_loader: RecBole's evaluation loaders, shared by both roles.
+    """
+
+    dataset: Dataset
+    train: Dataset
+    valid: Dataset
+    test: Dataset
+    valid_loader: Any
+    test_loader: Any
+    _fingerprint: str = field(default="", repr=False)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, padding user 0 included."""
+        return self.dataset.user_num
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, padding item 0 included."""
+        return self.dataset.item_num
+
+    def pairs(self, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Users and items of one part's interactions.
+
+        Args:
+            part: train, valid or test.
+
+        Returns:
+            Two int64 tensors of the part's length; repeated pairs stay repeated.
+        """
+        features = getattr(self, part).inter_feat
+        return features[self.dataset.uid_field], features[self.dataset.iid_field]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of what a model can see of the data: both id maps and every interaction of every part."""
+        if not self._fingerprint:
+            digest = hashlib.sha256()
+            for name in (self.dataset.uid_field, self.dataset.iid_field):
+                digest.update("\n".join(map(str, self.dataset.field2id_token[name])).encode())
+            for part in ("train", "valid", "test"):
+                for tensor in self.pairs(part):
+                    digest.update(f"{part}{len(tensor)}".encode() + tensor.numpy().tobytes())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of users and items (without padding) and interactions, and how they were split."""
+        return {
+            "users": self.n_users - 1,
+            "items": self.n_items - 1,
+            "interactions": self.dataset.inter_num,
+            "split": {part: len(getattr(self, part)) for part in ("train", "valid", "test")},
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load_split(config: Config) -> Split:
+    """Load, filter and split the data set as RecBole does, and check that both roles can learn from it.
+
+    Args:
+        config: settings of the run.
+
+    Raises:
+        DataError: a missing, empty or malformed file, or data on which nothing can be distilled.
+        ConfigError: a cut-off above the number of items.
+    """
+    name = config["dataset"]
+    init_seed(config["seed"], config["reproducibility"])
+    _check_files(config)
+    try:
+        dataset = AtomicDataset(config)
+        _check_size(dataset, config)
+        built = dataset.build()
+        for part, rows in zip(("training", "validation", "test"), built, strict=True):
+            if len(rows) == 0:
+                raise DataError(f"data set {name}: the {part} part is empty; change eval_args or benchmark_filename")
+        _, valid_sampler, test_sampler = create_samplers(config, dataset, built)
+        train, valid, test = built
+        valid_loader = get_dataloader(config, "valid")(config, valid, valid_sampler, shuffle=False)
+        test_loader = get_dataloader(config, "test")(config, test, test_sampler, shuffle=False)
+    except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
+        raise DataError(f"data set {name}: {_explain(error)}") from error
+    return Split(dataset, train, valid, test, valid_loader, test_loader)
+
+
+def _check_files(config: Config) -> None:
+    """Say what is wrong with an atomic file where RecBole would give a traceback."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    if not folder.exists():
+        return  # RecBole may know where to download it
+    parts = config["benchmark_filename"]
+    files = [folder / (f"{name}.{part}.inter" if part else f"{name}.inter") for part in (parts or [""])]
+    wanted = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], *((config["load_col"] or {}).get("inter") or [])]
+    for file in files:
+        if not file.is_file():
+            raise DataError(f"data file {file} does not exist")
+        try:
+            with file.open(encoding=config["encoding"] or "utf-8") as stream:
+                header, first = stream.readline().rstrip("\n"), stream.readline()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"data file {file} cannot be read: {error}") from error
+        if not header or not first.strip():
+            raise DataError(f"data file {file} is empty: it needs a header and at least one interaction")
+        columns = header.split(config["field_separator"])
+        if any(column.count(":") != 1 for column in columns):
+            raise DataError(f"data file {file} line 1: expected a header such as user_id:token<TAB>item_id:token, found {header[:80]!r}")
+        present = [column.split(":")[0] for column in columns]
+        for column in dict.fromkeys(wanted):
+            if column != "*" and column not in present:
+                raise DataError(f"data file {file} has no column {column}; it has {', '.join(present)} (load_col, USER_ID_FIELD, ITEM_ID_FIELD)")
+
+
+def _check_size(dataset: Dataset, config: Config) -> None:
+    users, items = dataset.user_num - 1, dataset.item_num - 1
+    if users < 2 or items < 2:
+        raise DataError(f"{users} user(s) and {items} item(s) are left after filtering; distillation needs at least two of each")
+    if max(config["topk"]) > items:
+        raise ConfigError(f"topk={config['topk']}: above the number of items, {items}")
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if "feat is empty" in text:
+        return "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or val_interval"
+    if "interacted with all items" in text:
+        return "a user has seen every item, so nothing is left to rank for them; filter such users with user_inter_num_interval"
+    return " ".join(text.split()) or type(error).__name__
+
+
+def train_loader(config: Config, split: Split) -> Any:
+    """RecBole's own training loader for a role's backbone, freshly seeded.
+
+    Args:
+        config: settings of the role, whose `model` is the backbone's name: RecBole chooses loaders by name.
+        split: the data.
+    """
+    sampler, _, _ = create_samplers(config, split.dataset, [split.train, split.valid, split.test])
+    return get_dataloader(config, "train")(config, split.train, sampler, shuffle=config["shuffle"])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the distillation stage.
+
+    Attributes:
+        roles: the roles that learn from it; both when their loaders are the same.
+        interaction: what RecBole's loader gave, for the models' own loss.
+        users: int64 [B], users for whom items are exchanged; padding is out, users may repeat.
+        positives: int64 [B], each user's training item in this batch; None when the loader gives users only.
+    """
+
+    roles: tuple[str, ...]
+    interaction: Interaction
+    users: torch.Tensor
+    positives: torch.Tensor | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        positives = None if self.positives is None else self.positives.to(device)
+        return Batch(self.roles, self.interaction.to(device), self.users.to(device), positives)
+
+
+class BatchStream:
+    """Batches of the distillation stage, for both roles.
+
+    Roles whose loader settings are equal share one stream. Otherwise each passes over its own data once an epoch,
+    interleaved in proportion to their lengths, so that neither runs ahead.
+
+    Args:
+        loaders: RecBole training loader by role; the same object for roles that share it.
+    """
+
+    def __init__(self, loaders: dict[str, Any]):
+        self._streams: list[tuple[tuple[str, ...], Any]] = []
+        for loader in dict.fromkeys(loaders.values()):
+            self._streams.append((tuple(role for role, own in loaders.items() if own is loader), loader))
+
+    @property
+    def shared(self) -> bool:
+        """Whether both roles learn from the same batches."""
+        return len(self._streams) == 1
+
+    @property
+    def dataset(self) -> Dataset:
+        """The training part, where RecBole's collector looks for it."""
+        return self._streams[0][1]._dataset
+
+    def get_model(self, model: torch.nn.Module) -> None:
+        """RecBole hands over the model for dynamic negative sampling; each loader has its role's already."""
+
+    def __len__(self) -> int:
+        return sum(len(loader) for _, loader in self._streams)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = [
+            ((step + 0.5) / len(loader), index)
+            for index, (_, loader) in enumerate(self._streams)
+            for step in range(len(loader))
+        ]
+        iterators = [iter(loader) for _, loader in self._streams]
+        for _, index in sorted(order):
+            roles, loader = self._streams[index]
+            yield _batch(roles, loader, next(iterators[index]))
+
+
+def _batch(roles: tuple[str, ...], loader: Any, interaction: Interaction) -> Batch:
+    user_field, item_field = loader._dataset.uid_field, loader._dataset.iid_field
+    users = interaction[user_field]
+    if not isinstance(loader, TrainDataLoader):
+        return Batch(roles, interaction, users[users > 0], None)
+    # RecBole repeats the positives once per negative, the first of them being the positive rows themselves.
+    count = len(users) // loader.times
+    return Batch(roles, interaction, users[:count], interaction[item_field][:count])
+
+
+def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[str], torch.nn.Module]) -> BatchStream:
+    """Build the loaders of the distillation stage.
+
+    Args:
+        configs: settings by role.
+        split: the data.
+        model_of: the model of a role, asked for by RecBole's dynamic negative sampling only.
+    """
+    loaders: dict[str, Any] = {}
+    made: dict[tuple, Any] = {}
+    for role, config in configs.items():
+        negatives = config["train_neg_sample_args"]
+        dynamic = bool(negatives.get("dynamic"))
+        kind = (
+            get_dataloader(config, "train"),
+            config["MODEL_INPUT_TYPE"],
+            config["train_batch_size"],
+            config["shuffle"],
+            config["transform"],
+            role if dynamic else None,
+            str(sorted(negatives.items(), key=str)),
+        )
+        if kind not in made:
+            made[kind] = train_loader(config, split)
+            if dynamic:
+                made[kind].get_model(model_of(role))
+        loaders[role] = made[kind]
+    return BatchStream(loaders)
+
+
+def history(split: Split, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct (user, item) pairs of some parts as two int64 arrays sorted by user, then item."""
+    users, items = (np.concatenate(arrays) for arrays in zip(*([t.numpy() for t in split.pairs(p)] for p in parts), strict=True))
+    keys = np.unique(users.astype(np.int64) * split.n_items + items)
+    return keys // split.n_items, keys % split.n_items

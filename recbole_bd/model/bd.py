@@ -1,0 +1,128 @@
+"""Bidirectional Distillation: each role follows the other where their rankings disagree most.
+
+Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 2021.
+"""
+
+from collections.abc import Callable
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.utils import InputType
+
+from recbole_bd import losses
+from recbole_bd.data import Batch
+from recbole_bd.errors import ConfigError
+from recbole_bd.model.base import Distiller
+from recbole_bd.roles import STUDENT, TEACHER, Role
+from recbole_bd.sampler import Direction, DistillationSampler, SeenItems
+
+# The direction in which each role learns.
+_INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
+
+
+class BD(Distiller):
+    """Both roles learn from their own loss and from the other's logits on items drawn by rank discrepancy.
+
+    L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
+
+    Samples are drawn every `refresh_period` epochs from both roles' current rankings.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+
+    Raises:
+        ConfigError: options that contradict the chosen models.
+        DataError: a user who has seen every item.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.refresh_period = config["refresh_period"]
+        self.samples_per_positive = config["samples_per_positive"]
+        self.full_weight = {
+            role: config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0
+            for role, direction in _INTO.items()
+        }
+        self.weight = dict(self.full_weight)
+        if config["cf_negatives"] == "distilled":
+            for role in roles.values():
+                if role.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE or role.config["train_neg_sample_args"]["sample_num"] != 1:
+                    raise ConfigError(
+                        f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
+                        f"{role.config['model']} is not: use cf_negatives=sampled"
+                    )
+        users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
+        self.seen = SeenItems(users, items, self.n_users, self.n_items)
+        # A loader that gives users only (autoencoders) exchanges as many items per user as the average user has positives.
+        self.samples_per_user = self.samples_per_positive * max(1, round(len(users) / (self.n_users - 1)))
+        self.sampler = DistillationSampler(
+            self.seen,
+            {role: self._direction(direction) for role, direction in _INTO.items() if self.full_weight[role] > 0},
+            pool_sizes=self._pool_sizes(),
+            ranks=config["rank_precision"],
+            seed=config["seed"],
+            device=self.device,
+        )
+
+    def _direction(self, direction: str) -> Direction:
+        shape = self.config[f"shape_{direction}"]
+        return Direction(
+            sampling=self.config["sampling"],
+            shape=shape,
+            eps=self.config["eps_t" if shape == "tanh" else "eps_e"],
+            rank_order=self.config[f"rank_order_{direction}"],
+            rank_scale=self.config["rank_scale"],
+            top_temperature=self.config["top_temperature"],
+        )
+
+    def _pool_sizes(self) -> torch.Tensor:
+        """Draws prepared per user: one per positive, sample and epoch until the next refresh. [n_users]."""
+        epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
+        return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
+
+    def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
+        """Set the weights of this epoch and, every `refresh_period` epochs, rank all items and draw anew."""
+        if self.control:
+            return False
+        if self.config["lambda_schedule"] == "linear":
+            share = min(1.0, (epoch + 1) / self.config["lambda_warmup_epochs"])
+            self.weight = {role: share * weight for role, weight in self.full_weight.items()}
+        if epoch % self.refresh_period or not any(self.full_weight.values()):
+            return False
+        with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
+            self.sampler.refresh({name: role.all_logits for name, role in self.roles.items()}, progress)
+        return True
+
+    def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
+        """`cf`, the model's own loss, and `distill`, the weighted exchange (absent where its weight is 0)."""
+        learner, guide, weight = self.roles[role], self.other(role), self.weight[role]
+        if weight == 0:
+            return {"cf": learner.loss(batch.interaction)}
+        count = self.samples_per_user if batch.positives is None else self.samples_per_positive
+        items = self.sampler.sample(role, batch.users, count)
+        interaction = batch.interaction
+        if self.config["cf_negatives"] == "distilled":
+            interaction = self._with_negatives(interaction, items[:, 0])
+        own = learner.loss(interaction)
+        return {"cf": own, "distill": weight * self._exchange(learner, guide, batch, items)}
+
+    def _with_negatives(self, interaction, items: torch.Tensor):
+        changed = interaction.to(items.device)
+        changed.interaction[self.NEG_ITEM_ID] = items
+        return changed
+
+    def _exchange(self, learner: Role, guide: Role, batch: Batch, items: torch.Tensor) -> torch.Tensor:
+        options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
+        listwise = self.config["exchange"] == "listwise"
+        if listwise:
+            positives = batch.positives
+            if positives is None:
+                positives = self.seen.random_positive(batch.users, self.sampler.generator)
+            items = torch.cat([positives[:, None], items], dim=1)
+        logits = learner.pair_logits(batch.users, items)
+        # A guide that learns from this batch too shares its propagation with its own loss, so autograd stays on.
+        with torch.set_grad_enabled(guide.name in batch.roles):
+            target = guide.pair_logits(batch.users, items).detach()
+        exchange = losses.listwise_exchange if listwise else losses.pointwise_exchange
+        return exchange(logits, target, **options)

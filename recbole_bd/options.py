@@ -1,0 +1,176 @@
+"""Options declared once: a shipped yaml line `key: default  # (type) Meaning. Range.` is the declaration.
+
+The program reads the comment as well as the value, so help, checks and documentation are one text.
+RecBole's own yaml files are written in the same form (without ranges) and are read by the same function.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_bd.errors import ConfigError
+
+_DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<meaning>.*?)\s*$")
+_INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]+)(?P<right>[\])])\.?")
+_CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader that also reads 1e-3 as a number, as YAML 1.2 does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Read a YAML document without running anything it may ask for."""
+    return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+
+
+def parse_value(text: str) -> Any:
+    """Read one command-line value as YAML; text that is no YAML (`[5,inf)`) stays text.
+
+    `None` is understood too, since RecBole's users write it.
+    """
+    if text == "None":
+        return None
+    try:
+        return parse_yaml(text)
+    except yaml.YAMLError:
+        return text
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a yaml file of settings.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, no YAML, or not a mapping of keys.
+    """
+    try:
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"configuration file {path} is not UTF-8 text") from error
+    except yaml.YAMLError as error:
+        place = f" line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        problem = getattr(error, "problem", None) or "not valid"
+        raise ConfigError(f"configuration file {path}{place} is no YAML: {problem}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"configuration file {path} must hold `key: value` lines")
+    return content
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting: its default, the types it may have, its meaning and its range."""
+
+    key: str
+    default: Any
+    type: str
+    meaning: str
+    source: str
+
+    @property
+    def range(self) -> str:
+        """The range in words; empty where the type says it all."""
+        for pattern in (_INTERVAL, _CHOICES):
+            if found := pattern.search(self.meaning):
+                return found.group(0)
+        return ""
+
+    def check(self, value: Any, where: str) -> None:
+        """Check a value's type and range.
+
+        Args:
+            value: what the user gave.
+            where: the key as the user wrote it, e.g. `student.learning_rate`.
+
+        Raises:
+            ConfigError: naming the key, the value and what is allowed.
+        """
+        allowed = _allowed_types(self)
+        if not any(_is_a(value, name) for name in allowed):
+            raise ConfigError(f"{where}={value!r}: expected {self.type or ' or '.join(sorted(allowed))}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{where}={value!r}: must be a finite number")
+        if choices := _CHOICES.search(self.meaning):
+            names = [name.strip() for name in choices.group("names").split(",")]
+            if value is not None and value not in names:
+                raise ConfigError(f"{where}={value!r}: must be one of {', '.join(names)}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return
+        if interval := _INTERVAL.search(self.meaning):
+            low, high = float(interval.group("low")), float(interval.group("high"))
+            above = value > low if interval.group("left") == "(" else value >= low
+            below = value < high if interval.group("right") == ")" else value <= high
+            if not (above and below):
+                raise ConfigError(f"{where}={value!r}: must be in {interval.group(0).removeprefix('Range: ').strip('.')}")
+
+
+def declared_options(path: str | Path) -> dict[str, Option]:
+    """Read the options that a yaml file declares at its top level.
+
+    Lines without a declaring comment still give an option, of unknown type.
+    """
+    values = load_yaml(path)
+    declarations = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        if found := _DECLARATION.match(line):
+            declarations[found.group("key")] = (found.group("type"), found.group("meaning"))
+    return {
+        key: Option(key, default, *declarations.get(key, ("", "")), source=str(path)) for key, default in values.items()
+    }
+
+
+_NAMES = {
+    "float": "float",
+    "int": "int",
+    "bool": "bool",
+    "str": "str",
+    "list": "list",
+    "dict": "dict",
+    "~": "none",
+    "none": "none",
+}
+
+
+def _allowed_types(option: Option) -> set[str]:
+    """Types by the declaration and by the default: RecBole declares a few numbers as what they are not."""
+    declared = {_NAMES[word] for word in re.findall(r"[~\w]+", option.type.lower()) if word in _NAMES}
+    if "list of" in option.type.lower():
+        declared = {"list"}
+    default = option.default
+    if default is None:
+        declared.add("none")
+    elif isinstance(default, bool):
+        declared.add("bool")
+    elif isinstance(default, int | float):
+        declared.add("float" if isinstance(default, float) else "int")
+    elif isinstance(default, list | dict | str):
+        declared.add(type(default).__name__)
+    if not declared or declared == {"none"}:
+        declared = set(_NAMES.values())
+    return declared
+
+
+def _is_a(value: Any, name: str) -> bool:
+    if name == "none":
+        return value is None
+    if name == "bool":
+        return isinstance(value, bool)
+    if name == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if name == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, {"str": str, "list": list | tuple, "dict": dict}[name])

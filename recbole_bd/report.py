@@ -1,0 +1,115 @@
+"""What a finished run shows: a table in the terminal and the validation curves, both from its data alone."""
+
+from pathlib import Path
+from typing import Any
+
+ARMS = ("separate", "continued", "distilled")
+ROLES = ("teacher", "student", "model")
+
+
+def table(result: dict[str, Any]) -> str:
+    """The table of a run: a row per role and arm, with test metrics and gains.
+
+    Args:
+        result: content of `result.json`.
+
+    Returns:
+        Lines of text. Shown are the first cut-off of each metric, four at most; gains are on the metric that selected.
+    """
+    roles = [name for name in ROLES if name in result]
+    shown = _shown_metrics(result)
+    selected = result["valid_metric"]
+    header = ["role", "model", "parameters", "arm", "best epoch", *shown]
+    compared = "distilled" in result[roles[0]]
+    if compared:
+        header += [f"{selected} vs separate", "vs continued"]
+    rows = []
+    for role in roles:
+        entries = {arm: result[role][arm] for arm in ARMS if result[role].get(arm)}
+        for index, (arm, entry) in enumerate(entries.items()):
+            about = [role, result[role]["model"], f"{result[role]['parameters']:,}"] if index == 0 else [""] * 3
+            row = [*about, arm, str(entry["best_epoch"]), *(f"{entry['test'][name]:.4f}" for name in shown)]
+            if compared:
+                for base, where in (("separate", ("continued", "distilled")), ("continued", ("distilled",))):
+                    known = arm in where and base in entries
+                    row.append(_gain(entry["test"][selected], entries[base]["test"][selected]) if known else "")
+            rows.append(row)
+    return _grid(header, rows)
+
+
+def wins_line(result: dict[str, Any]) -> str:
+    """The share of test interactions on which the student ranks the item higher than the teacher, in words."""
+    wins = result["student_wins"]
+    return (
+        f"The student ranks the held-out item higher than the teacher on {wins['separate']:.1%} of test interactions "
+        f"before distillation, on {wins['distilled']:.1%} after."
+    )
+
+
+def _shown_metrics(result: dict[str, Any]) -> list[str]:
+    role = next(name for name in ROLES if name in result)
+    first: dict[str, str] = {}
+    for name in result[role]["separate"]["test"]:
+        first.setdefault(name.partition("@")[0], name)
+    shown = list(first.values())[:4]
+    if result["valid_metric"] not in shown:
+        shown[-1:] = [result["valid_metric"]]
+    return shown
+
+
+def _gain(value: float, base: float) -> str:
+    return f"{(value - base) / base:+.1%}" if base else "n/a"
+
+
+def _grid(header: list[str], rows: list[list[str]]) -> str:
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    left = {0, 1, 3}
+
+    def line(cells: list[str]) -> str:
+        padded = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        return "  ".join(padded).rstrip()
+
+    rule = "-" * len(line(header))
+    return "\n".join([line(header), rule, *map(line, rows)])
+
+
+def plot_curves(result: dict[str, Any], validations: list[dict[str, Any]], path: Path) -> None:
+    """Draw validation curves of each role: warm-up, distillation and control, with the separate and continued levels.
+
+    Args:
+        result: content of `result.json`.
+        validations: rows of `metrics.csv`.
+        path: the picture to write.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    roles = [name for name in ROLES if name in result]
+    metric = result["valid_metric"]
+    # Okabe and Ito's colours, told apart by colour-blind readers; line styles carry the difference in print.
+    styles = {"separate": ("#000000", ":"), "continued": ("#E69F00", "--"), "distilled": ("#0072B2", "-")}
+    figure, axes = pyplot.subplots(1, len(roles), figsize=(5.5 * len(roles), 3.8), squeeze=False, layout="constrained")
+    for axis, role in zip(axes[0], roles, strict=True):
+        start = 0
+        for arm in ("separate", "continued", "distilled"):
+            rows = [row for row in validations if row["role"] == role and row["stage"] == arm]
+            colour, line = styles[arm]
+            if rows:
+                epochs = [row["epoch"] + 1 + (start if arm != "separate" else 0) for row in rows]
+                axis.plot(epochs, [row[metric] for row in rows], color=colour, linestyle=line, label=arm, marker=".")
+            if arm == "separate" and rows:
+                start = max(row["epoch"] for row in rows) + 1
+                axis.axvline(start, color="0.7", linewidth=0.8)
+            if arm != "distilled" and result[role].get(arm):
+                level = result[role][arm]["valid"].get(metric)
+                if level is not None:
+                    axis.axhline(level, color=colour, linestyle=line, linewidth=0.8, alpha=0.6)
+        axis.set_title(f"{role}: {result[role]['model']}, {result[role]['parameters']:,} parameters")
+        axis.set_xlabel("training epoch (vertical line: end of warm-up)")
+        axis.set_ylabel(f"validation {metric}")
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
