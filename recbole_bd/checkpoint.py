@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from recbole_bd.errors import CheckpointError
+from recbole_bd.roles import CACHES
 
 FORMAT = "recbole-bd model"
 VERSION = 1
@@ -39,14 +40,10 @@ class Snapshot:
     valid: dict[str, float] = field(default_factory=dict)
 
 
-# Embeddings that graph models and DMF cache between two steps; stale as soon as they are stored.
-_CACHES = {"restore_user_e", "restore_item_e", "i_embedding"}
-
-
 def take_snapshot(model: nn.Module, epoch: int = -1, valid: dict[str, float] | None = None) -> Snapshot:
     """Copy a model's state to the CPU."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    other = {name: value for name, value in model.other_parameter().items() if name not in _CACHES}
+    other = {name: value for name, value in model.other_parameter().items() if name not in CACHES}
     return Snapshot(state, other, epoch, dict(valid or {}))
 
 
@@ -136,7 +133,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         content = _load_recbole(path)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+    except _DAMAGE as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {_first_line(error)}") from error
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"checkpoint {path} holds no model: no state_dict in it")
@@ -148,8 +145,12 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
     else:
         settings = getattr(content.get("config"), "final_config_dict", {})
         about = {key: settings[key] for key in ("model", "dataset") if key in settings}
-        other = {k: v for k, v in (content.get("other_parameter") or {}).items() if k not in _CACHES}
+        other = {k: v for k, v in (content.get("other_parameter") or {}).items() if k not in CACHES}
     return Snapshot(dict(content["state_dict"]), other, content.get("epoch", -1), content.get("valid") or {}), about
+
+
+# What torch raises on a torn or altered file, depending on where the damage is.
+_DAMAGE = (RuntimeError, OSError, EOFError, ValueError, KeyError)
 
 
 def _first_line(error: Exception) -> str:
@@ -163,7 +164,10 @@ def _encode(value: Any) -> Any:
         parts = {name: torch.from_numpy(np.asarray(getattr(csr, name))) for name in ("data", "indices", "indptr")}
         return {"kind": "csr", "shape": list(csr.shape), **parts}
     if isinstance(value, np.ndarray):
-        return {"kind": "matrix" if isinstance(value, np.matrix) else "array", "data": torch.from_numpy(np.asarray(value))}
+        return {
+            "kind": "matrix" if isinstance(value, np.matrix) else "array",
+            "data": torch.from_numpy(np.asarray(value)),
+        }
     if isinstance(value, torch.Tensor):
         return value.detach().cpu()
     if value is None or isinstance(value, int | float | str | bool):
@@ -239,5 +243,14 @@ def _load_recbole(path: Path) -> Any:
         return torch.load(path, map_location="cpu", pickle_module=_SafePickle, weights_only=False)
     except CheckpointError as error:
         raise CheckpointError(f"checkpoint {path}: {error}") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
         raise CheckpointError(f"checkpoint {path} is damaged: {_first_line(error)}") from error

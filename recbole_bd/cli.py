@@ -135,7 +135,9 @@ def help_text() -> str:
     """The help: usage and every option of this package with type, default and meaning."""
     parts = [_USAGE, _option_lines("Options of every run", package_options())]
     parts += [_option_lines(f"Options of --model={name}", method_options(name)) for name in METHODS]
-    parts.append("Options of RecBole and of its models: recbole/properties/overall.yaml and model/*.yaml in your installation.")
+    parts.append(
+        "Options of RecBole and of its models: recbole/properties/overall.yaml and model/*.yaml in your installation."
+    )
     return "\n".join(parts)
 
 

@@ -20,11 +20,11 @@ import torch
 from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd import roles
+from recbole_bd.backbones import STUDENT, TEACHER, recommender_class
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.options import Option, declared_options, load_yaml
 
-BLOCKS = (roles.TEACHER, roles.STUDENT)
+BLOCKS = (TEACHER, STUDENT)
 # The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
 BASELINE = "model"
 _RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
@@ -99,7 +99,7 @@ def _recbole_options() -> dict[str, Option]:
 
 def _backbone_options(model: str) -> dict[str, Option]:
     """Options of one of RecBole's models: those in its yaml and those its source reads."""
-    model_class = roles.recommender_class(model)
+    model_class = recommender_class(model)
     source = inspect.getsource(inspect.getmodule(model_class))
     keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
     options = {key: Option(key, None, "", "", model) for key in keys}
@@ -210,7 +210,7 @@ class BDConfig(_HostConfig):
 
     # --- seams of RecBole's Config -----------------------------------------------------------------------------
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
-        return model, self.method_class or roles.recommender_class(model), dataset
+        return model, self.method_class or recommender_class(model), dataset
 
     def _choose_device(self) -> torch.device:
         wanted, gpu_id = str(self["device"]), self.external_config_dict.get("gpu_id")
@@ -250,7 +250,9 @@ class BDConfig(_HostConfig):
         if not isinstance(block, Mapping):
             raise ConfigError(f"{role}={block!r}: expected a block of settings ({source})")
         if block and role not in self.backbones:
-            raise ConfigError(f"{role}: {self._name('model')} is trained alone; set its keys at the top level ({source})")
+            raise ConfigError(
+                f"{role}: {self._name('model')} is trained alone; set its keys at the top level ({source})"
+            )
         if block:
             self._check_role_keys(self.backbones[role], block, role, source)
 
@@ -327,7 +329,7 @@ class BDConfig(_HostConfig):
         for layer in self.layers:
             settings.update({k: v for k, v in layer.values.items() if k in known and k not in own})
             by_role = (layer.values.get("backbones") or {}).get(backbone) or {}
-            settings.update(by_role.get(roles.TEACHER if role == BASELINE else role) or {})
+            settings.update(by_role.get(TEACHER if role == BASELINE else role) or {})
             if role in BLOCKS:
                 settings.update(layer.values.get(role) or {})
         return copy.deepcopy(settings)
@@ -358,7 +360,7 @@ class RoleConfig(_HostConfig):
 
     def __init__(self, parent: BDConfig, role: str):
         self._device = parent["device"]
-        self._class = roles.recommender_class(parent.backbones[role])
+        self._class = recommender_class(parent.backbones[role])
         super().__init__(
             model=parent.backbones[role], dataset=parent["dataset"], config_dict=parent.role_settings(role)
         )
@@ -391,7 +393,7 @@ def role_options(backbone: str) -> dict[str, Option]:
 
 def _require_model(name: str, methods: Mapping[str, type]) -> None:
     try:
-        roles.recommender_class(name)
+        recommender_class(name)
     except RoleError as error:
         nearest = difflib.get_close_matches(name.upper(), methods, n=1, cutoff=0.5)
         hint = f"Did you mean {nearest[0]}? " if nearest else ""

@@ -154,17 +154,23 @@ def _check_files(config: Config) -> None:
             raise DataError(f"data file {file} is empty: it needs a header and at least one interaction")
         columns = header.split(config["field_separator"])
         if any(column.count(":") != 1 for column in columns):
-            raise DataError(f"data file {file} line 1: expected a header such as user_id:token<TAB>item_id:token, found {header[:80]!r}")
+            raise DataError(
+                f"data file {file} line 1: expected a header such as user_id:token<TAB>item_id:token, found {header[:80]!r}"
+            )
         present = [column.split(":")[0] for column in columns]
         for column in dict.fromkeys(wanted):
             if column != "*" and column not in present:
-                raise DataError(f"data file {file} has no column {column}; it has {', '.join(present)} (load_col, USER_ID_FIELD, ITEM_ID_FIELD)")
+                raise DataError(
+                    f"data file {file} has no column {column}; it has {', '.join(present)} (load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
+                )
 
 
 def _check_size(dataset: Dataset, config: Config) -> None:
     users, items = dataset.user_num - 1, dataset.item_num - 1
     if users < 2 or items < 2:
-        raise DataError(f"{users} user(s) and {items} item(s) are left after filtering; distillation needs at least two of each")
+        raise DataError(
+            f"{users} user(s) and {items} item(s) are left after filtering; distillation needs at least two of each"
+        )
     if max(config["topk"]) > items:
         raise ConfigError(f"topk={config['topk']}: above the number of items, {items}")
 
@@ -296,6 +302,8 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
 
 def history(split: Split, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Distinct (user, item) pairs of some parts as two int64 arrays sorted by user, then item."""
-    users, items = (np.concatenate(arrays) for arrays in zip(*([t.numpy() for t in split.pairs(p)] for p in parts), strict=True))
+    users, items = (
+        np.concatenate(arrays) for arrays in zip(*([t.numpy() for t in split.pairs(p)] for p in parts), strict=True)
+    )
     keys = np.unique(users.astype(np.int64) * split.n_items + items)
     return keys // split.n_items, keys % split.n_items

@@ -11,7 +11,9 @@ from recbole_bd.trainer import role_trainer
 _CHUNK_SCORES = 2**22
 
 
-def evaluate(role: Role, split: Split, loader, journal: Journal, stage: str, show_progress: bool = False) -> dict[str, float]:
+def evaluate(
+    role: Role, split: Split, loader, journal: Journal, stage: str, show_progress: bool = False
+) -> dict[str, float]:
     """RecBole's own evaluation of a role's model as it is now.
 
     Args:

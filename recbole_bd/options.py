@@ -115,7 +115,9 @@ class Option:
             above = value > low if interval.group("left") == "(" else value >= low
             below = value < high if interval.group("right") == ")" else value <= high
             if not (above and below):
-                raise ConfigError(f"{where}={value!r}: must be in {interval.group(0).removeprefix('Range: ').strip('.')}")
+                raise ConfigError(
+                    f"{where}={value!r}: must be in {interval.group(0).removeprefix('Range: ').strip('.')}"
+                )
 
 
 def declared_options(path: str | Path) -> dict[str, Option]:

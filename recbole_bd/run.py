@@ -135,7 +135,9 @@ class _Run:
             "data": self.split.statistics(),
             "seed": config["seed"],
             "valid_metric": config["valid_metric"].lower(),
-            "command": shlex.join(["recbole-bd", "run", *sys.argv[2:]]) if sys.argv[1:2] == ["run"] else shlex.join(sys.argv),
+            "command": shlex.join(["recbole-bd", "run", *sys.argv[2:]])
+            if sys.argv[1:2] == ["run"]
+            else shlex.join(sys.argv),
             "run_folder": str(self.folder),
             "versions": _versions(),
             "machine": _machine(config),
@@ -198,10 +200,14 @@ class _Run:
         path = role.config["checkpoint"]
         snapshot, about = load_model(path)
         if about.get("fingerprint", self.split.fingerprint) != self.split.fingerprint:
-            raise CheckpointError(f"checkpoint {path} was trained on other data or another split ({about.get('dataset')})")
+            raise CheckpointError(
+                f"checkpoint {path} was trained on other data or another split ({about.get('dataset')})"
+            )
         for key in ("model", "dataset"):
             if about.get(key, role.config[key]) != role.config[key]:
-                raise CheckpointError(f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}")
+                raise CheckpointError(
+                    f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}"
+                )
         with self.journal.timed(f"warmup_{role.name}"):
             restore_snapshot(role.model, snapshot, f"checkpoint {path}")
             snapshot.valid = evaluation.evaluate(role, self.split, self.split.valid_loader, self.journal, WARMUP)
@@ -210,7 +216,9 @@ class _Run:
         return snapshot
 
     def _distiller(self, control: bool):
-        return self.config.method_class(self.config, self.split.train, self.roles, control=control).to(self.config["device"])
+        return self.config.method_class(self.config, self.split.train, self.roles, control=control).to(
+            self.config["device"]
+        )
 
     def _trained_on(self, start: dict[str, Snapshot], control: bool) -> dict[str, Snapshot]:
         """Both roles after the distillation stage or its control, from the same states, batches and negatives."""
@@ -235,13 +243,16 @@ class _Run:
             for name, role in self.roles.items():
                 snapshot = snapshots[name]
                 restore_snapshot(role.model, snapshot)
-                test = evaluation.evaluate(role, self.split, self.split.test_loader, self.journal, arm, self.show_progress)
+                test = evaluation.evaluate(
+                    role, self.split, self.split.test_loader, self.journal, arm, self.show_progress
+                )
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
                 if arm != CONTINUED and len(self.roles) == 2:
                     ranks[arm, name] = evaluation.test_ranks(role, self.split)
         if ranks:
             self.result["student_wins"] = {
-                arm: evaluation.share_of_wins(ranks[arm, "student"], ranks[arm, "teacher"]) for arm in (WARMUP, DISTILLED)
+                arm: evaluation.share_of_wins(ranks[arm, "student"], ranks[arm, "teacher"])
+                for arm in (WARMUP, DISTILLED)
             }
 
     # --- records -----------------------------------------------------------------------------------------------------
@@ -304,15 +315,26 @@ def load_data_and_model(path: str | Path) -> tuple:
     """
     snapshot, about = load_model(path)
     if "settings" not in about:
-        raise CheckpointError(f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole")
+        raise CheckpointError(
+            f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole"
+        )
     config = BDConfig(config_dict=about["settings"], methods=METHODS)
     split = load_split(config)
     if split.fingerprint != about["fingerprint"]:
-        raise CheckpointError(f"{path}: the data set {about['dataset']} or its split is not the one this model was trained on")
+        raise CheckpointError(
+            f"{path}: the data set {about['dataset']} or its split is not the one this model was trained on"
+        )
     role = build_role(about["role"], config.role(about["role"]), split.train)
     restore_snapshot(role.model, snapshot, str(path))
     role.model.eval()
-    return role.config, role.model, split.dataset, train_loader(role.config, split), split.valid_loader, split.test_loader
+    return (
+        role.config,
+        role.model,
+        split.dataset,
+        train_loader(role.config, split),
+        split.valid_loader,
+        split.test_loader,
+    )
 
 
 def _new_folder(config: BDConfig) -> Path:
@@ -324,7 +346,9 @@ def _new_folder(config: BDConfig) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise ConfigError(f"checkpoint_dir={config['checkpoint_dir']!r}: cannot be written ({error.strerror})") from error
+            raise ConfigError(
+                f"checkpoint_dir={config['checkpoint_dir']!r}: cannot be written ({error.strerror})"
+            ) from error
         return folder
     raise ConfigError(f"checkpoint_dir={config['checkpoint_dir']!r}: no free name for a run folder")
 

@@ -200,7 +200,9 @@ class BDTrainer(Trainer):
         sums: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self.trainers}
         steps = dict.fromkeys(self.trainers, 0)
         with self.journal.timed("distill_epoch" if self.stage == DISTILLED else "control_epoch"):
-            bar = tqdm(train_data, total=len(train_data), desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress)
+            bar = tqdm(
+                train_data, total=len(train_data), desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress
+            )
             for batch in bar:
                 for name, parts in self._step(batch.to(self.device), epoch_idx, steps).items():
                     steps[name] += 1
@@ -209,7 +211,8 @@ class BDTrainer(Trainer):
                 if show_progress and sum(steps.values()) % 50 == 0:
                     bar.set_postfix_str(self._progress_text(sums, steps))
         means = {
-            name: {part: float(value) / max(steps[name], 1) for part, value in parts.items()} for name, parts in sums.items()
+            name: {part: float(value) / max(steps[name], 1) for part, value in parts.items()}
+            for name, parts in sums.items()
         }
         for name, parts in means.items():
             self.journal.loss(self.stage, name, epoch_idx, parts)
@@ -248,7 +251,9 @@ class BDTrainer(Trainer):
             trainer.optimizer.step()
         return {name: {part: value.detach() for part, value in parts[name].items()} for name in learning}
 
-    def _check_finite(self, role: str, parts: dict[str, torch.Tensor], total: torch.Tensor, epoch: int, step: int) -> None:
+    def _check_finite(
+        self, role: str, parts: dict[str, torch.Tensor], total: torch.Tensor, epoch: int, step: int
+    ) -> None:
         if not torch.isfinite(total):
             shown = ", ".join(f"{name} {float(value):g}" for name, value in parts.items())
             raise TrainingError(

@@ -10,8 +10,9 @@ from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
+from recbole_bd.backbones import STUDENT, TEACHER, require_teachable
 from recbole_bd.data import Batch
-from recbole_bd.roles import STUDENT, TEACHER, Role, require_teachable
+from recbole_bd.roles import Role
 
 
 class Distiller(GeneralRecommender):

@@ -11,10 +11,11 @@ from recbole.data.dataset import Dataset
 from recbole.utils import InputType
 
 from recbole_bd import losses
+from recbole_bd.backbones import STUDENT, TEACHER
 from recbole_bd.data import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
-from recbole_bd.roles import STUDENT, TEACHER, Role
+from recbole_bd.roles import Role
 from recbole_bd.sampler import Direction, DistillationSampler, SeenItems
 
 # The direction in which each role learns.
@@ -47,7 +48,10 @@ class BD(Distiller):
         self.weight = dict(self.full_weight)
         if config["cf_negatives"] == "distilled":
             for role in roles.values():
-                if role.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE or role.config["train_neg_sample_args"]["sample_num"] != 1:
+                if (
+                    role.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE
+                    or role.config["train_neg_sample_args"]["sample_num"] != 1
+                ):
                     raise ConfigError(
                         f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
                         f"{role.config['model']} is not: use cf_negatives=sampled"
