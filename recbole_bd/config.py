@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,7 @@ def _recbole_options() -> dict[str, Option]:
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
     for name in ("overall.yaml", "dataset/sample.yaml"):
         options |= declared_options(_RECBOLE_PROPERTIES / name)
+    options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML
     for key in ("neg_sampling", "training_neg_sample_num"):  # deprecated by RecBole, which only warns
         options.pop(key, None)
     return {key: _with_range(_or_none(option)) for key, option in options.items()}
@@ -114,7 +115,7 @@ def _or_none(option: Option) -> Option:
     """RecBole's own data set files set some of its text options to nothing."""
     if not isinstance(option.default, str):
         return option
-    return Option(option.key, option.default, f"{option.type or 'str'} or ~", option.meaning, option.source)
+    return replace(option, type=f"{option.type or 'str'} or ~")
 
 
 def _with_range(option: Option) -> Option:
@@ -127,7 +128,7 @@ def _with_range(option: Option) -> Option:
         interval = "[1, inf)"
     else:
         interval = "[0, inf)"
-    return Option(option.key, option.default, option.type, f"{option.meaning} Range: {interval}.", option.source)
+    return replace(option, meaning=f"{option.meaning} Range: {interval}.")
 
 
 class _HostConfig(Config):
@@ -289,7 +290,8 @@ class BDConfig(_HostConfig):
         names = [name.lower() for name in self["metrics"]]
         if metric.lower() not in names or (cutoff and int(cutoff) not in self["topk"]):
             raise ConfigError(
-                f"valid_metric={self['valid_metric']!r}: must be one of the metrics {self['metrics']} at one of topk {self['topk']}"
+                f"valid_metric={self['valid_metric']!r}: must be one of the metrics {self['metrics']} at one of "
+                f"topk {self['topk']}"
             )
 
     def _set_default_parameters(self) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
@@ -155,13 +154,15 @@ def _check_files(config: Config) -> None:
         columns = header.split(config["field_separator"])
         if any(column.count(":") != 1 for column in columns):
             raise DataError(
-                f"data file {file} line 1: expected a header such as user_id:token<TAB>item_id:token, found {header[:80]!r}"
+                f"data file {file} line 1: expected a header such as user_id:token<TAB>item_id:token, "
+                f"found {header[:80]!r}"
             )
         present = [column.split(":")[0] for column in columns]
         for column in dict.fromkeys(wanted):
             if column != "*" and column not in present:
                 raise DataError(
-                    f"data file {file} has no column {column}; it has {', '.join(present)} (load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
+                    f"data file {file} has no column {column}; it has {', '.join(present)} "
+                    "(settings load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
                 )
 
 
@@ -178,9 +179,15 @@ def _check_size(dataset: Dataset, config: Config) -> None:
 def _explain(error: Exception) -> str:
     text = str(error)
     if "feat is empty" in text:
-        return "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or val_interval"
+        return (
+            "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or "
+            "val_interval"
+        )
     if "interacted with all items" in text:
-        return "a user has seen every item, so nothing is left to rank for them; filter such users with user_inter_num_interval"
+        return (
+            "a user has seen every item, so nothing is left to rank for them; filter such users with "
+            "user_inter_num_interval"
+        )
     return " ".join(text.split()) or type(error).__name__
 
 
@@ -298,12 +305,3 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
                 made[kind].get_model(model_of(role))
         loaders[role] = made[kind]
     return BatchStream(loaders)
-
-
-def history(split: Split, parts: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct (user, item) pairs of some parts as two int64 arrays sorted by user, then item."""
-    users, items = (
-        np.concatenate(arrays) for arrays in zip(*([t.numpy() for t in split.pairs(p)] for p in parts), strict=True)
-    )
-    keys = np.unique(users.astype(np.int64) * split.n_items + items)
-    return keys // split.n_items, keys % split.n_items

@@ -2,9 +2,10 @@
 
 import torch
 
-from recbole_bd.data import Split, history
+from recbole_bd.data import Split
 from recbole_bd.journal import Journal
 from recbole_bd.roles import Role
+from recbole_bd.sampler import SeenItems
 from recbole_bd.trainer import role_trainer
 
 # Scores compared at a time: 4 bytes each, and a boolean of the same shape.
@@ -55,8 +56,8 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
         chunk of 2**22 scores; nothing of size users x items is kept.
     """
     users, items = split.pairs("test")
-    seen_users, seen_items = (torch.from_numpy(array) for array in history(split, ("train", "valid")))
-    starts = torch.searchsorted(seen_users, torch.arange(split.n_users + 1))
+    listed = [split.pairs(part) for part in ("train", "valid")]
+    seen = SeenItems(*(torch.cat(ids) for ids in zip(*listed, strict=True)), split.n_users, split.n_items)
     order = torch.argsort(users, stable=True)
     ranks = torch.empty(len(users))
     step = max(1, _CHUNK_SCORES // split.n_items)
@@ -64,16 +65,12 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
         for chunk in order.split(step):
             distinct, row = torch.unique(users[chunk], return_inverse=True)
             scores = role.all_logits(distinct.to(role.device)).float().cpu()
-            scores[:, 0] = -torch.inf
-            own = scores[row, items[chunk]]
-            counts = starts[distinct + 1] - starts[distinct]
-            rows = torch.repeat_interleave(torch.arange(len(distinct)), counts)
-            offsets = torch.arange(len(rows)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-            scores[rows, seen_items[torch.repeat_interleave(starts[distinct], counts) + offsets]] = -torch.inf
-            better = (scores[row] > own[:, None]).sum(dim=1)
-            equal = (scores[row] == own[:, None]).sum(dim=1)
-            # A repeated test interaction of a seen item has left the list itself: it counts as its own tie.
-            ranks[chunk] = 1 + better + (equal.clamp(min=1) - 1) / 2
+            own = scores[row, items[chunk]].unsqueeze(1)
+            scores.masked_fill_(seen.mask(distinct), -torch.inf)
+            better = (scores[row] > own).sum(dim=1)
+            # A repeated interaction whose item has left the list itself counts as its own equal.
+            equal = (scores[row] == own).sum(dim=1).clamp(min=1)
+            ranks[chunk] = better + (equal + 1) / 2
     return ranks
 
 

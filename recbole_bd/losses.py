@@ -9,7 +9,9 @@ from torch.nn import functional
 _TEMPERATURE_ON = ("target", "both")
 
 
-def pointwise_exchange(logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target") -> Tensor:
+def pointwise_exchange(
+    logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target"
+) -> Tensor:
     """Binary cross-entropy of each logit against the other role's softened probability.
 
     mean over (b, k) of BCE(z, sigmoid(z_other / temperature))   (BD, WWW 2021, Eq. 4 and 5)
@@ -30,7 +32,9 @@ def pointwise_exchange(logits: Tensor, target_logits: Tensor, temperature: float
     return functional.binary_cross_entropy_with_logits(learner, torch.sigmoid(target))
 
 
-def listwise_exchange(logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target") -> Tensor:
+def listwise_exchange(
+    logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target"
+) -> Tensor:
     """Cross-entropy between two softmax distributions over one list of items per row.
 
     mean over b of - sum over k of softmax(z_other / temperature)_k * log softmax(z)_k

@@ -25,7 +25,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from recbole_bd import evaluation, report
 from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model, write_atomically
-from recbole_bd.config import BASELINE, BDConfig
+from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
 from recbole_bd.errors import BDError, CheckpointError, ConfigError
 from recbole_bd.journal import Journal
@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 SCHEMA = 1
 # Raised when warming up the same settings would give another model.
 _WARMUP_VERSION = 1
-# Settings that cannot change a warmed-up model: where things are, what is shown, and what the data's fingerprint covers.
+# Settings that cannot change a warmed-up model: where things are, what is shown, what the data's fingerprint covers.
 _NOT_OF_WARMUP = {
     "checkpoint", "checkpoint_dir", "config_file", "data_path", "dataset_save_path", "dataloaders_save_path", "device",
     "distill_learning_rate", "distill_weight_decay", "eval_batch_size", "gpu_id", "local_rank", "log_wandb",

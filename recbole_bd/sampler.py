@@ -21,7 +21,7 @@ RANK_SCALES = ("absolute", "relative")
 
 # Bins per item: with four, neighbours in rank seldom share one. Rows whose fullest bin holds more than the tolerance
 # are sorted instead, so that the error of a binned rank is at most (tolerance - 1) / 2.
-_BINS_PER_ITEM = 4
+_BINS_PER_ITEM, _LEAST_BINS = 4, 2**14
 BIN_TOLERANCE = 65
 
 
@@ -46,7 +46,12 @@ class Direction:
     top_temperature: float = 10.0
 
     def __post_init__(self):
-        for name, allowed in (("sampling", SAMPLINGS), ("shape", SHAPES), ("rank_order", RANK_ORDERS), ("rank_scale", RANK_SCALES)):
+        for name, allowed in (
+            ("sampling", SAMPLINGS),
+            ("shape", SHAPES),
+            ("rank_order", RANK_ORDERS),
+            ("rank_scale", RANK_SCALES),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
         for name in ("eps", "top_temperature"):
@@ -93,7 +98,9 @@ class SeenItems:
         mask[:, 0] = True
         counts = self.counts[users]
         rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        within = torch.arange(len(rows), device=users.device) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+        within = torch.arange(len(rows), device=users.device) - torch.repeat_interleave(
+            counts.cumsum(0) - counts, counts
+        )
         mask[rows, self.items[torch.repeat_interleave(self.starts[users], counts) + within]] = True
         return mask
 
@@ -135,7 +142,7 @@ def ranks(scores: Tensor, excluded: Tensor, method: str = "binned") -> Tensor:
     top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
     if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
         raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
-    n_bins = _BINS_PER_ITEM * scores.shape[1]
+    n_bins = max(_BINS_PER_ITEM * scores.shape[1], _LEAST_BINS)
     scale = (n_bins - 1) / (top - low)
     # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
     bins = ((top - scores) * scale).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0).clamp_(0, n_bins - 1).to(torch.int64)
@@ -167,7 +174,7 @@ def _exact_ranks(scores: Tensor, excluded: Tensor) -> Tensor:
     return (first + 1 + last).float() / 2
 
 
-# --- weights and draws -------------------------------------------------------------------------------------------------
+# --- weights and draws -----------------------------------------------------------------------------------------------
 def discrepancy_weights(learner_rank: Tensor, guide_rank: Tensor, excluded: Tensor, direction: Direction) -> Tensor:
     """Unnormalised probability of each item by how much higher the guide ranks it than the learner.
 

@@ -37,6 +37,7 @@ class Scores:
         self.shared: tuple[Any, str] | None = None  # object and method to run once per scope: the propagation
 
     def all_items(self) -> Tensor:
+        """Ids of all items, padding first. [n_items]."""
         return torch.arange(self.model.n_items, device=device_of(self.model))
 
 
@@ -44,17 +45,21 @@ class InnerProduct(Scores):
     """Logit = user vector . item vector; BPR and LINE, whose vectors are rows of two tables."""
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         return self.model.user_embedding(users)
 
     def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
         # Always a lookup, never the whole `weight`: lookups keep the padding row of models that have one
         # free of gradient (SimpleX takes a zero row for "no item").
         return self.model.item_embedding(items)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
         return (self.item_vectors(items) @ self.user_vectors(users).unsqueeze(-1)).squeeze(-1)
 
     def rows(self, users: Tensor) -> Tensor:
+        """Logits of all items for users [B]. [B, n_items]."""
         return self.user_vectors(users) @ self.item_vectors(self.all_items()).T
 
 
@@ -306,6 +311,7 @@ FAMILIES: dict[str, type[Scores]] = {
 
 
 def family(model: AbstractRecommender) -> type[Scores]:
+    """Find how a model scores: RecBole's own by name, others by the scoring methods they have."""
     # A subclass or a third party's model of the same name may score otherwise: only RecBole's own classes are known.
     if type(model).__module__.startswith(PACKAGE + ".") and type(model).__name__ in FAMILIES:
         return FAMILIES[type(model).__name__]
@@ -314,5 +320,6 @@ def family(model: AbstractRecommender) -> type[Scores]:
 
 
 def device_of(model: AbstractRecommender) -> torch.device:
+    """Where a model's parameters are."""
     parameter = next(model.parameters(), None)
     return torch.device(model.device) if parameter is None else parameter.device

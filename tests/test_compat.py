@@ -40,7 +40,7 @@ def test_pandas_3_is_refused(monkeypatch):
 
 def test_missing_recbole_names_the_one_command(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InstallationError, match="pip install --no-deps recbole==1.2.1"):
+    with pytest.raises(InstallationError, match=r"pip install --no-deps recbole==1\.2\.1"):
         compat.require_recbole()
 
 

@@ -15,8 +15,12 @@ def test_layers_go_command_line_files_dataset_method_recbole(tmp_path):
     from recbole_bd.config import BDConfig
     from recbole_bd.model import METHODS
 
-    config = BDConfig(config_file_list=[file], config_dict={"temperature": 2.0}, command_line={"teacher.embedding_size": 11},
-                      methods=METHODS)  # fmt: skip
+    config = BDConfig(
+        config_file_list=[file],
+        config_dict={"temperature": 2.0},
+        command_line={"teacher.embedding_size": 11},
+        methods=METHODS,
+    )
     assert config["temperature"] == 2.0  # config_dict above file
     assert config["stopping_step"] == 7  # file above dataset yaml (5)
     assert config["distill_epochs"] == 20  # dataset yaml above overall.yaml (100)
@@ -41,7 +45,12 @@ def test_settings_of_a_backbone_hold_for_that_backbone_only():
 
 
 def test_resolved_settings_give_the_same_settings_again():
-    for settings in ({}, {"teacher_model": "CDAE"}, {"model": "BPR"}, {"teacher_model": "NeuMF", "student_model": "DMF"}):
+    for settings in (
+        {},
+        {"teacher_model": "CDAE"},
+        {"model": "BPR"},
+        {"teacher_model": "NeuMF", "student_model": "DMF"},
+    ):
         first = make_config(settings).as_dict()
         assert make_config(first).as_dict() == first
 
@@ -65,6 +74,12 @@ def test_device_follows_use_gpu_and_device(monkeypatch):
         make_config(device="cuda:2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     assert make_config(gpu_id=1)["device"] == torch.device("cuda")
+
+
+def resolve(settings):
+    config = make_config(settings)
+    for role in config.backbones:
+        config.role(role)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +111,7 @@ def test_device_follows_use_gpu_and_device(monkeypatch):
 )
 def test_bad_settings_are_named_with_the_way_out(settings, message):
     with pytest.raises(BDError, match=message) as error:
-        config = make_config(settings)
-        for role in config.backbones:
-            config.role(role)
+        resolve(settings)
     assert "\n" not in str(error.value)
 
 

@@ -16,7 +16,9 @@ def test_every_shipped_key_declares_type_and_meaning(path):
         assert len(option.meaning) > 10, f"{path}: {option.key} has no meaning"
 
 
-@pytest.mark.parametrize("path", [p for p in SHIPPED if p.parent.name == "model" or p.name == "overall.yaml"], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", [p for p in SHIPPED if p.parent.name == "model" or p.name == "overall.yaml"], ids=lambda p: p.name
+)
 def test_every_default_is_inside_its_own_declaration(path):
     for option in declared_options(path).values():
         option.check(option.default, option.key)
@@ -26,7 +28,8 @@ def test_every_default_is_inside_its_own_declaration(path):
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 0.001), ("1E5", 1e5), (".5", 0.5), ("3", 3), ("True", True), ("None", None), ("~", None), ("[5,10]", [5, 10]),
+    [("1e-3", 0.001), ("1E5", 1e5), (".5", 0.5), ("3", 3), ("True", True), ("None", None), ("~", None),
+     ("[5,10]", [5, 10]),
      ("{'RS': [0.8, 0.1, 0.1]}", {"RS": [0.8, 0.1, 0.1]}), ("[5,inf)", "[5,inf)"), ("a b", "a b"), ("", None),
      ("__import__('os').getcwd()", "__import__('os').getcwd()"), ("1e", "1e"), ("-0.5", -0.5)],
 )  # fmt: skip
@@ -38,7 +41,9 @@ def test_values_are_yaml_and_never_run(text, value):
 def test_python_tags_in_yaml_are_refused(tmp_path):
     file = tmp_path / "evil.yaml"
     marker = tmp_path / "ran"
-    file.write_text(f"seed: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]\n")
+    file.write_text(
+        f"seed: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]\n"
+    )
     with pytest.raises(ConfigError, match="is no YAML"):
         load_yaml(file)
     assert not marker.exists()

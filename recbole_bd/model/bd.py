@@ -48,17 +48,10 @@ class BD(Distiller):
         self.weight = dict(self.full_weight)
         if config["cf_negatives"] == "distilled":
             for role in roles.values():
-                if (
-                    role.config["MODEL_INPUT_TYPE"] != InputType.PAIRWISE
-                    or role.config["train_neg_sample_args"]["sample_num"] != 1
-                ):
-                    raise ConfigError(
-                        f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
-                        f"{role.config['model']} is not: use cf_negatives=sampled"
-                    )
+                _require_one_negative(role)
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
-        # A loader that gives users only (autoencoders) exchanges as many items per user as the average user has positives.
+        # A loader of users only (autoencoders): as many items for each as users have positives on average.
         self.samples_per_user = self.samples_per_positive * max(1, round(len(users) / (self.n_users - 1)))
         self.sampler = DistillationSampler(
             self.seen,
@@ -130,3 +123,12 @@ class BD(Distiller):
             target = guide.pair_logits(batch.users, items).detach()
         exchange = losses.listwise_exchange if listwise else losses.pointwise_exchange
         return exchange(logits, target, **options)
+
+
+def _require_one_negative(role: Role) -> None:
+    pairwise = role.config["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
+    if not pairwise or role.config["train_neg_sample_args"]["sample_num"] != 1:
+        raise ConfigError(
+            f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
+            f"{role.config['model']} is not: use cf_negatives=sampled"
+        )

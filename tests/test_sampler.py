@@ -1,0 +1,304 @@
+"""The sampler against plain-Python forms of the paper's formulas and scipy's ranks."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from recbole_bd.errors import DataError
+from recbole_bd.sampler import BIN_TOLERANCE, Direction, DistillationSampler, SeenItems, draw, ranks, top_weights
+
+N_USERS, N_ITEMS = 7, 30
+
+
+def seen_items(n_users=N_USERS, n_items=N_ITEMS, per_user=4, seed=0) -> SeenItems:
+    generator = np.random.default_rng(seed)
+    rows = [(u, i) for u in range(1, n_users) for i in generator.choice(np.arange(1, n_items), per_user, replace=False)]
+    users, items = (torch.tensor(ids) for ids in zip(*rows, strict=True))
+    return SeenItems(users, items, n_users, n_items)
+
+
+def rank_by_hand(scores, excluded):
+    """scipy's average ranks of the items that are not excluded, 1 being the highest score."""
+    result = np.full(len(scores), np.nan)
+    result[~excluded] = stats.rankdata(-scores[~excluded], method="average")
+    return result
+
+
+def probabilities_by_hand(own, guide, excluded, direction: Direction):
+    """The formulas of the paper and of the public code, item by item."""
+    n = len(own)
+    own_rank, guide_rank = rank_by_hand(own, excluded), rank_by_hand(guide, excluded)
+    weights = []
+    for item in range(n):
+        if excluded[item]:
+            weights.append(0.0)
+            continue
+        if direction.sampling == "uniform":
+            weights.append(1.0)
+            continue
+        if direction.sampling == "top":
+            weights.append(math.exp(-guide_rank[item] / direction.top_temperature))
+            continue
+        if direction.rank_order == "paper":
+            difference = own_rank[item] - guide_rank[item]
+        else:  # ascending positions, the best item having the largest, in the same formulas
+            count = n - int(excluded.sum())
+            difference = (count + 1 - own_rank[item]) - (count + 1 - guide_rank[item])
+        if direction.rank_scale == "relative":
+            difference /= n - 1
+        x = difference * direction.eps
+        weights.append(math.tanh(max(x, 0.0)) if direction.shape == "tanh" else math.exp(x))
+    total = sum(weights)
+    return np.array(weights) / total if total else (~excluded) / (~excluded).sum()
+
+
+def tables(seed=3, n_users=N_USERS, n_items=N_ITEMS):
+    generator = torch.Generator().manual_seed(seed)
+    return {name: torch.randn(n_users, n_items, generator=generator) for name in ("teacher", "student")}
+
+
+def refreshed(directions, scores, pool=4000, seed=11, **options) -> DistillationSampler:
+    seen = seen_items(*next(iter(scores.values())).shape)
+    sizes = torch.full((seen.n_users,), pool)
+    sampler = DistillationSampler(seen, directions, sizes, seed=seed, **options)
+    sampler.refresh({name: table.__getitem__ for name, table in scores.items()})
+    return sampler
+
+
+# --- ranks ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("method", ["exact", "binned"])
+def test_exact_ranks_are_scipys_and_binned_ones_stay_within_their_bound(method):
+    generator = torch.Generator().manual_seed(0)
+    rows = [torch.randn(2000, generator=generator) for _ in range(5)]
+    rows.append(torch.cat([torch.randn(1999, generator=generator) * 1e-6, torch.tensor([1e6])]))  # an outlier
+    rows.append(torch.zeros(2000))  # all equal
+    rows.append(torch.randint(0, 5, (2000,), generator=generator).float())  # many ties
+    rows.append(torch.randn(2000, generator=generator).exp().exp())  # a long tail
+    scores = torch.stack(rows)
+    excluded = torch.rand(scores.shape, generator=generator) < 0.1
+    excluded[:, 0] = True
+    found = ranks(scores, excluded, method)
+    for row in range(len(scores)):
+        expected = rank_by_hand(scores[row].numpy(), excluded[row].numpy())
+        error = np.nanmax(np.abs(found[row].numpy() - expected))
+        assert error <= (0 if method == "exact" else (BIN_TOLERANCE - 1) / 2)
+    if method == "binned":
+        expected = np.stack([rank_by_hand(s.numpy(), e.numpy()) for s, e in zip(scores[:5], excluded[:5], strict=True)])
+        assert np.nanmean(np.abs(found[:5].numpy() - expected)) < 0.5
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_ranks_of_any_scores(data):
+    n = data.draw(st.integers(2, 12))
+    number = st.one_of(st.floats(-5, 5, width=32), st.sampled_from([math.inf, -math.inf, 0.0, 1.0, 3e38, -3e38, 1e-40]))
+    scores = torch.tensor([data.draw(st.lists(number, min_size=n, max_size=n))], dtype=torch.float32)
+    excluded = torch.tensor([data.draw(st.lists(st.booleans(), min_size=n, max_size=n))])
+    excluded[0, data.draw(st.integers(0, n - 1))] = False
+    expected = rank_by_hand(scores[0].numpy().astype(float), excluded[0].numpy())
+    np.testing.assert_allclose(ranks(scores, excluded, "exact")[0].numpy()[~excluded[0]], expected[~excluded[0]])
+    binned = ranks(scores, excluded, "binned")[0].numpy()[~excluded[0]]
+    assert np.abs(binned - expected[~excluded[0]]).max() <= (BIN_TOLERANCE - 1) / 2
+
+
+@pytest.mark.parametrize("method", ["exact", "binned"])
+def test_a_score_that_is_no_number_is_refused(method):
+    scores = torch.zeros(2, 5)
+    scores[1, 3] = math.nan
+    with pytest.raises(DataError, match="not a number"):
+        ranks(scores, torch.zeros(2, 5, dtype=torch.bool), method)
+
+
+# --- frequencies ------------------------------------------------------------------------------------------------------
+DIRECTIONS = {
+    "tanh paper": Direction(eps=0.1),
+    "tanh reference": Direction(eps=0.1, rank_order="reference"),
+    "exp paper": Direction(shape="exp", eps=0.05),
+    "exp reference": Direction(shape="exp", eps=0.05, rank_order="reference"),
+    "tanh relative": Direction(eps=5.0, rank_scale="relative"),
+    "exp relative": Direction(shape="exp", eps=2.0, rank_scale="relative"),
+    "top": Direction(sampling="top", top_temperature=5.0),
+    "uniform": Direction(sampling="uniform"),
+}
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+@pytest.mark.parametrize("learner", ["teacher", "student"])
+@pytest.mark.parametrize("precision", ["exact", "binned"])
+def test_frequencies_are_those_of_the_formulas(name, learner, precision):
+    scores = tables()
+    sampler = refreshed({learner: DIRECTIONS[name]}, scores, ranks=precision)
+    guide = "teacher" if learner == "student" else "student"
+    for user in range(1, N_USERS):
+        users = torch.full((1,), user)
+        excluded = sampler.seen.mask(users)[0].numpy()
+        expected = probabilities_by_hand(
+            scores[learner][user].numpy(), scores[guide][user].numpy(), excluded, DIRECTIONS[name]
+        )
+        start = int(sampler.starts[user])
+        counts = np.bincount(sampler.pools[learner][start : start + 4000].numpy(), minlength=N_ITEMS)
+        possible = expected > 0
+        assert counts[~possible].sum() == 0
+        assert stats.chisquare(counts[possible], 4000 * expected[possible]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(("order", "sign"), [("paper", 1), ("reference", -1)])
+def test_the_student_gets_items_the_teacher_ranks_higher_unless_the_order_is_the_references(order, sign):
+    scores = tables()
+    sampler = refreshed({"student": Direction(eps=1.0, rank_order=order)}, scores, ranks="exact")
+    users = torch.arange(1, N_USERS)
+    excluded = sampler.seen.mask(users)
+    difference = ranks(scores["student"][users], excluded, "exact") - ranks(scores["teacher"][users], excluded, "exact")
+    drawn = sampler.sample("student", users, 500)
+    assert (sign * difference.gather(1, drawn) > 0).all()
+
+
+def test_what_is_handed_out_has_the_frequencies_of_what_was_drawn():
+    sampler = refreshed({"student": Direction(sampling="uniform")}, tables(), pool=8)
+    drawn = sampler.sample("student", torch.full((2000,), 3), 10).flatten()
+    pool = sampler.pools["student"][int(sampler.starts[3]) :][:8].long()
+    expected = np.bincount(pool.numpy(), minlength=N_ITEMS) / 8
+    counts = np.bincount(drawn.numpy(), minlength=N_ITEMS)
+    assert counts[expected == 0].sum() == 0
+    assert stats.chisquare(counts[expected > 0], 20000 * expected[expected > 0]).pvalue > 1e-4
+
+
+def test_agreeing_rankings_are_drawn_from_uniformly():
+    table = tables()["teacher"]
+    sampler = refreshed({"student": Direction(eps=0.1)}, {"teacher": table, "student": table * 2})
+    for user in range(1, N_USERS):
+        excluded = sampler.seen.mask(torch.tensor([user]))[0].numpy()
+        counts = np.bincount(sampler.pools["student"][int(sampler.starts[user]) :][:4000].numpy(), minlength=N_ITEMS)
+        assert counts[excluded].sum() == 0
+        assert stats.chisquare(counts[~excluded]).pvalue > 1e-4
+
+
+# --- what may never happen --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_padding_and_training_items_are_never_drawn(name):
+    scores = tables(n_users=40, n_items=12)
+    for table in scores.values():  # both roles like best what may not be drawn
+        table[:, 0] += 100
+    sampler = refreshed({role: DIRECTIONS[name] for role in scores}, scores, pool=200)
+    users = torch.arange(1, 40)
+    for role in scores:
+        drawn = sampler.sample(role, users, 100)
+        assert not sampler.seen.mask(users).gather(1, drawn).any()
+
+
+def test_the_only_item_left_is_always_drawn():
+    users, items = torch.ones(4, dtype=torch.long), torch.tensor([1, 2, 4, 5])
+    seen = SeenItems(users, items, 2, 6)
+    for direction in DIRECTIONS.values():
+        sampler = DistillationSampler(seen, {"student": direction}, torch.tensor([0, 50]))
+        sampler.refresh({"teacher": lambda u: torch.randn(len(u), 6), "student": lambda u: torch.randn(len(u), 6)})
+        assert (sampler.pools["student"] == 3).all()
+
+
+def test_a_user_who_has_seen_everything_is_refused():
+    with pytest.raises(DataError, match="1 user"):
+        SeenItems(torch.tensor([1, 1, 1, 1, 2]), torch.tensor([1, 2, 3, 3, 1]), 3, 4)
+
+
+@given(st.lists(st.sampled_from([0.0, 0.0, 1e-30, 1.0, 1e30]), min_size=2, max_size=8).filter(any), st.integers(0, 99))
+@settings(max_examples=100, deadline=None)
+def test_an_item_of_no_weight_is_never_drawn(weights, seed):
+    weights = torch.tensor([weights])
+    drawn = draw(weights, torch.zeros_like(weights, dtype=torch.bool), 64, torch.Generator().manual_seed(seed))
+    assert (weights[0, drawn[0]] > 0).all()
+
+
+def test_infinite_scores_rank_at_the_ends_and_are_drawn_from():
+    scores = tables()
+    scores["teacher"][:, 5], scores["student"][:, 5] = math.inf, -math.inf
+    sampler = refreshed({"student": Direction(eps=10.0)}, scores)
+    users = torch.arange(1, N_USERS)
+    free = ~sampler.seen.mask(users)[:, 5]
+    assert (sampler.sample("student", users[free], 500) == 5).any(dim=1).all()
+
+
+def test_top_weights_do_not_vanish_far_down_the_list():
+    rank = torch.arange(1, 5001.0).unsqueeze(0)
+    excluded = rank < 4000  # the head of the list is not to be drawn
+    assert top_weights(rank, excluded, 10.0).sum() > 1
+
+
+# --- what it is made of -------------------------------------------------------------------------------------------------
+def test_every_user_gets_items_by_their_own_scores_whatever_the_chunks():
+    n_users, n_items = 50, 60
+    best = torch.arange(n_users) % (n_items - 1) + 1
+    seen = SeenItems(torch.arange(1, n_users), (best[1:] % (n_items - 1)) + 1, n_users, n_items)
+    flat = torch.zeros(n_users, n_items)
+    peaked = flat.clone()
+    peaked[torch.arange(n_users), best] = 1.0
+    top = {"student": Direction(sampling="top", top_temperature=0.01)}
+    for chunk in (1, 7 * n_items, 2**20):
+        sizes = torch.arange(n_users) % 5 + 3
+        sampler = DistillationSampler(seen, top, sizes, chunk_scores=chunk)
+        done = []
+        sampler.refresh({"teacher": peaked.__getitem__, "student": flat.__getitem__}, done.append)
+        users = torch.arange(1, n_users)
+        assert (sampler.sample("student", users, 6) == best[1:, None]).all()
+        assert done[-1] == n_users - 1
+
+
+def test_a_restored_sampler_continues_bitwise_equal():
+    scores = tables()
+    directions = {"student": Direction(), "teacher": Direction(shape="exp", eps=0.1)}
+    first = refreshed(directions, scores)
+    users = torch.arange(1, N_USERS)
+    first.sample("student", users, 3)
+    state = first.state_dict()
+    second = refreshed(directions, tables(seed=9), seed=5)
+    second.load_state_dict(state)
+    for sampler in (first, second):
+        sampler.drawn = [sampler.sample(role, users, 4) for role in directions]
+        sampler.refresh({name: table.__getitem__ for name, table in scores.items()})
+        sampler.drawn += [sampler.sample(role, users, 4) for role in directions]
+    assert all(torch.equal(a, b) for a, b in zip(first.drawn, second.drawn, strict=True))
+
+
+def test_nothing_is_handed_out_before_a_refresh():
+    sampler = DistillationSampler(seen_items(), {"student": Direction()}, torch.ones(N_USERS, dtype=torch.long))
+    with pytest.raises(RuntimeError, match="refresh"):
+        sampler.sample("student", torch.tensor([1]), 1)
+
+
+def test_a_random_positive_is_any_training_item_and_no_other():
+    seen = seen_items()
+    drawn = seen.random_positive(torch.full((4000,), 2), torch.Generator().manual_seed(0))
+    own = set(seen.items[int(seen.starts[2]) : int(seen.starts[3])].tolist())
+    assert set(drawn.tolist()) == own
+    assert stats.chisquare(np.unique(drawn.numpy(), return_counts=True)[1]).pvalue > 1e-4
+
+
+class _Largest(TorchDispatchMode):
+    """The largest tensor, in numbers, that any operation returned."""
+
+    size = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(tensor, torch.Tensor):
+                self.size = max(self.size, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("precision", ["exact", "binned"])
+def test_no_array_of_users_times_items_is_made(precision):
+    n_users, n_items = 3000, 2000
+    seen = seen_items(n_users, n_items, per_user=2)
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(n_users + n_items, 4, generator=generator)
+    directions = {"student": Direction(), "teacher": Direction(shape="exp", eps=1e-4)}
+    sampler = DistillationSampler(seen, directions, torch.full((n_users,), 3), ranks=precision)
+    with _Largest() as largest:
+        sampler.refresh({name: lambda u: vectors[u] @ vectors[n_users:].T for name in ("teacher", "student")})
+    assert largest.size < n_users * n_items / 5
