@@ -74,6 +74,11 @@ def quick(block_data, tmp_path) -> dict:
     return {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(tmp_path / "saved")}
 
 
+def alone(settings: dict) -> dict:
+    """The settings without what belongs to two roles: for a baseline."""
+    return {key: value for key, value in settings.items() if "." not in key and key != "refresh_period"}
+
+
 def make_config(settings: dict | None = None, **more) -> BDConfig:
     """A BDConfig from settings."""
     return BDConfig(config_dict={**(settings or {}), **more}, methods=METHODS)

@@ -229,7 +229,7 @@ def test_top_weights_do_not_vanish_far_down_the_list():
     assert top_weights(rank, excluded, 10.0).sum() > 1
 
 
-# --- what it is made of -------------------------------------------------------------------------------------------------
+# --- what it is made of -----------------------------------------------------------------------------------------------
 def test_every_user_gets_items_by_their_own_scores_whatever_the_chunks():
     n_users, n_items = 50, 60
     best = torch.arange(n_users) % (n_items - 1) + 1

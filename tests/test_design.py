@@ -1,0 +1,67 @@
+"""The house's rules, read from the source: which module may know which, and what no file may do."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "recbole_bd"
+# Data goes one way: a module imports only from its own block or one above.
+BLOCKS = [
+    ["version", "errors", "compat"],
+    ["options", "backbones", "config"],
+    ["data"],
+    ["scoring", "roles"],
+    ["sampler", "losses"],
+    ["model"],
+    ["checkpoint", "journal", "trainer"],
+    ["evaluation", "report", "run", "cli", "__main__"],
+]
+BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(path: Path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import in line {node.lineno}"
+            assert all(alias.name != "*" for alias in node.names), f"{path}: star import in line {node.lineno}"
+            if node.module == "recbole_bd":
+                yield from ((alias.name, node.lineno) for alias in node.names)
+            else:
+                yield node.module, node.lineno
+        elif isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way_and_never_to_ray(path):
+    for name, line in imported(path):
+        assert name.split(".")[0] != "ray", f"{path}:{line}"
+        assert not name.startswith("recbole.quick_start"), f"{path}:{line}"
+        if name.split(".")[0] == "recbole_bd":
+            name = name.split(".", 1)[1]
+        target = name.split(".")[0]
+        if target in BLOCK_OF and module_name(path) in BLOCK_OF:
+            assert BLOCK_OF[target] <= BLOCK_OF[module_name(path)], f"{path}:{line} imports {target} from a later block"
+
+
+def test_every_module_is_in_a_block():
+    assert {module_name(path) for path in MODULES} - {"__init__"} == set(BLOCK_OF)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_habits(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{path} has no docstring"
+    assert ".cuda()" not in text
+    for node in ast.walk(tree):
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"{path}:{node.lineno} bare except"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
+            assert node.func.id != "print" or path.name == "cli.py", f"{path}:{node.lineno} prints"
