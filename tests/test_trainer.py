@@ -1,0 +1,162 @@
+import math
+
+import pytest
+import torch
+from recbole.utils import init_seed
+
+from recbole_bd.backbones import STUDENT, TEACHER
+from recbole_bd.checkpoint import take_snapshot
+from recbole_bd.data import batch_stream
+from recbole_bd.errors import TrainingError
+from recbole_bd.journal import Journal
+from recbole_bd.trainer import BDTrainer, warm_up
+from tests.test_methods import Scene
+
+
+def trained(scene: Scene) -> BDTrainer:
+    init_seed(3, True)  # RecBole draws negatives from numpy's global state
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    stream = batch_stream({n: r.config for n, r in scene.roles.items()}, scene.split, lambda n: scene.roles[n].model)
+    trainer.fit(stream, scene.split.valid_loader)
+    return trainer
+
+
+def states(scene: Scene) -> dict:
+    return {name: take_snapshot(role.model).state for name, role in scene.roles.items()}
+
+
+def equal(first, second) -> bool:
+    return all(torch.equal(first[role][key], second[role][key]) for role in first for key in first[role])
+
+
+def test_zero_weights_are_bitwise_the_control(quick):
+    zero = Scene(quick, lambda_teacher_to_student=0.0, lambda_student_to_teacher=0.0)
+    control = Scene(quick, control=True)
+    assert equal(states(zero), states(control))
+    before = states(zero)
+    for scene in (zero, control):
+        trained(scene)
+    assert equal(states(zero), states(control))
+    assert not equal(states(zero), before)
+
+
+def test_a_step_takes_both_losses_before_either_update(quick):
+    """One SGD step equals the step written out: each role's gradient at both roles' old parameters."""
+    sgd = {"learner": "sgd", "learning_rate": 0.5, "train_batch_size": 10**6, "distill_epochs": 1}
+    scene, reference = Scene(quick, **sgd), Scene(quick, **sgd)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    batch = reference.batches[0]
+    expected = {}
+    for role in (TEACHER, STUDENT):  # in the trainer's order, since both draw from one generator
+        loss = sum(reference.method.loss(role, batch).values())
+        parameters = dict(reference.roles[role].model.named_parameters())
+        gradients = torch.autograd.grad(loss, list(parameters.values()))
+        expected[role] = {n: p.detach() - 0.5 * g for (n, p), g in zip(parameters.items(), gradients, strict=True)}
+    trainer._step(batch, 0, {TEACHER: 0, STUDENT: 0})
+    for role, parameters in expected.items():
+        for name, value in scene.roles[role].model.named_parameters():
+            assert torch.allclose(value, parameters[name], atol=1e-7)
+
+
+def test_each_role_has_its_own_settings_of_the_distillation_stage(quick):
+    settings = {"teacher.distill_learning_rate": 0.5, "student.learning_rate": 0.25, "distill_weight_decay": 0.125}
+    trainer = BDTrainer((scene := Scene(quick, **settings)).config, scene.method, Journal())
+    groups = {name: role.optimizer.param_groups[0] for name, role in trainer.trainers.items()}
+    assert (groups[TEACHER]["lr"], groups[STUDENT]["lr"]) == (0.5, 0.25)
+    assert groups[TEACHER]["weight_decay"] == groups[STUDENT]["weight_decay"] == 0.125
+    for name, role in trainer.trainers.items():
+        owned = {id(p) for group in role.optimizer.param_groups for p in group["params"]}
+        assert owned == {id(p) for p in scene.roles[name].model.parameters()}
+
+
+def test_the_best_state_of_each_role_is_kept(quick):
+    scene = Scene(quick, distill_epochs=6, **{"student.learning_rate": 0.5})
+    trainer = trained(scene)
+    for role, best in trainer.best.items():
+        rows = trainer.journal.of("distilled", role)
+        assert best.valid["ndcg@5"] == max(row["ndcg@5"] for row in rows)
+        assert best.epoch == next(row["epoch"] for row in rows if row["ndcg@5"] == best.valid["ndcg@5"])
+
+
+@pytest.mark.parametrize(
+    ("stop_on", "improves", "epochs"),
+    [
+        ("both", set(), 3),
+        ("both", {TEACHER}, 9),
+        ("both", {STUDENT}, 9),
+        ("teacher", {STUDENT}, 3),
+        ("student", {STUDENT}, 9),
+    ],
+)
+def test_it_stops_when_no_watched_role_improves(stop_on, improves, epochs, quick, monkeypatch):
+    scene = Scene(quick, distill_epochs=9, stopping_step=1, stop_on=stop_on)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    count = iter(range(1000))
+    for name, role_trainer in trainer.trainers.items():
+
+        def validate(*_, role=name, trainer=role_trainer):
+            score = next(count) if role in improves else 0.5
+            trainer.valid_score, trainer.valid_result = score, {"ndcg@5": score}
+            return score, trainer.valid_result
+
+        monkeypatch.setattr(role_trainer, "_valid_epoch", validate)
+    stream = batch_stream({n: r.config for n, r in scene.roles.items()}, scene.split, lambda n: scene.roles[n].model)
+    trainer.fit(stream, scene.split.valid_loader)
+    assert trainer._last_epoch() + 1 == epochs
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_with_its_place(value, quick, monkeypatch):
+    scene = Scene(quick)
+    original = scene.method.loss
+
+    def broken(role, batch):
+        parts = original(role, batch)
+        return {**parts, "distill": parts["distill"] * value} if role == STUDENT else parts
+
+    monkeypatch.setattr(scene.method, "loss", broken)
+    with pytest.raises(
+        TrainingError, match=r"student's loss is not finite \(cf .*distill .*stage distilled, epoch 0, step 1"
+    ):
+        trained(scene)
+
+
+def test_a_warm_up_that_diverges_stops_with_its_place(quick):
+    scene = Scene(quick)
+    with torch.no_grad():
+        scene.roles[TEACHER].model.user_embedding.weight.fill_(math.inf)
+    from recbole_bd.data import train_loader
+
+    loader = train_loader(scene.roles[TEACHER].config, scene.split)
+    with pytest.raises(TrainingError, match=r"teacher's loss became nan \(BPR, stage separate, epoch 0, step 1\)"):
+        warm_up(scene.roles[TEACHER], loader, scene.split.valid_loader, Journal(), False)
+
+
+def test_a_warm_up_is_what_recboles_trainer_does(quick, tmp_path, monkeypatch):
+    """The same seed, settings and batches through RecBole's own Trainer give the same weights, bitwise."""
+    from recbole.trainer import Trainer
+    from recbole_bd.data import train_loader
+
+    monkeypatch.chdir(tmp_path)
+    ours, host = Scene(quick), Scene(quick)
+    init_seed(1, True)
+    role = ours.roles[TEACHER]
+    snapshot = warm_up(role, train_loader(role.config, ours.split), ours.split.valid_loader, Journal(), False)
+    init_seed(1, True)
+    role = host.roles[TEACHER]
+    trainer = Trainer(role.config, role.model)
+    _, valid = trainer.fit(train_loader(role.config, host.split), host.split.valid_loader, verbose=False, saved=False)
+    assert snapshot.epoch == 2  # still improving: the last state is the best
+    assert {n: p for n, p in role.model.state_dict().items()}.keys() == snapshot.state.keys()
+    assert all(torch.equal(tensor, role.model.state_dict()[name]) for name, tensor in snapshot.state.items())
+    assert dict(valid) == snapshot.valid
+
+
+def test_losses_are_means_by_part(quick):
+    scene = Scene(quick, distill_epochs=1)
+    trainer = trained(scene)
+    rows = {row["role"]: row for row in trainer.journal.losses}
+    assert rows.keys() == {TEACHER, STUDENT}
+    for row in rows.values():
+        assert 0 < row["cf"] < 5
+        assert 0 < row["distill"] < 5
