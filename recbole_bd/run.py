@@ -120,6 +120,8 @@ class _Run:
         self.config = config
         self.started = time.perf_counter()
         self.split, self.roles = _prepare(config)
+        given = [role for role in self.roles.values() if role.config["checkpoint"]]
+        self.checkpoints = {role.name: self._read_checkpoint(role) for role in given}
         self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty()
         if config.method_class is not None:
             # Built once here so that contradicting options are refused before anything is written.
@@ -176,7 +178,7 @@ class _Run:
 
     def _warmed_up(self, role: Role) -> Snapshot:
         """The best state of a role alone: from its checkpoint, from the cache, or trained now by RecBole's Trainer."""
-        if role.config["checkpoint"]:
+        if role.name in self.checkpoints:
             return self._from_checkpoint(role)
         cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{self._warmup_key(role)}.pth"
         timer = f"warmup_{role.name}"
@@ -196,23 +198,26 @@ class _Run:
             save_model(cache, snapshot, {**self._about(role), "validations": self.journal.of(WARMUP, role.name)})
         return snapshot
 
-    def _from_checkpoint(self, role: Role) -> Snapshot:
+    def _read_checkpoint(self, role: Role) -> Snapshot:
         path = role.config["checkpoint"]
         snapshot, about = load_model(path)
         if about.get("fingerprint", self.split.fingerprint) != self.split.fingerprint:
-            raise CheckpointError(
-                f"checkpoint {path} was trained on other data or another split ({about.get('dataset')})"
-            )
+            raise CheckpointError(f"checkpoint {path} was trained on other data or another split ({about['dataset']})")
         for key in ("model", "dataset"):
             if about.get(key, role.config[key]) != role.config[key]:
                 raise CheckpointError(
                     f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}"
                 )
+        restore_snapshot(role.model, snapshot, f"checkpoint {path}")
+        return snapshot
+
+    def _from_checkpoint(self, role: Role) -> Snapshot:
+        snapshot = self.checkpoints[role.name]
         with self.journal.timed(f"warmup_{role.name}"):
-            restore_snapshot(role.model, snapshot, f"checkpoint {path}")
+            restore_snapshot(role.model, snapshot)
             snapshot.valid = evaluation.evaluate(role, self.split, self.split.valid_loader, self.journal, WARMUP)
         self.journal.validation(WARMUP, role.name, snapshot.epoch, snapshot.valid)
-        logger.info("%s: starts from %s", role.name, path)
+        logger.info("%s: starts from %s", role.name, role.config["checkpoint"])
         return snapshot
 
     def _distiller(self, control: bool):

@@ -135,6 +135,7 @@ def test_a_warm_up_that_diverges_stops_with_its_place(quick):
 def test_a_warm_up_is_what_recboles_trainer_does(quick, tmp_path, monkeypatch):
     """The same seed, settings and batches through RecBole's own Trainer give the same weights, bitwise."""
     from recbole.trainer import Trainer
+
     from recbole_bd.data import train_loader
 
     monkeypatch.chdir(tmp_path)
