@@ -169,7 +169,7 @@ class BDConfig(_HostConfig):
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
-        RoleError: a model that RecBole does not have.
+        RoleError: a model that RecBole does not have, or that cannot play its role in the method.
     """
 
     def __init__(
@@ -198,6 +198,7 @@ class BDConfig(_HostConfig):
             self.backbones = {BASELINE: names["model"]}
         else:
             self.backbones = {role: names[f"{role}_model"] for role in BLOCKS}
+            self.method_class.check_roles(self.backbones)
         self._check()
         super().__init__(
             model=names["model"], dataset=names["dataset"], config_dict=_fold(self.layers, drop=(*BLOCKS, "backbones"))

@@ -100,8 +100,6 @@ def describe(config: BDConfig) -> str:
 
 def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
     """Everything that can fail on bad input, before anything is written."""
-    if config.method_class is not None:
-        config.method_class.check_roles(config.backbones)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     split = load_split(config)
