@@ -19,9 +19,9 @@ SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative")
 
-# Bins per item: with four, neighbours in rank seldom share one. Rows whose fullest bin holds more than the tolerance
-# are sorted instead, so that the error of a binned rank is at most (tolerance - 1) / 2.
-_BINS_PER_ITEM, _LEAST_BINS = 4, 2**14
+# There is a bin for each item, so that few share one, and never fewer than these. Rows whose fullest bin holds more than
+# the tolerance are sorted instead: the error of a binned rank is at most (tolerance - 1) / 2.
+_LEAST_BINS = 2**14
 BIN_TOLERANCE = 65
 
 
@@ -123,8 +123,8 @@ def ranks(scores: Tensor, excluded: Tensor, method: str = "binned") -> Tensor:
         scores: [C, n_items] logits; infinite ones rank at the ends.
         excluded: bool [C, n_items], items that are not ranked.
         method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
-            a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, mostly by none or
-            one; rows for which that would not hold are sorted.
+            a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by one on average; rows
+            for which that would not hold are sorted.
 
     Returns:
         float32 [C, n_items], 1 is best; what stands at excluded items means nothing. Working memory is about six
@@ -142,18 +142,20 @@ def ranks(scores: Tensor, excluded: Tensor, method: str = "binned") -> Tensor:
     top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
     if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
         raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
-    n_bins = max(_BINS_PER_ITEM * scores.shape[1], _LEAST_BINS)
-    scale = (n_bins - 1) / (top - low)
+    n_bins = max(scores.shape[1], _LEAST_BINS)
+    spread = top - low
+    countable = torch.isfinite(spread) & (spread > 0)
     # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
-    bins = ((top - scores) * scale).nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0).clamp_(0, n_bins - 1).to(torch.int64)
-    bins.masked_fill_(excluded, n_bins)
-    rows = torch.arange(len(scores), device=scores.device).unsqueeze(1) * (n_bins + 1)
-    flat = bins.add_(rows).view(-1)
+    scale = torch.where(countable, (n_bins - 1) / spread, 0.0)
+    bins = (torch.where(countable, top, 0.0) - scores).mul_(scale).to(torch.int64)
+    bins.masked_fill_(excluded | ~countable, n_bins)
+    bins.add_(torch.arange(len(scores), device=scores.device).unsqueeze(1) * (n_bins + 1))
+    flat = bins.view(-1)
     counts = torch.bincount(flat, minlength=len(scores) * (n_bins + 1)).view(len(scores), n_bins + 1)
-    # Mean rank of a bin: what is before it, and half of its own.
-    mean = (counts.cumsum(dim=1).float() - (counts - 1).float() / 2).view(-1)
-    result = mean[flat].view_as(scores)
-    crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~torch.isfinite(top - low).squeeze(1)
+    crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~countable.squeeze(1)
+    # Mean rank of a bin: all up to its end, less half of the others in it.
+    mean = counts.cumsum(dim=1).mul_(2).sub_(counts).float().add_(1).div_(2)
+    result = mean.view(-1).index_select(0, flat).view_as(scores)
     if crowded.any():
         result[crowded] = _exact_ranks(scores[crowded], excluded[crowded])
     return result
