@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from recbole_bd.config import BDConfig, method_options, package_options
@@ -107,7 +108,9 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bo
         if key == "config_files":
             following = _values_from(words, index)
             index += len(following)
-            found = [name for chunk in ([text] if equals else []) + following for name in chunk.split()]
+            chunks = ([text] if equals else []) + following
+            # RecBole's users write several files in one word; a file whose name has spaces is one file all the same.
+            found = [name for chunk in chunks for name in ([chunk] if Path(chunk).is_file() else chunk.split())]
             if not found:
                 raise ConfigError("--config_files names no file")
             files += found

@@ -8,9 +8,11 @@ Layers, the later above the earlier: RecBole's defaults, `properties/overall.yam
 import copy
 import difflib
 import inspect
+import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 
 from recbole_bd.backbones import STUDENT, TEACHER, recommender_class
 from recbole_bd.errors import ConfigError, RoleError
-from recbole_bd.options import Option, declared_options, load_yaml
+from recbole_bd.options import Option, declared_options, load_yaml, parse_value
 
 BLOCKS = (TEACHER, STUDENT)
 # The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
@@ -79,6 +81,35 @@ def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
         else:
             block[last] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
     return expanded
+
+
+def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
+    """Write settings as the command line that gives them, to be read again word by word."""
+    words = ["recbole-bd", "run"]
+    if files:
+        words += ["--config_files", *files]
+    for key, value in _dotted(_merged(layer.values for layer in layers)):
+        text = value if isinstance(value, str) and parse_value(value) == value else json.dumps(value, default=str)
+        words.append(f"--{key}={text}")
+    return shlex.join(words)
+
+
+def _merged(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for block in blocks:
+        for key, value in block.items():
+            both = key in BLOCKS and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def _dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The settings of a role with its name in front; everything else as it is."""
+    for key, value in settings.items():
+        if key in BLOCKS and isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", setting) for name, setting in value.items())
+        else:
+            yield key, value
 
 
 def _nearest(key: str, known: Iterable[str]) -> str:
@@ -167,6 +198,9 @@ class BDConfig(_HostConfig):
         command_line: settings above everything; keys may be dotted.
         methods: the distillation methods there are, by name; `recbole_bd.model.METHODS`.
 
+    Attributes:
+        command: the command line that gives these settings, however they were given.
+
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
         RoleError: a model that RecBole does not have, or that cannot play its role in the method.
@@ -183,9 +217,13 @@ class BDConfig(_HostConfig):
         methods: Mapping[str, type],
     ):
         named = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
-        users_layers = [Layer(str(file), expand_dotted(load_yaml(file))) for file in config_file_list or ()]
-        users_layers.append(Layer("config_dict", expand_dotted({**(config_dict or {}), **named})))
-        users_layers.append(Layer("command line", expand_dotted(command_line or {})))
+        files = [str(file) for file in config_file_list or ()]
+        settings = [
+            Layer("config_dict", expand_dotted({**(config_dict or {}), **named})),
+            Layer("command line", expand_dotted(command_line or {})),
+        ]
+        self.command = _command(files, settings)
+        users_layers = [*(Layer(file, expand_dotted(load_yaml(file))) for file in files), *settings]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         names = {key: value for layer in (overall, *users_layers) for key, value in layer.values.items()}
         for key in ("model", "dataset", "teacher_model", "student_model"):

@@ -6,7 +6,6 @@ import logging
 import os
 import platform
 import resource
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -135,9 +134,7 @@ class _Run:
             "data": self.split.statistics(),
             "seed": config["seed"],
             "valid_metric": config["valid_metric"].lower(),
-            "command": shlex.join(["recbole-bd", "run", *sys.argv[2:]])
-            if sys.argv[1:2] == ["run"]
-            else shlex.join(sys.argv),
+            "command": config.command,
             "run_folder": str(self.folder),
             "versions": _versions(),
             "machine": _machine(config),

@@ -143,10 +143,11 @@ def ranks(scores: Tensor, excluded: Tensor, method: str = "binned") -> Tensor:
     if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
         raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
     n_bins = max(scores.shape[1], _LEAST_BINS)
-    spread = top - low
-    countable = torch.isfinite(spread) & (spread > 0)
+    scale = (n_bins - 1) / (top - low)
+    # Not where all scores are equal or one is infinite, nor where so little lies between them that the scale overflows.
+    countable = torch.isfinite(scale) & (scale > 0)
+    scale = torch.where(countable, scale, 0.0)
     # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
-    scale = torch.where(countable, (n_bins - 1) / spread, 0.0)
     bins = (torch.where(countable, top, 0.0) - scores).mul_(scale).to(torch.int64)
     bins.masked_fill_(excluded | ~countable, n_bins)
     bins.add_(torch.arange(len(scores), device=scores.device).unsqueeze(1) * (n_bins + 1))
