@@ -2,7 +2,7 @@
 
 import sys
 
-from recbole_bd.cli import main
+from recbole_bd.__main__ import main
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]

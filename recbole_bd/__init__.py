@@ -13,5 +13,6 @@ __all__ = ["__version__", "load_data_and_model", "run_bd"]
 def __getattr__(name: str):
     # RecBole and torch take seconds to import: only those who run something wait for them.
     if name in ("run_bd", "load_data_and_model"):
+        compat.require()
         return getattr(importlib.import_module("recbole_bd.run"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,30 @@
-"""`python -m recbole_bd` is the command line."""
+"""The entry of the program: `recbole-bd`, `python -m recbole_bd` and `python run_bd.py` all start here."""
 
 import sys
+from collections.abc import Sequence
 
-from recbole_bd.cli import main
+from recbole_bd import compat
+from recbole_bd.errors import InstallationError
 
-sys.exit(main())
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, if the installation is complete.
+
+    Args:
+        arguments: what follows the program's name; None reads `sys.argv`.
+
+    Returns:
+        Exit code: 0, 2 for input or an installation the user can mend, 1 for a training that diverged.
+    """
+    try:
+        compat.require()
+    except InstallationError as error:
+        print(f"recbole-bd: error: {error}", file=sys.stderr)
+        return error.exit_code
+    from recbole_bd import cli  # imports RecBole
+
+    return cli.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

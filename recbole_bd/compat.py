@@ -1,7 +1,8 @@
 """Repairs of RecBole 1.2.1 for current NumPy, SciPy and torch. The only file that patches anything.
 
 One function per break. Each probes first and touches nothing that works, so on an older stack this
-module does nothing. `apply` is called once, when `recbole_bd` is imported.
+module does nothing. `apply` is called once, when `recbole_bd` is imported; `require` before anything of
+RecBole is.
 
 Breaks that need no patch are met by not taking the broken path: `recbole.quick_start` (which imports
 ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.checkpoint`.
@@ -87,17 +88,22 @@ def silence_known_warnings() -> None:
 
 
 def apply() -> list[str]:
-    """Check the installation and make every repair that this stack needs.
+    """Make every repair that this stack needs.
 
     Returns:
         The names of the repairs made; empty on a stack that RecBole was written for.
+    """
+    made = [repair.__name__ for repair in (restore_numpy_names, restore_dok_update) if repair()]
+    silence_known_warnings()
+    logging.getLogger(__name__).debug("repairs made for RecBole: %s", made or "none needed")
+    return made
+
+
+def require() -> None:
+    """Check that RecBole can work here, before anything of it is imported.
 
     Raises:
         InstallationError: RecBole is missing or pandas is too new.
     """
     require_recbole()
     require_pandas_below_3()
-    made = [repair.__name__ for repair in (restore_numpy_names, restore_dok_update) if repair()]
-    silence_known_warnings()
-    logging.getLogger(__name__).debug("repairs made for RecBole: %s", made or "none needed")
-    return made

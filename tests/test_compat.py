@@ -48,6 +48,18 @@ def test_missing_recbole_names_the_one_command(monkeypatch):
         compat.require_recbole()
 
 
+def test_the_program_says_it_in_one_line(monkeypatch, capsys):
+    from recbole_bd.__main__ import main
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert main(["run"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("recbole-bd: error: RecBole is not installed")
+    assert line.endswith(compat.INSTALL_RECBOLE)
+    with pytest.raises(InstallationError, match="RecBole is not installed"):
+        from recbole_bd import run_bd  # noqa: F401
+
+
 def test_ray_and_quick_start_are_never_imported():
     code = "import sys, recbole_bd.cli; print(sorted(m for m in sys.modules if m in ('ray', 'recbole.quick_start')))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
