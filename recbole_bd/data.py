@@ -16,6 +16,7 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import init_seed
 
 from recbole_bd.errors import ConfigError, DataError
+from recbole_bd.loading import make_train_loader
 
 logger = logging.getLogger(__name__)
 
@@ -192,14 +193,13 @@ def _explain(error: Exception) -> str:
 
 
 def train_loader(config: Config, split: Split) -> Any:
-    """RecBole's own training loader for a role's backbone, freshly seeded.
+    """The training loader RecBole has for a role's backbone, freshly seeded; see `recbole_bd.loading`.
 
     Args:
         config: settings of the role, whose `model` is the backbone's name: RecBole chooses loaders by name.
         split: the data.
     """
-    sampler, _, _ = create_samplers(config, split.dataset, [split.train, split.valid, split.test])
-    return get_dataloader(config, "train")(config, split.train, sampler, shuffle=config["shuffle"])
+    return make_train_loader(config, split.dataset, [split.train, split.valid, split.test])
 
 
 @dataclass(frozen=True)

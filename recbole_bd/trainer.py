@@ -1,5 +1,6 @@
 """Training: RecBole's Trainer for one role, and `BDTrainer`, which trains two roles together."""
 
+import inspect
 import logging
 import math
 from collections.abc import Iterator
@@ -46,6 +47,20 @@ def _without_host_tensorboard() -> Iterator[None]:
         host_module.get_tensorboard = original
 
 
+def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimizer with torch's fused update, which reads and writes every parameter once; others as they are.
+
+    The mathematics are the same; rounding may differ in the last bit.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    plain = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD) or not plain or not parameters:
+        return optimizer
+    (settings,) = optimizer.param_groups
+    names = inspect.signature(type(optimizer)).parameters.keys() & settings.keys() - {"params", "foreach", "fused"}
+    return type(optimizer)(parameters, **{name: settings[name] for name in names}, fused=True)
+
+
 class RoleTrainerMixin:
     """What this package adds to the RecBole trainer of one role, whichever class that is.
 
@@ -63,7 +78,7 @@ class RoleTrainerMixin:
             for name in ("learning_rate", "weight_decay"):
                 if self.config[f"distill_{name}"] is not None:
                     kwargs.setdefault(name, self.config[f"distill_{name}"])
-        return super()._build_optimizer(**kwargs)
+        return fused(super()._build_optimizer(**kwargs))
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self.epoch, self.step = epoch_idx, 0

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 BLOCKS = [
     ["version", "errors", "compat"],
     ["options", "backbones", "config"],
-    ["data"],
+    ["loading", "data"],
     ["scoring", "roles"],
     ["sampler", "losses"],
     ["model"],

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from recbole.trainer import Trainer
 from recbole.utils import init_seed
 
 from recbole_bd.backbones import STUDENT, TEACHER
@@ -10,6 +11,7 @@ from recbole_bd.data import batch_stream
 from recbole_bd.errors import TrainingError
 from recbole_bd.journal import Journal
 from recbole_bd.trainer import BDTrainer, warm_up
+from tests.conftest import alone
 from tests.test_methods import Scene
 
 
@@ -132,25 +134,64 @@ def test_a_warm_up_that_diverges_stops_with_its_place(quick):
         warm_up(scene.roles[TEACHER], loader, scene.split.valid_loader, Journal(), False)
 
 
-def test_a_warm_up_is_what_recboles_trainer_does(quick, tmp_path, monkeypatch):
-    """The same seed, settings and batches through RecBole's own Trainer give the same weights, bitwise."""
-    from recbole.trainer import Trainer
-
+@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "CDAE"])
+@pytest.mark.parametrize("optimizer", ["RecBole's", "fused"])
+def test_a_warm_up_is_what_recboles_trainer_does(backbone, optimizer, quick, tmp_path, monkeypatch):
+    """RecBole's own Trainer and loader give the same weights: bitwise but for the fused optimizer's rounding."""
+    from recbole_bd import trainer as trainer_module
     from recbole_bd.data import train_loader
+    from tests.test_loading import hosts
 
+    if optimizer == "RecBole's":
+        monkeypatch.setattr(trainer_module, "fused", lambda optimizer: optimizer)
     monkeypatch.chdir(tmp_path)
-    ours, host = Scene(quick), Scene(quick)
+    settings = {**alone(quick), "teacher_model": backbone, "weight_decay": 1e-3}
+    ours, host = Scene(settings), Scene(settings)
     init_seed(1, True)
     role = ours.roles[TEACHER]
-    snapshot = warm_up(role, train_loader(role.config, ours.split), ours.split.valid_loader, Journal(), False)
+    loader = train_loader(role.config, ours.split)
+    snapshot = warm_up(role, loader, ours.split.valid_loader, Journal(), False)
     init_seed(1, True)
     role = host.roles[TEACHER]
     trainer = Trainer(role.config, role.model)
-    _, valid = trainer.fit(train_loader(role.config, host.split), host.split.valid_loader, verbose=False, saved=False)
-    assert snapshot.epoch == 2  # still improving: the last state is the best
-    assert {n: p for n, p in role.model.state_dict().items()}.keys() == snapshot.state.keys()
-    assert all(torch.equal(tensor, role.model.state_dict()[name]) for name, tensor in snapshot.state.items())
-    assert dict(valid) == snapshot.valid
+    trainer.epochs = snapshot.epoch + 1  # the best, so that the last state is the best there too
+    _, valid = trainer.fit(hosts(role.config, host.split), host.split.valid_loader, verbose=False, saved=False)
+    expected = role.model.state_dict()
+    assert expected.keys() == snapshot.state.keys()
+    for name, tensor in snapshot.state.items():
+        if optimizer == "RecBole's":
+            assert torch.equal(tensor, expected[name])
+        else:
+            assert torch.allclose(tensor, expected[name], atol=1e-5)
+    if optimizer == "RecBole's":
+        assert dict(valid) == snapshot.valid
+
+
+@pytest.mark.parametrize("learner", ["adam", "adamw", "sgd", "adagrad", "rmsprop"])
+def test_the_fused_update_is_the_same_mathematics(learner, quick):
+    scene = Scene(quick, learner=learner, learning_rate=0.02, weight_decay=0.01)
+    trainer = BDTrainer(scene.config, scene.method, Journal()).trainers[TEACHER]
+    plain = Trainer._build_optimizer(trainer)
+    quicker = trainer.optimizer
+    assert type(plain) is type(quicker)
+    assert bool(quicker.defaults.get("fused")) == (learner in ("adam", "adamw", "sgd"))
+    varying = ("params", "fused", "foreach")
+    settings = [{k: v for k, v in o.param_groups[0].items() if k not in varying} for o in (plain, quicker)]
+    assert settings[0] == settings[1]
+    parameters = plain.param_groups[0]["params"]
+    start = [parameter.detach().clone() for parameter in parameters]
+    ends = []
+    for optimizer in (plain, quicker):
+        generator = torch.Generator().manual_seed(0)
+        for parameter, value in zip(parameters, start, strict=True):
+            parameter.data.copy_(value)
+        for _ in range(5):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+        ends.append([parameter.detach().clone() for parameter in parameters])
+    assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*ends, strict=True))
+    assert not torch.equal(ends[0][0], start[0])
 
 
 def test_losses_are_means_by_part(quick):

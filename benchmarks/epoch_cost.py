@@ -1,0 +1,190 @@
+"""What an epoch costs here and under RecBole's own Trainer, in one process, in turn (A B A B ...).
+
+    python benchmarks/epoch_cost.py --dataset=citeulike --data_path=DIR --pair=BPR,BPR --threads=1 [--key=value ...]
+
+Prints a table and, with --json=FILE, writes the same as JSON. The ratio is
+(bd_epoch + refresh / P) / (recbole_teacher_epoch + recbole_student_epoch), of medians after one pass that is not counted.
+RecBole's side is its unmodified Trainer, loaders and negative sampler, with the same batch size, negatives and data.
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer, init_seed
+
+import recbole_bd
+from recbole_bd.cli import parse_arguments
+from recbole_bd.config import BDConfig
+from recbole_bd.data import batch_stream, load_split, train_loader
+from recbole_bd.journal import Journal
+from recbole_bd.model import METHODS
+from recbole_bd.roles import Role, build_role
+from recbole_bd.trainer import WARMUP, BDTrainer, role_trainer
+
+
+def build(config: BDConfig, split) -> dict[str, Role]:
+    """Both roles, freshly initialised from the seed."""
+    roles = {}
+    for name in config.backbones:
+        init_seed(config["seed"], config["reproducibility"])
+        roles[name] = build_role(name, config.role(name), split.train)
+    return roles
+
+
+def host_trainer(role: Role, folder: str) -> Trainer:
+    """RecBole's own trainer, writing what it writes into a folder of its own."""
+    role.config["checkpoint_dir"] = folder
+    return get_trainer(role.config["MODEL_TYPE"], role.config["model"])(role.config, role.model)
+
+
+def host_loader(role: Role, split):
+    """RecBole's own training loader with its own sampler."""
+    sampler = create_samplers(role.config, split.dataset, [split.train, split.valid, split.test])[0]
+    return get_dataloader(role.config, "train")(role.config, split.train, sampler, shuffle=role.config["shuffle"])
+
+
+def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
+    """What is timed, by name; each callable takes the number of the pass."""
+    device = config["device"]
+    found: dict[str, Callable[[int], None]] = {}
+    hosts, warm, both = build(config, split), build(config, split), build(config, split)
+    host_trainers = {name: host_trainer(role, folder) for name, role in hosts.items()}
+    warm_trainers = {name: role_trainer(role, Journal(), WARMUP) for name, role in warm.items()}
+    for name in hosts:
+        theirs, ours = host_loader(hosts[name], split), train_loader(warm[name].config, split)
+        found[f"recbole_{name}_epoch"] = lambda n, name=name, loader=theirs: host_trainers[name]._train_epoch(loader, n)
+        found[f"warmup_{name}_epoch"] = lambda n, name=name, loader=ours: warm_trainers[name]._train_epoch(loader, n)
+
+    method = config.method_class(config, split.train, both).to(device)
+    trainer = BDTrainer(config, method, Journal())
+    stream = batch_stream({n: r.config for n, r in both.items()}, split, lambda n: both[n].model)
+    found["refresh"] = lambda n: method.refresh(0)
+
+    def bd_epoch(n: int) -> None:
+        # Between two refreshes; epoch numbers of one period, none of which begins it.
+        trainer._train_epoch(stream, 1 + n % max(config["refresh_period"] - 1, 1))
+
+    found["bd_epoch"] = bd_epoch
+
+    def evaluate(trainers) -> None:
+        for one in trainers.values():
+            one.evaluate(split.valid_loader, load_best_model=False)
+
+    for one in (*host_trainers.values(), *warm_trainers.values()):
+        one.eval_collector.data_collect(stream)
+    found["recbole_evaluation"] = lambda n: evaluate(host_trainers)
+    found["evaluation"] = lambda n: evaluate(warm_trainers)
+    return found
+
+
+def run(config: BDConfig, repeats: int) -> dict:
+    """Time everything `repeats` times in turn and take medians."""
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    device = config["device"]
+    split = load_split(config)
+    with tempfile.TemporaryDirectory() as folder:
+        timed = measures(config, split, folder)
+        seconds: dict[str, list[float]] = {name: [] for name in timed}
+        for number in range(repeats + 1):
+            for name, action in timed.items():
+                _wait(device)
+                start = time.perf_counter()
+                action(number)
+                _wait(device)
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+                print(".", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    ours = medians["bd_epoch"] + medians["refresh"] / config["refresh_period"]
+    apart = medians["recbole_teacher_epoch"] + medians["recbole_student_epoch"]
+    return {
+        "dataset": config["dataset"],
+        "pair": [f"{model} {config.role(name)['embedding_size']}" for name, model in config.backbones.items()],
+        "batch_size": config.role("teacher")["train_batch_size"],
+        "refresh_period": config["refresh_period"],
+        "samples_per_positive": config["samples_per_positive"],
+        "seconds": medians,
+        "spread": {name: [min(values), max(values)] for name, values in seconds.items()},
+        "ratios": {
+            "bd / recbole apart": ours / apart,
+            "warmup / recbole, teacher": medians["warmup_teacher_epoch"] / medians["recbole_teacher_epoch"],
+            "warmup / recbole, student": medians["warmup_student_epoch"] / medians["recbole_student_epoch"],
+            "evaluation / recbole": medians["evaluation"] / medians["recbole_evaluation"],
+        },
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "gpu_peak_mb": torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "repeats": repeats,
+        "versions": {"recbole_bd": recbole_bd.__version__, "torch": torch.__version__, "python": platform.python_version()},
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
+        if info.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(result: dict) -> str:
+    """The result as text."""
+    lines = [
+        f"{result['dataset']}, {' / '.join(result['pair'])}, batch {result['batch_size']}, P {result['refresh_period']}, "
+        f"{result['samples_per_positive']} sample(s), {result['threads']} thread(s), {result['device']}",
+        f"{result['processor']}; torch {result['versions']['torch']}; medians of {result['repeats']}",
+        "",
+        f"{'what':<26}{'median s':>10}{'min':>10}{'max':>10}",
+    ]
+    for name, value in result["seconds"].items():
+        low, high = result["spread"][name]
+        lines.append(f"{name:<26}{value:>10.3f}{low:>10.3f}{high:>10.3f}")
+    lines += ["", *(f"{name:<26}{value:>10.3f}" for name, value in result["ratios"].items())]
+    lines.append(f"{'peak memory, MB':<26}{result['peak_mb']:>10.0f}")
+    if result["gpu_peak_mb"]:
+        lines.append(f"{'peak GPU memory, MB':<26}{result['gpu_peak_mb']:>10.0f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="ml-100k")
+    parser.add_argument("--pair", default="BPR,BPR", help="teacher and student model")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", help="file for the result")
+    known, rest = parser.parse_known_args()
+    settings, files, _ = parse_arguments(rest)
+    teacher, student = known.pair.split(",")
+    chosen = {"teacher_model": teacher, "student_model": student, "dataset": known.dataset, "device": known.device}
+    fixed = {"threads": known.threads, "show_progress": False, "distill_epochs": 100}
+    config = BDConfig(config_file_list=files, command_line={**fixed, **chosen, **settings}, methods=METHODS)
+    result = run(config, known.repeats)
+    print(table(result))
+    if known.json:
+        Path(known.json).write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

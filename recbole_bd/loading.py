@@ -1,0 +1,143 @@
+"""RecBole's training loaders and its negative sampler, over whole arrays instead of Python objects.
+
+The batches and negatives are RecBole's own, bitwise: the same draws in the same order. What is gone is the Python list of
+an epoch's positions, the list made of every batch, and the loop over every negative to see whether its user knows it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+from recbole.data.dataloader import TrainDataLoader, UserDataLoader
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.data.utils import create_samplers, get_dataloader
+from recbole.sampler import Sampler
+
+
+class ArraySampler(Sampler):
+    """RecBole's sampler of negatives for training: any item that is not a training item of the user.
+
+    Args:
+        parts: the training, validation and test parts, of which RecBole counts popularity; only training items are
+            refused as negatives.
+        distribution: `uniform` or `popularity`.
+        alpha: power of the popularity.
+
+    Raises:
+        ValueError: a user has seen every item.
+    """
+
+    def __init__(self, parts: list[Dataset], distribution: str, alpha: float):
+        super().__init__(["train", "valid", "test"], parts, distribution, alpha)
+
+    def get_used_ids(self) -> dict[str, np.ndarray]:
+        """Sorted keys `user * item_num + item` of the distinct training pairs."""
+        features = self.datasets[0].inter_feat
+        users, items = (features[field].numpy().astype(np.int64) for field in (self.uid_field, self.iid_field))
+        keys = np.unique(users * self.item_num + items)
+        if (np.bincount(keys // self.item_num) >= self.item_num - 1).any():
+            raise ValueError("Some users have interacted with all items, so no negative is left for them")
+        return {"train": keys}
+
+    def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
+        """Draw negatives, and draw anew what its user knows, until none is left.
+
+        Args:
+            key_ids: [B] user ids.
+            num: negatives per user.
+
+        Returns:
+            int64 [num * B], the first of every user, then the second of every user, and so on.
+        """
+        bases = np.tile(np.asarray(key_ids, dtype=np.int64) * self.item_num, num)
+        items = self.sampling(len(bases)).astype(np.int64, copy=False)
+        known = np.flatnonzero(self._is_known(bases + items))
+        while len(known):
+            items[known] = again = self.sampling(len(known))
+            known = known[self._is_known(bases[known] + again)]
+        return torch.from_numpy(items)
+
+    def _is_known(self, keys: np.ndarray) -> np.ndarray:
+        places = np.searchsorted(self.used_ids, keys)
+        return self.used_ids[np.minimum(places, len(self.used_ids) - 1)] == keys
+
+    def _build_alias_table(self) -> None:
+        super()._build_alias_table()
+        self._items = np.fromiter(self.prob, np.int64, len(self.prob))
+        self._kept = np.fromiter(self.prob.values(), np.float64, len(self.prob))
+        self._aliases = np.fromiter(self.alias.values(), np.int64, len(self.alias))
+
+    def _pop_sampling(self, sample_num: int) -> np.ndarray:
+        cells = np.random.randint(0, len(self._items), sample_num)
+        return np.where(self._kept[cells] > np.random.random(sample_num), self._items[cells], self._aliases[cells])
+
+
+class _ArrayBatches:
+    """Put before a loader of RecBole: batches are cut from whole columns, permuted once an epoch."""
+
+    def __iter__(self) -> Iterator[Interaction]:
+        if self.num_workers or not self.config["single_spec"]:
+            return super().__iter__()
+        return self._batches()
+
+    def _batches(self) -> Iterator[Interaction]:
+        rows = self._rows()
+        order = None
+        if self.shuffle:
+            # What torch's DataLoader draws from the generator: a seed for workers, the order, and at the end one more.
+            torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+            order = torch.randperm(self.sample_size, generator=self.generator)
+        columns = {name: values if order is None else values[order] for name, values in rows.interaction.items()}
+        for start in range(0, self.sample_size, self.step):
+            yield self._finish(Interaction({name: values[start : start + self.step] for name, values in columns.items()}))
+        if self.shuffle:
+            torch.randperm(self.sample_size, generator=self.generator)
+
+
+class ArrayTrainLoader(_ArrayBatches, TrainDataLoader):
+    """RecBole's TrainDataLoader: training interactions with their negatives."""
+
+    def _rows(self) -> Interaction:
+        return self._dataset.inter_feat
+
+    def _finish(self, interaction: Interaction) -> Interaction:
+        joined = self._dataset.join(interaction)  # features of users and items, where there are any
+        return self._neg_sampling(self.transform(self._dataset, joined))
+
+
+class ArrayUserLoader(_ArrayBatches, UserDataLoader):
+    """RecBole's UserDataLoader: users only, padding user 0 among them."""
+
+    def _rows(self) -> Interaction:
+        return self.user_list
+
+    def _finish(self, interaction: Interaction) -> Interaction:
+        return interaction
+
+
+_ARRAY_LOADERS = {TrainDataLoader: ArrayTrainLoader, UserDataLoader: ArrayUserLoader}
+
+
+def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) -> Any:
+    """The training loader that RecBole has for a backbone, freshly seeded.
+
+    Args:
+        config: settings of the role, whose `model` is the backbone's name: RecBole chooses loaders by name.
+        dataset: the whole data set.
+        parts: its training, validation and test parts.
+
+    Raises:
+        ValueError: a user has seen every item.
+    """
+    negatives = config["train_neg_sample_args"]
+    if config["repeatable"]:
+        sampler = create_samplers(config, dataset, parts)[0]
+    elif negatives["distribution"] == "none":
+        sampler = None
+    else:
+        sampler = ArraySampler(parts, negatives["distribution"], negatives["alpha"]).set_phase("train")
+    loader = get_dataloader(config, "train")
+    return _ARRAY_LOADERS.get(loader, loader)(config, parts[0], sampler, shuffle=config["shuffle"])
