@@ -66,7 +66,7 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
             distinct, row = torch.unique(users[chunk], return_inverse=True)
             scores = role.all_logits(distinct.to(role.device)).float().cpu()
             own = scores[row, items[chunk]].unsqueeze(1)
-            scores.masked_fill_(seen.mask(distinct), -torch.inf)
+            scores[seen.of(distinct)] = -torch.inf
             better = (scores[row] > own).sum(dim=1)
             # A repeated interaction whose item has left the list itself counts as its own equal.
             equal = (scores[row] == own).sum(dim=1).clamp(min=1)

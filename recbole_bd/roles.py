@@ -3,7 +3,7 @@
 It speaks logits, never probabilities and never a stale cache; how a model comes to them is `recbole_bd.scoring`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from recbole_bd.backbones import recommender_class
 from recbole_bd.errors import RoleError
+from recbole_bd.lookups import gather_gradients
 from recbole_bd.scoring import InnerProduct, device_of, family
 
 CACHES = ("restore_user_e", "restore_item_e", "i_embedding")  # what hosts keep between two evaluations
@@ -92,6 +93,21 @@ class Role:
         """
         with self._fresh():
             return self._scores.rows(users)
+
+    def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
+        """Score some items for each user as constants: what another role learns from.
+
+        Args:
+            users: [B] int64; users may repeat.
+            items: [B, K] int64, K items for each of them.
+            learning: whether this role learns in the same step. Its propagation, if it has one, then comes with gradient
+                for its own loss and serves here too.
+
+        Returns:
+            Logits [B, K] without gradient.
+        """
+        with torch.set_grad_enabled(learning and self._scores.propagates):
+            return self.pair_logits(users, items).detach()
 
     def embeddings(self) -> tuple[Tensor, Tensor] | None:
         """Give the vectors whose inner product is the logit, where the model is of that form.
@@ -171,30 +187,32 @@ class Role:
     @contextmanager
     def _sharing(self) -> Iterator[None]:
         """Run the propagation once per mode, grad mode and state of the parameters while the scope is open."""
-        if self._results is not None or self._scores.shared is None:
+        if self._results is not None or not self._scores.shared:
             yield
             return
-        owner, method = self._scores.shared
-        propagate = getattr(owner, method)
         results = self._results = {}
-
-        def shared(*arguments: Any) -> Any:
-            # Ids are safe keys: the entry holds the arguments. Changing a parameter in place raises its version.
-            version = sum(parameter._version for parameter in self.model.parameters())
-            key = (*map(id, arguments), self.model.training, torch.is_grad_enabled(), version)
-            if key not in results:
-                results[key] = (arguments, propagate(*arguments))
-            return results[key][1]
-
         # Fused optimizers change parameters without raising the version, hence the hook.
         hook = register_optimizer_step_post_hook(lambda *_: results.clear())
-        setattr(owner, method, shared)
+        for owner, method in self._scores.shared:
+            setattr(owner, method, self._once(method, getattr(owner, method), results))
         try:
             yield
         finally:
-            delattr(owner, method)
+            for owner, method in self._scores.shared:
+                delattr(owner, method)
             hook.remove()
             self._results = None
+
+    def _once(self, name: str, method: Callable, results: dict) -> Callable:
+        def shared(*arguments: Any) -> Any:
+            # Ids are safe keys: the entry holds the arguments. Changing a parameter in place raises its version.
+            version = sum(parameter._version for parameter in self.model.parameters())
+            key = (name, *map(id, arguments), self.model.training, torch.is_grad_enabled(), version)
+            if key not in results:
+                results[key] = (arguments, method(*arguments))
+            return results[key][1]
+
+        return shared
 
 
 def build_role(name: str, config: Any, dataset: Any) -> Role:
@@ -217,4 +235,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
         raise RoleError(
             f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
         ) from error
-    return Role(name, model.to(config["device"]), config)
+    model = model.to(config["device"])
+    if config["learner"].lower() != "sparse_adam":
+        gather_gradients(model)
+    return Role(name, model, config)

@@ -7,6 +7,7 @@ items, `sum(pool_sizes)` per learner.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,9 +20,14 @@ SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative")
 
+# Row numbers and item ids of the places in a [C, n_items] array that are not ranked and never drawn. Few stand in a row,
+# so writing to them is cheap where a boolean array of that shape would be one more pass over all items.
+Places = tuple[Tensor, Tensor]
+
 # There is a bin for each item, so that few share one, and never fewer than these. Rows whose fullest bin holds more than
 # the tolerance are sorted instead: the error of a binned rank is at most (tolerance - 1) / 2.
 _LEAST_BINS = 2**14
+_CHUNKS_SCORED_AT_ONCE = 16
 BIN_TOLERANCE = 65
 
 
@@ -92,17 +98,17 @@ class SeenItems:
         self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
         return self
 
-    def mask(self, users: Tensor) -> Tensor:
-        """What is not to be ranked for each user: training items and padding. Bool [C, n_items]."""
-        mask = torch.zeros(len(users), self.n_items, dtype=torch.bool, device=users.device)
-        mask[:, 0] = True
+    def of(self, users: Tensor) -> Places:
+        """Where in rows of these users stands what is not to be ranked: padding and training items.
+
+        Returns:
+            Row numbers and item ids, int64, of one length; no place comes twice.
+        """
+        rows = torch.arange(len(users), device=users.device)
         counts = self.counts[users]
-        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
-        within = torch.arange(len(rows), device=users.device) - torch.repeat_interleave(
-            counts.cumsum(0) - counts, counts
-        )
-        mask[rows, self.items[torch.repeat_interleave(self.starts[users], counts) + within]] = True
-        return mask
+        owners = torch.repeat_interleave(rows, counts)
+        within = torch.arange(len(owners), device=users.device) - (counts.cumsum(0) - counts)[owners]
+        return torch.cat([rows, owners]), torch.cat([torch.zeros_like(rows), self.items[self.starts[users][owners] + within]])
 
     def random_positive(self, users: Tensor, generator: torch.Generator) -> Tensor:
         """One of each user's training items, each equally likely. int64 [B]; every user must have one."""
@@ -116,12 +122,12 @@ def _slot(share: Tensor, size: Tensor) -> Tensor:
 
 
 # --- ranks -----------------------------------------------------------------------------------------------------------
-def ranks(scores: Tensor, excluded: Tensor, method: str = "binned") -> Tensor:
+def ranks(scores: Tensor, excluded: Places, method: str = "binned") -> Tensor:
     """Rank the items of each row, ties sharing the mean of their ranks so that nothing depends on item ids.
 
     Args:
         scores: [C, n_items] logits; infinite ones rank at the ends.
-        excluded: bool [C, n_items], items that are not ranked.
+        excluded: places of the items that are not ranked.
         method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
             a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by one on average; rows
             for which that would not hold are sorted.
@@ -137,48 +143,58 @@ def ranks(scores: Tensor, excluded: Tensor, method: str = "binned") -> Tensor:
     if method not in ("exact", "binned"):
         raise ValueError(f"ranks={method!r}: must be exact or binned")
     scores = scores.float()
-    if method == "exact":
-        return _exact_ranks(scores, excluded)
     top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
     if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
         raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
-    n_bins = max(scores.shape[1], _LEAST_BINS)
+    if method == "exact":
+        return _exact_ranks(scores, excluded)
+    n_rows, n_bins = len(scores), max(scores.shape[1], _LEAST_BINS)
     scale = (n_bins - 1) / (top - low)
     # Not where all scores are equal or one is infinite, nor where so little lies between them that the scale overflows.
     countable = torch.isfinite(scale) & (scale > 0)
-    scale = torch.where(countable, scale, 0.0)
     # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
-    bins = (torch.where(countable, top, 0.0) - scores).mul_(scale).to(torch.int64)
-    bins.masked_fill_(excluded | ~countable, n_bins)
-    bins.add_(torch.arange(len(scores), device=scores.device).unsqueeze(1) * (n_bins + 1))
+    bins = (top - scores).mul_(scale)
+    if not countable.all():
+        bins.masked_fill_(~countable, 0)
+    starts = torch.arange(n_rows, dtype=torch.int32, device=scores.device).unsqueeze(1) * (n_bins + 1)
+    bins = bins.to(torch.int32).add_(starts)
+    bins[excluded] = starts.squeeze(1)[excluded[0]] + n_bins
     flat = bins.view(-1)
-    counts = torch.bincount(flat, minlength=len(scores) * (n_bins + 1)).view(len(scores), n_bins + 1)
-    crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~countable.squeeze(1)
+    counts = torch.bincount(flat, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
     # Mean rank of a bin: all up to its end, less half of the others in it.
-    mean = counts.cumsum(dim=1).mul_(2).sub_(counts).float().add_(1).div_(2)
+    mean = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
     result = mean.view(-1).index_select(0, flat).view_as(scores)
+    crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~countable.squeeze(1)
     if crowded.any():
-        result[crowded] = _exact_ranks(scores[crowded], excluded[crowded])
+        result[crowded] = _exact_ranks(scores[crowded], _of_rows(excluded, crowded))
     return result
 
 
-def _exact_ranks(scores: Tensor, excluded: Tensor) -> Tensor:
-    if torch.isnan(scores).any():
-        raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
+def _of_rows(places: Places, chosen: Tensor) -> Places:
+    """The places in the chosen rows, numbered as these rows are when the others are left out."""
+    rows, items = places
+    kept = chosen[rows]
+    return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
+
+
+def _exact_ranks(scores: Tensor, excluded: Places) -> Tensor:
     # Ascending in the negated score: the best comes first. Excluded items are last, also behind scores of -inf,
     # because the place of an item is counted among those before it and its equals only.
-    negated = (-scores).masked_fill(excluded, torch.inf)
+    negated = -scores
+    infinite = negated == torch.inf
+    infinite[excluded] = False
+    negated[excluded] = torch.inf
     ordered, _ = negated.sort(dim=1)
     first = torch.searchsorted(ordered, negated, right=False)
     last = torch.searchsorted(ordered, negated, right=True)
-    infinite = (~excluded & (negated == torch.inf)).sum(dim=1, keepdim=True)
-    rankable = (~excluded).sum(dim=1, keepdim=True)
-    last = torch.where((negated == torch.inf) & (infinite > 0), rankable, last)
+    if infinite.any():
+        rankable = scores.shape[1] - torch.bincount(excluded[0], minlength=len(scores)).unsqueeze(1)
+        last = torch.where(infinite, rankable, last)
     return (first + 1 + last).float() / 2
 
 
 # --- weights and draws -----------------------------------------------------------------------------------------------
-def discrepancy_weights(learner_rank: Tensor, guide_rank: Tensor, excluded: Tensor, direction: Direction) -> Tensor:
+def discrepancy_weights(learner_rank: Tensor, guide_rank: Tensor, excluded: Places, direction: Direction) -> Tensor:
     """Unnormalised probability of each item by how much higher the guide ranks it than the learner.
 
     With D = rank_learner - rank_guide: tanh(max(D * eps, 0)) or exp(D * eps)   (BD, WWW 2021, Eq. 8 and 9; there the
@@ -187,7 +203,7 @@ def discrepancy_weights(learner_rank: Tensor, guide_rank: Tensor, excluded: Tens
 
     Args:
         learner_rank, guide_rank: [C, n_items], 1 is best.
-        excluded: bool [C, n_items].
+        excluded: places of the items that are never drawn.
         direction: shape, eps, rank order and rank scale.
 
     Returns:
@@ -198,23 +214,33 @@ def discrepancy_weights(learner_rank: Tensor, guide_rank: Tensor, excluded: Tens
         scale = -scale
     difference = (learner_rank - guide_rank).mul_(scale)
     if direction.shape == "tanh":
-        return difference.clamp_(min=0).tanh_().masked_fill_(excluded, 0)
-    difference.masked_fill_(excluded, -torch.inf)
+        weights = difference.clamp_(min=0).tanh_()
+        weights[excluded] = 0
+        return weights
+    difference[excluded] = -torch.inf
     return difference.sub_(difference.amax(dim=1, keepdim=True)).exp_()
 
 
-def top_weights(guide_rank: Tensor, excluded: Tensor, temperature: float) -> Tensor:
+def top_weights(guide_rank: Tensor, excluded: Places, temperature: float) -> Tensor:
     """Unnormalised probability exp(-(rank - best rank) / temperature) of each item. float32 [C, n_items]."""
-    exponent = (-guide_rank / temperature).masked_fill_(excluded, -torch.inf)
+    exponent = guide_rank / -temperature
+    exponent[excluded] = -torch.inf
     return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp_()
 
 
-def draw(weights: Tensor, excluded: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def uniform_weights(n_rows: int, n_items: int, excluded: Places) -> Tensor:
+    """Weight 1 of every item that may be drawn. float32 [n_rows, n_items]."""
+    weights = torch.ones(n_rows, n_items, device=excluded[0].device)
+    weights[excluded] = 0
+    return weights
+
+
+def draw(weights: Tensor, excluded: Places, count: int, generator: torch.Generator) -> Tensor:
     """Draw items with replacement in proportion to their weights; an item of weight zero is never drawn.
 
     Args:
-        weights: [C, n_items], not negative, 0 at excluded items. A row that is all zero is drawn from uniformly.
-        excluded: bool [C, n_items]; at least one item of each row is not.
+        weights: [C, n_items], not negative, 0 at excluded items. A row that is all zero becomes uniform, in place.
+        excluded: places of the items that are never drawn; at least one item of each row is not among them.
         count: draws per row.
         generator: the source of chance, on the device of `weights`.
 
@@ -223,11 +249,11 @@ def draw(weights: Tensor, excluded: Tensor, count: int, generator: torch.Generat
     """
     empty = weights.sum(dim=1) == 0
     if empty.any():
-        weights = torch.where(empty.unsqueeze(1), (~excluded).to(weights.dtype), weights)
+        weights[empty] = uniform_weights(int(empty.sum()), weights.shape[1], _of_rows(excluded, empty))
     cumulative = weights.cumsum(dim=1, dtype=torch.float64)
     share = torch.rand(len(weights), count, dtype=torch.float64, generator=generator, device=weights.device)
     # In (0, total]: the first item whose cumulative weight reaches it has a weight of its own.
-    return torch.searchsorted(cumulative, (1 - share) * cumulative[:, -1:])
+    return torch.searchsorted(cumulative, (1 - share).mul_(cumulative[:, -1:]))
 
 
 class DistillationSampler:
@@ -240,7 +266,8 @@ class DistillationSampler:
         ranks: `binned` or `exact`, see `ranks`.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
-        chunk_scores: scores ranked at a time; few, so that they stay in the cache.
+        chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores 16
+            times as many at once.
     """
 
     def __init__(
@@ -251,7 +278,7 @@ class DistillationSampler:
         ranks: str = "binned",
         seed: int = 0,
         device: torch.device | str = "cpu",
-        chunk_scores: int = 2**17,
+        chunk_scores: int | None = None,
     ):
         self.device = torch.device(device)
         self.seen = seen.to(self.device)
@@ -261,6 +288,8 @@ class DistillationSampler:
         self.sizes = pool_sizes.to(self.device).clone()
         self.sizes[0] = 0
         self.starts = self.sizes.cumsum(0) - self.sizes
+        if chunk_scores is None:
+            chunk_scores = 2**17 if self.device.type == "cpu" else 2**22
         self.chunk_users = max(1, chunk_scores // seen.n_items)
         self.pools: dict[str, Tensor] = {}
 
@@ -276,44 +305,58 @@ class DistillationSampler:
         total = int(self.sizes.sum())
         pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}
         done = 0
-        for users in self._chunks():
-            excluded = self.seen.mask(users)
+        for users, logits in self._chunks(scores):
+            excluded = self.seen.of(users)
             known: dict[str, Tensor] = {}
             sizes = self.sizes[users]
-            count = int(sizes.max())
-            wanted = torch.arange(count, device=self.device) < sizes.unsqueeze(1)
-            slots = (self.starts[users].unsqueeze(1) + torch.arange(count, device=self.device))[wanted]
+            draws = torch.arange(int(sizes.max()), device=self.device)
+            wanted = draws < sizes.unsqueeze(1)
+            slots = (self.starts[users].unsqueeze(1) + draws)[wanted]
             for learner, direction in self.directions.items():
-                weights = self._weights(learner, direction, users, excluded, scores, known)
-                items = draw(weights, excluded, count, self.generator)
+                weights = self._weights(learner, direction, excluded, logits, known)
+                items = draw(weights, excluded, len(draws), self.generator)
                 pools[learner][slots] = items[wanted].to(torch.int32)
             done += len(users)
             if progress:
                 progress(done)
         self.pools = pools
 
-    def _chunks(self) -> Iterator[Tensor]:
-        """Users in chunks of similar pool size, so that few draws are made in vain."""
-        users = torch.argsort(self.sizes[1:], stable=True) + 1
-        yield from users.split(self.chunk_users)
+    def _chunks(
+        self, scores: Mapping[str, Callable[[Tensor], Tensor]]
+    ) -> Iterator[tuple[Tensor, dict[str, Callable[[], Tensor]]]]:
+        """Users in chunks of similar pool size, so that few draws are made in vain, and how to get their logits.
+
+        A role scores a larger block of users at once, since one matrix product of many users costs less than many.
+        """
+        ordered = torch.argsort(self.sizes[1:], stable=True) + 1
+        for block in ordered.split(self.chunk_users * _CHUNKS_SCORED_AT_ONCE):
+            tables: dict[str, tuple[Tensor, ...]] = {}
+
+            def logits_of(role: str, chunk: int, block=block, tables=tables) -> Tensor:
+                if role not in tables:
+                    tables[role] = scores[role](block).split(self.chunk_users)
+                return tables[role][chunk]
+
+            for number, users in enumerate(block.split(self.chunk_users)):
+                yield users, {role: partial(logits_of, role, number) for role in scores}
 
     def _weights(
         self,
         learner: str,
         direction: Direction,
-        users: Tensor,
-        excluded: Tensor,
-        scores: Mapping[str, Callable[[Tensor], Tensor]],
+        excluded: Places,
+        logits: Mapping[str, Callable[[], Tensor]],
         known: dict[str, Tensor],
     ) -> Tensor:
         def rank_of(role: str) -> Tensor:
             if role not in known:
-                known[role] = ranks(scores[role](users), excluded, self.ranks)
+                known[role] = ranks(logits[role](), excluded, self.ranks)
             return known[role]
 
+        guide = next(role for role in logits if role != learner)
         if direction.sampling == "uniform":
-            return (~excluded).float()
-        guide = next(role for role in scores if role != learner)
+            n_rows = int(excluded[0].max()) + 1  # each row has its padding item excluded
+            return uniform_weights(n_rows, self.seen.n_items, excluded)
         if direction.sampling == "top":
             return top_weights(rank_of(guide), excluded, direction.top_temperature)
         return discrepancy_weights(rank_of(learner), rank_of(guide), excluded, direction)

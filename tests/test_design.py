@@ -11,7 +11,7 @@ BLOCKS = [
     ["version", "errors", "compat"],
     ["options", "backbones", "config"],
     ["loading", "data"],
-    ["scoring", "roles"],
+    ["scoring", "lookups", "roles"],
     ["sampler", "losses"],
     ["model"],
     ["checkpoint", "journal", "trainer"],

@@ -122,9 +122,7 @@ class BD(Distiller):
                 positives = self.seen.random_positive(batch.users, self.sampler.generator)
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(batch.users, items)
-        # A guide that learns from this batch too shares its propagation with its own loss, so autograd stays on.
-        with torch.set_grad_enabled(guide.name in batch.roles):
-            target = guide.pair_logits(batch.users, items).detach()
+        target = guide.target_logits(batch.users, items, learning=guide.name in batch.roles)
         exchange = losses.listwise_exchange if listwise else losses.pointwise_exchange
         return exchange(logits, target, **options)
 
