@@ -24,6 +24,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 
 import recbole_bd
+from recbole_bd.backbones import recommender_class
 from recbole_bd.cli import parse_arguments
 from recbole_bd.config import BDConfig
 from recbole_bd.data import batch_stream, load_split, train_loader
@@ -42,27 +43,29 @@ def build(config: BDConfig, split) -> dict[str, Role]:
     return roles
 
 
-def host_trainer(role: Role, folder: str) -> Trainer:
-    """RecBole's own trainer, writing what it writes into a folder of its own."""
-    role.config["checkpoint_dir"] = folder
-    return get_trainer(role.config["MODEL_TYPE"], role.config["model"])(role.config, role.model)
+def host_trainer(config, split, folder: str) -> Trainer:
+    """RecBole's own trainer of its own model, writing what it writes into a folder of its own."""
+    init_seed(config["seed"], config["reproducibility"])
+    config["checkpoint_dir"] = folder
+    model = recommender_class(config["model"])(config, split.train).to(config["device"])
+    return get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
 
 
-def host_loader(role: Role, split):
+def host_loader(config, split):
     """RecBole's own training loader with its own sampler."""
-    sampler = create_samplers(role.config, split.dataset, [split.train, split.valid, split.test])[0]
-    return get_dataloader(role.config, "train")(role.config, split.train, sampler, shuffle=role.config["shuffle"])
+    sampler = create_samplers(config, split.dataset, [split.train, split.valid, split.test])[0]
+    return get_dataloader(config, "train")(config, split.train, sampler, shuffle=config["shuffle"])
 
 
 def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
     """What is timed, by name; each callable takes the number of the pass."""
     device = config["device"]
     found: dict[str, Callable[[int], None]] = {}
-    hosts, warm, both = build(config, split), build(config, split), build(config, split)
-    host_trainers = {name: host_trainer(role, folder) for name, role in hosts.items()}
+    warm, both = build(config, split), build(config, split)
+    host_trainers = {name: host_trainer(config.role(name), split, folder) for name in config.backbones}
     warm_trainers = {name: role_trainer(role, Journal(), WARMUP) for name, role in warm.items()}
-    for name in hosts:
-        theirs, ours = host_loader(hosts[name], split), train_loader(warm[name].config, split)
+    for name in config.backbones:
+        theirs, ours = host_loader(config.role(name), split), train_loader(warm[name].config, split)
         found[f"recbole_{name}_epoch"] = lambda n, name=name, loader=theirs: host_trainers[name]._train_epoch(loader, n)
         found[f"warmup_{name}_epoch"] = lambda n, name=name, loader=ours: warm_trainers[name]._train_epoch(loader, n)
 

@@ -1,9 +1,9 @@
 """One dense gradient per embedding table and step, however often the step looks rows up.
 
 By default each lookup of a batch gives a gradient of the whole table's size, mostly zeros, and these are added up. Here
-lookups give their rows only; autograd collects the rows of all lookups, and one node between them and the table adds
-them into one array of zeros. The optimizer, clipping and everything else see the same dense gradient; sums may be taken
-in another order, so the last bit may differ.
+lookups leave their rows with one node between them and the table, which adds all rows into one array of zeros. The
+optimizer, clipping and everything else see the same dense gradient; sums may be taken in another order, so the last bit
+may differ.
 """
 
 from typing import Any
@@ -12,20 +12,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_Left = list[tuple[Tensor, Tensor]]  # ids [n] and the gradients of their rows [n, d], left on the way back
 
-class _Dense(torch.autograd.Function):
-    """The table itself; on the way back the collected rows become one dense gradient."""
+
+class _Table(torch.autograd.Function):
+    """The table itself; on the way back, when every lookup has been there, what they left becomes its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor) -> Tensor:
+    def forward(ctx: Any, table: Tensor, left: _Left, padding: int | None) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.left, ctx.padding, ctx.like = left, padding, table
         return table.detach()
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        if not gradient.is_sparse:
-            return gradient
-        values = gradient._values()
-        return values.new_zeros(gradient.shape).index_add_(0, gradient._indices()[0], values)
+    def backward(ctx: Any, gradient: None) -> tuple[Tensor, None, None]:
+        total = torch.zeros_like(ctx.like)
+        for ids, rows in ctx.left:
+            total.index_add_(0, ids, rows)
+        ctx.left.clear()
+        if ctx.padding is not None:
+            total[ctx.padding] = 0
+        return total, None, None
+
+
+class _Lookup(torch.autograd.Function):
+    """Rows of the table; their gradient is left with its node."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor, left: _Left) -> Tensor:
+        ctx.ids, ctx.left = ids.reshape(-1), left
+        return table.index_select(0, ctx.ids).view(*ids.shape, table.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
+        ctx.left.append((ctx.ids, gradient.reshape(len(ctx.ids), -1)))
+        return None, None, None
 
 
 class GatheredEmbedding(nn.Embedding):
@@ -37,13 +58,15 @@ class GatheredEmbedding(nn.Embedding):
         """Rows of the table. Any shape to that shape and [embedding_dim]."""
         if not (torch.is_grad_enabled() and self.weight.requires_grad):
             return F.embedding(input, self.weight, self.padding_idx)
-        # The node saves nothing, so that it serves every step; only a table that has moved needs another.
+        # The node saves nothing of a step, so that it serves every step; only a table that has moved needs another.
         if self._node is None or self._node.data_ptr() != self.weight.data_ptr():
-            self._node = _Dense.apply(self.weight)
-        return F.embedding(input, self._node, self.padding_idx, sparse=True)
+            self._left: _Left = []
+            self._node = _Table.apply(self.weight, self._left, self.padding_idx)
+        self._left.clear()  # empty unless a backward pass was broken off
+        return _Lookup.apply(self._node, input, self._left)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_node"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_node", "_left")}
 
 
 def gather_gradients(model: nn.Module) -> None:
