@@ -28,7 +28,7 @@ def test_layers_go_command_line_files_dataset_method_recbole(tmp_path):
     assert config["eval_batch_size"] == 4096000  # overall.yaml above RecBole
     assert config["weight_decay"] == 0.0  # RecBole
     teacher = config.role("teacher")
-    assert (teacher["embedding_size"], teacher["learning_rate"], teacher["epochs"]) == (11, 0.05, 40)
+    assert (teacher["embedding_size"], teacher["learning_rate"], teacher["epochs"]) == (11, 0.05, 80)
 
 
 def test_a_higher_layer_beats_a_more_specific_lower_one():
