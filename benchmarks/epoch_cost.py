@@ -3,7 +3,7 @@
     python benchmarks/epoch_cost.py --dataset=citeulike --data_path=DIR --pair=BPR,BPR --threads=1 [--key=value ...]
 
 Prints a table and, with --json=FILE, writes the same as JSON. The ratio is
-(bd_epoch + refresh / P) / (recbole_teacher_epoch + recbole_student_epoch), of medians after one pass that is not counted.
+(bd_epoch + refresh / P) / (recbole_teacher_epoch + recbole_student_epoch), of medians after an uncounted pass.
 RecBole's side is its unmodified Trainer, loaders and negative sampler, with the same batch size, negatives and data.
 """
 
@@ -133,7 +133,11 @@ def run(config: BDConfig, repeats: int) -> dict:
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "repeats": repeats,
-        "versions": {"recbole_bd": recbole_bd.__version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "recbole_bd": recbole_bd.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
 
 
@@ -144,16 +148,19 @@ def _wait(device: torch.device) -> None:
 
 def _processor() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] \
-        if info.is_file() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.is_file()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def table(result: dict) -> str:
     """The result as text."""
     lines = [
-        f"{result['dataset']}, {' / '.join(result['pair'])}, batch {result['batch_size']}, P {result['refresh_period']}, "
-        f"{result['samples_per_positive']} sample(s), {result['threads']} thread(s), {result['device']}",
+        f"{result['dataset']}, {' / '.join(result['pair'])}, batch {result['batch_size']}, P {result['refresh_period']}"
+        f", {result['samples_per_positive']} sample(s), {result['threads']} thread(s), {result['device']}",
         f"{result['processor']}; torch {result['versions']['torch']}; medians of {result['repeats']}",
         "",
         f"{'what':<26}{'median s':>10}{'min':>10}{'max':>10}",

@@ -4,8 +4,8 @@ import torch
 
 from recbole_bd.data import Split
 from recbole_bd.journal import Journal
+from recbole_bd.ranking import SeenItems
 from recbole_bd.roles import Role
-from recbole_bd.sampler import SeenItems
 from recbole_bd.trainer import role_trainer
 
 # Scores compared at a time: 4 bytes each, and a boolean of the same shape.

@@ -1,7 +1,7 @@
 """RecBole's training loaders and its negative sampler, over whole arrays instead of Python objects.
 
-The batches and negatives are RecBole's own, bitwise: the same draws in the same order. What is gone is the Python list of
-an epoch's positions, the list made of every batch, and the loop over every negative to see whether its user knows it.
+The batches and negatives are RecBole's own, bitwise: the same draws in the same order. What is gone is the Python list
+of an epoch's positions, the list made of every batch, and the loop over all negatives to see which their users know.
 """
 
 from collections.abc import Iterator
@@ -92,7 +92,9 @@ class _ArrayBatches:
             order = torch.randperm(self.sample_size, generator=self.generator)
         columns = {name: values if order is None else values[order] for name, values in rows.interaction.items()}
         for start in range(0, self.sample_size, self.step):
-            yield self._finish(Interaction({name: values[start : start + self.step] for name, values in columns.items()}))
+            yield self._finish(
+                Interaction({name: values[start : start + self.step] for name, values in columns.items()})
+            )
         if self.shuffle:
             torch.randperm(self.sample_size, generator=self.generator)
 

@@ -100,8 +100,8 @@ class Role:
         Args:
             users: [B] int64; users may repeat.
             items: [B, K] int64, K items for each of them.
-            learning: whether this role learns in the same step. Its propagation, if it has one, then comes with gradient
-                for its own loss and serves here too.
+            learning: whether this role learns in the same step. Its propagation, if it has one, then comes with
+                gradient for its own loss and serves here too.
 
         Returns:
             Logits [B, K] without gradient.

@@ -1,35 +1,29 @@
-"""Ranks of all items for chunks of users, and the items that one role takes from the other.
+"""The items that one role takes from the other, drawn from both roles' rankings.
 
-Everywhere: rank 1 is the best; ranks run over the items a role could recommend to the user, so the padding item and the
-user's training items are out. Nothing of size users x items is kept: users come in chunks, and what stays is the drawn
-items, `sum(pool_sizes)` per learner.
+Nothing of size users x items is kept: users come in chunks, and what stays is the drawn items, `sum(pool_sizes)` per
+learner.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from recbole_bd.errors import DataError
+from recbole_bd.ranking import Places, Ranks, SeenItems, of_rows, slot
 
 SAMPLINGS = ("rank_discrepancy", "uniform", "top")
 SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative")
 
-# Row numbers and item ids of the places in a [C, n_items] array that are not ranked and never drawn. Few stand in a row,
-# so writing to them is cheap where a boolean array of that shape would be one more pass over all items.
-Places = tuple[Tensor, Tensor]
-
-# Three items share a bin on average, and there are never fewer bins than these. Rows whose fullest bin holds more than
-# the tolerance are sorted instead: the error of a binned rank is at most (tolerance - 1) / 2.
-_LEAST_BINS = 2**14
 _CHUNKS_SCORED_AT_ONCE = 5
-BIN_TOLERANCE = 65
+# Drawing by rejection: how much of the proposals is accepted until it is known, and the largest exponent of the exp
+# shape for which proposals from all items are worth while.
+_FIRST_ACCEPTANCE = 0.25
+_LARGEST_EXPONENT = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +46,15 @@ class Direction:
     rank_scale: str = "absolute"
     top_temperature: float = 10.0
 
+    def scale(self, n_items: int) -> float:
+        """What a difference of ranks is multiplied by before the shape is taken; negative for the reference's order.
+
+        Args:
+            n_items: size of the catalogue with padding.
+        """
+        steepness = self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps
+        return -steepness if self.rank_order == "reference" else steepness
+
     def __post_init__(self):
         for name, allowed in (
             ("sampling", SAMPLINGS),
@@ -66,161 +69,26 @@ class Direction:
                 raise ValueError(f"{name}={getattr(self, name)}: must be in (0, inf)")
 
 
-class SeenItems:
-    """The distinct training items of every user, in compressed rows.
-
-    Args:
-        users, items: int64 ids of the training interactions, 0 being padding; repeated pairs count once.
-        n_users, n_items: sizes with padding.
-
-    Attributes:
-        counts: int64 [n_users], distinct training items of each user.
-
-    Raises:
-        DataError: a user has seen every item, so that nothing is left to rank for them.
-    """
-
-    def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int):
-        self.n_users, self.n_items = n_users, n_items
-        keys = torch.unique(torch.as_tensor(users).long() * n_items + torch.as_tensor(items).long())
-        owners = keys // n_items
-        self.items = keys % n_items
-        self.starts = torch.searchsorted(owners, torch.arange(n_users + 1, device=keys.device))
-        self.counts = self.starts.diff()
-        full = int((self.counts >= n_items - 1).sum())
-        if full:
-            raise DataError(
-                f"{full} user(s) have seen every item, so nothing is left to rank for them; filter such users with "
-                "user_inter_num_interval"
-            )
-
-    def to(self, device: torch.device) -> "SeenItems":
-        """Move the rows to a device, in place."""
-        self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
-        return self
-
-    def of(self, users: Tensor) -> Places:
-        """Where in rows of these users stands what is not to be ranked: padding and training items.
-
-        Returns:
-            Row numbers and item ids, int64, of one length; no place comes twice.
-        """
-        rows = torch.arange(len(users), device=users.device)
-        counts = self.counts[users]
-        owners = torch.repeat_interleave(rows, counts)
-        within = torch.arange(len(owners), device=users.device) - (counts.cumsum(0) - counts)[owners]
-        return torch.cat([rows, owners]), torch.cat([torch.zeros_like(rows), self.items[self.starts[users][owners] + within]])
-
-    def random_positive(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """One of each user's training items, each equally likely. int64 [B]; every user must have one."""
-        share = torch.rand(len(users), generator=generator, device=users.device)
-        return self.items[self.starts[users] + _slot(share, self.counts[users])]
-
-
-def _slot(share: Tensor, size: Tensor) -> Tensor:
-    """A slot below `size` from a share in [0, 1); rounding may reach `size` itself, which is no slot."""
-    return torch.minimum((share.double() * size).long(), size - 1)
-
-
-# --- ranks -----------------------------------------------------------------------------------------------------------
-def ranks(scores: Tensor, excluded: Places, method: str = "binned") -> Tensor:
-    """Rank the items of each row, ties sharing the mean of their ranks so that nothing depends on item ids.
-
-    Args:
-        scores: [C, n_items] logits; infinite ones rank at the ends.
-        excluded: places of the items that are not ranked.
-        method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
-            a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about two on average;
-            rows for which that would not hold are sorted.
-
-    Returns:
-        float32 [C, n_items], 1 is best; what stands at excluded items means nothing. Working memory is about six
-        arrays of this shape.
-
-    Raises:
-        DataError: a score is not a number.
-        ValueError: an unknown method.
-    """
-    if method not in ("exact", "binned"):
-        raise ValueError(f"ranks={method!r}: must be exact or binned")
-    scores = scores.float()
-    top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
-    if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
-        raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
-    if method == "exact":
-        return _exact_ranks(scores, excluded)
-    n_rows, n_bins = len(scores), max(scores.shape[1] // 3, _LEAST_BINS)
-    scale = (n_bins - 1) / (top - low)
-    # Not where all scores are equal or one is infinite, nor where so little lies between them that the scale overflows.
-    countable = torch.isfinite(scale) & (scale > 0)
-    # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
-    bins = (top - scores).mul_(scale)
-    if not countable.all():
-        bins.masked_fill_(~countable, 0)
-    starts = torch.arange(n_rows, dtype=torch.int32, device=scores.device).unsqueeze(1) * (n_bins + 1)
-    bins = bins.to(torch.int32).add_(starts)
-    bins[excluded] = starts.squeeze(1)[excluded[0]] + n_bins
-    flat = bins.view(-1)
-    counts = torch.bincount(flat, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
-    # Mean rank of a bin: all up to its end, less half of the others in it.
-    mean = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
-    result = mean.view(-1).index_select(0, flat).view_as(scores)
-    crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~countable.squeeze(1)
-    if crowded.any():
-        result[crowded] = _exact_ranks(scores[crowded], _of_rows(excluded, crowded))
-    return result
-
-
-def _of_rows(places: Places, chosen: Tensor) -> Places:
-    """The places in the chosen rows, numbered as these rows are when the others are left out."""
-    rows, items = places
-    kept = chosen[rows]
-    return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
-
-
-def _exact_ranks(scores: Tensor, excluded: Places) -> Tensor:
-    # Ascending in the negated score: the best comes first. Excluded items are last, also behind scores of -inf,
-    # because the place of an item is counted among those before it and its equals only.
-    negated = -scores
-    infinite = negated == torch.inf
-    infinite[excluded] = False
-    negated[excluded] = torch.inf
-    ordered, _ = negated.sort(dim=1)
-    first = torch.searchsorted(ordered, negated, right=False)
-    last = torch.searchsorted(ordered, negated, right=True)
-    if infinite.any():
-        rankable = scores.shape[1] - torch.bincount(excluded[0], minlength=len(scores)).unsqueeze(1)
-        last = torch.where(infinite, rankable, last)
-    return (first + 1 + last).float() / 2
-
-
 # --- weights and draws -----------------------------------------------------------------------------------------------
-def discrepancy_weights(learner_rank: Tensor, guide_rank: Tensor, excluded: Places, direction: Direction) -> Tensor:
-    """Unnormalised probability of each item by how much higher the guide ranks it than the learner.
+def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float = 0.0) -> Tensor:
+    """Unnormalised probability of items by how much higher the guide ranks them than the learner.
 
-    With D = rank_learner - rank_guide: tanh(max(D * eps, 0)) or exp(D * eps)   (BD, WWW 2021, Eq. 8 and 9; there the
-    student learns with tanh, the teacher with exp). The public code uses positions that ascend with the score in the
-    same formulas, which turns D round: `rank_order="reference"`.
+    tanh(max(x, 0)) or exp(x) with x = (rank_learner - rank_guide) * eps   (BD, WWW 2021, Eq. 8 and 9; there the student
+    learns with tanh, the teacher with exp). The public code uses positions that ascend with the score in the same
+    formulas, which turns the difference round: `rank_order="reference"`, a negative `Direction.scale`.
 
     Args:
-        learner_rank, guide_rank: [C, n_items], 1 is best.
-        excluded: places of the items that are never drawn.
-        direction: shape, eps, rank order and rank scale.
+        difference: [C, K], x; changed in place.
+        shape: `tanh` or `exp`.
+        greatest: what exp is divided by the exponential of, so that it does not overflow; no x is above it.
 
     Returns:
-        float32 [C, n_items], 0 at excluded items; a row may be all zero (tanh of two equal rankings).
+        float32 [C, K] in [0, 1]; NaN where x is NaN.
     """
-    scale = direction.eps / (learner_rank.shape[1] - 1 if direction.rank_scale == "relative" else 1)
-    if direction.rank_order == "reference":
-        scale = -scale
-    difference = (learner_rank - guide_rank).mul_(scale)
-    if direction.shape == "tanh":
-        # tanh(x) = 2 sigmoid(2 x) - 1 and exp(x) = 2 ** (x / ln 2) take a quarter of the time of tanh and exp.
-        weights = difference.clamp_(min=0).mul_(2).sigmoid_().mul_(2).sub_(1)
-        weights[excluded] = 0
-        return weights
-    difference[excluded] = -torch.inf
-    return difference.sub_(difference.amax(dim=1, keepdim=True)).mul_(1 / math.log(2)).exp2_()
+    # tanh(x) = 2 sigmoid(2 x) - 1 and exp(x) = 2 ** (x / ln 2) take a quarter of the time of tanh and exp.
+    if shape == "tanh":
+        return difference.clamp_(min=0).mul_(2).sigmoid_().mul_(2).sub_(1)
+    return difference.sub_(greatest).mul_(1 / math.log(2)).exp2_()
 
 
 def top_weights(guide_rank: Tensor, excluded: Places, temperature: float) -> Tensor:
@@ -251,11 +119,57 @@ def draw(weights: Tensor, excluded: Places, count: int, generator: torch.Generat
     """
     empty = weights.sum(dim=1) == 0
     if empty.any():
-        weights[empty] = uniform_weights(int(empty.sum()), weights.shape[1], _of_rows(excluded, empty))
+        weights[empty] = uniform_weights(int(empty.sum()), weights.shape[1], of_rows(excluded, empty))
     cumulative = weights.cumsum(dim=1, dtype=torch.float64)
     share = torch.rand(len(weights), count, dtype=torch.float64, generator=generator, device=weights.device)
     # In (0, total]: the first item whose cumulative weight reaches it has a weight of its own.
     return torch.searchsorted(cumulative, (1 - share).mul_(cumulative[:, -1:]))
+
+
+def propose(
+    weigh: Callable[[Tensor], Tensor], n_rows: int, n_items: int, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Propose items uniformly and accept each with its weight: accepted ones are drawn in proportion to the weights.
+
+    Args:
+        weigh: weights in [0, 1] at places [n_rows, count], `row * n_items + item`; NaN where nothing may be drawn.
+        n_rows: rows of the chunk.
+        n_items: size of the catalogue with padding.
+        count: proposals per row.
+        generator: the source of chance.
+
+    Returns:
+        The proposed items, int64 [n_rows, count], and whether each was accepted.
+    """
+    share = torch.rand(n_rows, count, dtype=torch.float64, generator=generator, device=generator.device)
+    share.mul_(n_items - 1)
+    items = share.long()  # the whole part names the item, the rest of the same number decides
+    share.sub_(items)
+    items.add_(1)
+    rows = torch.arange(n_rows, device=generator.device).unsqueeze(1)
+    return items, share < weigh(items + rows * n_items)
+
+
+class _Chunk:
+    """A few users, what is not drawn for them, and both roles' ranks, made when they are asked for.
+
+    Args:
+        users: int64 [C].
+        excluded: places of training items and padding.
+        logits: all-item logits [C, n_items] of a role, by its name.
+        method: how ranks are made.
+    """
+
+    def __init__(self, users: Tensor, excluded: Places, logits: Callable[[str], Tensor], method: str):
+        self.users, self.excluded = users, excluded
+        self._logits, self._method = logits, method
+        self._ranks: dict[str, Ranks] = {}
+
+    def ranks(self, role: str) -> Ranks:
+        """The ranks of one role."""
+        if role not in self._ranks:
+            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method)
+        return self._ranks[role]
 
 
 class DistillationSampler:
@@ -265,7 +179,7 @@ class DistillationSampler:
         seen: the training items.
         directions: how items are drawn, by the learner's name, `teacher` or `student`; the other one is its guide.
         pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, padding user 0 excepted.
-        ranks: `binned` or `exact`, see `ranks`.
+        ranks: `binned` or `exact`, see `Ranks`.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
         chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores 5
@@ -282,11 +196,11 @@ class DistillationSampler:
         device: torch.device | str = "cpu",
         chunk_scores: int | None = None,
     ):
-        self.device = torch.device(device)
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.device = self.generator.device
         self.seen = seen.to(self.device)
         self.directions = dict(directions)
         self.ranks = ranks
-        self.generator = torch.Generator(self.device).manual_seed(seed)
         self.sizes = pool_sizes.to(self.device).clone()
         self.sizes[0] = 0
         self.starts = self.sizes.cumsum(0) - self.sizes
@@ -306,62 +220,97 @@ class DistillationSampler:
         """
         total = int(self.sizes.sum())
         pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}
+        acceptance = dict.fromkeys(self.directions, _FIRST_ACCEPTANCE)
         done = 0
-        for users, logits in self._chunks(scores):
-            excluded = self.seen.of(users)
-            known: dict[str, Tensor] = {}
-            sizes = self.sizes[users]
-            draws = torch.arange(int(sizes.max()), device=self.device)
-            wanted = draws < sizes.unsqueeze(1)
-            slots = (self.starts[users].unsqueeze(1) + draws)[wanted]
+        for chunk in self._chunks(scores):
             for learner, direction in self.directions.items():
-                weights = self._weights(learner, direction, excluded, logits, known)
-                items = draw(weights, excluded, len(draws), self.generator)
-                pools[learner][slots] = items[wanted].to(torch.int32)
-            done += len(users)
+                guide = next(role for role in scores if role != learner)
+                left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
+                if direction.sampling == "rank_discrepancy":
+                    acceptance[learner] = self._fill_by_rejection(
+                        pools[learner], chunk, learner, guide, direction, acceptance[learner], left
+                    )
+                if left.any():
+                    self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
+            done += len(chunk.users)
             if progress:
                 progress(done)
         self.pools = pools
 
-    def _chunks(
-        self, scores: Mapping[str, Callable[[Tensor], Tensor]]
-    ) -> Iterator[tuple[Tensor, dict[str, Callable[[], Tensor]]]]:
-        """Users in chunks of similar pool size, so that few draws are made in vain, and how to get their logits.
+    def _chunks(self, scores: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[_Chunk]:
+        """Users in chunks of similar pool size, so that few draws are made in vain.
 
         A role scores a larger block of users at once, since one matrix product of many users costs less than many.
         """
         ordered = torch.argsort(self.sizes[1:], stable=True) + 1
         for block in ordered.split(self.chunk_users * _CHUNKS_SCORED_AT_ONCE):
             tables: dict[str, tuple[Tensor, ...]] = {}
-
-            def logits_of(role: str, chunk: int, block=block, tables=tables) -> Tensor:
-                if role not in tables:
-                    tables[role] = scores[role](block).split(self.chunk_users)
-                return tables[role][chunk]
-
             for number, users in enumerate(block.split(self.chunk_users)):
-                yield users, {role: partial(logits_of, role, number) for role in scores}
 
-    def _weights(
+                def logits(role: str, block=block, tables=tables, number=number) -> Tensor:
+                    if role not in tables:
+                        tables[role] = scores[role](block).split(self.chunk_users)
+                    return tables[role][number]
+
+                yield _Chunk(users, self.seen.of(users), logits, self.ranks)
+
+    def _fill_by_rejection(
         self,
+        pool: Tensor,
+        chunk: _Chunk,
         learner: str,
+        guide: str,
         direction: Direction,
-        excluded: Places,
-        logits: Mapping[str, Callable[[], Tensor]],
-        known: dict[str, Tensor],
-    ) -> Tensor:
-        def rank_of(role: str) -> Tensor:
-            if role not in known:
-                known[role] = ranks(logits[role](), excluded, self.ranks)
-            return known[role]
+        acceptance: float,
+        left: Tensor,
+    ) -> float:
+        """Draw without looking at every item, where enough proposals are accepted for that to be the cheaper way.
 
-        guide = next(role for role in logits if role != learner)
+        Rows that got all they need are struck from `left`; what the others got is dropped, whatever it was, so that
+        nothing is favoured.
+
+        Returns:
+            The share of proposals that was accepted.
+        """
+        n_rows, n_items = len(chunk.users), self.seen.n_items
+        scale, sizes = direction.scale(n_items), self.sizes[chunk.users].unsqueeze(1)
+        count = int(1.25 * int(sizes.max()) / acceptance) + 16
+        if count > n_items // 4 or (direction.shape == "exp" and abs(scale) * n_items > _LARGEST_EXPONENT):
+            return acceptance
+        own, other = chunk.ranks(learner), chunk.ranks(guide)
+
+        def weigh(places: Tensor) -> Tensor:
+            difference = own.at(places).sub_(other.at(places)).mul_(scale)
+            return discrepancy_weights(difference, direction.shape, abs(scale) * n_items)
+
+        items, accepted = propose(weigh, n_rows, n_items, count, self.generator)
+        order = accepted.cumsum(dim=1)
+        enough = order[:, -1:] >= sizes
+        rows, columns = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
+        slots = self.starts[chunk.users][rows] + order[rows, columns] - 1
+        pool[slots] = items[rows, columns].to(torch.int32)
+        left &= ~enough.squeeze(1)
+        return max(float(accepted.float().mean()), 1e-3)
+
+    def _fill_by_search(
+        self, pool: Tensor, chunk: _Chunk, learner: str, guide: str, direction: Direction, left: Tensor
+    ) -> None:
+        """Weigh every item of the rows in `left` and draw by searching the cumulative weights."""
+        users, excluded = chunk.users[left], of_rows(chunk.excluded, left)
         if direction.sampling == "uniform":
-            n_rows = int(excluded[0].max()) + 1  # each row has its padding item excluded
-            return uniform_weights(n_rows, self.seen.n_items, excluded)
-        if direction.sampling == "top":
-            return top_weights(rank_of(guide), excluded, direction.top_temperature)
-        return discrepancy_weights(rank_of(learner), rank_of(guide), excluded, direction)
+            weights = uniform_weights(len(users), self.seen.n_items, excluded)
+        elif direction.sampling == "top":
+            weights = top_weights(chunk.ranks(guide).everywhere()[left], excluded, direction.top_temperature)
+        else:
+            own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
+            difference = own.sub_(other).mul_(direction.scale(self.seen.n_items))
+            difference[excluded] = -torch.inf
+            weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
+        sizes = self.sizes[users]
+        draws = torch.arange(int(sizes.max()), device=self.device)
+        wanted = draws < sizes.unsqueeze(1)
+        items = draw(weights, excluded, len(draws), self.generator)
+        pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = items[wanted].to(torch.int32)
 
     def sample(self, learner: str, users: Tensor, count: int) -> Tensor:
         """Hand out items for a batch: random ones, with replacement, of those drawn for each user.
@@ -381,7 +330,7 @@ class DistillationSampler:
             raise RuntimeError(f"no items have been drawn for the {learner}: call refresh first")
         share = torch.rand(len(users), count, generator=self.generator, device=self.device)
         starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
-        return self.pools[learner].take(starts + _slot(share, sizes)).long()
+        return self.pools[learner].take(starts + slot(share, sizes)).long()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what comes next, as plain tensors."""

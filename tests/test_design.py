@@ -12,7 +12,7 @@ BLOCKS = [
     ["options", "backbones", "config"],
     ["loading", "data"],
     ["scoring", "lookups", "roles"],
-    ["sampler", "losses"],
+    ["ranking", "sampler", "losses"],
     ["model"],
     ["checkpoint", "journal", "trainer"],
     ["evaluation", "report", "run", "cli", "__main__"],

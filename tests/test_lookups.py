@@ -17,7 +17,9 @@ class Model(nn.Module):
         self.layer = nn.Linear(4, 1)
 
     def forward(self, first, second, whole):
-        loss = (self.table(first) * self.table(second)).sum(-1).sigmoid().log().mean() + self.layer(self.table(first)).sum()
+        loss = (self.table(first) * self.table(second)).sum(-1).sigmoid().log().mean() + self.layer(
+            self.table(first)
+        ).sum()
         return loss + (self.table.weight.pow(2).sum() if whole else 0)
 
 

@@ -1,6 +1,7 @@
 """The sampler against plain-Python forms of the paper's formulas and scipy's ranks."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_bd.errors import DataError
-from recbole_bd.sampler import BIN_TOLERANCE, Direction, DistillationSampler, SeenItems, draw, ranks, top_weights
+from recbole_bd.ranking import BIN_TOLERANCE, Ranks, SeenItems
+from recbole_bd.sampler import Direction, DistillationSampler, draw, top_weights
 
 N_USERS, N_ITEMS = 7, 30
 
@@ -57,6 +59,10 @@ def probabilities_by_hand(own, guide, excluded, direction: Direction):
         weights.append(math.tanh(max(x, 0.0)) if direction.shape == "tanh" else math.exp(x))
     total = sum(weights)
     return np.array(weights) / total if total else (~excluded) / (~excluded).sum()
+
+
+def ranks(scores, excluded, method):
+    return Ranks(scores, excluded, method).everywhere()
 
 
 def places(excluded: torch.Tensor):
@@ -115,7 +121,9 @@ def test_ranks_of_any_scores(data):
     excluded = torch.tensor([data.draw(st.lists(st.booleans(), min_size=n, max_size=n))])
     excluded[0, data.draw(st.integers(0, n - 1))] = False
     expected = rank_by_hand(scores[0].numpy().astype(float), excluded[0].numpy())
-    np.testing.assert_allclose(ranks(scores, places(excluded), "exact")[0].numpy()[~excluded[0]], expected[~excluded[0]])
+    np.testing.assert_allclose(
+        ranks(scores, places(excluded), "exact")[0].numpy()[~excluded[0]], expected[~excluded[0]]
+    )
     binned = ranks(scores, places(excluded), "binned")[0].numpy()[~excluded[0]]
     assert np.abs(binned - expected[~excluded[0]]).max() <= (BIN_TOLERANCE - 1) / 2
 
@@ -159,6 +167,40 @@ def test_frequencies_are_those_of_the_formulas(name, learner, precision):
         possible = expected > 0
         assert counts[~possible].sum() == 0
         assert stats.chisquare(counts[possible], 4000 * expected[possible]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in DIRECTIONS if name.startswith(("tanh", "exp"))])
+@pytest.mark.parametrize("precision", ["exact", "binned"])
+def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, precision, monkeypatch):
+    """Many users of equal scores need few items each, so no row of weights is made; together they show the odds."""
+    n_users, n_items, pool = 1001, 600, 10
+    direction = replace(DIRECTIONS[name], eps=min(DIRECTIONS[name].eps, 2.0 if "relative" in name else 0.004))
+    generator = torch.Generator().manual_seed(5)
+    own, guide = (torch.randn(n_items, generator=generator) for _ in range(2))
+    users, items = torch.arange(1, n_users).repeat_interleave(3), torch.tensor([4, 9, 200]).repeat(n_users - 1)
+    seen = SeenItems(users, items, n_users, n_items)
+    sampler = DistillationSampler(
+        seen, {"student": direction}, torch.full((n_users,), pool), seed=7, ranks=precision, chunk_scores=20 * n_items
+    )
+    searched, search = [], DistillationSampler._fill_by_search
+
+    def counted(self, *arguments):
+        searched.append(int(arguments[-1].sum()))
+        search(self, *arguments)
+
+    monkeypatch.setattr(DistillationSampler, "_fill_by_search", counted)
+    rows = {"student": own, "teacher": guide}
+    sampler.refresh({role: lambda u, row=row: row.repeat(len(u), 1) for role, row in rows.items()})
+    assert sum(searched) < n_users / 5
+    excluded = mask_of(seen, torch.tensor([1]))[0].numpy()
+    expected = (n_users - 1) * pool * probabilities_by_hand(own.numpy(), guide.numpy(), excluded, direction)
+    counts = np.bincount(sampler.pools["student"].numpy(), minlength=n_items)
+    assert counts.sum() == (n_users - 1) * pool
+    assert counts[excluded].sum() == 0
+    often = expected > 5
+    found = np.append(counts[often], counts[~often].sum())
+    wanted = np.append(expected[often], expected[~often].sum())
+    assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
 
 
 @pytest.mark.parametrize(("order", "sign"), [("paper", 1), ("reference", -1)])

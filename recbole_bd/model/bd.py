@@ -15,8 +15,9 @@ from recbole_bd.backbones import STUDENT, TEACHER
 from recbole_bd.data import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
+from recbole_bd.ranking import SeenItems
 from recbole_bd.roles import Role
-from recbole_bd.sampler import Direction, DistillationSampler, SeenItems
+from recbole_bd.sampler import Direction, DistillationSampler
 
 # The direction in which each role learns.
 _INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}

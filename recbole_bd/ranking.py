@@ -1,0 +1,180 @@
+"""Ranks of all items for chunks of users, over the items that a role could recommend.
+
+Everywhere: rank 1 is the best; the padding item and the user's training items are out.
+"""
+
+import torch
+from torch import Tensor
+
+from recbole_bd.errors import DataError
+
+# Row numbers and item ids of the places in a [C, n_items] array that are not ranked and never drawn. Few stand in a
+# row, so writing to them is cheap where a boolean array of that shape would be one more pass over all items.
+Places = tuple[Tensor, Tensor]
+
+METHODS = ("binned", "exact")
+# Three items share a bin on average, and there are never fewer bins than these. Rows whose fullest bin holds more than
+# the tolerance are sorted instead: the error of a binned rank is at most (tolerance - 1) / 2.
+_LEAST_BINS = 2**14
+BIN_TOLERANCE = 65
+
+
+class SeenItems:
+    """The distinct training items of every user, in compressed rows.
+
+    Args:
+        users, items: int64 ids of the training interactions, 0 being padding; repeated pairs count once.
+        n_users, n_items: sizes with padding.
+
+    Attributes:
+        counts: int64 [n_users], distinct training items of each user.
+
+    Raises:
+        DataError: a user has seen every item, so that nothing is left to rank for them.
+    """
+
+    def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int):
+        self.n_users, self.n_items = n_users, n_items
+        keys = torch.unique(torch.as_tensor(users).long() * n_items + torch.as_tensor(items).long())
+        owners = keys // n_items
+        self.items = keys % n_items
+        self.starts = torch.searchsorted(owners, torch.arange(n_users + 1, device=keys.device))
+        self.counts = self.starts.diff()
+        full = int((self.counts >= n_items - 1).sum())
+        if full:
+            raise DataError(
+                f"{full} user(s) have seen every item, so nothing is left to rank for them; filter such users with "
+                "user_inter_num_interval"
+            )
+
+    def to(self, device: torch.device) -> "SeenItems":
+        """Move the rows to a device, in place."""
+        self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
+        return self
+
+    def of(self, users: Tensor) -> Places:
+        """Where in rows of these users stands what is not to be ranked: padding and training items.
+
+        Returns:
+            Row numbers and item ids, int64, of one length; no place comes twice.
+        """
+        rows = torch.arange(len(users), device=users.device)
+        counts = self.counts[users]
+        owners = torch.repeat_interleave(rows, counts)
+        within = torch.arange(len(owners), device=users.device) - (counts.cumsum(0) - counts)[owners]
+        return torch.cat([rows, owners]), torch.cat(
+            [torch.zeros_like(rows), self.items[self.starts[users][owners] + within]]
+        )
+
+    def random_positive(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """One of each user's training items, each equally likely. int64 [B]; every user must have one."""
+        share = torch.rand(len(users), generator=generator, device=users.device)
+        return self.items[self.starts[users] + slot(share, self.counts[users])]
+
+
+def slot(share: Tensor, size: Tensor) -> Tensor:
+    """A slot below `size` from a share in [0, 1); rounding may reach `size` itself, which is no slot."""
+    return torch.minimum((share.double() * size).long(), size - 1)
+
+
+def of_rows(places: Places, chosen: Tensor) -> Places:
+    """The places in the chosen rows, numbered as these rows are when the others are left out.
+
+    Args:
+        places: row numbers and item ids.
+        chosen: bool [C].
+    """
+    rows, items = places
+    kept = chosen[rows]
+    return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
+
+
+class Ranks:
+    """Ranks of the items of a chunk of users, ties sharing the mean of their ranks so that nothing depends on item ids.
+
+    Working memory is about four arrays of the shape of `scores`; what stays is at most two.
+
+    Args:
+        scores: [C, n_items] logits; infinite ones rank at the ends.
+        excluded: places of the items that are not ranked.
+        method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
+            a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about one on
+            average; rows for which that would not hold are sorted.
+
+    Raises:
+        DataError: a score is not a number.
+        ValueError: an unknown method.
+    """
+
+    def __init__(self, scores: Tensor, excluded: Places, method: str = "binned"):
+        if method not in METHODS:
+            raise ValueError(f"ranks={method!r}: must be one of {', '.join(METHODS)}")
+        scores = scores.float()
+        self.shape = scores.shape
+        top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
+        if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
+            raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
+        self._all: Tensor | None = None
+        if method == "exact":
+            self._all = _exact_ranks(scores, excluded)
+        else:
+            self._count(scores, top, low, excluded)
+
+    def _count(self, scores: Tensor, top: Tensor, low: Tensor, excluded: Places) -> None:
+        n_rows, n_bins = len(scores), max(scores.shape[1] // 3, _LEAST_BINS)
+        scale = (n_bins - 1) / (top - low)
+        # Not where all scores are equal or one is infinite, nor where so little is between them that it overflows.
+        countable = torch.isfinite(scale) & (scale > 0)
+        # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
+        bins = (top - scores).mul_(scale)
+        if not countable.all():
+            bins.masked_fill_(~countable, 0)
+        starts = torch.arange(n_rows, dtype=torch.int32, device=scores.device).unsqueeze(1) * (n_bins + 1)
+        bins = bins.to(torch.int32).add_(starts)
+        bins[excluded] = starts.squeeze(1)[excluded[0]] + n_bins
+        self._bins = bins.view(-1)
+        counts = torch.bincount(self._bins, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
+        # Mean rank of a bin: all up to its end, less half of the others in it.
+        self._means = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
+        self._means[:, n_bins] = torch.nan
+        crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~countable.squeeze(1)
+        if crowded.any():
+            self._all = self.everywhere()
+            self._all[crowded] = _exact_ranks(scores[crowded], of_rows(excluded, crowded))
+
+    def everywhere(self) -> Tensor:
+        """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items."""
+        if self._all is not None:
+            return self._all
+        return self._means.view(-1).index_select(0, self._bins).view(self.shape)
+
+    def at(self, places: Tensor) -> Tensor:
+        """Ranks at some places.
+
+        Args:
+            places: int64 [C, K], `row * n_items + item`.
+
+        Returns:
+            float32 [C, K], 1 is best; NaN at excluded items.
+        """
+        if self._all is not None:
+            return self._all.view(-1).take(places)
+        return self._means.view(-1).index_select(0, self._bins.take(places).view(-1)).view(places.shape)
+
+
+def _exact_ranks(scores: Tensor, excluded: Places) -> Tensor:
+    # Ascending in the negated score: the best comes first. Excluded items are last, also behind scores of -inf,
+    # because the place of an item is counted among those before it and its equals only.
+    negated = -scores
+    infinite = negated == torch.inf
+    infinite[excluded] = False
+    negated[excluded] = torch.inf
+    ordered, _ = negated.sort(dim=1)
+    first = torch.searchsorted(ordered, negated, right=False)
+    last = torch.searchsorted(ordered, negated, right=True)
+    if infinite.any():
+        rankable = scores.shape[1] - torch.bincount(excluded[0], minlength=len(scores)).unsqueeze(1)
+        last = torch.where(infinite, rankable, last)
+    ranks = (first + 1 + last).float() / 2
+    ranks[excluded] = torch.nan
+    return ranks
