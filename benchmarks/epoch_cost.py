@@ -80,14 +80,16 @@ def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], 
 
     found["bd_epoch"] = bd_epoch
 
-    def evaluate(trainers) -> None:
+    def evaluate(trainers, loader) -> None:
         for one in trainers.values():
-            one.evaluate(split.valid_loader, load_best_model=False)
+            one.evaluate(loader, load_best_model=False)
 
+    sampler = create_samplers(config, split.dataset, [split.train, split.valid, split.test])[1]
+    host_valid = get_dataloader(config, "valid")(config, split.valid, sampler, shuffle=False)
     for one in (*host_trainers.values(), *warm_trainers.values()):
         one.eval_collector.data_collect(stream)
-    found["recbole_evaluation"] = lambda n: evaluate(host_trainers)
-    found["evaluation"] = lambda n: evaluate(warm_trainers)
+    found["recbole_evaluation"] = lambda n: evaluate(host_trainers, host_valid)
+    found["evaluation"] = lambda n: evaluate(warm_trainers, split.valid_loader)
     return found
 
 

@@ -16,7 +16,7 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import init_seed
 
 from recbole_bd.errors import ConfigError, DataError
-from recbole_bd.loading import make_train_loader
+from recbole_bd.loading import make_evaluation_loader, make_train_loader
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +127,8 @@ def load_split(config: Config) -> Split:
                 raise DataError(f"data set {name}: the {part} part is empty; change eval_args or benchmark_filename")
         _, valid_sampler, test_sampler = create_samplers(config, dataset, built)
         train, valid, test = built
-        valid_loader = get_dataloader(config, "valid")(config, valid, valid_sampler, shuffle=False)
-        test_loader = get_dataloader(config, "test")(config, test, test_sampler, shuffle=False)
+        valid_loader = make_evaluation_loader(config, "valid", valid, valid_sampler)
+        test_loader = make_evaluation_loader(config, "test", test, test_sampler)
     except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
         raise DataError(f"data set {name}: {_explain(error)}") from error
     return Split(dataset, train, valid, test, valid_loader, test_loader)

@@ -1,4 +1,4 @@
-"""RecBole's training loaders and its negative sampler, over whole arrays instead of Python objects.
+"""RecBole's loaders and its negative sampler, over whole arrays instead of Python objects.
 
 The batches and negatives are RecBole's own, bitwise: the same draws in the same order. What is gone is the Python list
 of an epoch's positions, the list made of every batch, and the loop over all negatives to see which their users know.
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from recbole.config import Config
-from recbole.data.dataloader import TrainDataLoader, UserDataLoader
+from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader, UserDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
@@ -120,7 +120,60 @@ class ArrayUserLoader(_ArrayBatches, UserDataLoader):
         return interaction
 
 
-_ARRAY_LOADERS = {TrainDataLoader: ArrayTrainLoader, UserDataLoader: ArrayUserLoader}
+class ArrayFullSortLoader(FullSortEvalDataLoader):
+    """RecBole's loader of full ranking: users with what they know and what they should be recommended."""
+
+    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, shuffle: bool = False):
+        super().__init__(config, dataset, sampler, shuffle)
+        users = self.uid_list.numpy()
+        self._history = _Rows(self.uid2history_item[users])
+        self._positive = _Rows(self.uid2positive_item[users])
+
+    def __iter__(self) -> Iterator[tuple]:
+        if self.num_workers or not self.config["single_spec"]:
+            return super().__iter__()
+        return self._batches()
+
+    def _batches(self) -> Iterator[tuple]:
+        for start in range(0, self.sample_size, self.step):
+            end = min(start + self.step, self.sample_size)
+            users = Interaction({name: values[start:end] for name, values in self.user_df.interaction.items()})
+            yield users, self._history.of(start, end), *self._positive.of(start, end)
+
+
+class _Rows:
+    """Lists of items of consecutive users, end to end."""
+
+    def __init__(self, lists: np.ndarray):
+        sizes = torch.tensor([len(items) for items in lists])
+        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
+        self.rows = torch.repeat_interleave(sizes)
+        self.items = torch.cat(list(lists))
+
+    def of(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Row numbers from 0 and items of the users from `start` to before `end`."""
+        part = slice(self.starts[start], self.starts[end])
+        return self.rows[part] - start, self.items[part]
+
+
+_ARRAY_LOADERS = {
+    TrainDataLoader: ArrayTrainLoader,
+    UserDataLoader: ArrayUserLoader,
+    FullSortEvalDataLoader: ArrayFullSortLoader,
+}
+
+
+def make_evaluation_loader(config: Config, part: str, dataset: Dataset, sampler: Sampler) -> Any:
+    """The loader that RecBole has for validation or test.
+
+    Args:
+        config: settings of the run.
+        part: `valid` or `test`.
+        dataset: that part.
+        sampler: RecBole's sampler for it, which knows what users have seen.
+    """
+    loader = get_dataloader(config, part)
+    return _ARRAY_LOADERS.get(loader, loader)(config, dataset, sampler, shuffle=False)
 
 
 def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) -> Any:

@@ -16,6 +16,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Batch, BatchStream
 from recbole_bd.errors import TrainingError
 from recbole_bd.journal import Journal
@@ -141,6 +142,7 @@ def role_trainer(role: Role, journal: Journal, stage: str) -> Trainer:
     trainer.role, trainer.journal, trainer.stage, trainer.best = role, journal, stage, None
     with _without_host_tensorboard():
         trainer.__init__(role.config, role.model)
+    trainer.eval_collector = ArrayCollector(role.config)
     return trainer
 
 

@@ -14,7 +14,7 @@ BLOCKS = [
     ["scoring", "lookups", "roles"],
     ["ranking", "sampler", "losses"],
     ["model"],
-    ["checkpoint", "journal", "trainer"],
+    ["checkpoint", "collector", "journal", "trainer"],
     ["evaluation", "report", "run", "cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}

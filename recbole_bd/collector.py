@@ -1,0 +1,93 @@
+"""RecBole's collector of evaluation results without its dense users x items arrays.
+
+What it hands to RecBole's metrics is the same, number for number; RecBole's own metric code makes the metrics of it.
+"""
+
+import torch
+from recbole.evaluator.collector import Collector, DataStruct
+from torch import Tensor
+
+# What RecBole's metrics may ask of every batch.
+_OF_A_BATCH = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
+# With more positives per user than this, finding the best k of a row costs less than ranking each positive.
+_FEW_POSITIVES = 4
+_SCORES_AT_ONCE = 2**20
+
+
+class ArrayCollector(Collector):
+    """Collects, for top-k metrics, at which of its user's first k places each positive item stands."""
+
+    def eval_batch_collect(self, scores_tensor: Tensor, interaction, positive_u: Tensor, positive_i: Tensor) -> None:
+        """Collect one batch.
+
+        Args:
+            scores_tensor: [B, n_items] scores; what is not to be recommended is -inf.
+            interaction: RecBole's batch.
+            positive_u, positive_i: row and item of each positive, none twice.
+        """
+        if [need for need in _OF_A_BATCH if self.register.need(need)] != ["rec.topk"]:
+            return super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+        rows, items = positive_u.to(scores_tensor.device), positive_i.to(scores_tensor.device)
+        places = hit_places(scores_tensor, rows, items, max(self.topk))
+        counts = torch.bincount(rows, minlength=len(scores_tensor)).unsqueeze(1)
+        self.data_struct.update_tensor("rec.topk", torch.cat((places, counts), dim=1).int())
+        return None
+
+    def get_data_struct(self) -> DataStruct:
+        """Hand over what was collected. RecBole 1.2.1 asks numbers for `.cpu()`, which breaks some metrics."""
+        held = self.data_struct._data_dict
+        plain = {name: value for name, value in held.items() if not isinstance(value, Tensor)}
+        for name in plain:
+            del held[name]
+        collected = Collector.get_data_struct(self)
+        held.update(plain)
+        collected._data_dict.update(plain)
+        return collected
+
+
+def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
+    """Mark which of the first k places of each row hold a positive item, as `torch.topk` orders them.
+
+    Args:
+        scores: [B, n_items].
+        rows, items: int64, row and item of each positive, none twice.
+        k: number of places.
+
+    Returns:
+        bool [B, k].
+    """
+    few = len(rows) <= _FEW_POSITIVES * len(scores)
+    hits = _by_rank(scores, rows, items, k) if few else None
+    return _by_topk(scores, rows, items, k) if hits is None else hits
+
+
+def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor | None:
+    """Count the scores above each positive's; None where equal scores leave its place to topk's own choice."""
+    if torch.isnan(scores.amax()):
+        return None
+    own = scores[rows, items].unsqueeze(1)
+    one_each = len(rows) == len(scores) and bool((rows == torch.arange(len(rows), device=rows.device)).all())
+    above = torch.empty(len(rows), device=scores.device)
+    step = max(1, _SCORES_AT_ONCE // scores.shape[1])
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        compared = scores[part] if one_each else scores.index_select(0, rows[part])
+        # Written as numbers: summing these takes a fifth of the time of summing truth values.
+        above[part] = torch.gt(compared, own[part], out=torch.empty_like(compared)).sum(dim=1)
+    high = (above < k).nonzero().squeeze(1)
+    for part in high.split(step):
+        if (torch.eq(scores.index_select(0, rows[part]), own[part]).sum(dim=1) != 1).any():
+            return None
+    hits = torch.zeros(len(scores), k, dtype=torch.bool, device=scores.device)
+    hits[rows[high], above[high].long()] = True
+    return hits
+
+
+def _by_topk(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
+    """Look the best k items of each row up among its positives."""
+    n_items = scores.shape[1]
+    best = torch.topk(scores, k, dim=-1).indices
+    keys = (rows * n_items + items).sort().values
+    wanted = best + torch.arange(len(scores), device=scores.device).unsqueeze(1) * n_items
+    found = torch.searchsorted(keys, wanted).clamp_(max=max(len(keys) - 1, 0))
+    return keys[found] == wanted if len(keys) else torch.zeros_like(best, dtype=torch.bool)
