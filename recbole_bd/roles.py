@@ -67,7 +67,7 @@ class Role:
     def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.
 
-        Row models compute [different users, n_items] on the way; pair networks 256 MiB of activations at
+        Row models compute [different users, n_items] on the way; pair networks 8 MiB of activations at
         a time (all of them are kept where a gradient is).
 
         Args:
@@ -83,7 +83,7 @@ class Role:
     def all_logits(self, users: Tensor) -> Tensor:
         """Score all items for each user, in the order of the model's own full ranking.
 
-        The result takes 4 * B * n_items bytes; pair networks add 256 MiB at a time.
+        The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU.
 
         Args:
             users: [B] int64; users may repeat.

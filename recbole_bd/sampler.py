@@ -19,7 +19,8 @@ SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative")
 
-_CHUNKS_SCORED_AT_ONCE = 5
+# Users a role scores at once at least: one matrix product of many users costs less than many of a few.
+_USERS_SCORED_AT_ONCE = 40
 # Drawing by rejection: how much of the proposals is accepted until it is known, and the largest exponent of the exp
 # shape for which proposals from all items are worth while.
 _FIRST_ACCEPTANCE = 0.25
@@ -182,8 +183,8 @@ class DistillationSampler:
         ranks: `binned` or `exact`, see `Ranks`.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
-        chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores 5
-            times as many at once.
+        chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores at
+            least 40 users at once.
     """
 
     def __init__(
@@ -238,12 +239,10 @@ class DistillationSampler:
         self.pools = pools
 
     def _chunks(self, scores: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[_Chunk]:
-        """Users in chunks of similar pool size, so that few draws are made in vain.
-
-        A role scores a larger block of users at once, since one matrix product of many users costs less than many.
-        """
+        """Users in chunks of similar pool size, so that few draws are made in vain."""
         ordered = torch.argsort(self.sizes[1:], stable=True) + 1
-        for block in ordered.split(self.chunk_users * _CHUNKS_SCORED_AT_ONCE):
+        chunks_a_block = -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
+        for block in ordered.split(self.chunk_users * chunks_a_block):
             tables: dict[str, tuple[Tensor, ...]] = {}
             for number, users in enumerate(block.split(self.chunk_users)):
 

@@ -23,7 +23,9 @@ from torch import Tensor
 
 from recbole_bd.backbones import PACKAGE
 
-_FLOATS_AT_ONCE = 2**26  # 256 MiB of activations for one chunk of a pair network
+_FLOATS_CACHED = 2**18  # 1 MiB: activations that stay in a core's cache
+# Activations of one chunk of a pair network, in numbers: 8 MiB on a CPU, where more only leave the cache.
+_FLOATS_AT_ONCE = {"cpu": 2**21, "cuda": 2**26}
 
 
 class Scores:
@@ -204,14 +206,28 @@ _FLOATS_UNKNOWN = 1024
 
 
 class _PairNetwork(Scores):
-    """A network over pairs whose `forward` gives logits: NeuMF, NNCF, ConvNCF."""
+    """A network over pairs whose `forward` gives logits: NeuMF, NNCF, ConvNCF.
+
+    RecBole has no ranking of all items for these but sends every pair through `predict`. Here `full_sort_predict` is
+    given to the model: the same scores, in chunks that stay in the cache.
+    """
+
+    predicts_probabilities = False  # whether the model's `predict` is the sigmoid of its `forward`
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
-        self.pairs_at_once = max(1, _FLOATS_AT_ONCE // self.floats_per_pair())
+        if type(model).full_sort_predict is AbstractRecommender.full_sort_predict:
+            model.full_sort_predict = self.full_sort_predict
+        at_once = _FLOATS_AT_ONCE.get(device_of(model).type, _FLOATS_AT_ONCE["cuda"])
+        self.pairs_at_once = max(1, at_once // self.floats_per_pair())
 
     def floats_per_pair(self) -> int:
         return _FLOATS_PER_PAIR[type(self.model).__name__](self.model)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """All items' scores in the unit of the model's `predict`. [B * n_items]."""
+        logits = self.rows(interaction[self.model.USER_ID])
+        return (logits.sigmoid() if self.predicts_probabilities else logits).view(-1)
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
         return self.model.forward(users, items)
@@ -226,6 +242,54 @@ class _PairNetwork(Scores):
         return torch.cat(
             [self.pairs(users, items.expand(len(users), -1)) for items in self.all_items().split(width)], dim=1
         )
+
+
+class _NeuMF(_PairNetwork):
+    """NeuMF's rows without a pass of every pair through the whole network; exact but for rounding.
+
+    The first layer is linear, so that users and items pass it apart and their halves are added; the product part is a
+    matrix product. Only without dropout: in train mode every pair goes through the network.
+    """
+
+    predicts_probabilities = True
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared = [(self, "item_half")]
+        layers = list(model.mlp_layers.mlp_layers)
+        self.first, self.rest = layers[1], torch.nn.Sequential(*layers[2:])
+        self.items_at_once = max(1, _FLOATS_CACHED // self.first.out_features)
+
+    def item_half(self) -> Tensor:
+        """What the items add to the first layer, its bias included. [n_items, hidden]."""
+        weight = self.first.weight[:, self.model.mlp_embedding_size :]
+        return F.linear(self.model.item_mlp_embedding(self.all_items()), weight, self.first.bias)
+
+    def rows(self, users: Tensor) -> Tensor:
+        model = self.model
+        if model.training and model.dropout_prob:
+            return super().rows(users)
+        weight, bias = model.predict_layer.weight[0], model.predict_layer.bias
+        width = model.mf_embedding_size if model.mf_train else 0
+        logits = bias.expand(len(users), model.n_items)
+        if model.mf_train:
+            items = model.item_mf_embedding(self.all_items())
+            logits = logits + (model.user_mf_embedding(users) * weight[:width]) @ items.T
+        if model.mlp_train:
+            halves = F.linear(model.user_mlp_embedding(users), self.first.weight[:, : model.mlp_embedding_size])
+            logits = logits + torch.stack([self._deep(half, weight[width:]) for half in halves])
+        return logits
+
+    def _deep(self, user_half: Tensor, weight: Tensor) -> Tensor:
+        """The deep part's share of one user's logits. [n_items]."""
+        parts = self.item_half().split(self.items_at_once)
+        return torch.cat([self.rest(user_half + part) @ weight for part in parts])
+
+
+class _NNCF(_PairNetwork):
+    """NNCF, whose `predict` gives probabilities."""
+
+    predicts_probabilities = True
 
 
 class _NAIS(_PairNetwork):
@@ -319,7 +383,8 @@ FAMILIES: dict[str, type[Scores]] = {
     **dict.fromkeys(("LightGCN", "NGCF", "DGCF", "SpectralCF", "NCL"), _Graph),
     **{"SGL": _SGL, "GCMC": _GCMC, "ENMF": _ENMF, "SimpleX": _SimpleX, "DMF": _DMF, "FISM": _FISM},
     **{"NCEPLRec": _NCEPLRec, "ADMMSLIM": _ADMMSLIM, "Pop": _OneRow, "Random": _OneRow, "NAIS": _NAIS},
-    **dict.fromkeys(("NeuMF", "NNCF", "ConvNCF"), _PairNetwork),
+    "NeuMF": _NeuMF,
+    **{"NNCF": _NNCF, "ConvNCF": _PairNetwork},
     **dict.fromkeys(("CDAE", "MultiDAE", "MultiVAE", "MacridVAE", "RaCT", "RecVAE"), _Autoencoder),
     **dict.fromkeys(("DiffRec", "LDiffRec", "ItemKNN", "AsymKNN", "EASE", "SLIMElastic"), _FullSort),
 }

@@ -1,0 +1,80 @@
+"""How refresh time and memory grow with users and items, on synthetic data (no file needed).
+
+    python benchmarks/scale.py [--sizes=5000x25000,10000x25000,...] [--threads=1] [--json=FILE]
+
+Each size runs in a process of its own, so that its peak memory is its own. Teacher and student are inner products of 64
+and 8 dimensions; every user has 20 training items and gets what ten epochs of one sample per positive need.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from recbole_bd.ranking import SeenItems
+from recbole_bd.sampler import Direction, DistillationSampler
+
+DIRECTIONS = {"student": Direction(shape="tanh", eps=1e-2), "teacher": Direction(shape="exp", eps=1e-4)}
+WIDTHS = {"teacher": 64, "student": 8}
+PER_USER, PERIOD = 20, 10
+
+
+def measure(n_users: int, n_items: int, threads: int) -> dict:
+    """One refresh of the given size: seconds and this process's peak memory."""
+    torch.set_num_threads(threads)
+    generator = torch.Generator().manual_seed(0)
+    users = torch.arange(1, n_users + 1).repeat_interleave(PER_USER)
+    items = torch.randint(1, n_items + 1, (len(users),), generator=generator)
+    seen = SeenItems(users, items, n_users + 1, n_items + 1)
+    tables = {
+        role: [torch.randn(count + 1, width, generator=generator) for count in (n_users, n_items)]
+        for role, width in WIDTHS.items()
+    }
+    sampler = DistillationSampler(seen, DIRECTIONS, (seen.counts * PERIOD).clamp(min=1))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    start = time.perf_counter()
+    sampler.refresh({role: lambda u, t=tables[role]: t[0][u] @ t[1].T for role in WIDTHS})
+    seconds = time.perf_counter() - start
+    return {
+        "users": n_users,
+        "items": n_items,
+        "seconds": seconds,
+        "ns_per_pair": seconds / n_users / n_items * 1e9,
+        "mb_before": before,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+    }
+
+
+def main() -> None:
+    """Measure every size in turn and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="5000x25000,10000x25000,20000x25000,5000x50000,5000x100000,100000x100000")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", help="file for the result")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    known = parser.parse_args()
+    if known.one:
+        print(json.dumps(measure(*map(int, known.one.split("x")), known.threads)))
+        return
+    print(f"{'users':>8}{'items':>9}{'seconds':>10}{'ns / pair':>11}{'MB before':>11}{'MB at peak':>12}")
+    rows = []
+    for size in known.sizes.split(","):
+        command = [sys.executable, __file__, f"--one={size}", f"--threads={known.threads}"]
+        row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        rows.append(row)
+        print(
+            f"{row['users']:>8}{row['items']:>9}{row['seconds']:>10.2f}{row['ns_per_pair']:>11.1f}"
+            f"{row['mb_before']:>11.0f}{row['peak_mb']:>12.0f}",
+            flush=True,
+        )
+    if known.json:
+        Path(known.json).write_text(json.dumps(rows, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
