@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_bd.backbones import PACKAGE
 
@@ -257,7 +257,7 @@ class _NeuMF(_PairNetwork):
         super().__init__(model)
         self.shared = [(self, "item_half")]
         layers = list(model.mlp_layers.mlp_layers)
-        self.first, self.rest = layers[1], torch.nn.Sequential(*layers[2:])
+        self.first, self.rest = layers[1], nn.Sequential(*layers[2:])
         self.items_at_once = max(1, _FLOATS_CACHED // self.first.out_features)
 
     def item_half(self) -> Tensor:
@@ -315,7 +315,34 @@ class _Rows(Scores):
 
 
 class _Autoencoder(_Rows):
-    """Autoencoders: what the decoder gives, before CDAE's output activation."""
+    """Autoencoders: what the decoder gives, before CDAE's output activation.
+
+    Where the decoder ends in a linear layer of all items, pairs take the items' columns of that layer only.
+    """
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        layers = [n for n, m in model.named_modules() if type(m) is nn.Linear and m.out_features == model.n_items]
+        self.output_name = layers[0] if len(layers) == 1 else None
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        if self.output_name is None:
+            return super().pairs(users, items)
+        different, place = users.unique(return_inverse=True)
+        output = self.model.get_submodule(self.output_name)
+        hidden = self.before_output(different)[place]
+        logits = (F.embedding(items, output.weight) * hidden.unsqueeze(1)).sum(dim=-1)
+        return logits if output.bias is None else logits + output.bias[items]
+
+    def before_output(self, users: Tensor) -> Tensor:
+        """What enters the output layer. [U] to [U, hidden]."""
+        path, _, name = self.output_name.rpartition(".")
+        parent, output = self.model.get_submodule(path), self.model.get_submodule(self.output_name)
+        setattr(parent, name, nn.Identity())
+        try:
+            return self.row(users)
+        finally:
+            setattr(parent, name, output)
 
     def row(self, users: Tensor) -> Tensor:
         model = self.model
