@@ -79,10 +79,12 @@ def restore_dok_update() -> bool:
 
 
 def silence_known_warnings() -> None:
-    """Hide two notices that RecBole triggers at every run and its user can do nothing about.
+    """Hide notices that come at every run and its user can do nothing about.
 
-    torch's on `GradScaler`, repeated every epoch, and pandas' on chained assignment, whose cause is met by `pandas<3`.
+    torch's on `GradScaler`, repeated every epoch, and on its sparse rows being new; pandas' on chained assignment,
+    whose cause is met by `pandas<3`.
     """
+    warnings.filterwarnings("ignore", message=r"Sparse CSR tensor support is in beta state", category=UserWarning)
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.GradScaler.*", category=FutureWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.data\.dataset\.dataset")
 

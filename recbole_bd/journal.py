@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_bd.checkpoint import write_atomically
+from recbole_bd.errors import TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -84,3 +86,59 @@ class Journal:
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer:
             self._writer.add_scalar(name, value, step)
+
+
+class EpochLosses:
+    """The loss parts of one role over an epoch, summed where they are; a loss that is not finite stops the run.
+
+    On a CPU every step is looked at. On another device that would make every step wait for it: there the latest steps
+    are looked at together, and the first bad one is named all the same.
+
+    Args:
+        role, stage, epoch: named in the error.
+        device: where the losses are.
+    """
+
+    def __init__(self, role: str, stage: str, epoch: int, device: torch.device):
+        self.role, self.stage, self.epoch = role, stage, epoch
+        self.steps = 0
+        self._every = 1 if device.type == "cpu" else 50
+        self._sums: dict[str, torch.Tensor] = {}
+        self._unseen: list[dict[str, torch.Tensor]] = []
+
+    def add(self, parts: dict[str, torch.Tensor]) -> None:
+        """Take the parts of one step's loss, before the update that they cause.
+
+        Raises:
+            TrainingError: naming role, stage, epoch, step and the loss parts.
+        """
+        parts = {name: value.detach() for name, value in parts.items()}
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value
+        self.steps += 1
+        self._unseen.append(parts)
+        if len(self._unseen) == self._every:
+            self._look()
+
+    def means(self) -> dict[str, float]:
+        """Mean of each part over the steps so far.
+
+        Raises:
+            TrainingError: see `add`.
+        """
+        self._look()
+        return {name: float(value) / max(self.steps, 1) for name, value in self._sums.items()}
+
+    def _look(self) -> None:
+        if not self._unseen:
+            return
+        finite = torch.isfinite(torch.stack([sum(parts.values()) for parts in self._unseen]))
+        if not finite.all():
+            first = int((~finite).nonzero()[0])
+            shown = ", ".join(f"{name} {float(value):g}" for name, value in self._unseen[first].items())
+            step = self.steps - len(self._unseen) + first + 1
+            raise TrainingError(
+                f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}); "
+                f"lower {self.role}.distill_learning_rate or the lambda of its direction"
+            )
+        self._unseen.clear()

@@ -95,19 +95,21 @@ class Role:
             return self._scores.rows(users)
 
     def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
-        """Score some items for each user as constants: what another role learns from.
+        """Score some items for each user as constants: what another role learns from, without dropout or noise.
 
         Args:
             users: [B] int64; users may repeat.
             items: [B, K] int64, K items for each of them.
             learning: whether this role learns in the same step. Its propagation, if it has one, then comes with
-                gradient for its own loss and serves here too.
+                gradient for its own loss, in train mode, and serves here too.
 
         Returns:
             Logits [B, K] without gradient.
         """
-        with torch.set_grad_enabled(learning and self._scores.propagates):
+        if learning and self._scores.propagates:
             return self.pair_logits(users, items).detach()
+        with self.scoring():
+            return self.pair_logits(users, items)
 
     def embeddings(self) -> tuple[Tensor, Tensor] | None:
         """Give the vectors whose inner product is the logit, where the model is of that form.

@@ -12,7 +12,8 @@ which the model itself ranks. RecBole's models score in four ways, one small cla
 Nothing here is of size users x items unless the caller asks for so many users at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -314,43 +315,65 @@ class _Rows(Scores):
         return self.row(different)[place]
 
 
+class _SparseInput(nn.Module):
+    """A linear layer for inputs that are mostly zero, such as users' histories: a tenth of the work, exact."""
+
+    def __init__(self, layer: nn.Linear):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = input.to_sparse_csr() @ self.layer.weight.T
+        return output if self.layer.bias is None else output + self.layer.bias
+
+
 class _Autoencoder(_Rows):
     """Autoencoders: what the decoder gives, before CDAE's output activation.
 
-    Where the decoder ends in a linear layer of all items, pairs take the items' columns of that layer only.
+    Where the encoder begins with a linear layer of all items, it takes the histories as sparse rows; where the decoder
+    ends in one, pairs take the items' columns of it only.
     """
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
-        layers = [n for n, m in model.named_modules() if type(m) is nn.Linear and m.out_features == model.n_items]
-        self.output_name = layers[0] if len(layers) == 1 else None
+        linear = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
+        inputs = [name for name, layer in linear.items() if layer.in_features == model.n_items]
+        outputs = [name for name, layer in linear.items() if layer.out_features == model.n_items]
+        self.input_name = inputs[0] if len(inputs) == 1 else None
+        self.output_name = outputs[0] if len(outputs) == 1 else None
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         if self.output_name is None:
             return super().pairs(users, items)
         different, place = users.unique(return_inverse=True)
         output = self.model.get_submodule(self.output_name)
-        hidden = self.before_output(different)[place]
+        with self._layer(self.output_name, nn.Identity()):
+            hidden = self.row(different)[place]
         logits = (F.embedding(items, output.weight) * hidden.unsqueeze(1)).sum(dim=-1)
         return logits if output.bias is None else logits + output.bias[items]
-
-    def before_output(self, users: Tensor) -> Tensor:
-        """What enters the output layer. [U] to [U, hidden]."""
-        path, _, name = self.output_name.rpartition(".")
-        parent, output = self.model.get_submodule(path), self.model.get_submodule(self.output_name)
-        setattr(parent, name, nn.Identity())
-        try:
-            return self.row(users)
-        finally:
-            setattr(parent, name, output)
 
     def row(self, users: Tensor) -> Tensor:
         model = self.model
         name = type(model).__name__
         ratings = model.get_rating_matrix(users)
         more = {"CDAE": (users,), "RecVAE": (getattr(model, "dropout_prob", None),)}.get(name, ())
-        output = model.forward(ratings, *more)
+        if self.input_name is None:
+            output = model.forward(ratings, *more)
+        else:
+            with self._layer(self.input_name, _SparseInput(model.get_submodule(self.input_name))):
+                output = model.forward(ratings, *more)
         return output[0] if isinstance(output, tuple) else output
+
+    @contextmanager
+    def _layer(self, name: str, replacement: nn.Module) -> Iterator[None]:
+        """Put another layer in the place of one."""
+        path, _, own_name = name.rpartition(".")
+        parent, layer = self.model.get_submodule(path), self.model.get_submodule(name)
+        setattr(parent, own_name, replacement)
+        try:
+            yield
+        finally:
+            setattr(parent, own_name, layer)
 
 
 class _FullSort(_Rows):

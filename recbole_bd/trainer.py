@@ -19,7 +19,7 @@ from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Batch, BatchStream
 from recbole_bd.errors import TrainingError
-from recbole_bd.journal import Journal
+from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.model.base import Distiller
 from recbole_bd.roles import Role
 
@@ -214,23 +214,16 @@ class BDTrainer(Trainer):
     def _train_epoch(self, train_data: BatchStream, epoch_idx, loss_func=None, show_progress=False):
         self._refresh(epoch_idx, show_progress)
         self.model.train()
-        sums: dict[str, dict[str, torch.Tensor]] = {name: {} for name in self.trainers}
-        steps = dict.fromkeys(self.trainers, 0)
+        losses = {name: EpochLosses(name, self.stage, epoch_idx, self.device) for name in self.trainers}
         with self.journal.timed("distill_epoch" if self.stage == DISTILLED else "control_epoch"):
             bar = tqdm(
                 train_data, total=len(train_data), desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress
             )
             for batch in bar:
-                for name, parts in self._step(batch.to(self.device), epoch_idx, steps).items():
-                    steps[name] += 1
-                    for part, value in parts.items():
-                        sums[name][part] = sums[name].get(part, 0.0) + value
-                if show_progress and sum(steps.values()) % 50 == 0:
-                    bar.set_postfix_str(self._progress_text(sums, steps))
-        means = {
-            name: {part: float(value) / max(steps[name], 1) for part, value in parts.items()}
-            for name, parts in sums.items()
-        }
+                self._step(batch.to(self.device), losses)
+                if show_progress and sum(one.steps for one in losses.values()) % 50 == 0:
+                    bar.set_postfix_str(self._progress_text(losses))
+        means = {name: one.means() for name, one in losses.items()}
         for name, parts in means.items():
             self.journal.loss(self.stage, name, epoch_idx, parts)
         seconds = self.journal.seconds["distill_epoch" if self.stage == DISTILLED else "control_epoch"][-1]
@@ -248,7 +241,7 @@ class BDTrainer(Trainer):
         else:
             logger.info("%s: ranks and samples refreshed in %.1f s", self.stage, self.journal.seconds["refresh"][-1])
 
-    def _step(self, batch: Batch, epoch: int, steps: dict[str, int]) -> dict[str, dict[str, torch.Tensor]]:
+    def _step(self, batch: Batch, losses: dict[str, EpochLosses]) -> None:
         """One update of every role that learns from the batch; both losses are taken before either update."""
         learning = [name for name in batch.roles if name in self.trainers]
         parts, totals = {}, {}
@@ -258,7 +251,7 @@ class BDTrainer(Trainer):
                     parts[name] = self.model.loss(name, batch)
                     totals[name] = sum(parts[name].values())
             for name in learning:
-                self._check_finite(name, parts[name], totals[name], epoch, steps[name])
+                losses[name].add(parts[name])
                 self.trainers[name].optimizer.zero_grad()
                 totals[name].backward()
         for name in learning:
@@ -266,17 +259,6 @@ class BDTrainer(Trainer):
             if trainer.clip_grad_norm:
                 clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
             trainer.optimizer.step()
-        return {name: {part: value.detach() for part, value in parts[name].items()} for name in learning}
-
-    def _check_finite(
-        self, role: str, parts: dict[str, torch.Tensor], total: torch.Tensor, epoch: int, step: int
-    ) -> None:
-        if not torch.isfinite(total):
-            shown = ", ".join(f"{name} {float(value):g}" for name, value in parts.items())
-            raise TrainingError(
-                f"the {role}'s loss is not finite ({shown}; stage {self.stage}, epoch {epoch}, step {step + 1}); lower "
-                f"{role}.distill_learning_rate or the lambda of its direction"
-            )
 
     def _valid_epoch(self, valid_data, show_progress=False):
         improved, results = set(), {}
@@ -308,10 +290,11 @@ class BDTrainer(Trainer):
     def _add_hparam_to_tensorboard(self, best_valid_result):
         pass  # the run folder holds the resolved configuration
 
-    def _progress_text(self, sums: dict, steps: dict[str, int]) -> str:
-        losses = {n: {p: float(v) / max(steps[n], 1) for p, v in parts.items()} for n, parts in sums.items()}
+    def _progress_text(self, losses: dict[str, EpochLosses]) -> str:
         valid = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
-        return _losses_text(losses) + (f" | valid {valid}" if valid else "")
+        return _losses_text({name: one.means() for name, one in losses.items()}) + (
+            f" | valid {valid}" if valid else ""
+        )
 
 
 def _losses_text(means: dict[str, dict[str, float]]) -> str:

@@ -350,6 +350,21 @@ def test_no_score_is_stale(build, name):
         before = after
 
 
+@pytest.mark.parametrize("name", ["BPR", "NeuMF", "CDAE", "MultiVAE", "MultiDAE"])
+@pytest.mark.parametrize("learning", [False, True])
+def test_what_is_taught_is_without_dropout_and_gradient(build, name, learning):
+    role, _ = build(name)
+    users, items = batch(role)
+    with role.scoring():
+        expected = role.pair_logits(users, items)
+    role.model.train()
+    with role.step():
+        target = role.target_logits(users, items, learning)
+    assert not target.requires_grad
+    assert torch.equal(target, expected)
+    assert all(module.training for module in role.model.modules())
+
+
 def test_random_is_drawn_once_per_scope(build):
     role, _ = build("Random")
     users, _ = batch(role)

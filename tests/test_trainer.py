@@ -9,7 +9,7 @@ from recbole_bd.backbones import STUDENT, TEACHER
 from recbole_bd.checkpoint import take_snapshot
 from recbole_bd.data import batch_stream
 from recbole_bd.errors import TrainingError
-from recbole_bd.journal import Journal
+from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.trainer import BDTrainer, warm_up
 from tests.conftest import alone
 from tests.test_methods import Scene
@@ -54,7 +54,7 @@ def test_a_step_takes_both_losses_before_either_update(quick):
         parameters = dict(reference.roles[role].model.named_parameters())
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         expected[role] = {n: p.detach() - 0.5 * g for (n, p), g in zip(parameters.items(), gradients, strict=True)}
-    trainer._step(batch, 0, {TEACHER: 0, STUDENT: 0})
+    trainer._step(batch, {role: EpochLosses(role, "distilled", 0, torch.device("cpu")) for role in expected})
     for role, parameters in expected.items():
         for name, value in scene.roles[role].model.named_parameters():
             assert torch.allclose(value, parameters[name], atol=1e-7)
@@ -121,6 +121,27 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(value, quick, monkeypatc
         TrainingError, match=r"student's loss is not finite \(cf .*distill .*stage distilled, epoch 0, step 1"
     ):
         trained(scene)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_the_first_bad_step_is_named_also_where_steps_are_looked_at_together(device):
+    losses = EpochLosses(STUDENT, "distilled", 3, torch.device(device))
+    with pytest.raises(TrainingError, match=r"\(cf 0.5, distill nan; stage distilled, epoch 3, step 61\)"):  # noqa: PT012
+        for step in range(1, 200):
+            losses.add({"cf": torch.tensor(0.5), "distill": torch.tensor(math.nan if step == 61 else 1.0)})
+    assert losses.steps == (61 if device == "cpu" else 100)
+    losses = EpochLosses(STUDENT, "distilled", 3, torch.device(device))
+    for value in (1.0, 3.0):
+        losses.add({"cf": torch.tensor(value)})
+    assert losses.means() == {"cf": 2.0}
+
+
+def test_a_bad_step_is_found_before_its_mean_is_taken():
+    losses = EpochLosses(STUDENT, "distilled", 3, torch.device("cuda"))
+    losses.add({"cf": torch.tensor(1.0)})
+    losses.add({"cf": torch.tensor(math.inf)})
+    with pytest.raises(TrainingError, match="step 2"):
+        losses.means()
 
 
 def test_a_warm_up_that_diverges_stops_with_its_place(quick):
