@@ -16,6 +16,8 @@ from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import Sampler
 
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplies a key so that its upper bits depend on all of it
+
 
 class ArraySampler(Sampler):
     """RecBole's sampler of negatives for training: any item that is not a training item of the user.
@@ -40,6 +42,10 @@ class ArraySampler(Sampler):
         keys = np.unique(users * self.item_num + items)
         if (np.bincount(keys // self.item_num) >= self.item_num - 1).any():
             raise ValueError("Some users have interacted with all items, so no negative is left for them")
+        # Most draws are no training pairs; a table of hashes, one in 16 to 32 of it set, says so without a search.
+        self._bits = int(16 * len(keys)).bit_length()
+        self._marked = np.zeros(2**self._bits, dtype=bool)
+        self._marked[self._hashes(keys)] = True
         return {"train": keys}
 
     def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
@@ -60,9 +66,15 @@ class ArraySampler(Sampler):
             known = known[self._is_known(bases[known] + again)]
         return torch.from_numpy(items)
 
+    def _hashes(self, keys: np.ndarray) -> np.ndarray:
+        return (keys.astype(np.uint64) * _ODD) >> np.uint64(64 - self._bits)
+
     def _is_known(self, keys: np.ndarray) -> np.ndarray:
-        places = np.searchsorted(self.used_ids, keys)
-        return self.used_ids[np.minimum(places, len(self.used_ids) - 1)] == keys
+        known = self._marked[self._hashes(keys)]
+        marked = np.flatnonzero(known)
+        places = np.searchsorted(self.used_ids, keys[marked])
+        known[marked] = self.used_ids[np.minimum(places, len(self.used_ids) - 1)] == keys[marked]
+        return known
 
     def _build_alias_table(self) -> None:
         super()._build_alias_table()

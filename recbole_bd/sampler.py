@@ -206,7 +206,7 @@ class DistillationSampler:
         self.sizes[0] = 0
         self.starts = self.sizes.cumsum(0) - self.sizes
         if chunk_scores is None:
-            chunk_scores = 200_000 if self.device.type == "cpu" else 2**22
+            chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
         self.chunk_users = max(1, chunk_scores // seen.n_items)
         self.pools: dict[str, Tensor] = {}
 

@@ -354,9 +354,8 @@ class _Autoencoder(_Rows):
 
     def row(self, users: Tensor) -> Tensor:
         model = self.model
-        name = type(model).__name__
         ratings = model.get_rating_matrix(users)
-        more = {"CDAE": (users,), "RecVAE": (getattr(model, "dropout_prob", None),)}.get(name, ())
+        more = (model.dropout_prob,) if type(model).__name__ == "RecVAE" else ()
         if self.input_name is None:
             output = model.forward(ratings, *more)
         else:
@@ -374,6 +373,31 @@ class _Autoencoder(_Rows):
             yield
         finally:
             setattr(parent, own_name, layer)
+
+
+class _CDAE(_Autoencoder):
+    """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out."""
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        ids, order = model.history_item_id.sort(dim=1)
+        repeated = F.pad(ids[:, 1:] == ids[:, :-1], (1, 0))  # a repeated interaction counts once, as in a dense row
+        real = (ids > 0) & ~repeated
+        self.items, self.values = ids[real], model.history_item_value.gather(1, order)[real]
+        self.counts = real.sum(dim=1)
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def row(self, users: Tensor) -> Tensor:
+        model = self.model
+        counts = self.counts[users]
+        offsets = counts.cumsum(0) - counts
+        shift = torch.repeat_interleave(self.starts[users] - offsets, counts)
+        places = torch.arange(len(shift), device=shift.device) + shift
+        values = model.dropout(self.values[places])
+        history = F.embedding_bag(
+            self.items[places], model.h_item.weight.T, offsets, per_sample_weights=values, mode="sum"
+        )
+        return model.out_layer(model.h_act(model.h_user(users) + history + model.h_item.bias))
 
 
 class _FullSort(_Rows):
@@ -435,7 +459,8 @@ FAMILIES: dict[str, type[Scores]] = {
     **{"NCEPLRec": _NCEPLRec, "ADMMSLIM": _ADMMSLIM, "Pop": _OneRow, "Random": _OneRow, "NAIS": _NAIS},
     "NeuMF": _NeuMF,
     **{"NNCF": _NNCF, "ConvNCF": _PairNetwork},
-    **dict.fromkeys(("CDAE", "MultiDAE", "MultiVAE", "MacridVAE", "RaCT", "RecVAE"), _Autoencoder),
+    "CDAE": _CDAE,
+    **dict.fromkeys(("MultiDAE", "MultiVAE", "MacridVAE", "RaCT", "RecVAE"), _Autoencoder),
     **dict.fromkeys(("DiffRec", "LDiffRec", "ItemKNN", "AsymKNN", "EASE", "SLIMElastic"), _FullSort),
 }
 
