@@ -180,7 +180,7 @@ class DistillationSampler:
         seen: the training items.
         directions: how items are drawn, by the learner's name, `teacher` or `student`; the other one is its guide.
         pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, padding user 0 excepted.
-        ranks: `binned` or `exact`, see `Ranks`.
+        ranks: `binned` or `exact`, see `Ranks`; on a GPU always exact, since sorting costs little there.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
         chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores at
@@ -201,7 +201,7 @@ class DistillationSampler:
         self.device = self.generator.device
         self.seen = seen.to(self.device)
         self.directions = dict(directions)
-        self.ranks = ranks
+        self.ranks = ranks if self.device.type == "cpu" else "exact"
         self.sizes = pool_sizes.to(self.device).clone()
         self.sizes[0] = 0
         self.starts = self.sizes.cumsum(0) - self.sizes

@@ -259,7 +259,8 @@ class _NeuMF(_PairNetwork):
         self.shared = [(self, "item_half")]
         layers = list(model.mlp_layers.mlp_layers)
         self.first, self.rest = layers[1], nn.Sequential(*layers[2:])
-        self.items_at_once = max(1, _FLOATS_CACHED // self.first.out_features)
+        at_once = _FLOATS_CACHED if device_of(model).type == "cpu" else _FLOATS_AT_ONCE["cuda"]
+        self.items_at_once = max(1, at_once // self.first.out_features)
 
     def item_half(self) -> Tensor:
         """What the items add to the first layer, its bias included. [n_items, hidden]."""
@@ -323,7 +324,8 @@ class _SparseInput(nn.Module):
         self.layer = layer
 
     def forward(self, input: Tensor) -> Tensor:
-        output = input.to_sparse_csr() @ self.layer.weight.T
+        with torch.autocast(input.device.type, enabled=False):  # sparse rows have no half precision
+            output = input.float().to_sparse_csr() @ self.layer.weight.T
         return output if self.layer.bias is None else output + self.layer.bias
 
 

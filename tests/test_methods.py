@@ -153,6 +153,29 @@ def test_one_direction_leaves_the_other_role_to_its_own_loss(directions, taught,
     assert list(scene.method.sampler.pools) == [taught]
 
 
+@pytest.mark.parametrize("exchange", ["pointwise", "listwise"])
+def test_users_without_training_items_exchange_nothing(exchange, quick, tmp_path, monkeypatch):
+    from tests.conftest import block_pairs, write_inter
+
+    for part, rows in {"train": block_pairs(), "valid": [("u0", "i47"), ("new", "i3")], "test": [("u1", "i0")]}.items():
+        write_inter(tmp_path, "late", rows, part)
+    settings = {**pair(quick, "CDAE", "CDAE"), "dataset": "late", "data_path": str(tmp_path)}
+    scene = Scene(settings, benchmark_filename=["train", "valid", "test"], exchange=exchange)
+    (batch,) = scene.batches
+    late = int(scene.split.dataset.token2id("user_id", "new"))
+    assert late in batch.users
+    asked = []
+    original = scene.roles[STUDENT].pair_logits
+    monkeypatch.setattr(scene.roles[STUDENT], "pair_logits", lambda u, i: asked.append((u, i)) or original(u, i))
+    parts = scene.method.loss(STUDENT, batch)
+    assert torch.isfinite(parts["distill"])
+    ((users, items),) = asked
+    assert sorted(users.tolist()) == sorted(set(batch.users.tolist()) - {late})
+    if exchange == "listwise":
+        train = set(zip(*(ids.tolist() for ids in scene.split.pairs("train")), strict=True))
+        assert set(zip(users.tolist(), items[:, 0].tolist(), strict=True)) <= train
+
+
 def test_samples_are_drawn_anew_every_period_only(quick):
     scene = Scene(quick, refresh_period=3, distill_epochs=9)
     pools = []

@@ -51,6 +51,7 @@ class BD(Distiller):
             for role, direction in _INTO.items()
         }
         self.weight = dict(self.full_weight)
+        self.listwise = config["exchange"] == "listwise"
         if config["cf_negatives"] == "distilled":
             for role in roles.values():
                 _require_one_negative(role)
@@ -101,31 +102,29 @@ class BD(Distiller):
         learner, guide, weight = self.roles[role], self.other(role), self.weight[role]
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
-        count = self.samples_per_user if batch.positives is None else self.samples_per_positive
-        items = self.sampler.sample(role, batch.users, count)
+        users, positives, count = batch.users, batch.positives, self.samples_per_positive
+        if positives is None:  # a loader of users only, some of whom may have nothing but a test item
+            users, count = users[self.seen.counts[users] > 0], self.samples_per_user
+            positives = self.seen.random_positive(users, self.sampler.generator)
+        items = self.sampler.sample(role, users, count)
         interaction = batch.interaction
         if self.config["cf_negatives"] == "distilled":
             interaction = self._with_negatives(interaction, items[:, 0])
         own = learner.loss(interaction)
-        return {"cf": own, "distill": weight * self._exchange(learner, guide, batch, items)}
+        if len(users) == 0:
+            return {"cf": own}
+        if self.listwise:
+            items = torch.cat([positives[:, None], items], dim=1)
+        logits = learner.pair_logits(users, items)
+        target = guide.target_logits(users, items, learning=guide.name in batch.roles)
+        exchange = losses.listwise_exchange if self.listwise else losses.pointwise_exchange
+        options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
+        return {"cf": own, "distill": weight * exchange(logits, target, **options)}
 
     def _with_negatives(self, interaction, items: torch.Tensor):
         changed = interaction.to(items.device)
         changed.interaction[self.NEG_ITEM_ID] = items
         return changed
-
-    def _exchange(self, learner: Role, guide: Role, batch: Batch, items: torch.Tensor) -> torch.Tensor:
-        options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
-        listwise = self.config["exchange"] == "listwise"
-        if listwise:
-            positives = batch.positives
-            if positives is None:
-                positives = self.seen.random_positive(batch.users, self.sampler.generator)
-            items = torch.cat([positives[:, None], items], dim=1)
-        logits = learner.pair_logits(batch.users, items)
-        target = guide.target_logits(batch.users, items, learning=guide.name in batch.roles)
-        exchange = losses.listwise_exchange if listwise else losses.pointwise_exchange
-        return exchange(logits, target, **options)
 
 
 def _require_one_negative(role: Role) -> None:

@@ -1,0 +1,66 @@
+"""What must also hold on a CUDA device. Skipped where there is none."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from recbole_bd import run_bd
+from recbole_bd.ranking import Ranks
+from recbole_bd.sampler import DistillationSampler
+from tests.conftest import alone
+from tests.test_sampler import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"), [("BPR", "BPR"), ("LightGCN", "NeuMF"), ("CDAE", "BPR"), ("MultiVAE", "LightGCN")]
+)
+@pytest.mark.parametrize("amp", [False, True])
+def test_runs_finish_on_the_device(teacher, student, amp, quick):
+    settings = {**alone(quick), "teacher_model": teacher, "student_model": student, "device": "cuda", "enable_amp": amp}
+    result = run_bd(config_dict={**settings, "epochs": 2, "distill_epochs": 2})
+    assert result["machine"]["device"].startswith("cuda")
+    for role in ("teacher", "student"):
+        for arm in ("separate", "continued", "distilled"):
+            assert 0 <= result[role][arm]["test"]["ndcg@5"] <= 1
+
+
+def test_equal_seeds_give_equal_results_with_deterministic_kernels(quick):
+    settings = {**quick, "device": "cuda", "warmup_cache": False}
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        first, second = (run_bd(config_dict=settings) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for role in ("teacher", "student"):
+        assert first[role] == second[role]
+
+
+def test_ranks_are_those_of_the_cpu():
+    scores = torch.randn(20, 500, generator=torch.Generator().manual_seed(0))
+    excluded = (torch.rand(20, 500, generator=torch.Generator().manual_seed(1)) < 0.1).nonzero(as_tuple=True)
+    expected = Ranks(scores, excluded, "exact").everywhere()
+    found = Ranks(scores.cuda(), tuple(ids.cuda() for ids in excluded), "exact").everywhere().cpu()
+    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_frequencies_are_those_of_the_formulas(name):
+    scores = tables()
+    sampler = DistillationSampler(
+        seen_items(), {"student": DIRECTIONS[name]}, torch.full((N_USERS,), 4000), seed=3, device="cuda"
+    )
+    sampler.refresh({role: table.cuda().__getitem__ for role, table in scores.items()})
+    pool = sampler.pools["student"].cpu().numpy()
+    for user in range(1, N_USERS):
+        excluded = mask_of(seen_items(), torch.tensor([user]))[0].numpy()
+        own, guide = (scores[role][user].numpy() for role in ("student", "teacher"))
+        expected = probabilities_by_hand(own, guide, excluded, DIRECTIONS[name])
+        counts = np.bincount(pool[int(sampler.starts[user]) :][:4000], minlength=N_ITEMS)
+        assert counts[expected == 0].sum() == 0
+        assert stats.chisquare(counts[expected > 0], 4000 * expected[expected > 0]).pvalue > 1e-4
