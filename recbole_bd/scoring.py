@@ -284,8 +284,14 @@ class _NeuMF(_PairNetwork):
 
     def _deep(self, user_half: Tensor, weight: Tensor) -> Tensor:
         """The deep part's share of one user's logits. [n_items]."""
-        parts = self.item_half().split(self.items_at_once)
-        return torch.cat([self.rest(user_half + part) @ weight for part in parts])
+        logits = []
+        for part in self.item_half().split(self.items_at_once):
+            hidden = user_half + part
+            for layer in self.rest:
+                in_place = type(layer) is nn.ReLU and not torch.is_grad_enabled()
+                hidden = hidden.relu_() if in_place else layer(hidden)
+            logits.append(hidden @ weight)
+        return torch.cat(logits)
 
 
 class _NNCF(_PairNetwork):
