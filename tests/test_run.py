@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,8 @@ def by_hand(split, scores_of, k=5) -> dict:
     hits, gains = [], []
     for user, items in wanted.items():
         scores = scores_of(user)
-        order = [i for i in np.argsort(-scores, kind="stable") if i != 0 and i not in listed.get(user, ())][:k]
+        known = listed.get(user, set()) | {0}
+        order = islice((i for i in np.argsort(-scores, kind="stable").tolist() if i not in known), k)
         found = [item in items for item in order]
         hits.append(any(found))
         ideal = sum(1 / math.log2(place + 2) for place in range(min(k, len(items))))
