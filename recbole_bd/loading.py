@@ -16,6 +16,8 @@ from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import Sampler
 
+# Scores evaluated at once on a CPU, 2 MiB, but not of fewer users than a matrix product needs to be worth it.
+_SCORES_CACHED, _LEAST_USERS = 2**19, 32
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplies a key so that its upper bits depend on all of it
 
 
@@ -133,13 +135,21 @@ class ArrayUserLoader(_ArrayBatches, UserDataLoader):
 
 
 class ArrayFullSortLoader(FullSortEvalDataLoader):
-    """RecBole's loader of full ranking: users with what they know and what they should be recommended."""
+    """RecBole's loader of full ranking: users with what they know and what they should be recommended.
+
+    On a CPU a batch has no more users than keep its scores in the cache, whatever `eval_batch_size` would allow.
+    """
 
     def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, shuffle: bool = False):
         super().__init__(config, dataset, sampler, shuffle)
         users = self.uid_list.numpy()
         self._history = _Rows(self.uid2history_item[users])
         self._positive = _Rows(self.uid2positive_item[users])
+
+    def _init_batch_size_and_step(self) -> None:
+        super()._init_batch_size_and_step()
+        if self.config["device"].type == "cpu":
+            self.step = min(self.step, max(_SCORES_CACHED // self._dataset.item_num, _LEAST_USERS))
 
     def __iter__(self) -> Iterator[tuple]:
         if self.num_workers or not self.config["single_spec"]:
