@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 from recbole_bd import backbones, roles, scoring
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class, require_teachable
 from recbole_bd.errors import RoleError
+from recbole_bd.lookups import GatheredEmbedding, gather_gradients
 from recbole_bd.roles import Role
 
 torch.set_num_threads(1)
@@ -343,6 +344,29 @@ def test_gradient_of_pair_logits_reaches_every_parameter(build, name):
         assert parameter.grad.isfinite().all(), key
         assert parameter.grad.abs().sum() > 0, key
     assert role.parameter_count == sum(p.numel() for p in role.model.parameters() if p.requires_grad) > 0
+
+
+@pytest.mark.parametrize("name", TEACHABLE)
+def test_gathered_lookups_give_every_models_loss_the_same_gradient(build, name):
+    """With the rows of all lookups gathered per table, as roles are built, and as RecBole's embeddings give them."""
+    found = []
+    interaction = first_batch(*build(name))
+    for gathered in (False, True):
+        role, _ = build(name)
+        role.model.train()
+        if gathered:
+            gather_gradients(role.model)
+        tables = [type(module) for module in role.model.modules() if isinstance(module, torch.nn.Embedding)]
+        assert all((table is GatheredEmbedding) == gathered for table in tables)
+        users, items = batch(role)
+        init_seed(5, True)  # of dropout and noise
+        with role.step():
+            loss = role.loss(interaction) + role.pair_logits(users, items).sigmoid().mean()
+        loss.backward()
+        found.append({key: parameter.grad for key, parameter in role.model.named_parameters()})
+    for key, gradient in found[0].items():
+        assert (gradient is None) == (found[1][key] is None), key
+        assert gradient is None or close(gradient, found[1][key]), key
 
 
 @pytest.mark.parametrize("name", TEACHABLE)
