@@ -105,7 +105,6 @@ class BD(Distiller):
         users, positives, count = batch.users, batch.positives, self.samples_per_positive
         if positives is None:  # a loader of users only, some of whom may have nothing but a test item
             users, count = users[self.seen.counts[users] > 0], self.samples_per_user
-            positives = self.seen.random_positive(users, self.sampler.generator)
         items = self.sampler.sample(role, users, count)
         interaction = batch.interaction
         if self.config["cf_negatives"] == "distilled":
@@ -114,6 +113,8 @@ class BD(Distiller):
         if len(users) == 0:
             return {"cf": own}
         if self.listwise:
+            if positives is None:
+                positives = self.seen.random_positive(users, self.sampler.generator)
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(users, items)
         target = guide.target_logits(users, items, learning=guide.name in batch.roles)
