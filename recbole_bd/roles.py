@@ -16,6 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from recbole_bd.backbones import recommender_class
 from recbole_bd.errors import RoleError
 from recbole_bd.lookups import gather_gradients
+from recbole_bd.propagation import compress_graphs
 from recbole_bd.scoring import InnerProduct, device_of, family
 
 CACHES = ("restore_user_e", "restore_item_e", "i_embedding")  # what hosts keep between two evaluations
@@ -238,6 +239,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
             f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
         ) from error
     model = model.to(config["device"])
+    compress_graphs(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
     return Role(name, model, config)

@@ -11,7 +11,7 @@ BLOCKS = [
     ["version", "errors", "compat"],
     ["options", "backbones", "config"],
     ["loading", "data"],
-    ["scoring", "lookups", "roles"],
+    ["scoring", "lookups", "propagation", "roles"],
     ["ranking", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],

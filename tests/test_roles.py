@@ -16,6 +16,7 @@ from recbole_bd import backbones, roles, scoring
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class, require_teachable
 from recbole_bd.errors import RoleError
 from recbole_bd.lookups import GatheredEmbedding, gather_gradients
+from recbole_bd.propagation import CompressedGraph, compress_graphs
 from recbole_bd.roles import Role
 
 torch.set_num_threads(1)
@@ -347,8 +348,8 @@ def test_gradient_of_pair_logits_reaches_every_parameter(build, name):
 
 
 @pytest.mark.parametrize("name", TEACHABLE)
-def test_gathered_lookups_give_every_models_loss_the_same_gradient(build, name):
-    """With the rows of all lookups gathered per table, as roles are built, and as RecBole's embeddings give them."""
+def test_gathered_lookups_and_compressed_graphs_give_every_models_loss_the_same_gradient(build, name):
+    """With rows gathered per table and graphs in compressed rows, as roles are built, and as RecBole has them."""
     found = []
     interaction = first_batch(*build(name))
     for gathered in (False, True):
@@ -356,8 +357,11 @@ def test_gathered_lookups_give_every_models_loss_the_same_gradient(build, name):
         role.model.train()
         if gathered:
             gather_gradients(role.model)
+            compress_graphs(role.model)
         tables = [type(module) for module in role.model.modules() if isinstance(module, torch.nn.Embedding)]
         assert all((table is GatheredEmbedding) == gathered for table in tables)
+        graphs = [value for value in vars(role.model).values() if isinstance(value, CompressedGraph)]
+        assert len(graphs) >= (gathered and name in GRAPHS)
         users, items = batch(role)
         init_seed(5, True)  # of dropout and noise
         with role.step():
