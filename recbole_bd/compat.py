@@ -85,6 +85,7 @@ def silence_known_warnings() -> None:
     whose cause is met by `pandas<3`.
     """
     warnings.filterwarnings("ignore", message=r"Sparse CSR tensor support is in beta state", category=UserWarning)
+    warnings.filterwarnings("ignore", message=r"torch\.sparse\.SparseTensor\(.* is deprecated", category=UserWarning)
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.GradScaler.*", category=FutureWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.data\.dataset\.dataset")
 

@@ -21,11 +21,16 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dense: Tensor, graph: "CompressedGraph") -> Tensor:
         ctx.graph = graph
-        return torch.sparse.mm(graph.rows, dense)
+        return _multiply(graph.rows, dense)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return torch.sparse.mm(ctx.graph.columns, gradient.contiguous()), None
+        return _multiply(ctx.graph.columns, gradient.contiguous()), None
+
+
+def _multiply(rows: Tensor, dense: Tensor) -> Tensor:
+    with torch.autocast("cpu", enabled=False):  # compressed rows have no half precision
+        return torch.sparse.mm(rows, dense)
 
 
 class CompressedGraph:

@@ -15,6 +15,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from recbole_bd.backbones import recommender_class
 from recbole_bd.errors import RoleError
+from recbole_bd.histories import read_histories_sparsely
 from recbole_bd.lookups import gather_gradients
 from recbole_bd.propagation import compress_graphs
 from recbole_bd.scoring import InnerProduct, device_of, family
@@ -240,6 +241,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
         ) from error
     model = model.to(config["device"])
     compress_graphs(model)
+    read_histories_sparsely(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
     return Role(name, model, config)

@@ -321,32 +321,16 @@ class _Rows(Scores):
         return self.row(different)[place]
 
 
-class _SparseInput(nn.Module):
-    """A linear layer for inputs that are mostly zero, such as users' histories: a tenth of the work, exact."""
-
-    def __init__(self, layer: nn.Linear):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, input: Tensor) -> Tensor:
-        with torch.autocast(input.device.type, enabled=False):  # sparse rows have no half precision
-            output = input.float().to_sparse_csr() @ self.layer.weight.T
-        return output if self.layer.bias is None else output + self.layer.bias
-
-
 class _Autoencoder(_Rows):
     """Autoencoders: what the decoder gives, before CDAE's output activation.
 
-    Where the encoder begins with a linear layer of all items, it takes the histories as sparse rows; where the decoder
-    ends in one, pairs take the items' columns of it only.
+    Where the decoder ends in a linear layer of all items, pairs take the items' columns of it only.
     """
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
-        linear = {name: layer for name, layer in model.named_modules() if type(layer) is nn.Linear}
-        inputs = [name for name, layer in linear.items() if layer.in_features == model.n_items]
+        linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
         outputs = [name for name, layer in linear.items() if layer.out_features == model.n_items]
-        self.input_name = inputs[0] if len(inputs) == 1 else None
         self.output_name = outputs[0] if len(outputs) == 1 else None
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -363,11 +347,7 @@ class _Autoencoder(_Rows):
         model = self.model
         ratings = model.get_rating_matrix(users)
         more = (model.dropout_prob,) if type(model).__name__ == "RecVAE" else ()
-        if self.input_name is None:
-            output = model.forward(ratings, *more)
-        else:
-            with self._layer(self.input_name, _SparseInput(model.get_submodule(self.input_name))):
-                output = model.forward(ratings, *more)
+        output = model.forward(ratings, *more)
         return output[0] if isinstance(output, tuple) else output
 
     @contextmanager

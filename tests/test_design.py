@@ -11,7 +11,7 @@ BLOCKS = [
     ["version", "errors", "compat"],
     ["options", "backbones", "config"],
     ["loading", "data"],
-    ["scoring", "lookups", "propagation", "roles"],
+    ["lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],

@@ -33,6 +33,15 @@ def test_product_and_gradient_are_those_of_the_dense_matrix(shape):
     assert torch.allclose(found.grad, expected.grad, atol=1e-5)
 
 
+def test_under_autocast_the_product_keeps_its_precision():
+    graph, dense = CompressedGraph(matrix()), torch.randn(20, 3).requires_grad_()
+    with torch.autocast("cpu"):
+        product = torch.sparse.mm(graph, dense)
+    product.sum().backward()
+    assert torch.equal(product, torch.sparse.mm(graph, dense))
+    assert dense.grad.dtype is torch.float32
+
+
 def test_everything_else_sees_the_matrix_itself():
     plain = matrix()
     graph = CompressedGraph(plain)

@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 from recbole_bd import backbones, roles, scoring
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class, require_teachable
 from recbole_bd.errors import RoleError
+from recbole_bd.histories import HistoryLinear, read_histories_sparsely
 from recbole_bd.lookups import GatheredEmbedding, gather_gradients
 from recbole_bd.propagation import CompressedGraph, compress_graphs
 from recbole_bd.roles import Role
@@ -371,6 +372,27 @@ def test_gathered_lookups_and_compressed_graphs_give_every_models_loss_the_same_
     for key, gradient in found[0].items():
         assert (gradient is None) == (found[1][key] is None), key
         assert gradient is None or close(gradient, found[1][key]), key
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("CDAE", {"corruption_ratio": 0.0}), ("MultiDAE", {"dropout_prob": 0.0}), ("MultiVAE", {"dropout_prob": 0.0})],
+)
+def test_histories_read_sparsely_give_the_same_loss_and_gradient(build, name, settings):
+    found = []
+    for sparsely in (False, True):
+        role, loader = build(name, **settings)
+        role.model.train()
+        if sparsely:
+            read_histories_sparsely(role.model)
+        layers = [layer for layer in role.model.modules() if isinstance(layer, HistoryLinear)]
+        assert len(layers) == sparsely
+        init_seed(5, True)
+        loss = role.loss(first_batch(role, loader))
+        loss.backward()
+        found.append((loss, {key: parameter.grad for key, parameter in role.model.named_parameters()}))
+    assert close(found[0][0], found[1][0])
+    assert all(close(gradient, found[1][1][key]) for key, gradient in found[0][1].items())
 
 
 @pytest.mark.parametrize("name", TEACHABLE)
