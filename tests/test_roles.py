@@ -380,15 +380,16 @@ def test_gathered_lookups_and_compressed_graphs_give_every_models_loss_the_same_
 )
 def test_histories_read_sparsely_give_the_same_loss_and_gradient(build, name, settings):
     found = []
+    interaction = first_batch(*build(name, **settings))
     for sparsely in (False, True):
-        role, loader = build(name, **settings)
+        role, _ = build(name, **settings)
         role.model.train()
         if sparsely:
             read_histories_sparsely(role.model)
         layers = [layer for layer in role.model.modules() if isinstance(layer, HistoryLinear)]
         assert len(layers) == sparsely
         init_seed(5, True)
-        loss = role.loss(first_batch(role, loader))
+        loss = role.loss(interaction)
         loss.backward()
         found.append((loss, {key: parameter.grad for key, parameter in role.model.named_parameters()}))
     assert close(found[0][0], found[1][0])
