@@ -89,6 +89,21 @@ def of_rows(places: Places, chosen: Tensor) -> Places:
     return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
 
 
+def among(columns: Tensor | None, places: Places) -> Places:
+    """The places that are in some columns, by their number among these.
+
+    Args:
+        columns: int64 [M], item ids in ascending order; None for all items.
+        places: row numbers and item ids.
+    """
+    if columns is None:
+        return places
+    rows, items = places
+    number = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
+    kept = columns[number] == items
+    return rows[kept], number[kept]
+
+
 class Ranks:
     """Ranks of the items of a chunk of users, ties sharing the mean of their ranks so that nothing depends on item ids.
 

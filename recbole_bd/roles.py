@@ -82,19 +82,21 @@ class Role:
         with self._fresh():
             return self._scores.pairs(users, items)
 
-    def all_logits(self, users: Tensor) -> Tensor:
-        """Score all items for each user, in the order of the model's own full ranking.
+    def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Score all items, or the same few, for each user, in the order of the model's own full ranking.
 
-        The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU.
+        The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU. Row models come to a few
+        items through all of them.
 
         Args:
             users: [B] int64; users may repeat.
+            items: [M] int64, scored for every user; None for all items.
 
         Returns:
-            Logits [B, n_items], not probabilities; column 0 is the padding item.
+            Logits [B, n_items], not probabilities, column 0 being the padding item; or [B, M].
         """
         with self._fresh():
-            return self._scores.rows(users)
+            return self._scores.rows(users, items)
 
     def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
         """Score some items for each user as constants: what another role learns from, without dropout or noise.

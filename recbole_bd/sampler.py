@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_bd.ranking import Places, Ranks, SeenItems, of_rows, slot
+from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, slot
 
 SAMPLINGS = ("rank_discrepancy", "uniform", "top")
 SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative")
+RANKINGS = (*METHODS, "sampled")
 
 # Users a role scores at once at least: one matrix product of many users costs less than many of a few.
 _USERS_SCORED_AT_ONCE = 40
@@ -156,15 +157,35 @@ class _Chunk:
 
     Args:
         users: int64 [C].
-        excluded: places of training items and padding.
-        logits: all-item logits [C, n_items] of a role, by its name.
+        columns: int64 [M], the items that are ranked, padding first; None for all items.
+        n_items: size of the catalogue with padding.
+        excluded: places of training items and padding, in columns.
+        logits: logits [C, M] of a role, by its name.
         method: how ranks are made.
+
+    Attributes:
+        n_columns: M.
+        stretch: how many positions of the whole catalogue one position among the columns stands for.
     """
 
-    def __init__(self, users: Tensor, excluded: Places, logits: Callable[[str], Tensor], method: str):
-        self.users, self.excluded = users, excluded
+    def __init__(
+        self,
+        users: Tensor,
+        columns: Tensor | None,
+        n_items: int,
+        excluded: Places,
+        logits: Callable[[str], Tensor],
+        method: str,
+    ):
+        self.users, self.columns, self.excluded = users, columns, excluded
+        self.n_columns = n_items if columns is None else len(columns)
+        self.stretch = (n_items - 1) / (self.n_columns - 1)
         self._logits, self._method = logits, method
         self._ranks: dict[str, Ranks] = {}
+
+    def items(self, places: Tensor) -> Tensor:
+        """The items in some columns, as they are kept."""
+        return (places if self.columns is None else self.columns[places]).to(torch.int32)
 
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role."""
@@ -180,7 +201,12 @@ class DistillationSampler:
         seen: the training items.
         directions: how items are drawn, by the learner's name, `teacher` or `student`; the other one is its guide.
         pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, padding user 0 excepted.
-        ranks: `binned` or `exact`, see `Ranks`; on a GPU always exact, since sorting costs little there.
+        ranks: `binned` or `exact`, see `Ranks`; on a GPU always exact, since sorting costs little there. Or `sampled`:
+            a refresh ranks and draws among `ranked_items` random items only, other ones for every few users, so that it
+            costs users x ranked_items instead of users x items. A rank r of n items is then estimated with a standard
+            error of n * sqrt(r / n * (1 - r / n) / ranked_items), which is largest, n / (2 * sqrt(ranked_items)), in
+            the middle.
+        ranked_items: see `sampled`.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
         chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores at
@@ -193,30 +219,36 @@ class DistillationSampler:
         directions: Mapping[str, Direction],
         pool_sizes: Tensor,
         ranks: str = "binned",
+        ranked_items: int = 2048,
         seed: int = 0,
         device: torch.device | str = "cpu",
         chunk_scores: int | None = None,
     ):
+        if ranks not in RANKINGS:
+            raise ValueError(f"ranks={ranks!r}: must be one of {', '.join(RANKINGS)}")
         self.generator = torch.Generator(device).manual_seed(seed)
         self.device = self.generator.device
         self.seen = seen.to(self.device)
         self.directions = dict(directions)
-        self.ranks = ranks if self.device.type == "cpu" else "exact"
+        # Few items are sorted for less than the least number of bins costs.
+        self.ranks = "binned" if ranks == "binned" and self.device.type == "cpu" else "exact"
+        self.ranked_items = ranked_items if ranks == "sampled" and ranked_items < seen.n_items - 1 else None
         self.sizes = pool_sizes.to(self.device).clone()
         self.sizes[0] = 0
         self.starts = self.sizes.cumsum(0) - self.sizes
         if chunk_scores is None:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
-        self.chunk_users = max(1, chunk_scores // seen.n_items)
+        self.chunk_users = max(1, chunk_scores // (self.ranked_items or seen.n_items))
         self.pools: dict[str, Tensor] = {}
 
     def refresh(
-        self, scores: Mapping[str, Callable[[Tensor], Tensor]], progress: Callable[[int], None] | None = None
+        self, scores: Mapping[str, Callable[..., Tensor]], progress: Callable[[int], None] | None = None
     ) -> None:
-        """Rank all items by both roles and draw every learner's items anew.
+        """Rank items by both roles and draw every learner's items anew.
 
         Args:
-            scores: all-item logits [C, n_items] of a role for users [C], by its name.
+            scores: logits of a role, by its name: of all items [C, n_items] for users [C], or, given a second argument
+                [M], of these items [C, M].
             progress: called with the number of users done so far.
         """
         total = int(self.sizes.sum())
@@ -238,20 +270,34 @@ class DistillationSampler:
                 progress(done)
         self.pools = pools
 
-    def _chunks(self, scores: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[_Chunk]:
+    def _chunks(self, scores: Mapping[str, Callable[..., Tensor]]) -> Iterator[_Chunk]:
         """Users in chunks of similar pool size, so that few draws are made in vain."""
         ordered = torch.argsort(self.sizes[1:], stable=True) + 1
         chunks_a_block = -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         for block in ordered.split(self.chunk_users * chunks_a_block):
             tables: dict[str, tuple[Tensor, ...]] = {}
+            columns = self._columns(block)
+            wanted = (block,) if columns is None else (block, columns)
             for number, users in enumerate(block.split(self.chunk_users)):
 
-                def logits(role: str, block=block, tables=tables, number=number) -> Tensor:
+                def logits(role: str, wanted=wanted, tables=tables, number=number) -> Tensor:
                     if role not in tables:
-                        tables[role] = scores[role](block).split(self.chunk_users)
+                        tables[role] = scores[role](*wanted).split(self.chunk_users)
                     return tables[role][number]
 
-                yield _Chunk(users, self.seen.of(users), logits, self.ranks)
+                excluded = among(columns, self.seen.of(users))
+                yield _Chunk(users, columns, self.seen.n_items, excluded, logits, self.ranks)
+
+    def _columns(self, users: Tensor) -> Tensor | None:
+        """Padding and random items to be ranked for these users; None for all, also where someone has seen the rest."""
+        if self.ranked_items is None:
+            return None
+        some = torch.randint(
+            1, self.seen.n_items, (self.ranked_items,), generator=self.generator, device=self.device
+        ).unique()
+        columns = torch.cat([some.new_zeros(1), some])
+        seen = torch.bincount(among(columns, self.seen.of(users))[0])
+        return None if (seen == len(columns)).any() else columns
 
     def _fill_by_rejection(
         self,
@@ -271,23 +317,23 @@ class DistillationSampler:
         Returns:
             The share of proposals that was accepted.
         """
-        n_rows, n_items = len(chunk.users), self.seen.n_items
-        scale, sizes = direction.scale(n_items), self.sizes[chunk.users].unsqueeze(1)
+        n_rows, n_columns = len(chunk.users), chunk.n_columns
+        scale, sizes = direction.scale(self.seen.n_items) * chunk.stretch, self.sizes[chunk.users].unsqueeze(1)
         count = int(1.25 * int(sizes.max()) / acceptance) + 16
-        if count > n_items // 4 or (direction.shape == "exp" and abs(scale) * n_items > _LARGEST_EXPONENT):
+        if count > n_columns // 4 or (direction.shape == "exp" and abs(scale) * n_columns > _LARGEST_EXPONENT):
             return acceptance
         own, other = chunk.ranks(learner), chunk.ranks(guide)
 
         def weigh(places: Tensor) -> Tensor:
             difference = own.at(places).sub_(other.at(places)).mul_(scale)
-            return discrepancy_weights(difference, direction.shape, abs(scale) * n_items)
+            return discrepancy_weights(difference, direction.shape, abs(scale) * n_columns)
 
-        items, accepted = propose(weigh, n_rows, n_items, count, self.generator)
+        columns, accepted = propose(weigh, n_rows, n_columns, count, self.generator)
         order = accepted.cumsum(dim=1)
         enough = order[:, -1:] >= sizes
-        rows, columns = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
-        slots = self.starts[chunk.users][rows] + order[rows, columns] - 1
-        pool[slots] = items[rows, columns].to(torch.int32)
+        rows, draws = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
+        slots = self.starts[chunk.users][rows] + order[rows, draws] - 1
+        pool[slots] = chunk.items(columns[rows, draws])
         left &= ~enough.squeeze(1)
         return max(float(accepted.float().mean()), 1e-3)
 
@@ -297,19 +343,20 @@ class DistillationSampler:
         """Weigh every item of the rows in `left` and draw by searching the cumulative weights."""
         users, excluded = chunk.users[left], of_rows(chunk.excluded, left)
         if direction.sampling == "uniform":
-            weights = uniform_weights(len(users), self.seen.n_items, excluded)
+            weights = uniform_weights(len(users), chunk.n_columns, excluded)
         elif direction.sampling == "top":
-            weights = top_weights(chunk.ranks(guide).everywhere()[left], excluded, direction.top_temperature)
+            temperature = direction.top_temperature / chunk.stretch
+            weights = top_weights(chunk.ranks(guide).everywhere()[left], excluded, temperature)
         else:
             own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
-            difference = own.sub_(other).mul_(direction.scale(self.seen.n_items))
+            difference = own.sub_(other).mul_(direction.scale(self.seen.n_items) * chunk.stretch)
             difference[excluded] = -torch.inf
             weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
         sizes = self.sizes[users]
         draws = torch.arange(int(sizes.max()), device=self.device)
         wanted = draws < sizes.unsqueeze(1)
-        items = draw(weights, excluded, len(draws), self.generator)
-        pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = items[wanted].to(torch.int32)
+        columns = draw(weights, excluded, len(draws), self.generator)
+        pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = chunk.items(columns[wanted])
 
     def sample(self, learner: str, users: Tensor, count: int) -> Tensor:
         """Hand out items for a batch: random ones, with replacement, of those drawn for each user.

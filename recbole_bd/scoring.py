@@ -34,7 +34,7 @@ class Scores:
     """How one family of models turns users and items into logits: `pairs` as `pair_logits`, `rows` as `all_logits`."""
 
     pairs: Callable[[Tensor, Tensor], Tensor]
-    rows: Callable[[Tensor], Tensor]
+    rows: Callable[[Tensor, Tensor | None], Tensor]
 
     propagates = False  # whether a pair's score needs the propagation of the whole model
 
@@ -69,9 +69,10 @@ class InnerProduct(Scores):
         # Not a batched matrix product, which for few items per user costs three times as much.
         return (self.item_vectors(items) * self.user_vectors(users).unsqueeze(1)).sum(dim=-1)
 
-    def rows(self, users: Tensor) -> Tensor:
-        """Logits of all items for users [B]. [B, n_items]."""
-        return self.user_vectors(users) @ self.item_table().T
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
+        table = self.item_table()
+        return self.user_vectors(users) @ (table if items is None else table[items]).T
 
     def item_table(self) -> Tensor:
         """Vectors of all items, once per scope. [n_items, d]."""
@@ -237,11 +238,10 @@ class _PairNetwork(Scores):
         chunks = zip(flat_users.split(self.pairs_at_once), flat_items.split(self.pairs_at_once), strict=True)
         return torch.cat([self.network(*chunk) for chunk in chunks]).view(items.shape)
 
-    def rows(self, users: Tensor) -> Tensor:
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         width = max(1, self.pairs_at_once // max(len(users), 1))
-        return torch.cat(
-            [self.pairs(users, items.expand(len(users), -1)) for items in self.all_items().split(width)], dim=1
-        )
+        items = self.all_items() if items is None else items
+        return torch.cat([self.pairs(users, some.expand(len(users), -1)) for some in items.split(width)], dim=1)
 
 
 class _NeuMF(_PairNetwork):
@@ -266,25 +266,26 @@ class _NeuMF(_PairNetwork):
         weight = self.first.weight[:, self.model.mlp_embedding_size :]
         return F.linear(self.model.item_mlp_embedding(self.all_items()), weight, self.first.bias)
 
-    def rows(self, users: Tensor) -> Tensor:
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         model = self.model
         if model.training and model.dropout_prob:
-            return super().rows(users)
+            return super().rows(users, items)
+        item_half = self.item_half() if items is None else self.item_half()[items]
+        items = self.all_items() if items is None else items
         weight, bias = model.predict_layer.weight[0], model.predict_layer.bias
         width = model.mf_embedding_size if model.mf_train else 0
-        logits = bias.expand(len(users), model.n_items)
+        logits = bias.expand(len(users), len(items))
         if model.mf_train:
-            items = model.item_mf_embedding(self.all_items())
-            logits = logits + (model.user_mf_embedding(users) * weight[:width]) @ items.T
+            logits = logits + (model.user_mf_embedding(users) * weight[:width]) @ model.item_mf_embedding(items).T
         if model.mlp_train:
             halves = F.linear(model.user_mlp_embedding(users), self.first.weight[:, : model.mlp_embedding_size])
-            logits = logits + torch.stack([self._deep(half, weight[width:]) for half in halves])
+            logits = logits + torch.stack([self._deep(half, item_half, weight[width:]) for half in halves])
         return logits
 
-    def _deep(self, user_half: Tensor, weight: Tensor) -> Tensor:
-        """The deep part's share of one user's logits. [n_items]."""
+    def _deep(self, user_half: Tensor, item_half: Tensor, weight: Tensor) -> Tensor:
+        """The deep part's share of one user's logits. [M]."""
         logits = []
-        for part in self.item_half().split(self.items_at_once):
+        for part in item_half.split(self.items_at_once):
             hidden = user_half + part
             for layer in self.rest:
                 in_place = type(layer) is nn.ReLU and not torch.is_grad_enabled()
@@ -316,9 +317,10 @@ class _Rows(Scores):
         different, place = users.unique(return_inverse=True)
         return self.row(different)[place.unsqueeze(1), items]
 
-    def rows(self, users: Tensor) -> Tensor:
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         different, place = users.unique(return_inverse=True)
-        return self.row(different)[place]
+        row = self.row(different)
+        return (row if items is None else row[:, items])[place]
 
 
 class _Autoencoder(_Rows):
@@ -425,8 +427,9 @@ class _OneRow(Scores):
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         return self.row()[items]
 
-    def rows(self, users: Tensor) -> Tensor:
-        return self.row().repeat(len(users), 1)  # the caller may mask items in place
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        row = self.row() if items is None else self.row()[items]
+        return row.repeat(len(users), 1)  # the caller may mask items in place
 
 
 class _Predict(_PairNetwork):

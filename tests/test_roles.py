@@ -196,6 +196,8 @@ def test_pair_logits_are_columns_of_all_logits(build, name):
     users, items = batch(role)
     with role.scoring():
         pairs, rows = role.pair_logits(users, items), role.all_logits(users)
+        some = torch.tensor([0, 3, 4, role.n_items - 1])
+        assert close(role.all_logits(users, some), rows[:, some], 1e-5)
     assert pairs.shape == items.shape
     assert rows.shape == (len(users), role.n_items)
     assert close(pairs, rows.gather(1, items), 1e-5)

@@ -214,6 +214,99 @@ def test_the_student_gets_items_the_teacher_ranks_higher_unless_the_order_is_the
     assert (sign * difference.gather(1, drawn) > 0).all()
 
 
+def wide_tables(n_users=4, n_items=3001):
+    """Two roles whose rankings agree in part, on a catalogue wide enough to be sampled from."""
+    generator = torch.Generator().manual_seed(11)
+    shared = torch.randn(n_users, n_items, generator=generator)
+    noise = torch.randn(2, n_users, n_items, generator=generator)
+    return {"teacher": shared + noise[0], "student": shared + noise[1]}
+
+
+def some_of(table):
+    return lambda users, items=None: table[users] if items is None else table[users][:, items]
+
+
+def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error():
+    n_items, ranked, user = 3001, 300, torch.tensor([2])
+    seen = seen_items(4, n_items, 20)
+    tables = wide_tables(4, n_items)
+    exact = ranks(tables["teacher"][user], seen.of(user), "exact")[0]
+    sampler = DistillationSampler(seen, {}, torch.ones(4, dtype=torch.int64), "sampled", ranked, chunk_scores=ranked)
+    errors = []
+    for seed in range(120):
+        sampler.generator.manual_seed(seed)
+        for chunk in sampler._chunks({"teacher": some_of(tables["teacher"])}):
+            if chunk.users.tolist() == [2]:
+                found = chunk.ranks("teacher").everywhere()[0] * chunk.stretch
+                real = ~torch.isnan(found)
+                assert real.sum() > 0.9 * ranked * (1 - 20 / n_items) * 0.9
+                share = exact[chunk.columns[real]] / n_items
+                deviation = n_items * (share * (1 - share) / ranked).sqrt()
+                errors.append(torch.stack([found[real] - exact[chunk.columns[real]], deviation]))
+    errors, deviations = torch.cat(errors, dim=1)
+    middle = deviations > deviations.max() / 2
+    standardised = errors[middle] / deviations[middle]
+    assert abs(float(standardised.mean())) < 0.3  # errors of one draw of items go together: 120 draws of their own
+    assert 0.7 < float(standardised.std()) < 1.15
+
+
+@pytest.mark.parametrize("shape", ["tanh", "exp"])
+@pytest.mark.parametrize("sampling", ["rank_discrepancy", "uniform", "top"])
+def test_drawing_among_sampled_items_follows_the_formulas_on_average(sampling, shape):
+    """Shares of items by tenths of the true probability, over many refreshes."""
+    n_items, learner = 3001, "student"
+    direction = Direction(sampling=sampling, shape=shape, eps=2e-3, top_temperature=300.0)
+    seen, tables, user = seen_items(4, n_items, 20), wide_tables(4, n_items), 3
+    sizes = torch.full((4,), 40)
+    sampler = DistillationSampler(seen, {learner: direction}, sizes, "sampled", 600, seed=5)
+    drawn = []
+    for _ in range(150):
+        sampler.refresh({role: some_of(table) for role, table in tables.items()})
+        drawn.append(sampler.pools[learner][sampler.starts[user] :][:40].long())
+    drawn = torch.cat(drawn)
+    excluded = mask_of(seen, torch.tensor([user]))[0]
+    assert not excluded[drawn].any()
+    expected = probabilities_by_hand(
+        tables[learner][user].numpy(), tables["teacher"][user].numpy(), excluded.numpy(), direction
+    )
+    order = np.argsort(expected, kind="stable")
+    cumulative = expected[order].cumsum()
+    tenth = np.empty(n_items, dtype=int)
+    tenth[order] = np.minimum((cumulative * 10).astype(int), 9)
+    found = np.bincount(tenth[drawn.numpy()], minlength=10) / len(drawn)
+    wanted = np.bincount(tenth, weights=expected, minlength=10)
+    assert np.abs(found - wanted).max() < 0.025
+
+
+def test_sampled_ranks_of_a_small_catalogue_are_those_of_all_items():
+    tables = {
+        role: torch.randn(N_USERS, N_ITEMS, generator=torch.Generator().manual_seed(1))
+        for role in ("teacher", "student")
+    }
+    pools = []
+    for method, more in (("exact", {}), ("sampled", {"ranked_items": N_ITEMS})):
+        sampler = DistillationSampler(
+            seen_items(), {"student": Direction()}, torch.full((N_USERS,), 50), method, **more
+        )
+        sampler.refresh({role: some_of(table) for role, table in tables.items()})
+        pools.append(sampler.pools["student"])
+    assert torch.equal(*pools)
+
+
+def test_a_user_who_has_seen_all_sampled_items_still_gets_others():
+    pairs = [(1, item) for item in range(1, 198)] + [(2, 1)]  # leaves items 198 and 199 to user 1
+    users, items = (torch.tensor(ids) for ids in zip(*pairs, strict=True))
+    seen = SeenItems(users, items, 3, 200)
+    sampler = DistillationSampler(seen, {"student": Direction(sampling="uniform")}, torch.full((3,), 30), "sampled", 8)
+    sampler.refresh({role: some_of(torch.randn(3, 200)) for role in ("teacher", "student")})
+    assert set(sampler.pools["student"][:30].tolist()) <= {198, 199}
+
+
+def test_an_unknown_way_of_ranking_is_refused():
+    with pytest.raises(ValueError, match="binned, exact, sampled"):
+        DistillationSampler(seen_items(), {}, torch.ones(N_USERS), "guessed")
+
+
 def test_what_is_handed_out_has_the_frequencies_of_what_was_drawn():
     sampler = refreshed({"student": Direction(sampling="uniform")}, tables(), pool=8)
     drawn = sampler.sample("student", torch.full((2000,), 3), 10).flatten()

@@ -64,6 +64,7 @@ class BD(Distiller):
             {role: self._direction(direction) for role, direction in _INTO.items() if self.full_weight[role] > 0},
             pool_sizes=self._pool_sizes(),
             ranks=config["rank_precision"],
+            ranked_items=config["ranked_items"],
             seed=config["seed"],
             device=self.device,
         )
