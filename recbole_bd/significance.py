@@ -30,18 +30,18 @@ _RNG = "rng" if "rng" in inspect.signature(scipy.stats.bootstrap).parameters els
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two paired samples say of the difference of their means. None everywhere: not enough data to say it.
+    """What two paired samples say of the difference of their means; None where there is too little to say it.
 
     Attributes:
         mean_a, mean_b: means of the samples.
         difference: mean_b - mean_a; above 0 where B is higher.
-        low, high: confidence interval of the difference; None with one pair, or where all pairs differ by the same amount.
+        low, high: confidence interval of the difference; None with one pair, or where all pairs differ equally.
         interval: how it was made: `BCa` or `percentile` (bootstrap), `Student` (fewer than 10 pairs), or `none`.
-        t_p: p value of the paired t test, two-sided; 1 where all pairs are equal; None with one pair, or where all pairs
-            differ by the same amount above or below 0, which leaves the test no spread to judge by.
-        wilcoxon_p: p value of Wilcoxon's signed-rank test, two-sided, without the pairs that are equal; 1 where all are;
-            None with one pair.
-        effect_size: Cohen's d_z, the mean of the differences over their standard deviation; 0 where all pairs are equal;
+        t_p: two-sided p value of the paired t test; 1 where no pair differs; None with one pair, or where all pairs
+            differ by the same amount, which leaves no spread to judge by.
+        wilcoxon_p: two-sided p value of Wilcoxon's signed-rank test over the pairs that differ; 1 where none does; None
+            with one pair.
+        effect_size: Cohen's d_z, the mean of the differences over their standard deviation; 0 where no pair differs;
             None where t_p is.
         rank_biserial: share of the ranks of |difference| in favour of B minus the share in favour of A, in [-1, 1].
         n: number of pairs.
@@ -165,14 +165,17 @@ def run_record(folder: str | Path) -> dict:
     return record
 
 
-def paired(folder_a: str | Path, folder_b: str | Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def paired(
+    folder_a: str | Path, folder_b: str | Path
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Read the per-user values of two runs of the same data and split, users matched by their ids.
 
     Args:
         folder_a, folder_b: the run folders.
 
     Returns:
-        float64 [n_users] by `role/arm/metric` of each, users in the same order in both.
+        Original user ids [n_users], then the values of each run, float64 [n_users] by `role/arm/metric`, all in the
+        order of these users.
 
     Raises:
         ComparisonError: see `per_user`; or the runs are of other data, another split or other users.
@@ -188,7 +191,7 @@ def paired(folder_a: str | Path, folder_b: str | Path) -> tuple[dict[str, np.nda
     order = matching(users_a, users_b)
     if order is None:
         raise ComparisonError(f"{folder_a} and {folder_b} tested other users, so there are no pairs")
-    return values_a, {key: values[order] for key, values in values_b.items()}
+    return users_a, values_a, {key: values[order] for key, values in values_b.items()}
 
 
 def matching(users: np.ndarray, others: np.ndarray) -> np.ndarray | None:
