@@ -7,6 +7,7 @@ import inspect
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,9 +138,9 @@ def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             "The command in its result.json makes it anew"
         )
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             values = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ComparisonError(f"{path} cannot be read: {error}") from error
     users = values.pop("users", None)
     if users is None or any(array.shape != users.shape for array in values.values()):
@@ -160,8 +161,9 @@ def run_record(folder: str | Path) -> dict:
         raise ComparisonError(f"{folder} is no run folder: it has no result.json") from error
     except (OSError, ValueError) as error:
         raise ComparisonError(f"{path} cannot be read: {error}") from error
-    if not isinstance(record, dict) or "fingerprint" not in record.get("data", {}):
-        raise ComparisonError(f"{path} is no record of a run: it has no data.fingerprint")
+    missing = {"method", "dataset", "data", "seed"} - set(record)
+    if missing or "fingerprint" not in record["data"]:
+        raise ComparisonError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing)) or 'fingerprint'}")
     return record
 
 
