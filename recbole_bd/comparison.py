@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.report import ARMS, ROLES, grid
-from recbole_bd.significance import compare, holm, matching, paired, run_record
+from recbole_bd.significance import compare, holm, paired, run_record
 
 LEVEL = 0.95
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
@@ -93,20 +93,18 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
         ComparisonError: the runs cannot be paired, or lack what was asked for.
     """
     pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
-    orders = [matching(pairs[0][0], users) for users, _, _ in pairs]
-    same_users = all(order is not None for order in orders)
+    same_users = all(np.array_equal(users, pairs[0][0]) for users, _, _ in pairs)
     rows = []
     for of_a, of_b in _contrasts(a, b, role, pairs):
         for metric in _metrics(of_a, of_b, pairs, wanted):
             about = {"a": of_a, "b": of_b, "metric": metric}
             values = [(one[f"{of_a}/{metric}"], other[f"{of_b}/{metric}"]) for _, one, other in pairs]
             if same_users:
-                # [2, n_users]: the mean over seeds, users in the order of the first seed.
-                mean = sum(np.stack(both)[:, order] for both, order in zip(values, orders, strict=True)) / len(pairs)
-                rows.append({"over": "users", **about, **asdict(compare(*mean, LEVEL))})
+                of_users = np.mean(values, axis=0)  # [2, n_users]
+                rows.append({"over": "users", **about, **asdict(compare(*of_users, LEVEL))})
             if len(pairs) > 1:
-                means = zip(*((one.mean(), other.mean()) for one, other in values), strict=True)
-                rows.append({"over": "seeds", **about, **asdict(compare(*means, LEVEL))})
+                of_seeds = np.array([[one.mean(), other.mean()] for one, other in values]).T
+                rows.append({"over": "seeds", **about, **asdict(compare(*of_seeds, LEVEL))})
     for over in ("users", "seeds"):
         family = [row for row in rows if row["over"] == over]
         for test in ("t", "wilcoxon"):
@@ -124,7 +122,7 @@ def _side(word: str, arm: str | None) -> Side:
             raise ConfigError(f"{word}: expected RUN:role/arm, role one of {', '.join(ROLES)}, arm {', '.join(ARMS)}")
     folders = (runs,) if Path(runs).is_dir() else tuple(runs.split(","))
     for folder in folders:
-        if not Path(folder).is_dir():
+        if not folder or not Path(folder).is_dir():
             raise ComparisonError(f"{folder or word!r} is no run folder; an arm of a run is written RUN:role/arm")
     records = [run_record(folder) for folder in folders]
     titles = {f"{record['method']} on {record['dataset']}": None for record in records}

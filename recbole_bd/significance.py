@@ -176,7 +176,7 @@ def paired(
         folder_a, folder_b: the run folders.
 
     Returns:
-        Original user ids [n_users], then the values of each run, float64 [n_users] by `role/arm/metric`, all in the
+        Original user ids [n_users], sorted, then the values of each run, float64 [n_users] by `role/arm/metric`, in the
         order of these users.
 
     Raises:
@@ -190,18 +190,12 @@ def paired(
             f"{folder_a} and {folder_b} are of other data or another split (fingerprints {data_a} and {data_b}); "
             "compare runs with the same data settings and, where the split is random, the same seed"
         )
-    order = matching(users_a, users_b)
-    if order is None:
+    order_a, order_b = np.argsort(users_a), np.argsort(users_b)
+    users = users_a[order_a]
+    if not np.array_equal(users, users_b[order_b]):
         raise ComparisonError(f"{folder_a} and {folder_b} tested other users, so there are no pairs")
-    return users_a, values_a, {key: values[order] for key, values in values_b.items()}
-
-
-def matching(users: np.ndarray, others: np.ndarray) -> np.ndarray | None:
-    """Where each of `users` stands in `others`, int64 [n_users]; None where the two are not the same users."""
-    if len(users) != len(others):
-        return None
-    order, place = np.argsort(others), np.argsort(np.argsort(users))
-    return order[place] if np.array_equal(others[order][place], users) else None
+    both = ((values_a, order_a), (values_b, order_b))
+    return users, *({key: array[order] for key, array in values.items()} for values, order in both)
 
 
 def _constant(differences: np.ndarray) -> bool:
