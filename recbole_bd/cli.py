@@ -9,12 +9,14 @@ from recbole_bd.config import BDConfig, method_options, package_options
 from recbole_bd.errors import BDError, ConfigError
 from recbole_bd.model import METHODS
 from recbole_bd.options import Option, parse_value
+from recbole_bd.plots import redraw
 from recbole_bd.report import table, wins_line
 from recbole_bd.run import describe, run_bd
 from recbole_bd.version import VERSION
 
 _USAGE = """\
 usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
+       recbole-bd plots RUN ...
        recbole-bd --help | --version
 
 Trains a teacher and a student that teach each other, and measures both with RecBole's full ranking.
@@ -32,6 +34,8 @@ Trains a teacher and a student that teach each other, and measures both with Rec
 
 Command line goes above files, files above properties/dataset/<dataset>.yaml and properties/model/<method>.yaml,
 and those above RecBole's defaults.
+
+  recbole-bd plots RUN ...       draw the pictures of run folders anew, from their data alone
 """
 
 
@@ -60,9 +64,10 @@ def _dispatch(words: list[str]) -> int:
         print(f"recbole-bd {VERSION}")
         return 0
     command, *rest = words
-    if command != "run":
-        raise ConfigError(f"unknown command {command!r}; there is: run. See recbole-bd --help")
-    return _run(rest)
+    commands = {"run": _run, "plots": _plots}
+    if command not in commands:
+        raise ConfigError(f"unknown command {command!r}; there are: {', '.join(commands)}. See recbole-bd --help")
+    return commands[command](rest)
 
 
 def _run(words: list[str]) -> int:
@@ -77,6 +82,15 @@ def _run(words: list[str]) -> int:
         print()
         print(wins_line(result))
     print(f"\nrun folder: {result['run_folder']}")
+    return 0
+
+
+def _plots(words: list[str]) -> int:
+    if not words or any(word.startswith("-") for word in words):
+        raise ConfigError("recbole-bd plots takes run folders and no settings: recbole-bd plots saved/RUN")
+    for folder in words:
+        for path in redraw(folder):
+            print(path)
     return 0
 
 

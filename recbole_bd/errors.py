@@ -35,3 +35,7 @@ class TrainingError(BDError):
 
 class InstallationError(BDError):
     """The installation lacks something this package cannot work without."""
+
+
+class RunFolderError(BDError):
+    """A folder holds no finished run, or lacks a record that is asked of it."""
