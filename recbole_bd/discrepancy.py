@@ -20,7 +20,7 @@ _USERS, _PAIRS = 1000, 50_000_000
 # Scores of one role at a time; about ten arrays of that size are alive.
 _CHUNK_SCORES = 2**20
 # Bins are equally wide in asinh(difference / width): linear within a width of 0, logarithmic far from it.
-_LEAST_WIDTH, _WIDTHS_PER_CATALOGUE, _STEP = 4.0, 200, 0.2
+_LEAST_WIDTH, _WIDTHS_PER_CATALOGUE, _STEP = 20.0, 200, 0.2
 
 
 def linear_width(n_items: int) -> float:
@@ -66,9 +66,10 @@ def count_discrepancies(
 ) -> dict[str, np.ndarray]:
     """Count rank_student - rank_teacher over the unseen items of some users, and over what is drawn for them.
 
-    Ranks are those by which a method samples (`rank_precision`). Draws are made anew, as many as a refresh makes, by a
-    sampler and a generator of their own: nothing of a run's chance is used. Working memory is about ten arrays of 2**20
-    numbers, one user's row at least; nothing of size users x items is kept.
+    Ranks are those by which a method samples (`rank_precision`). Draws are made anew, as many for each user as in a
+    refresh, by a sampler and a generator of their own: nothing of a run's chance is used. Active users have more draws,
+    so that even uniform ones need not be spread as the pairs are. Working memory is about ten arrays of 2**20 numbers,
+    one user's row at least; nothing of size users x items is kept.
 
     Args:
         roles: teacher and student, their models in the state to look at.

@@ -173,7 +173,7 @@ def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]):
     shares = wins.overall(record)
     _bars(axes[0], [f"all\nn = {len(record['user']):,}"], [shares])
     axes[0].set_xlabel("test interactions")
-    axes[0].set_ylabel("share the student ranks higher than the teacher (%)")
+    axes[0].set_ylabel("ranked higher by the student (%)")
     titles = {
         "item_popularity": "by popularity of the item\n(its training interactions, from-to)",
         "user_activity": "by activity of the user\n(their training interactions, from-to)",
@@ -184,12 +184,18 @@ def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]):
         _bars(axis, labels, [group.shares for group in groups])
         axis.set_xlabel(title)
     for axis in axes:
-        axis.axhline(50, color="0.5", linewidth=0.8, linestyle="-.")
+        axis.axhline(50, color="0.4", linewidth=1.0, linestyle="-.", label="half")
         axis.grid(axis="y", color="0.9", linewidth=0.8)
         _plain_axis(axis)
     axes[0].set_ylim(0, None)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-    figure.suptitle(f"Where the student ranks the held-out item higher\n{_models(result)}", fontsize=11)
+    handles, labels = axes[0].get_legend_handles_labels()
+    if f"teacher_{wins.AFTER}" not in record:
+        labels = [f"{label} of the student" if label == _BARS[wins.AFTER][0] else label for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(
+        f"Test interactions on which the student ranks the held-out item higher than the teacher\n{_models(result)}",
+        fontsize=11,
+    )
     return figure
 
 
@@ -199,7 +205,9 @@ def _bounds(least: int, most: int) -> str:
 
 def _bars(axis: Any, labels: list[str], shares: list[dict[str, wins.Share]]) -> None:
     """A pair of bars for each label: before and after, in percent, with their intervals."""
-    width = 0.38
+    from matplotlib.patheffects import withStroke
+
+    width, halo = 0.38, [withStroke(linewidth=3.5, foreground="white")]
     for place, (arm, (title, fill, hatch)) in enumerate(_BARS.items()):
         found = [100 * np.array([share[arm].value, share[arm].low, share[arm].high]) for share in shares]
         values, lows, highs = np.array(found).T
@@ -207,10 +215,13 @@ def _bars(axis: Any, labels: list[str], shares: list[dict[str, wins.Share]]) -> 
         axis.bar(at, values, width, color=fill, hatch=hatch, edgecolor="black", linewidth=0.9, label=title)
         whiskers = np.maximum([values - lows, highs - values], 0)
         bars = axis.errorbar(at, values, yerr=whiskers, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
+        for line in (*bars.lines[1], *bars.lines[2]):
+            line.set_path_effects(halo)
         for x, value, high in zip(at, values, highs, strict=True):
             axis.annotate(
                 f"{value:.0f}" if len(labels) > 1 else f"{value:.1f}",
-                (x, high), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8,
+                (x, high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             )  # fmt: skip
     bars.set_label("95 % confidence interval over users")
     axis.set_xticks(range(len(labels)), labels, fontsize=8.5)
@@ -239,17 +250,21 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
     axis.set_xscale("asinh", linear_width=width)
     furthest = edges[-1]
     ticks = 10.0 ** np.arange(np.ceil(np.log10(width)), np.log10(furthest))
-    axis.set_xticks([*-ticks[::-1], 0, *ticks], [f"{tick:,.0f}" for tick in (*-ticks[::-1], 0, *ticks)])
+    names = [f"{tick:,.0f}" for tick in ticks]
+    axis.set_xticks([*-ticks[::-1], 0, *ticks], [*(f"\N{MINUS SIGN}{name}" for name in names[::-1]), "0", *names])
     axis.set_xticks([], minor=True)
     axis.set_xlim(-furthest, furthest)
-    axis.set_ylim(0, None)
+    axis.set_ylim(0, 1.12 * axis.get_ylim()[1])  # room for the two lines of text
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel(
         "rank by the student \N{MINUS SIGN} rank by the teacher, in positions (1 is best; "
         f"linear within \N{PLUS-MINUS SIGN}{width:,.0f}, logarithmic beyond)"
     )
     axis.set_ylabel("share of items or draws per bin (%)")
-    for x, align, text in ((0.01, "left", "student ranks the item higher"), (0.99, "right", "teacher ranks it higher")):
+    for x, align, text in (
+        (0.01, "left", "student ranks the item higher"),
+        (0.99, "right", "teacher ranks the item higher"),
+    ):
         axis.text(x, 0.98, text, transform=axis.transAxes, ha=align, va="top", fontsize=9, style="italic")
     _plain_axis(axis)
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)

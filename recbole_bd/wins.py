@@ -88,8 +88,8 @@ class Share:
 def share(won: np.ndarray, users: np.ndarray) -> Share:
     """Share of won interactions with a confidence interval that knows which of them are of one user.
 
-    With one interaction per user it is Wilson's binomial interval; with several a percentile bootstrap over users, since
-    interactions of one user are won and lost together. Where all or none are won Wilson's serves again.
+    With one interaction per user it is Wilson's binomial interval; with several a percentile bootstrap over users,
+    since interactions of one user are won and lost together. Where all or none are won Wilson's serves again.
 
     Args:
         won: bool [n], at least one.
