@@ -28,6 +28,9 @@ _DRAWS = {
     "teacher_to_student": ("#0072B2", "-", "teacher to student"),
     "student_to_teacher": ("#D55E00", "--", "student to teacher"),
 }
+# What the pictures cannot be drawn without.
+_OF_WINS = ("user", "item_popularity", "user_activity", "teacher_separate", "student_separate", "student_distilled")
+_OF_DISCREPANCY = ("edges", "linear_width", "unseen", "user")
 _NPZ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
@@ -71,15 +74,15 @@ def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, An
     """
     drawn = {"curves.png": curves_figure(result, validations)}
     if "teacher" in result:
-        drawn["wins.png"] = wins_figure(result, _arrays(folder / "test_ranks.npz"))
-        drawn["discrepancy.png"] = discrepancy_figure(result, _arrays(folder / "discrepancy.npz"))
+        drawn["wins.png"] = wins_figure(result, _arrays(folder / "test_ranks.npz", _OF_WINS))
+        drawn["discrepancy.png"] = discrepancy_figure(result, _arrays(folder / "discrepancy.npz", _OF_DISCREPANCY))
     for name, figure in drawn.items():
         # Without the version of matplotlib in it the same data gives the same file.
         figure.savefig(folder / name, dpi=150, metadata={"Software": None})
     return [folder / name for name in drawn]
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise RunFolderError(
             f"{path} does not exist: the run is of an older version; run it again, "
@@ -87,9 +90,12 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         )
     try:
         with np.load(path, allow_pickle=False) as content:
-            return dict(content)
+            arrays = dict(content)
     except _NPZ_ERRORS as error:
         raise RunFolderError(f"{path} is damaged: {error}") from error
+    if missing := [name for name in needed if name not in arrays]:
+        raise RunFolderError(f"{path} lacks {', '.join(missing)}")
+    return arrays
 
 
 def _validations(path: Path) -> list[dict[str, Any]]:
