@@ -10,6 +10,7 @@ from recbole_bd.config import BDConfig, method_options, package_options
 from recbole_bd.errors import BDError, ConfigError
 from recbole_bd.model import METHODS
 from recbole_bd.options import Option, parse_value
+from recbole_bd.plots import redraw
 from recbole_bd.report import table, wins_line
 from recbole_bd.run import describe, run_bd
 from recbole_bd.version import VERSION
@@ -17,6 +18,7 @@ from recbole_bd.version import VERSION
 _USAGE = """\
 usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
        recbole-bd compare RUN_A RUN_B [--metric=NAME] [--role=NAME] [--arm=NAME] [--json]
+       recbole-bd plots RUN ...
        recbole-bd --help | --version
 
 Trains a teacher and a student that teach each other, and measures both with RecBole's full ranking.
@@ -45,6 +47,10 @@ Whether two runs differ, by paired tests over the users of the test part:
   --metric=ndcg@10,hit@10        these metrics only; else all that both measured
   --role=student --arm=separate  this role and this arm of what is named without :role/arm
   --json                         everything as JSON instead of the table
+
+Pictures:
+
+  recbole-bd plots RUN ...       draw the pictures of run folders anew, from their data alone
 """
 
 
@@ -73,7 +79,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"recbole-bd {VERSION}")
         return 0
     command, *rest = words
-    commands = {"run": _run, "compare": _compare}
+    commands = {"run": _run, "compare": _compare, "plots": _plots}
     if command not in commands:
         raise ConfigError(f"unknown command {command!r}; there are: {', '.join(commands)}. See recbole-bd --help")
     return commands[command](rest)
@@ -96,6 +102,15 @@ def _run(words: list[str]) -> int:
 
 def _compare(words: list[str]) -> int:
     print(compare_runs(words))
+    return 0
+
+
+def _plots(words: list[str]) -> int:
+    if not words or any(word.startswith("-") for word in words):
+        raise ConfigError("recbole-bd plots takes run folders and no settings: recbole-bd plots saved/RUN")
+    for folder in words:
+        for path in redraw(folder):
+            print(path)
     return 0
 
 

@@ -39,3 +39,7 @@ class InstallationError(BDError):
 
 class ComparisonError(BDError):
     """Runs cannot be compared: a record is missing or damaged, or they are of other users or another split."""
+
+
+class RunFolderError(BDError):
+    """A folder holds no finished run, or lacks a record that is asked of it."""

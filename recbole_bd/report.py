@@ -1,7 +1,6 @@
-"""What a finished run shows: a table in the terminal and the validation curves, both from its data alone."""
+"""What a finished run shows in the terminal, from its data alone."""
 
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 ARMS = ("separate", "continued", "distilled")
@@ -77,45 +76,3 @@ def grid(header: list[str], rows: list[list[str]], left: Collection[int] = (0, 1
 
     rule = "-" * len(line(header))
     return "\n".join([line(header), rule, *map(line, rows)])
-
-
-def plot_curves(result: dict[str, Any], validations: list[dict[str, Any]], path: Path) -> None:
-    """Draw validation curves of each role: warm-up, distillation and control, with the separate and continued levels.
-
-    Args:
-        result: content of `result.json`.
-        validations: rows of `metrics.csv`.
-        path: the picture to write.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    roles = [name for name in ROLES if name in result]
-    metric = result["valid_metric"]
-    # Okabe and Ito's colours, told apart by colour-blind readers; line styles carry the difference in print.
-    styles = {"separate": ("#000000", ":"), "continued": ("#E69F00", "--"), "distilled": ("#0072B2", "-")}
-    figure, axes = pyplot.subplots(1, len(roles), figsize=(5.5 * len(roles), 3.8), squeeze=False, layout="constrained")
-    for axis, role in zip(axes[0], roles, strict=True):
-        start = 0
-        for arm in ("separate", "continued", "distilled"):
-            rows = [row for row in validations if row["role"] == role and row["stage"] == arm]
-            colour, line = styles[arm]
-            if rows:
-                epochs = [row["epoch"] + 1 + (start if arm != "separate" else 0) for row in rows]
-                axis.plot(epochs, [row[metric] for row in rows], color=colour, linestyle=line, label=arm, marker=".")
-            if arm == "separate" and rows:
-                start = max(row["epoch"] for row in rows) + 1
-                axis.axvline(start, color="0.7", linewidth=0.8)
-            if arm != "distilled" and result[role].get(arm):
-                level = result[role][arm]["valid"].get(metric)
-                if level is not None:
-                    axis.axhline(level, color=colour, linestyle=line, linewidth=0.8, alpha=0.6)
-        axis.set_title(f"{role}: {result[role]['model']}, {result[role]['parameters']:,} parameters")
-        axis.set_xlabel("training epoch (vertical line: end of warm-up)")
-        axis.set_ylabel(f"validation {metric}")
-        if axis.get_legend_handles_labels()[0]:
-            axis.legend()
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)

@@ -22,7 +22,7 @@ import yaml
 from recbole.utils import init_seed
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from recbole_bd import evaluation, report
+from recbole_bd import discrepancy, evaluation, plots, wins
 from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model, write_atomically
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
@@ -256,10 +256,27 @@ class _Run:
                 arm: evaluation.share_of_wins(ranks[arm, "student"], ranks[arm, "teacher"])
                 for arm in (WARMUP, DISTILLED)
             }
+            self._keep("test_ranks.npz", wins.test_ranks_record(self.split, ranks))
+            self._keep("discrepancy.npz", self._discrepancies(arms[WARMUP]))
+
+    def _discrepancies(self, start: dict[str, Snapshot]) -> dict[str, numpy.ndarray]:
+        """Rank discrepancies before distillation, and draws; at the end, where nothing random comes after them."""
+        began = time.perf_counter()
+        for name, role in self.roles.items():
+            restore_snapshot(role.model, start[name])
+        sampler = self._distiller(control=False).sampler
+        record = discrepancy.count_discrepancies(self.roles, self.split, sampler, self.config["seed"])
+        seconds, users = time.perf_counter() - began, len(record["user"])
+        logger.info("rank discrepancies of %d users counted in %.1f s", users, seconds)
+        return record
+
+    def _keep(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:
+        """Write plain arrays, which `numpy.load(path, allow_pickle=False)` reads, into the run folder."""
+        write_atomically(self.folder / name, lambda stream: numpy.savez_compressed(stream, **arrays))
 
     # --- records -----------------------------------------------------------------------------------------------------
     def _leave(self, status: str, error: str | None = None) -> None:
-        """Write everything the run leaves: models, metrics, curves, and last the result that vouches for them."""
+        """Write everything the run leaves: models, metrics, pictures, and last the result that vouches for them."""
         seconds = self.journal.seconds
         self.result["timing"] = {
             **{f"warmup_{name}_s": sum(seconds.get(f"warmup_{name}", [])) for name in self.roles},
@@ -276,7 +293,7 @@ class _Run:
         for name, snapshot in self.kept.items():
             save_model(self.folder / f"{name}.pth", snapshot, self._about(self.roles[name]))
         if status == "finished":
-            report.plot_curves(self.result, self.journal.validations, self.folder / "curves.png")
+            plots.draw(self.folder, self.result, self.journal.validations)
         self.journal.close()
         text = json.dumps(self.result, indent=2, ensure_ascii=False)
         write_atomically(self.folder / "result.json", lambda stream: stream.write(text.encode()))

@@ -15,7 +15,7 @@ BLOCKS = [
     ["ranking", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
-    ["evaluation", "significance", "report", "comparison", "run", "cli", "__main__"],
+    ["evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run", "cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}
 MODULES = sorted(PACKAGE.rglob("*.py"))

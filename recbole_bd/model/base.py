@@ -13,6 +13,7 @@ from recbole.utils import InputType
 from recbole_bd.backbones import STUDENT, TEACHER, require_teachable
 from recbole_bd.data import Batch
 from recbole_bd.roles import Role
+from recbole_bd.sampler import DistillationSampler
 
 
 class Distiller(GeneralRecommender):
@@ -30,6 +31,8 @@ class Distiller(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
     learners: tuple[str, ...] = (TEACHER, STUDENT)
+    # What draws items from both roles' rankings; None where a method has no such sampler.
+    sampler: DistillationSampler | None = None
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset)
