@@ -211,18 +211,18 @@ def _bounds(least: int, most: int) -> str:
 
 def _bars(axis: Any, labels: list[str], shares: list[dict[str, wins.Share]]) -> None:
     """A pair of bars for each label: before and after, in percent, with their intervals."""
-    from matplotlib.patheffects import withStroke
-
-    width, halo = 0.38, [withStroke(linewidth=3.5, foreground="white")]
+    width = 0.38
     for place, (arm, (title, fill, hatch)) in enumerate(_BARS.items()):
         found = [100 * np.array([share[arm].value, share[arm].low, share[arm].high]) for share in shares]
         values, lows, highs = np.array(found).T
         at = np.arange(len(labels)) + (place - 0.5) * width
         axis.bar(at, values, width, color=fill, hatch=hatch, edgecolor="black", linewidth=0.9, label=title)
         whiskers = np.maximum([values - lows, highs - values], 0)
-        bars = axis.errorbar(at, values, yerr=whiskers, fmt="none", ecolor="black", capsize=3, linewidth=1.2)
-        for line in (*bars.lines[1], *bars.lines[2]):
-            line.set_path_effects(halo)
+        # White below black: a line that is seen on the hatch too.
+        for colour, line in (("white", 3.4), ("black", 1.2)):
+            bars = axis.errorbar(
+                at, values, yerr=whiskers, fmt="none", ecolor=colour, capsize=3, linewidth=line, capthick=line
+            )
         for x, value, high in zip(at, values, highs, strict=True):
             axis.annotate(
                 f"{value:.0f}" if len(labels) > 1 else f"{value:.1f}",
@@ -278,9 +278,12 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
     return figure
 
 
-def _steps(axis: Any, edges: np.ndarray, counts: np.ndarray, fill: str | None = None, **style: Any) -> None:
-    """Counts as shares in percent, a step for each bin."""
+def _steps(axis: Any, edges: np.ndarray, counts: np.ndarray, label: str, fill: str | None = None, **style: Any) -> None:
+    """Counts as shares in percent, a step for each bin; the middle one, too narrow to be seen, is in the legend."""
     shares = 100 * counts / max(counts.sum(), 1)
+    middle = len(shares) // 2
+    label = f"{label}, {shares[middle]:.1f} % at equal ranks"
+    shares[middle] = np.nan
     if fill:
         axis.stairs(shares, edges, fill=True, color=fill)
-    axis.stairs(shares, edges, **style)
+    axis.stairs(shares, edges, baseline=None, label=label, **style)

@@ -203,6 +203,8 @@ def test_the_steps_are_the_counts(finished):
     for label, key in (("all unseen items", "unseen"), ("teacher to student", "drawn_teacher_to_student"),
                        ("student to teacher", "drawn_student_to_teacher")):  # fmt: skip
         shares = drawn[label].get_data().values
-        assert shares.sum() == pytest.approx(100)
-        assert shares == pytest.approx(100 * record[key] / record[key].sum())
+        expected = 100 * record[key] / record[key].sum()
+        middle = len(expected) // 2
+        assert f"{expected[middle]:.1f} % at equal ranks" in drawn[label].get_label()
+        assert np.delete(shares, middle) == pytest.approx(np.delete(expected, middle))
     assert len({patch.get_linestyle() for label, patch in drawn.items() if "to" in label}) == 2, "alike in grey print"
