@@ -145,6 +145,8 @@ _NAMES = {
     "~": "none",
     "none": "none",
 }
+# What RecBole declares as a dict but reads as "none of it" where it is null.
+_NULL_TOO = {"train_neg_sample_args"}
 
 
 def _allowed_types(option: Option) -> set[str]:
@@ -153,7 +155,7 @@ def _allowed_types(option: Option) -> set[str]:
     if "list of" in option.type.lower():
         declared = {"list"}
     default = option.default
-    if default is None:
+    if default is None or option.key in _NULL_TOO:
         declared.add("none")
     elif isinstance(default, bool):
         declared.add("bool")

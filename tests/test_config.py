@@ -49,10 +49,13 @@ def test_resolved_settings_give_the_same_settings_again():
         {},
         {"teacher_model": "CDAE"},
         {"model": "BPR"},
+        {"model": "CDAE"},
+        {"model": "ENMF", "train_neg_sample_args": None},
         {"teacher_model": "NeuMF", "student_model": "DMF"},
     ):
         first = make_config(settings).as_dict()
         assert make_config(first).as_dict() == first
+        assert first.get("train_neg_sample_args") != {"distribution": "none"}
 
 
 def test_nothing_outside_is_read_or_changed(monkeypatch):
