@@ -230,8 +230,8 @@ class DistillationSampler:
         self.device = self.generator.device
         self.seen = seen.to(self.device)
         self.directions = dict(directions)
-        # Few items are sorted for less than the least number of bins costs.
-        self.ranks = "binned" if ranks == "binned" and self.device.type == "cpu" else "exact"
+        # Sampled items are counted into bins too: there are eight bins for each, so that few share one.
+        self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
         self.ranked_items = ranked_items if ranks == "sampled" and ranked_items < seen.n_items - 1 else None
         self.sizes = pool_sizes.to(self.device).clone()
         self.sizes[0] = 0
