@@ -56,15 +56,22 @@ def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
     Returns:
         bool [B, k].
     """
-    few = len(rows) <= _FEW_POSITIVES * len(scores)
-    hits = _by_rank(scores, rows, items, k) if few else None
-    return _by_topk(scores, rows, items, k) if hits is None else hits
+    if len(rows) > _FEW_POSITIVES * len(scores):
+        return _by_topk(scores, rows, items, k)
+    hits, unclear = _by_rank(scores, rows, items, k)
+    if unclear.any():
+        kept = unclear[rows]
+        hits[unclear] = _by_topk(scores[unclear], (unclear.cumsum(0) - 1)[rows[kept]], items[kept], k)
+    return hits
 
 
-def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor | None:
-    """Count the scores above each positive's; None where equal scores leave its place to topk's own choice."""
-    if torch.isnan(scores.amax()):
-        return None
+def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Count the scores above each positive's.
+
+    Returns:
+        The marks, bool [B, k], and the rows in which they are not known, bool [B]: where equal scores leave a
+        positive's place to topk's own choice, or a score is not a number.
+    """
     own = scores[rows, items].unsqueeze(1)
     one_each = len(rows) == len(scores) and bool((rows == torch.arange(len(rows), device=rows.device)).all())
     above = torch.empty(len(rows), device=scores.device)
@@ -74,13 +81,14 @@ def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor | No
         compared = scores[part] if one_each else scores.index_select(0, rows[part])
         # Written as numbers: summing these takes a fifth of the time of summing truth values.
         above[part] = torch.gt(compared, own[part], out=torch.empty_like(compared)).sum(dim=1)
+    unclear = torch.isnan(scores.amax(dim=1))
     high = (above < k).nonzero().squeeze(1)
     for part in high.split(step):
-        if (torch.eq(scores.index_select(0, rows[part]), own[part]).sum(dim=1) != 1).any():
-            return None
+        tied = torch.eq(scores.index_select(0, rows[part]), own[part]).sum(dim=1) != 1
+        unclear[rows[part][tied]] = True
     hits = torch.zeros(len(scores), k, dtype=torch.bool, device=scores.device)
     hits[rows[high], above[high].long()] = True
-    return hits
+    return hits, unclear
 
 
 def _by_topk(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:

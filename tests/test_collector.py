@@ -48,20 +48,20 @@ def test_places_are_those_of_topk(most, ties, k, at_once, monkeypatch):
         assert torch.equal(hit_places(scores, rows, items, k), expected_places(scores, rows, items, k))
 
 
-def test_few_positives_are_ranked_and_ties_and_nan_are_left_to_topk(monkeypatch):
-    used = []
+def test_few_positives_are_ranked_and_only_rows_with_ties_or_nan_are_left_to_topk(monkeypatch):
+    sizes = []
     original = collector._by_topk
-    monkeypatch.setattr(collector, "_by_topk", lambda *a: used.append(1) or original(*a))
+    monkeypatch.setattr(collector, "_by_topk", lambda *a: sizes.append(len(a[0])) or original(*a))
     scores, rows, items = scene(most=3)
     hit_places(scores, rows, items, 10)
-    assert not used
+    assert not sizes
     scores[rows[0], items[0]] = 9.0
     scores[rows[0], -1] = 9.0
     hit_places(scores, rows, items, 10)
-    assert len(used) == 1
+    assert sizes == [1]
     scores[3, 5] = torch.nan
-    hit_places(scores, rows, items, 10)
-    assert len(used) == 2
+    assert torch.equal(hit_places(scores, rows, items, 10), expected_places(scores, rows, items, 10))
+    assert sizes == [1, 2]
 
 
 @pytest.mark.parametrize("metric", RANKING)
