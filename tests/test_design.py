@@ -12,7 +12,7 @@ BLOCKS = [
     ["options", "backbones", "config"],
     ["loading", "data"],
     ["scoring", "lookups", "roles"],
-    ["ranking", "sampler", "losses"],
+    ["ranking", "lists", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
     ["evaluation", "report", "run", "cli", "__main__"],

@@ -4,6 +4,7 @@ Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 20
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from recbole.config import Config
@@ -17,7 +18,7 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.ranking import SeenItems
 from recbole_bd.roles import Role
-from recbole_bd.sampler import Direction, DistillationSampler
+from recbole_bd.sampler import Direction, DistillationSampler, pool_sizes
 
 # The direction in which each role learns.
 _INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
@@ -62,7 +63,9 @@ class BD(Distiller):
         self.sampler = DistillationSampler(
             self.seen,
             {role: self._direction(direction) for role, direction in _INTO.items() if self.full_weight[role] > 0},
-            pool_sizes=self._pool_sizes(),
+            pool_sizes=pool_sizes(
+                self.seen, self.samples_per_positive, min(self.refresh_period, max(config["distill_epochs"], 1))
+            ),
             ranks=config["rank_precision"],
             seed=config["seed"],
             device=self.device,
@@ -79,11 +82,6 @@ class BD(Distiller):
             top_temperature=self.config["top_temperature"],
         )
 
-    def _pool_sizes(self) -> torch.Tensor:
-        """Draws prepared per user: one per positive, sample and epoch until the next refresh. [n_users]."""
-        epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
-        return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
-
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set the weights of this epoch and, every `refresh_period` epochs, rank all items and draw anew."""
         if self.control:
@@ -96,6 +94,14 @@ class BD(Distiller):
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
             self.sampler.refresh({name: role.all_logits for name, role in self.roles.items()}, progress)
         return True
+
+    def sampling_state(self) -> dict[str, Any]:
+        """The sampler's state."""
+        return self.sampler.state_dict()
+
+    def load_sampling_state(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `sampling_state` was taken."""
+        self.sampler.load_state_dict(state)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """`cf`, the model's own loss, and `distill`, the weighted exchange (absent where its weight is 0)."""
