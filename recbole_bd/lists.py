@@ -15,8 +15,8 @@ from recbole_bd.ranking import SeenItems, slot
 
 # Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
-# Ranks beyond the number of draws, in temperatures, that a draw from the head can reach: less than one item in 2,000
-# rows would come from further down.
+# Ranks beyond the number of draws without replacement, in temperatures, that a draw from the head can reach: fewer than
+# one item in 10,000 would come from further down.
 _HEAD_TEMPERATURES = 10
 
 
@@ -53,19 +53,42 @@ def top_lists(
         scores = all_logits(users).float()
         if torch.isnan(scores.amax(dim=1)).any():  # a maximum with a NaN in it is NaN
             raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
-        scores = scores.clamp(min=torch.finfo(scores.dtype).min)  # -inf is for what is not listed
-        scores[seen.of(users)] = -torch.inf
+        scores.clamp_(min=torch.finfo(scores.dtype).min)[seen.of(users)] = -torch.inf  # for what is not listed only
         shuffled = torch.randperm(n_items, generator=generator, device=device)
-        best, place = scores[:, shuffled].topk(length, dim=1)
+        best, place = scores.index_select(1, shuffled).topk(length, dim=1)
         lists[users] = torch.where(best == -torch.inf, 0, shuffled[place]).to(torch.int32)
         if progress:
             progress(int(users[-1]))
     return lists
 
 
-def head_length(count: int, temperature: float) -> int:
-    """Items of a list that `draw_head` needs for its draws to be those from the whole list, but for a few in 10,000."""
-    return count + math.ceil(_HEAD_TEMPERATURES * temperature)
+def head_length(temperature: float, distinct: int = 0) -> int:
+    """Length of the head from which draws are those from the whole list, but for one in 10,000 at most.
+
+    Args:
+        temperature: of the draw, p(rank r) proportional to exp(-r / temperature).
+        distinct: how many items are drawn without replacement; 0 for draws with replacement.
+    """
+    return distinct + math.ceil(_HEAD_TEMPERATURES * temperature)
+
+
+def draw_places(lengths: Tensor, count: int, temperature: float, generator: torch.Generator) -> Tensor:
+    """Draw places of a list with replacement, p(rank r) proportional to exp(-r / temperature).
+
+    Args:
+        lengths: int64 [B], how many items each row's list has; at least 1.
+        count: places per row.
+        temperature: above 0; the smaller, the nearer the draws are to the best item.
+        generator: the source of chance.
+
+    Returns:
+        int64 [B, count], from 0, the place of the best item.
+    """
+    lengths = lengths.unsqueeze(1)
+    share = torch.rand(len(lengths), count, dtype=torch.float64, generator=generator, device=lengths.device)
+    # The distribution function inverted: the first n places have the share (1 - exp(-n / T)) / (1 - exp(-length / T)).
+    share.mul_(torch.expm1(lengths.double() / -temperature)).log1p_().mul_(-temperature)
+    return torch.minimum(share.long(), lengths - 1)
 
 
 def draw_head(lists: Tensor, count: int, temperature: float, generator: torch.Generator) -> Tensor:

@@ -18,7 +18,6 @@ SAMPLINGS = ("rank_discrepancy", "uniform", "top")
 SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative")
-GUIDES = ("other", "learner")
 
 # Users a role scores at once at least: one matrix product of many users costs less than many of a few.
 _USERS_SCORED_AT_ONCE = 40
@@ -39,7 +38,6 @@ class Direction:
         rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
         rank_scale: `absolute` differences in positions, or `relative` to the number of items.
         top_temperature: width of `top`.
-        guide: whose list `top` draws from: the `other` role's, or the `learner`'s own.
     """
 
     sampling: str = "rank_discrepancy"
@@ -48,7 +46,6 @@ class Direction:
     rank_order: str = "paper"
     rank_scale: str = "absolute"
     top_temperature: float = 10.0
-    guide: str = "other"
 
     def scale(self, n_items: int) -> float:
         """What a difference of ranks is multiplied by before the shape is taken; negative for the reference's order.
@@ -65,7 +62,6 @@ class Direction:
             ("shape", SHAPES),
             ("rank_order", RANK_ORDERS),
             ("rank_scale", RANK_SCALES),
-            ("guide", GUIDES),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
@@ -175,11 +171,6 @@ class _Chunk:
         if role not in self._ranks:
             self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method)
         return self._ranks[role]
-
-
-def pool_sizes(seen: SeenItems, samples_per_positive: int, epochs: int) -> Tensor:
-    """Draws per user that last until the next refresh: one per positive, sample and epoch. int64 [n_users]."""
-    return (seen.counts * samples_per_positive * epochs).clamp(min=1)
 
 
 class DistillationSampler:
@@ -308,8 +299,7 @@ class DistillationSampler:
         if direction.sampling == "uniform":
             weights = uniform_weights(len(users), self.seen.n_items, excluded)
         elif direction.sampling == "top":
-            followed = learner if direction.guide == "learner" else guide
-            weights = top_weights(chunk.ranks(followed).everywhere()[left], excluded, direction.top_temperature)
+            weights = top_weights(chunk.ranks(guide).everywhere()[left], excluded, direction.top_temperature)
         else:
             own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
             difference = own.sub_(other).mul_(direction.scale(self.seen.n_items))
@@ -337,41 +327,9 @@ class DistillationSampler:
         """
         if learner not in self.pools:
             raise RuntimeError(f"no items have been drawn for the {learner}: call refresh first")
-        return self.pools[learner].take(self.slots(users, count)).long()
-
-    def slots(self, users: Tensor, count: int) -> Tensor:
-        """Random places, with replacement, in the part of a pool that belongs to each user.
-
-        Args:
-            users: int64 [B], no padding; users may repeat.
-            count: places per row.
-
-        Returns:
-            int64 [B, count].
-        """
         share = torch.rand(len(users), count, generator=self.generator, device=self.device)
         starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
-        return starts + slot(share, sizes)
-
-    def score_pool(self, learner: str, pair_logits: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """Score every drawn item once, for a role that does not change until the next refresh.
-
-        Args:
-            learner: whose items.
-            pair_logits: logits [C, K] of items [C, K] for users [C].
-
-        Returns:
-            float32, a logit at every place of the pool.
-        """
-        logits = torch.empty(len(self.pools[learner]), device=self.device)
-        ordered = torch.argsort(self.sizes[1:], stable=True) + 1
-        for users in ordered.split(max(self.chunk_users, _USERS_SCORED_AT_ONCE)):
-            sizes = self.sizes[users].unsqueeze(1)
-            draws = torch.arange(int(sizes.max()), device=self.device)
-            # Shorter rows repeat their last item.
-            places = self.starts[users].unsqueeze(1) + torch.minimum(draws, sizes - 1)
-            logits[places] = pair_logits(users, self.pools[learner].take(places).long()).float()
-        return logits
+        return self.pools[learner].take(starts + slot(share, sizes)).long()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what comes next, as plain tensors."""

@@ -18,7 +18,7 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.ranking import SeenItems
 from recbole_bd.roles import Role
-from recbole_bd.sampler import Direction, DistillationSampler, pool_sizes
+from recbole_bd.sampler import Direction, DistillationSampler
 
 # The direction in which each role learns.
 _INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
@@ -63,9 +63,7 @@ class BD(Distiller):
         self.sampler = DistillationSampler(
             self.seen,
             {role: self._direction(direction) for role, direction in _INTO.items() if self.full_weight[role] > 0},
-            pool_sizes=pool_sizes(
-                self.seen, self.samples_per_positive, min(self.refresh_period, max(config["distill_epochs"], 1))
-            ),
+            pool_sizes=self._pool_sizes(),
             ranks=config["rank_precision"],
             seed=config["seed"],
             device=self.device,
@@ -81,6 +79,11 @@ class BD(Distiller):
             rank_scale=self.config["rank_scale"],
             top_temperature=self.config["top_temperature"],
         )
+
+    def _pool_sizes(self) -> torch.Tensor:
+        """Draws prepared per user: one per positive, sample and epoch until the next refresh. [n_users]."""
+        epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
+        return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set the weights of this epoch and, every `refresh_period` epochs, rank all items and draw anew."""

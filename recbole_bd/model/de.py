@@ -75,10 +75,10 @@ class DE(OneWay):
 
     L = L_CF + lambda * (L_user + (L_positive + L_negative) / 2)
 
-    Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch. The
-    public code sums instead, and its own loss too, so that lambda means the same as far as a batch has as many distinct
-    users and items as positives. The negatives are the batch's own; where a model's loader draws none, the item term is
-    that of the positives.
+    Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch.
+    The public code sums instead, and its own loss too, so that lambda means the same as far as a batch has as many
+    distinct users and items as positives. The negatives are the batch's own; where a model's loader draws none, the
+    item term is that of the positives.
 
     Experts and selection networks are the method's own: they learn with the student's optimizer and settings, start
     from the seed, and are no part of the saved student.

@@ -43,7 +43,7 @@ class RRD(OneWay):
         count, temperature = self.config["interesting_items"], self.config["rank_temperature"]
         is_sampled = self.config["interesting"] == "sampled"
         if self.lists is None:
-            length = head_length(count, temperature) if is_sampled else count
+            length = head_length(temperature, distinct=count) if is_sampled else count
             with self.frozen.scoring():
                 self.lists = top_lists(self.frozen.all_logits, self.seen, length, self.generator, progress)
         self.interesting = draw_head(self.lists, count, temperature, self.generator) if is_sampled else self.lists
