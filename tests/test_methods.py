@@ -78,6 +78,7 @@ PAIRS = [
     ("BPR", "CDAE"),
     ("LightGCN", "SimpleX"),
     ("NCEPLRec", "DMF"),
+    ("GCMC", "ENMF"),
     ("ItemKNN", "BPR"),
     ("EASE", "CDAE"),
     ("Pop", "NeuMF"),
