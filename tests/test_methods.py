@@ -395,10 +395,8 @@ def test_a_graph_model_propagates_once_a_step(quick, monkeypatch):
 
 def ablations() -> dict[str, dict]:
     """What the README's table of ablations says, as settings."""
-    text = (
-        (Path(__file__).parent.parent / "README.md").read_text().partition("### Ablations of BD")[2].partition("##")[0]
-    )
-    rows = re.findall(r"^\| (.+?) \| `(--.+?)` \|$", text, re.MULTILINE)
+    text = (Path(__file__).parent.parent / "README.md").read_text().partition("### Ablations of BD")[2]
+    rows = re.findall(r"^\| (.+?) \| `(--.+?)` \|$", text.partition("##")[0], re.MULTILINE)
     return {name: parse_arguments(options.split())[0] for name, options in rows}
 
 
@@ -409,7 +407,7 @@ def test_ablations_are_configuration_only(quick):
         return scene.states()
 
     found = {name: trained(**settings) for name, settings in ablations().items()} | {"BD": trained()}
-    assert len(found) == 11
+    assert len(found) == 11, "the README's table"
     names = list(found)
     for place, name in enumerate(names):
         assert not any(equal(found[name], found[other]) for other in names[:place]), f"{name} changes nothing"
