@@ -12,7 +12,7 @@ BLOCKS = [
     ["options", "backbones", "config"],
     ["loading", "data"],
     ["lookups", "propagation", "histories", "scoring", "roles"],
-    ["ranking", "sampler", "losses"],
+    ["ranking", "lists", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
     ["evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run", "cli", "__main__"],
