@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
 from recbole_bd.errors import BDError, ConfigError
 from recbole_bd.model import METHODS
@@ -15,6 +16,7 @@ from recbole_bd.version import VERSION
 
 _USAGE = """\
 usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
+       recbole-bd compare RUN_A RUN_B [--metric=NAME] [--role=NAME] [--arm=NAME] [--json]
        recbole-bd --help | --version
 
 Trains a teacher and a student that teach each other, and measures both with RecBole's full ranking.
@@ -32,6 +34,17 @@ Trains a teacher and a student that teach each other, and measures both with Rec
 
 Command line goes above files, files above properties/dataset/<dataset>.yaml and properties/model/<method>.yaml,
 and those above RecBole's defaults.
+
+Whether two runs differ, by paired tests over the users of the test part:
+
+  recbole-bd compare saved/RUN_A saved/RUN_B               each role both have: distilled, or separate where that is all
+  recbole-bd compare saved/RUN:student/continued saved/RUN:student/distilled
+                                                           two arms of one run: RUN:role/arm
+  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: over users, and over seeds
+
+  --metric=ndcg@10,hit@10        these metrics only; else all that both measured
+  --role=student --arm=separate  this role and this arm of what is named without :role/arm
+  --json                         everything as JSON instead of the table
 """
 
 
@@ -60,9 +73,10 @@ def _dispatch(words: list[str]) -> int:
         print(f"recbole-bd {VERSION}")
         return 0
     command, *rest = words
-    if command != "run":
-        raise ConfigError(f"unknown command {command!r}; there is: run. See recbole-bd --help")
-    return _run(rest)
+    commands = {"run": _run, "compare": _compare}
+    if command not in commands:
+        raise ConfigError(f"unknown command {command!r}; there are: {', '.join(commands)}. See recbole-bd --help")
+    return commands[command](rest)
 
 
 def _run(words: list[str]) -> int:
@@ -77,6 +91,11 @@ def _run(words: list[str]) -> int:
         print()
         print(wins_line(result))
     print(f"\nrun folder: {result['run_folder']}")
+    return 0
+
+
+def _compare(words: list[str]) -> int:
+    print(compare_runs(words))
     return 0
 
 

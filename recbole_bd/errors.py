@@ -35,3 +35,7 @@ class TrainingError(BDError):
 
 class InstallationError(BDError):
     """The installation lacks something this package cannot work without."""
+
+
+class ComparisonError(BDError):
+    """Runs cannot be compared: a record is missing or damaged, or they are of other users or another split."""

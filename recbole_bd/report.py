@@ -1,5 +1,6 @@
 """What a finished run shows: a table in the terminal and the validation curves, both from its data alone."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def table(result: dict[str, Any]) -> str:
                     known = arm in where and base in entries
                     row.append(_gain(entry["test"][selected], entries[base]["test"][selected]) if known else "")
             rows.append(row)
-    return _grid(header, rows)
+    return grid(header, rows)
 
 
 def wins_line(result: dict[str, Any]) -> str:
@@ -61,9 +62,14 @@ def _gain(value: float, base: float) -> str:
     return f"{(value - base) / base:+.1%}" if base else "n/a"
 
 
-def _grid(header: list[str], rows: list[list[str]]) -> str:
+def grid(header: list[str], rows: list[list[str]], left: Collection[int] = (0, 1, 3)) -> str:
+    """Text in columns under a ruled header.
+
+    Args:
+        header, rows: cells.
+        left: columns aligned to the left; the others hold numbers.
+    """
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    left = {0, 1, 3}
 
     def line(cells: list[str]) -> str:
         padded = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))

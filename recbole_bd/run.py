@@ -243,16 +243,18 @@ class _Run:
     def _test(self, arms: dict[str, dict[str, Snapshot]]) -> None:
         """Read the test part, once, from each role's best state of each arm."""
         ranks: dict[tuple[str, str], torch.Tensor] = {}
+        per_user = evaluation.PerUser(self.split)
         for arm, snapshots in arms.items():
             for name, role in self.roles.items():
                 snapshot = snapshots[name]
                 restore_snapshot(role.model, snapshot)
                 test = evaluation.evaluate(
-                    role, self.split, self.split.test_loader, self.journal, arm, self.show_progress
+                    role, self.split, self.split.test_loader, self.journal, arm, self.show_progress, per_user
                 )
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
                 if arm != CONTINUED and len(self.roles) == 2:
                     ranks[arm, name] = evaluation.test_ranks(role, self.split)
+        per_user.write(self.folder / "per_user.npz")
         if ranks:
             self.result["student_wins"] = {
                 arm: evaluation.share_of_wins(ranks[arm, "student"], ranks[arm, "teacher"])

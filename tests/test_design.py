@@ -15,7 +15,7 @@ BLOCKS = [
     ["ranking", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
-    ["identity", "evaluation", "report", "run"],
+    ["identity", "evaluation", "significance", "report", "comparison", "run"],
     ["tables", "formats", "page", "schedule", "leaderboard"],
     ["cli", "__main__"],
 ]

@@ -1,0 +1,232 @@
+"""`recbole-bd compare`: two runs, two arms of a run, or two sets of seeds, tested for a difference."""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_bd.errors import ComparisonError, ConfigError
+from recbole_bd.report import ARMS, ROLES, grid
+from recbole_bd.significance import compare, holm, matching, paired, run_record
+
+LEVEL = 0.95
+_ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what is wrong instead of printing the usage and leaving."""
+
+    def error(self, message: str) -> None:
+        raise ConfigError(f"compare: {message}. See recbole-bd --help")
+
+
+@dataclass(frozen=True)
+class Side:
+    """What stands on one side of a comparison.
+
+    Attributes:
+        word: as it was written.
+        folders: run folders, one a seed.
+        seeds: of the runs, in the same order.
+        titles: method and data set of the runs.
+        role, arm: what was named; None leaves it to the other side, or to the default.
+    """
+
+    word: str
+    folders: tuple[str, ...]
+    seeds: tuple[int, ...]
+    titles: tuple[str, ...]
+    role: str | None
+    arm: str | None
+
+
+def compare_runs(words: Sequence[str]) -> str:
+    """Run `recbole-bd compare`.
+
+    Args:
+        words: the command line after `compare`.
+
+    Returns:
+        What to print: the table, or JSON.
+
+    Raises:
+        BDError: whatever the user can mend, in one line.
+    """
+    parser = _Parser(prog="recbole-bd compare", add_help=False, allow_abbrev=False)
+    parser.add_argument("runs", nargs="*")
+    parser.add_argument("--metric")
+    parser.add_argument("--role", choices=ROLES)
+    parser.add_argument("--arm", choices=ARMS)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(words)
+    if len(options.runs) != 2:
+        raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {len(options.runs)}. See recbole-bd --help")
+    a, b = (_side(word, options.role, options.arm) for word in options.runs)
+    a, b = _paired_by_seed(a, b)
+    wanted = options.metric.lower().split(",") if options.metric else None
+    rows = comparisons(a, b, wanted)
+    if options.json:
+        sides = {name: {"runs": side.folders, "seeds": side.seeds} for name, side in (("a", a), ("b", b))}
+        return json.dumps({**sides, "level": LEVEL, "comparisons": rows}, indent=2)
+    return _text(a, b, rows)
+
+
+def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    """Compare two sides in every role and metric: over users and, where there are several seeds, over seeds.
+
+    Args:
+        a, b: the sides, their runs in the same order of seeds.
+        wanted: names of metrics; None takes all that both measured.
+
+    Returns:
+        A row per comparison: `over` (users or seeds), `a` and `b` (role/arm), `metric`, the fields of `Comparison`, and
+        `t_holm` and `wilcoxon_holm`, adjusted over the rows of the same `over`. Over users a user's value is the mean
+        over seeds; these rows are missing where the seeds tested other users.
+
+    Raises:
+        ComparisonError: the runs cannot be paired, or lack what was asked for.
+    """
+    pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
+    orders = [matching(pairs[0][0], users) for users, _, _ in pairs]
+    same_users = all(order is not None for order in orders)
+    rows = []
+    for of_a, of_b in _contrasts(a, b, pairs):
+        for metric in _metrics(of_a, of_b, pairs, wanted):
+            about = {"a": of_a, "b": of_b, "metric": metric}
+            values = [(one[f"{of_a}/{metric}"], other[f"{of_b}/{metric}"]) for _, one, other in pairs]
+            if same_users:
+                # [2, n_users]: the mean over seeds, users in the order of the first seed.
+                mean = sum(np.stack(both)[:, order] for both, order in zip(values, orders, strict=True)) / len(pairs)
+                rows.append({"over": "users", **about, **asdict(compare(*mean, LEVEL))})
+            if len(pairs) > 1:
+                means = np.array(values_of_seeds(values))
+                rows.append({"over": "seeds", **about, **asdict(compare(*means, LEVEL))})
+    for over in ("users", "seeds"):
+        family = [row for row in rows if row["over"] == over]
+        for test in ("t", "wilcoxon"):
+            for row, adjusted in zip(family, holm([row[f"{test}_p"] for row in family]), strict=True):
+                row[f"{test}_holm"] = adjusted
+    return rows
+
+
+def values_of_seeds(values: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[float], list[float]]:
+    """The metric of each seed's run, the mean over its users, on both sides."""
+    return [one.mean() for one, _ in values], [other.mean() for _, other in values]
+
+
+def _side(word: str, role: str | None, arm: str | None) -> Side:
+    named = None if Path(word).is_dir() else _ROLE_AND_ARM.fullmatch(word)
+    runs = named["runs"] if named else word
+    if named:
+        role, arm = named["role"], named["arm"]
+        if role not in ROLES or arm not in ARMS:
+            raise ConfigError(f"{word}: expected RUN:role/arm, role one of {', '.join(ROLES)}, arm {', '.join(ARMS)}")
+    folders = (runs,) if Path(runs).is_dir() else tuple(runs.split(","))
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise ComparisonError(f"{folder or word!r} is no run folder; a run's arm is written RUN:role/arm")
+    records = [run_record(folder) for folder in folders]
+    titles = tuple(f"{record['method']} on {record['dataset']}" for record in records)
+    return Side(word, folders, tuple(record["seed"] for record in records), titles, role, arm)
+
+
+def _paired_by_seed(a: Side, b: Side) -> tuple[Side, Side]:
+    """Both sides in the order of their seeds."""
+    if len(a.folders) == len(b.folders) == 1:
+        return a, b
+    for side in (a, b):
+        if len(set(side.seeds)) < len(side.seeds):
+            raise ComparisonError(f"{side.word}: each run must have its own seed, found {sorted(side.seeds)}")
+    if set(a.seeds) != set(b.seeds):
+        raise ComparisonError(f"the runs are paired by seed, but A has {sorted(a.seeds)} and B {sorted(b.seeds)}")
+    return _sorted(a), _sorted(b)
+
+
+def _sorted(side: Side) -> Side:
+    order = np.argsort(side.seeds)
+    columns = ([getattr(side, name)[i] for i in order] for name in ("folders", "seeds", "titles"))
+    return Side(side.word, *map(tuple, columns), side.role, side.arm)
+
+
+def _contrasts(a: Side, b: Side, pairs: list) -> list[tuple[str, str]]:
+    """The pairs of `role/arm` to compare, which every run of its side has."""
+    arms_a, arms_b = (_arms([pair[place] for pair in pairs]) for place in (1, 2))
+    roles_a = [a.role] if a.role else [b.role] if b.role in arms_a else list(arms_a)
+    roles_b = [b.role] if b.role else [a.role] if a.role in arms_b else list(arms_b)
+    if a.role or b.role or len(roles_a) == len(roles_b) == 1:
+        # A role that was named stands against the same role of the other side, or against the only one it has.
+        contrasts = [(roles_a[0], roles_b[0])] if len(roles_a) == len(roles_b) == 1 else []
+    else:
+        contrasts = [(role, role) for role in ROLES if role in roles_a and role in roles_b]
+    if not contrasts:
+        raise ComparisonError(
+            f"A has {', '.join(arms_a) or 'no role'}, B has {', '.join(arms_b) or 'no role'}: name what to compare, "
+            "RUN_A:role/arm RUN_B:role/arm"
+        )
+    return [(_role_and_arm(a, role_a, arms_a), _role_and_arm(b, role_b, arms_b)) for role_a, role_b in contrasts]
+
+
+def _arms(runs: list[dict[str, np.ndarray]]) -> dict[str, list[str]]:
+    """The arms of each role that all of the runs have."""
+    common = [key for key in runs[0] if all(key in values for values in runs)]
+    found = {tuple(key.split("/")[:2]) for key in common}
+    arms = {role: [arm for arm in ARMS if (role, arm) in found] for role in ROLES}
+    return {role: names for role, names in arms.items() if names}
+
+
+def _role_and_arm(side: Side, role: str, arms: dict[str, list[str]]) -> str:
+    if role not in arms:
+        raise ComparisonError(f"{side.word}: there is no {role}; there is {', '.join(arms)}")
+    arm = side.arm or ("distilled" if "distilled" in arms[role] else "separate")
+    if arm not in arms[role]:
+        raise ComparisonError(f"{side.word}: the {role} has no arm {arm}; it has {', '.join(arms[role])}")
+    return f"{role}/{arm}"
+
+
+def _metrics(of_a: str, of_b: str, pairs: list, wanted: Sequence[str] | None) -> list[str]:
+    names = [key.rpartition("/")[2] for key in pairs[0][1] if key.startswith(f"{of_a}/")]
+    common = [n for n in names if all(f"{of_a}/{n}" in one and f"{of_b}/{n}" in other for _, one, other in pairs)]
+    missing = [name for name in wanted or () if name not in common]
+    if missing or not common:
+        raise ComparisonError(
+            f"metric {', '.join(missing) or 'none'}: both must have measured it per user; they have "
+            f"{', '.join(common) or 'none in common'}"
+        )
+    return list(wanted or common)
+
+
+def _text(a: Side, b: Side, rows: list[dict[str, Any]]) -> str:
+    lines = []
+    for name, side in (("A", a), ("B", b)):
+        for folder, seed, title in zip(side.folders, side.seeds, side.titles, strict=True):
+            lines.append(f"{name}: {title}, seed {seed}, {folder}")
+    header = ["A", "B", "metric", "mean A", "mean B", "B - A", f"{LEVEL:.0%} interval", "t p", "Wilcoxon p"]
+    header += ["Holm p (t)", "d_z"]
+    for over in ("users", "seeds"):
+        family = [row for row in rows if row["over"] == over]
+        if not family:
+            continue
+        averaged = f", each the mean of {len(a.seeds)} seeds" if over == "users" and len(a.seeds) > 1 else ""
+        lines += ["", f"over {family[0]['n']} {over}{averaged}:", grid(header, [*map(_cells, family)], (0, 1, 2))]
+    if len(a.seeds) > 1 and rows[0]["over"] == "seeds":
+        lines += ["", "The seeds tested other users, so there is no table over users: compare one seed at a time."]
+    lines += ["", "B - A above 0: B is higher. Tests are paired and two-sided; Holm p is t p adjusted over its table."]
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    unknown = "not enough"
+    interval = unknown if row["low"] is None else f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+    effect = unknown if row["effect_size"] is None else f"{row['effect_size']:+.3f}"
+    tests = [unknown if p is None else _p(p) for p in (row["t_p"], row["wilcoxon_p"], row["t_holm"])]
+    means = [f"{row['mean_a']:.4f}", f"{row['mean_b']:.4f}", f"{row['difference']:+.4f}"]
+    return [row["a"], row["b"], row["metric"], *means, interval, *tests, effect]
+
+
+def _p(p: float) -> str:
+    return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}"
