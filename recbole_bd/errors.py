@@ -39,3 +39,13 @@ class InstallationError(BDError):
 
 class ComparisonError(BDError):
     """Runs cannot be compared: a record is missing or damaged, or they are of other users or another split."""
+
+
+class LeaderboardError(BDError):
+    """Runs that do not make one table, or entries that cannot be run."""
+
+
+class Interrupted(BDError):
+    """The user stopped what can be continued."""
+
+    exit_code = 130

@@ -9,18 +9,12 @@ from typing import Any
 import recbole
 
 from recbole_bd.config import BASELINE, BLOCKS, BDConfig, RoleConfig
+from recbole_bd.options import WITHOUT_EFFECT
 
 # Version of result.json. Raised when a key changes its meaning or disappears.
 SCHEMA = 1
 # Raised when warming up the same settings would give another model.
 _WARMUP_VERSION = 1
-# Where things are and what is shown; which device of its kind, and how its work is cut.
-_NEVER = {
-    "checkpoint_dir", "config_file", "data_path", "dataloaders_save_path", "dataset_save_path", "device",
-    "eval_batch_size", "gpu_id", "ip", "local_rank", "log_wandb", "loss_decimal_place", "nproc", "offset", "port",
-    "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "threads", "use_gpu", "wandb_project",
-    "warmup_cache", "worker", "world_size",
-}  # fmt: skip
 # Settings of the distillation stage alone.
 _OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
 # What a model trained alone does not read.
@@ -38,7 +32,7 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         fingerprint: of the data and its split.
         with_seed: without, the same for every seed.
     """
-    drop = _NEVER | _OF_DISTILLATION | {"checkpoint"}
+    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
     settings = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}
     if not with_seed:
         del settings["seed"]
@@ -62,7 +56,7 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         the rows of a table have in common: `settings`, the whole run; each role's name, its warm-up; and, for a method,
         `control`, its continued control.
     """
-    settings = {key: value for key, value in config.as_dict().items() if key not in _NEVER}
+    settings = {key: value for key, value in config.as_dict().items() if key not in WITHOUT_EFFECT}
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = _content(block.get("checkpoint"))

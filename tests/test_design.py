@@ -16,7 +16,7 @@ BLOCKS = [
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
     ["identity", "evaluation", "significance", "report", "comparison", "run"],
-    ["tables", "formats", "page", "schedule", "leaderboard"],
+    ["records", "tables", "verdicts", "formats", "pictures", "page", "schedule", "leaderboard"],
     ["cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}
