@@ -282,7 +282,8 @@ class BDConfig(_HostConfig):
         known = self._known(self._name("model") if self.method_class else None, self.backbones.values())
         foreign: set[str] = set()
         for other in names["beside"]:
-            _require_model(other, methods)
+            if other not in methods:
+                _require_model(other, methods)
             pair = {other} if other not in methods else {names["teacher_model"], names["student_model"]}
             foreign |= self._known(other if other in methods else None, pair).keys()
             foreign |= set(BLOCKS) if other in methods else set()

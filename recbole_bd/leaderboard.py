@@ -31,8 +31,8 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     """Run what is missing, and write table, page and pictures.
 
     Args:
-        settings: `models` and `seeds` (lists, or text with commas), `jobs`, `out`, `reference`, and any setting of a run;
-            or `from`, with `dataset`, `models` and `seeds` to choose among its runs.
+        settings: `models` and `seeds` (lists, or text with commas), `jobs`, `out`, `reference`, and any setting of a
+            run; or `from`, with `dataset`, `models` and `seeds` to choose among its runs.
         config_files: yaml files of settings of a run.
 
     Returns:
@@ -99,9 +99,7 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
 
 def _from_folder(folder: Path, own, rest, models: list[str], seeds: list[int], config_files: Sequence[str]) -> str:
     """Everything again from a folder of run folders, or from the folder that a leaderboard was written to."""
-    extra = (
-        sorted({*rest} - {"dataset"}) + [f"config_files={name}" for name in config_files] + ["jobs"] * ("jobs" in own)
-    )
+    extra = sorted({*rest, *own.keys() & {"jobs"}} - {"dataset"}) + ["config_files"] * bool(config_files)
     if extra:
         raise ConfigError(f"--from shows what was run and takes no --{extra[0]}")
     if not folder.is_dir():

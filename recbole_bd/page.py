@@ -25,8 +25,8 @@ def page(board: Board) -> str:
     """
     style, script = ((_TEMPLATES / f"leaderboard.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return Template((_TEMPLATES / "leaderboard.html").read_text(encoding="utf-8")).substitute(
-        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; base-uri 'none'; "
-        "form-action 'none'",
+        policy=f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'",
         title=html.escape(f"Leaderboard on {board.dataset}"),
         facts=_facts(board),
         head=_head(board),
