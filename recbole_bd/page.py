@@ -87,7 +87,9 @@ def _line(row: Row, place: int, board: Board) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = f"<b>{number(cell)}</b>" if cell.best else number(cell)
+    mean, sign, spread = number(cell).partition(" ± ")
+    text = f"<b>{mean}</b>" if cell.best else mean
+    text += f'<span class="spread">{sign}{spread}</span>' if sign else ""
     mark, said = "", ""
     if cell.p is not None:
         said = f' title="difference to the reference {cell.difference:+.4f}, p = {cell.p:.3g}"'

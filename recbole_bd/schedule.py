@@ -95,7 +95,7 @@ def run_entries(
                     children.remove(child)
                     run = _outcome(child, runs_folder)
                     ended[run.result["config_hash"]] = run
-                    progress.ended(child.entry, run)
+                    progress.ended(child.entry, run, time.monotonic() - child.started)
                 progress.show([child.entry.name for child in children], len(waiting) + len(children))
         except KeyboardInterrupt as error:
             count = sum(run.result["status"] == "finished" for run in ended.values())
@@ -203,18 +203,18 @@ class _Progress:
         if finished:
             self._say(f"{len(finished)} of {self.total} entries are there already")
 
-    def ended(self, entry: Entry, run: Run) -> None:
-        """Tell of an entry that has ended."""
+    def ended(self, entry: Entry, run: Run, seconds: float) -> None:
+        """Tell of an entry that has ended, after how many seconds."""
         self.count += 1
         self.bar.update()
         if run.result["status"] == "failed":
             told = f"failed: {run.result['error']} ({shlex.quote(str(run.folder))})"
         else:
-            self.seconds.append(run.result["timing"]["total_s"])
+            self.seconds.append(seconds)
             metric = run.result["valid_metric"]
             role, arm = ("student", "distilled") if "student" in run.result else ("model", "separate")
             value = run.result[role][arm]["test"][metric]
-            told = f"{'' if role == 'model' else 'student '}{metric} {value:.4f}, {self.seconds[-1]:.0f} s"
+            told = f"{'' if role == 'model' else 'student '}{metric} {value:.4f}, {seconds:.0f} s"
         left = self._left(self.total - self.count)
         self._say(f"[{self.count}/{self.total}] {entry.name}: {told}{f'; {left} left' if left else ''}")
 
