@@ -8,8 +8,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from recbole_bd.formats import SIZES, best_settings, failures, number, rules
-from recbole_bd.tables import BASELINE, CONTINUED, DISTILLED, SEPARATE, Board, Cell, Row
+from recbole_bd.formats import best_settings, failures, number, rules
+from recbole_bd.tables import BASELINE, CONTINUED, DISTILLED, SEPARATE, SMALL, Board, Cell, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -73,7 +73,7 @@ def _line(row: Row, place: int, board: Board) -> str:
     cells = [
         f'<th scope="row" data-value="{name}"><button type="button" class="open" aria-expanded="false">{name}</button>'
         f"{reference}</th>",
-        f'<td data-value="{row.size}">{SIZES[row.size].removesuffix(" models").removesuffix("s")}</td>',
+        f'<td data-value="{row.size}">{"student" if row.size == SMALL else "full"}</td>',
         f'<td data-value="{html.escape(row.model)}">{html.escape(row.model)}</td>',
     ]
     if row.runs:
