@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.report import ARMS, ROLES, grid
-from recbole_bd.significance import compare, holm, matching, paired, run_record
+from recbole_bd.significance import compare, holm, paired, run_record
 
 LEVEL = 0.95
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
@@ -33,14 +33,15 @@ class Side:
         word: as it was written.
         folders: run folders, one a seed.
         seeds: of the runs, in the same order.
-        titles: method and data set of the runs.
-        role, arm: what was named; None leaves it to the other side, or to the default.
+        title: method and data set of the runs.
+        role: what was named after the runs; None leaves it to the other side, or to the default.
+        arm: likewise.
     """
 
     word: str
     folders: tuple[str, ...]
     seeds: tuple[int, ...]
-    titles: tuple[str, ...]
+    title: str
     role: str | None
     arm: str | None
 
@@ -63,25 +64,25 @@ def compare_runs(words: Sequence[str]) -> str:
     parser.add_argument("--role", choices=ROLES)
     parser.add_argument("--arm", choices=ARMS)
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)
     if len(options.runs) != 2:
         raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {len(options.runs)}. See recbole-bd --help")
-    a, b = (_side(word, options.role, options.arm) for word in options.runs)
-    a, b = _paired_by_seed(a, b)
-    wanted = options.metric.lower().split(",") if options.metric else None
-    rows = comparisons(a, b, wanted)
+    a, b = _paired_by_seed(*(_side(word, options.arm) for word in options.runs))
+    wanted = list(dict.fromkeys(options.metric.lower().split(","))) if options.metric else None
+    rows = comparisons(a, b, wanted, options.role)
     if options.json:
         sides = {name: {"runs": side.folders, "seeds": side.seeds} for name, side in (("a", a), ("b", b))}
         return json.dumps({**sides, "level": LEVEL, "comparisons": rows}, indent=2)
     return _text(a, b, rows)
 
 
-def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None) -> list[dict[str, Any]]:
+def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str | None = None) -> list[dict[str, Any]]:
     """Compare two sides in every role and metric: over users and, where there are several seeds, over seeds.
 
     Args:
         a, b: the sides, their runs in the same order of seeds.
         wanted: names of metrics; None takes all that both measured.
+        role: of sides that name none; None takes every role that both have.
 
     Returns:
         A row per comparison: `over` (users or seeds), `a` and `b` (role/arm), `metric`, the fields of `Comparison`, and
@@ -92,20 +93,18 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None) -> list[d
         ComparisonError: the runs cannot be paired, or lack what was asked for.
     """
     pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
-    orders = [matching(pairs[0][0], users) for users, _, _ in pairs]
-    same_users = all(order is not None for order in orders)
+    same_users = all(np.array_equal(users, pairs[0][0]) for users, _, _ in pairs)
     rows = []
-    for of_a, of_b in _contrasts(a, b, pairs):
+    for of_a, of_b in _contrasts(a, b, role, pairs):
         for metric in _metrics(of_a, of_b, pairs, wanted):
             about = {"a": of_a, "b": of_b, "metric": metric}
             values = [(one[f"{of_a}/{metric}"], other[f"{of_b}/{metric}"]) for _, one, other in pairs]
             if same_users:
-                # [2, n_users]: the mean over seeds, users in the order of the first seed.
-                mean = sum(np.stack(both)[:, order] for both, order in zip(values, orders, strict=True)) / len(pairs)
-                rows.append({"over": "users", **about, **asdict(compare(*mean, LEVEL))})
+                of_users = np.mean(values, axis=0)  # [2, n_users]
+                rows.append({"over": "users", **about, **asdict(compare(*of_users, LEVEL))})
             if len(pairs) > 1:
-                means = np.array(values_of_seeds(values))
-                rows.append({"over": "seeds", **about, **asdict(compare(*means, LEVEL))})
+                of_seeds = np.array([[one.mean(), other.mean()] for one, other in values]).T
+                rows.append({"over": "seeds", **about, **asdict(compare(*of_seeds, LEVEL))})
     for over in ("users", "seeds"):
         family = [row for row in rows if row["over"] == over]
         for test in ("t", "wilcoxon"):
@@ -114,25 +113,22 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None) -> list[d
     return rows
 
 
-def values_of_seeds(values: list[tuple[np.ndarray, np.ndarray]]) -> tuple[list[float], list[float]]:
-    """The metric of each seed's run, the mean over its users, on both sides."""
-    return [one.mean() for one, _ in values], [other.mean() for _, other in values]
-
-
-def _side(word: str, role: str | None, arm: str | None) -> Side:
+def _side(word: str, arm: str | None) -> Side:
     named = None if Path(word).is_dir() else _ROLE_AND_ARM.fullmatch(word)
-    runs = named["runs"] if named else word
+    runs, role = (named["runs"], named["role"]) if named else (word, None)
     if named:
-        role, arm = named["role"], named["arm"]
+        arm = named["arm"]
         if role not in ROLES or arm not in ARMS:
             raise ConfigError(f"{word}: expected RUN:role/arm, role one of {', '.join(ROLES)}, arm {', '.join(ARMS)}")
     folders = (runs,) if Path(runs).is_dir() else tuple(runs.split(","))
     for folder in folders:
-        if not Path(folder).is_dir():
-            raise ComparisonError(f"{folder or word!r} is no run folder; a run's arm is written RUN:role/arm")
+        if not folder or not Path(folder).is_dir():
+            raise ComparisonError(f"{folder or word!r} is no run folder; an arm of a run is written RUN:role/arm")
     records = [run_record(folder) for folder in folders]
-    titles = tuple(f"{record['method']} on {record['dataset']}" for record in records)
-    return Side(word, folders, tuple(record["seed"] for record in records), titles, role, arm)
+    titles = {f"{record['method']} on {record['dataset']}": None for record in records}
+    if len(titles) > 1:
+        raise ComparisonError(f"{word}: runs of one side must be seeds of one method, found {', '.join(titles)}")
+    return Side(word, folders, tuple(record["seed"] for record in records), *titles, role, arm)
 
 
 def _paired_by_seed(a: Side, b: Side) -> tuple[Side, Side]:
@@ -149,26 +145,27 @@ def _paired_by_seed(a: Side, b: Side) -> tuple[Side, Side]:
 
 def _sorted(side: Side) -> Side:
     order = np.argsort(side.seeds)
-    columns = ([getattr(side, name)[i] for i in order] for name in ("folders", "seeds", "titles"))
-    return Side(side.word, *map(tuple, columns), side.role, side.arm)
+    return replace(side, folders=tuple(side.folders[i] for i in order), seeds=tuple(side.seeds[i] for i in order))
 
 
-def _contrasts(a: Side, b: Side, pairs: list) -> list[tuple[str, str]]:
+def _contrasts(a: Side, b: Side, role: str | None, pairs: list) -> list[tuple[str, str]]:
     """The pairs of `role/arm` to compare, which every run of its side has."""
     arms_a, arms_b = (_arms([pair[place] for pair in pairs]) for place in (1, 2))
-    roles_a = [a.role] if a.role else [b.role] if b.role in arms_a else list(arms_a)
-    roles_b = [b.role] if b.role else [a.role] if a.role in arms_b else list(arms_b)
-    if a.role or b.role or len(roles_a) == len(roles_b) == 1:
-        # A role that was named stands against the same role of the other side, or against the only one it has.
-        contrasts = [(roles_a[0], roles_b[0])] if len(roles_a) == len(roles_b) == 1 else []
+    if a.role or b.role or role:
+        roles = [(a.role or _counterpart(b.role or role, arms_a), b.role or _counterpart(a.role or role, arms_b))]
     else:
-        contrasts = [(role, role) for role in ROLES if role in roles_a and role in roles_b]
-    if not contrasts:
+        roles = [(name, name) for name in ROLES if name in arms_a and name in arms_b]
+    if not roles:
         raise ComparisonError(
             f"A has {', '.join(arms_a) or 'no role'}, B has {', '.join(arms_b) or 'no role'}: name what to compare, "
             "RUN_A:role/arm RUN_B:role/arm"
         )
-    return [(_role_and_arm(a, role_a, arms_a), _role_and_arm(b, role_b, arms_b)) for role_a, role_b in contrasts]
+    return [(_role_and_arm(a, of_a, arms_a), _role_and_arm(b, of_b, arms_b)) for of_a, of_b in roles]
+
+
+def _counterpart(role: str, arms: dict[str, list[str]]) -> str:
+    """The role that stands against one that was named: the same, or the only one there is."""
+    return next(iter(arms)) if len(arms) == 1 else role
 
 
 def _arms(runs: list[dict[str, np.ndarray]]) -> dict[str, list[str]]:
@@ -203,8 +200,8 @@ def _metrics(of_a: str, of_b: str, pairs: list, wanted: Sequence[str] | None) ->
 def _text(a: Side, b: Side, rows: list[dict[str, Any]]) -> str:
     lines = []
     for name, side in (("A", a), ("B", b)):
-        for folder, seed, title in zip(side.folders, side.seeds, side.titles, strict=True):
-            lines.append(f"{name}: {title}, seed {seed}, {folder}")
+        runs = zip(side.folders, side.seeds, strict=True)
+        lines += [f"{name}: {side.title}, seed {seed}, {folder}" for folder, seed in runs]
     header = ["A", "B", "metric", "mean A", "mean B", "B - A", f"{LEVEL:.0%} interval", "t p", "Wilcoxon p"]
     header += ["Holm p (t)", "d_z"]
     for over in ("users", "seeds"):
@@ -221,7 +218,9 @@ def _text(a: Side, b: Side, rows: list[dict[str, Any]]) -> str:
 
 def _cells(row: dict[str, Any]) -> list[str]:
     unknown = "not enough"
-    interval = unknown if row["low"] is None else f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+    interval = "none differs" if row["t_p"] == 1 else unknown
+    if row["low"] is not None:
+        interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
     effect = unknown if row["effect_size"] is None else f"{row['effect_size']:+.3f}"
     tests = [unknown if p is None else _p(p) for p in (row["t_p"], row["wilcoxon_p"], row["t_holm"])]
     means = [f"{row['mean_a']:.4f}", f"{row['mean_b']:.4f}", f"{row['difference']:+.4f}"]

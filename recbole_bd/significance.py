@@ -7,6 +7,7 @@ import inspect
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,9 +151,9 @@ def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             "The command in its result.json makes it anew"
         )
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             values = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ComparisonError(f"{path} cannot be read: {error}") from error
     users = values.pop("users", None)
     if users is None or any(array.shape != users.shape for array in values.values()):
@@ -173,8 +174,9 @@ def run_record(folder: str | Path) -> dict:
         raise ComparisonError(f"{folder} is no run folder: it has no result.json") from error
     except (OSError, ValueError) as error:
         raise ComparisonError(f"{path} cannot be read: {error}") from error
-    if not isinstance(record, dict) or "fingerprint" not in record.get("data", {}):
-        raise ComparisonError(f"{path} is no record of a run: it has no data.fingerprint")
+    missing = {"method", "dataset", "data", "seed"} - set(record)
+    if missing or "fingerprint" not in record["data"]:
+        raise ComparisonError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing)) or 'fingerprint'}")
     return record
 
 
@@ -187,7 +189,7 @@ def paired(
         folder_a, folder_b: the run folders.
 
     Returns:
-        Original user ids [n_users], then the values of each run, float64 [n_users] by `role/arm/metric`, all in the
+        Original user ids [n_users], sorted, then the values of each run, float64 [n_users] by `role/arm/metric`, in the
         order of these users.
 
     Raises:
@@ -201,18 +203,12 @@ def paired(
             f"{folder_a} and {folder_b} are of other data or another split (fingerprints {data_a} and {data_b}); "
             "compare runs with the same data settings and, where the split is random, the same seed"
         )
-    order = matching(users_a, users_b)
-    if order is None:
+    order_a, order_b = np.argsort(users_a), np.argsort(users_b)
+    users = users_a[order_a]
+    if not np.array_equal(users, users_b[order_b]):
         raise ComparisonError(f"{folder_a} and {folder_b} tested other users, so there are no pairs")
-    return users_a, values_a, {key: values[order] for key, values in values_b.items()}
-
-
-def matching(users: np.ndarray, others: np.ndarray) -> np.ndarray | None:
-    """Where each of `users` stands in `others`, int64 [n_users]; None where the two are not the same users."""
-    if len(users) != len(others):
-        return None
-    order, place = np.argsort(others), np.argsort(np.argsort(users))
-    return order[place] if np.array_equal(others[order][place], users) else None
+    both = ((values_a, order_a), (values_b, order_b))
+    return users, *({key: array[order] for key, array in values.items()} for values, order in both)
 
 
 def _constant(differences: np.ndarray) -> bool:

@@ -103,7 +103,7 @@ class RoleTrainerMixin:
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
-        self.valid_score, self.valid_result = score, dict(result)
+        self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
         self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
         logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
         return score, result
