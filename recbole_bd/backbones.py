@@ -66,7 +66,7 @@ def recommender_class(name: str) -> type:
 
 
 def require_teachable(name: str, role: str) -> None:
-    """Refuse, before anything is built, a model that cannot learn in a role of bidirectional distillation.
+    """Refuse, before anything is built, a model that cannot learn in the distillation stage.
 
     Args:
         name: the model's name, e.g. `LightGCN`.
@@ -78,7 +78,7 @@ def require_teachable(name: str, role: str) -> None:
     model_class = recommender_class(name)
     if model_class.type == ModelType.TRADITIONAL or name == "NCEPLRec":  # NCEPLRec solves, yet calls itself GENERAL
         raise RoleError(
-            f"{role}: {name} has no parameters to train by gradient; BD's student and teacher both learn. "
+            f"{role}: {name} has no parameters to train by gradient, so it cannot learn from the other role. "
             f"Choose e.g. BPR, or use {name} as the teacher of a one-way method (RD, CD or RRD)"
         )
     if name in _OWN_TRAINER:

@@ -207,25 +207,27 @@ class Batch:
     """One batch of the distillation stage.
 
     Attributes:
-        roles: the roles that learn from it; both when their loaders are the same.
+        roles: the roles that learn from it; several when their loaders are the same.
         interaction: what RecBole's loader gave, for the models' own loss.
         users: int64 [B], users for whom items are exchanged; padding is out, users may repeat.
         positives: int64 [B], each user's training item in this batch; None when the loader gives users only.
+        negatives: int64 [N], the items that the loader drew as negatives; None when it draws none.
     """
 
     roles: tuple[str, ...]
     interaction: Interaction
     users: torch.Tensor
     positives: torch.Tensor | None
+    negatives: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        positives = None if self.positives is None else self.positives.to(device)
-        return Batch(self.roles, self.interaction.to(device), self.users.to(device), positives)
+        items = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
+        return Batch(self.roles, self.interaction.to(device), self.users.to(device), *items)
 
 
 class BatchStream:
-    """Batches of the distillation stage, for both roles.
+    """Batches of the distillation stage, for every role that learns.
 
     Roles whose loader settings are equal share one stream. Otherwise each passes over its own data once an epoch,
     interleaved in proportion to their lengths, so that neither runs ahead.
@@ -241,7 +243,7 @@ class BatchStream:
 
     @property
     def shared(self) -> bool:
-        """Whether both roles learn from the same batches."""
+        """Whether all roles learn from the same batches."""
         return len(self._streams) == 1
 
     @property
@@ -274,14 +276,18 @@ def _batch(roles: tuple[str, ...], loader: Any, interaction: Interaction) -> Bat
         return Batch(roles, interaction, users[users > 0], None)
     # RecBole repeats the positives once per negative, the first of them being the positive rows themselves.
     count = len(users) // loader.times
-    return Batch(roles, interaction, users[:count], interaction[item_field][:count])
+    items = interaction[item_field]
+    # Pairwise loaders give negatives a column of their own, pointwise ones the rows behind the positives.
+    column = loader.config["NEG_PREFIX"] + item_field
+    negatives = interaction[column] if column in interaction else items[count:]
+    return Batch(roles, interaction, users[:count], items[:count], negatives if len(negatives) else None)
 
 
 def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[str], torch.nn.Module]) -> BatchStream:
     """Build the loaders of the distillation stage.
 
     Args:
-        configs: settings by role.
+        configs: settings of each role that learns, by name.
         split: the data.
         model_of: the model of a role, asked for by RecBole's dynamic negative sampling only.
     """

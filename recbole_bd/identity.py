@@ -8,7 +8,7 @@ from typing import Any
 
 import recbole
 
-from recbole_bd.config import BASELINE, BLOCKS, BDConfig, RoleConfig
+from recbole_bd.config import BASELINE, BLOCKS, BDConfig, RoleConfig, method_options
 from recbole_bd.options import WITHOUT_EFFECT
 
 # Version of result.json. Raised when a key changes its meaning or disappears.
@@ -69,7 +69,8 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         start = settings[role]["checkpoint"] if role in BLOCKS else settings["checkpoint"]
         hashes[role] = start or warmup_hash(config.role(role), settings["data"], with_seed=False)
     if config.method_class is not None:
-        stage = {key: settings[key] for key in ("distill_epochs", "stop_on", *BLOCKS)}
+        methods_own = {"model", "rank_precision", *method_options(config["model"])}
+        stage = {key: value for key, value in seedless.items() if key not in methods_own}
         learners = config.method_class.learners
         hashes["control"] = _hash({"stage": stage, "learners": learners, "start": [hashes[role] for role in BLOCKS]})
     return hashes

@@ -55,11 +55,147 @@ def listwise_exchange(
     return functional.cross_entropy(learner, torch.softmax(target, dim=1))
 
 
+def collaborative_exchange(logits: Tensor, target_logits: Tensor, temperature: float, shift: float = 0.0) -> Tensor:
+    """Binary cross-entropy of each logit against the teacher's shifted and softened probability.
+
+    mean over (b, k) of BCE(z_S, sigmoid((z_T + shift) / temperature))   (CD, ICDM 2019)
+
+    Args:
+        logits: [B, K], the student's logits.
+        target_logits: [B, K], the teacher's logits of the same items; a constant, no gradient reaches it.
+        temperature: above 0; the larger, the nearer the targets are to one half.
+        shift: added to the teacher's logits; below 0 where most items' targets should be low.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: unequal shapes, or a temperature that is not allowed.
+    """
+    return pointwise_exchange(logits, target_logits + shift, temperature)
+
+
+def position_weights(length: int, temperature: float, device: torch.device | None = None) -> Tensor:
+    """Weight the ranks r = 1, 2, ..., length in proportion to exp(-r / temperature).   (RD, KDD 2018, Eq. 8)
+
+    Returns:
+        [length], adding up to 1.
+
+    Raises:
+        ValueError: a temperature that is not allowed.
+    """
+    _check_temperature(temperature)
+    return torch.softmax(torch.arange(1, length + 1, device=device) / -temperature, dim=0)
+
+
+def estimated_rank(logits: Tensor, sampled_logits: Tensor, n_ranked: Tensor) -> Tensor:
+    """Estimate the rank of items from a sample of those they are ranked among.
+
+    floor(n_ranked * share of sampled items scored above) + 1   (RD, KDD 2018)
+
+    Args:
+        logits: [B, K] of the items.
+        sampled_logits: [B, S] of items drawn uniformly from all that are ranked for the row's user.
+        n_ranked: int64 [B], how many are ranked.
+
+    Returns:
+        float [B, K] without gradient, 1 is best.
+    """
+    # The sample in order, so that the place of an item in it tells how many stand above: no array of [B, K, S].
+    ascending = sampled_logits.detach().sort(dim=1).values
+    not_above = torch.searchsorted(ascending, logits.detach().contiguous(), right=True)
+    above = sampled_logits.shape[1] - not_above
+    # Whole numbers are divided, since the floor of a rounded product may be one too low.
+    return torch.div(above * n_ranked.unsqueeze(1), sampled_logits.shape[1], rounding_mode="floor").add(1).float()
+
+
+def dynamic_weights(student_rank: Tensor, sharpness: float) -> Tensor:
+    """Weight tanh(max(sharpness * (rank_S - r), 0)) of the r-th item of a teacher's list.   (RD, KDD 2018, Eq. 9)
+
+    Args:
+        student_rank: [B, K], the student's rank of each item, 1 is best.
+        sharpness: the paper's mu, above 0.
+
+    Returns:
+        [B, K] in [0, 1]; 0 where the student ranks the item at least as high as the teacher.
+    """
+    ranks = torch.arange(1, student_rank.shape[1] + 1, device=student_rank.device)
+    return torch.tanh(sharpness * (student_rank - ranks).clamp(min=0))
+
+
+def ranking_distillation(logits: Tensor, weights: Tensor) -> Tensor:
+    """Teach the items at the top of a list as further positives.
+
+    mean over b of sum over r of w_r * -log sigmoid(z_r)   (RD, KDD 2018)
+
+    Args:
+        logits: [B, K], the student's logits of the teacher's top items, in its order.
+        weights: [B, K] or [K], not negative; 0 leaves a place out. A constant.
+
+    Returns:
+        A scalar.
+    """
+    return (weights.detach() * -functional.logsigmoid(logits)).sum(dim=1).mean()
+
+
+def relaxed_ranking(
+    interesting: Tensor, uninteresting: Tensor, listed: Tensor | None = None, drawn: Tensor | None = None
+) -> Tensor:
+    """Likelihood of the order of interesting items, each before all uninteresting ones, whose own order is free.
+
+    mean over b of - sum over k of log( exp(z_k) / (sum over i >= k of exp(z_i) + sum over l of exp(z_l)) )
+    (RRD, CIKM 2020). All in log space, so that no logit overflows or vanishes.
+
+    Args:
+        interesting: [B, K], the student's logits in the teacher's order, best first.
+        uninteresting: [B, L], the student's logits.
+        listed: bool [B, K], False where a row has no k-th item; such places stand at the end. None: everywhere True.
+        drawn: bool [B, L], False where a row has no l-th item. None: everywhere True.
+
+    Returns:
+        A scalar.
+    """
+    lowest = torch.finfo(interesting.dtype).min / 2  # its exp is 0, and unlike that of -inf so is its gradient
+    if listed is not None:
+        interesting = interesting.masked_fill(~listed, lowest)
+    if drawn is not None:
+        uninteresting = uninteresting.masked_fill(~drawn, lowest)
+    behind = torch.logcumsumexp(interesting.flip(1), dim=1).flip(1)
+    if uninteresting.shape[1]:
+        behind = torch.logaddexp(behind, uninteresting.logsumexp(dim=1, keepdim=True))
+    terms = behind - interesting
+    if listed is not None:
+        terms = terms.masked_fill(~listed, 0)
+    return terms.sum(dim=1).mean()
+
+
+def squared_distance(vectors: Tensor, target: Tensor) -> Tensor:
+    """Squared distance between a row and its target.   mean over n of || v_n - t_n ||^2   (DE, CIKM 2020)
+
+    Args:
+        vectors: [N, d], what experts make of the student's embeddings.
+        target: [N, d], the teacher's embeddings; a constant, no gradient reaches it.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: unequal shapes.
+    """
+    if vectors.shape != target.shape or vectors.ndim != 2:
+        raise ValueError(f"vectors {tuple(vectors.shape)} and targets {tuple(target.shape)} must be equal [N, d]")
+    return (vectors - target.detach()).square().sum(dim=1).mean()
+
+
+def _check_temperature(temperature: float) -> None:
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature={temperature}: must be in (0, inf)")
+
+
 def _softened(logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str) -> tuple[Tensor, Tensor]:
     if logits.shape != target_logits.shape or logits.ndim != 2:
         raise ValueError(f"logits {tuple(logits.shape)} and targets {tuple(target_logits.shape)} must be equal [B, K]")
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature={temperature}: must be in (0, inf)")
+    _check_temperature(temperature)
     if temperature_on not in _TEMPERATURE_ON:
         raise ValueError(f"temperature_on={temperature_on!r}: must be one of {', '.join(_TEMPERATURE_ON)}")
     target = target_logits.detach() / temperature

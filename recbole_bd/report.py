@@ -21,7 +21,7 @@ def table(result: dict[str, Any]) -> str:
     shown = _shown_metrics(result)
     selected = result["valid_metric"]
     header = ["role", "model", "parameters", "arm", "best epoch", *shown]
-    compared = "distilled" in result[roles[0]]
+    compared = any("distilled" in result[role] for role in roles)
     if compared:
         header += [f"{selected} vs separate", "vs continued"]
     rows = []

@@ -111,21 +111,26 @@ class Role:
         with self.scoring():
             return self.pair_logits(users, items)
 
-    def embeddings(self) -> tuple[Tensor, Tensor] | None:
+    def embeddings(self, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
         """Give the vectors whose inner product is the logit, where the model is of that form.
 
         Weights and biases that belong to neither side are folded in exactly (ENMF, GCMC, FISM), so the
         width may differ from the model's embedding size. Under autograd unless in `scoring`.
 
+        Args:
+            users: int64 [U]; None for all of them.
+            items: int64 [I]; None for all of them.
+
         Returns:
-            Users [n_users, d] and items [n_items, d], or None for models that are no inner product.
+            Users [U, d] and items [I, d], or None for models that are no inner product.
         """
         if not isinstance(self._scores, InnerProduct):
             return None
         with self._fresh():
-            users = torch.arange(self.n_users, device=self.device).split(_USERS_AT_ONCE)
-            user_vectors = torch.cat([self._scores.user_vectors(some) for some in users])
-            return user_vectors, self._scores.item_vectors(self._scores.all_items())
+            users = torch.arange(self.n_users, device=self.device) if users is None else users
+            items = self._scores.all_items() if items is None else items
+            user_vectors = torch.cat([self._scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
+            return user_vectors, self._scores.item_vectors(items)
 
     def loss(self, interaction: Interaction) -> Tensor:
         """Compute the model's own training loss on a batch of its own train loader.

@@ -44,11 +44,11 @@ def run_bd(
     config_dict: Mapping[str, Any] | None = None,
     command_line: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Warm up teacher and student, let them teach each other, and measure both against honest controls.
+    """Warm up teacher and student, let a method distil, and measure what it taught against honest controls.
 
     Args:
-        model: a method of this package (`BD`) or a RecBole general recommender to train alone; None reads it from the
-            settings, whose default is `BD`.
+        model: a method of this package (`BD`, `RD`, ...) or a RecBole general recommender to train alone; None reads it
+            from the settings, whose default is `BD`.
         dataset: name of the data set; None reads it from the settings, whose default is `ml-100k`.
         config_files: yaml files, the later above the earlier.
         config_dict: settings above the files; keys may be dotted, `{"student.embedding_size": 8}`.
@@ -160,7 +160,7 @@ class _Run:
         arms = {WARMUP: start}
         if self.config.method_class is not None:
             arms[DISTILLED] = self._trained_on(start, control=False)
-            self.kept = dict(arms[DISTILLED])
+            self.kept = {**start, **arms[DISTILLED]}
             if self.config["control"]:
                 arms[CONTINUED] = self._trained_on(start, control=True)
         self._test(arms)
@@ -225,28 +225,32 @@ class _Run:
         )
 
     def _trained_on(self, start: dict[str, Snapshot], control: bool) -> dict[str, Snapshot]:
-        """Both roles after the distillation stage or its control, from the same states, batches and negatives."""
+        """Every learner after the distillation stage or its control, from the same states, batches and negatives."""
         for name, role in self.roles.items():
             restore_snapshot(role.model, start[name])
             role.forget()
         init_seed(self.config["seed"], self.config["reproducibility"])
-        stream = batch_stream({n: r.config for n, r in self.roles.items()}, self.split, lambda n: self.roles[n].model)
-        trainer = BDTrainer(self.config, self._distiller(control), self.journal)
+        distiller = self._distiller(control)
+        # Whatever the method drew for itself: the control is the same beside every method with these learners.
+        init_seed(self.config["seed"], self.config["reproducibility"])
+        configs = {name: self.roles[name].config for name in distiller.learners}
+        stream = batch_stream(configs, self.split, lambda name: self.roles[name].model)
+        trainer = BDTrainer(self.config, distiller, self.journal)
         try:
             trainer.fit(stream, self.split.valid_loader, show_progress=self.show_progress)
         finally:
             if not control:
                 self.kept |= trainer.best
         self.journal.write_metrics()
-        return {**start, **trainer.best}
+        return {name: trainer.best.get(name, start[name]) for name in distiller.learners}
 
     def _test(self, arms: dict[str, dict[str, Snapshot]]) -> None:
         """Read the test part, once, from each role's best state of each arm."""
         ranks: dict[tuple[str, str], torch.Tensor] = {}
         per_user = evaluation.PerUser(self.split)
         for arm, snapshots in arms.items():
-            for name, role in self.roles.items():
-                snapshot = snapshots[name]
+            for name, snapshot in snapshots.items():
+                role = self.roles[name]
                 restore_snapshot(role.model, snapshot)
                 test = evaluation.evaluate(
                     role, self.split, self.split.test_loader, self.journal, arm, self.show_progress, per_user
@@ -256,8 +260,11 @@ class _Run:
                     ranks[arm, name] = evaluation.test_ranks(role, self.split)
         per_user.write(self.folder / "per_user.npz")
         if ranks:
+            # A role that does not learn is compared as its warm-up left it.
             self.result["student_wins"] = {
-                arm: evaluation.share_of_wins(ranks[arm, "student"], ranks[arm, "teacher"])
+                arm: evaluation.share_of_wins(
+                    *(ranks.get((arm, name), ranks[WARMUP, name]) for name in ("student", "teacher"))
+                )
                 for arm in (WARMUP, DISTILLED)
             }
 

@@ -482,6 +482,11 @@ def family(model: AbstractRecommender) -> type[Scores]:
     return _FullSort if has_rows else _Predict
 
 
+def has_embeddings(name: str) -> bool:
+    """Whether the scores of one of RecBole's models are inner products of user and item vectors, by its name."""
+    return issubclass(FAMILIES.get(name, Scores), InnerProduct)
+
+
 def device_of(model: AbstractRecommender) -> torch.device:
     """Where a model's parameters are."""
     parameter = next(model.parameters(), None)

@@ -194,9 +194,24 @@ def _rows(runs: list[Run]) -> list[Row]:
                     row(key, title, size, role, arm).errors[seed] = result.get("error") or "no reason is known"
             elif result[role].get(arm):
                 row(key, title, size, role, arm).runs.setdefault(seed, run)
-    found = list(rows.values())
+    found = _without_repeats(rows.values())
     _distinguish(found)
     return found
+
+
+def _without_repeats(rows: Iterable[Row]) -> list[Row]:
+    """Continued controls that ran beside methods with other learners, once where they came to the same numbers."""
+    kept: list[Row] = []
+    for row in rows:
+        alike = [other for other in kept if other.arm == CONTINUED and (other.name, other.arm) == (row.name, row.arm)]
+        for other in alike:
+            common = other.runs.keys() & row.runs.keys()
+            if common and all(other.entry(seed)["test"] == row.entry(seed)["test"] for seed in common):
+                other.runs = {**row.runs, **other.runs}
+                break
+        else:
+            kept.append(row)
+    return kept
 
 
 def _distinguish(rows: list[Row]) -> None:
@@ -206,6 +221,11 @@ def _distinguish(rows: list[Row]) -> None:
         names.setdefault(row.name, []).append(row)
     for alike in names.values():
         if len(alike) == 1:
+            continue
+        learning = [row.first and tuple(row.first.result["learners"]) for row in alike]
+        if alike[0].arm == CONTINUED and len(set(learning)) == len(alike):
+            for row, learners in zip(alike, learning, strict=True):
+                row.name += " (with the other role)" if len(learners) > 1 else " (alone)"
             continue
         settings = [_relevant(row) for row in alike]
         keys = sorted({key for one in settings for key in one if len({repr(other.get(key)) for other in settings}) > 1})

@@ -1,9 +1,9 @@
-"""Training: RecBole's Trainer for one role, and `BDTrainer`, which trains two roles together."""
+"""Training: RecBole's Trainer for one role, and `BDTrainer`, which trains the learners of a method together."""
 
 import inspect
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +72,7 @@ class RoleTrainerMixin:
     role: Role
     journal: Journal
     stage: str
+    beside: Sequence[torch.nn.Parameter]
     best: Snapshot | None
 
     def _build_optimizer(self, **kwargs):
@@ -79,6 +80,7 @@ class RoleTrainerMixin:
             for name in ("learning_rate", "weight_decay"):
                 if self.config[f"distill_{name}"] is not None:
                     kwargs.setdefault(name, self.config[f"distill_{name}"])
+        kwargs.setdefault("params", [*self.model.parameters(), *self.beside])
         return fused(super()._build_optimizer(**kwargs))
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
@@ -127,19 +129,20 @@ class RoleTrainerMixin:
         pass  # the run folder holds the resolved configuration
 
 
-def role_trainer(role: Role, journal: Journal, stage: str) -> Trainer:
+def role_trainer(role: Role, journal: Journal, stage: str, beside: Sequence[torch.nn.Parameter] = ()) -> Trainer:
     """RecBole's own trainer for a role's model, with `RoleTrainerMixin` in front.
 
     Args:
         role: the role to train or evaluate.
         journal: receives validations, losses and durations.
         stage: `separate`, `distilled` or `continued`.
+        beside: what else the role's optimizer updates; never part of a saved state.
     """
     host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
     trainer_class = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
     trainer = trainer_class.__new__(trainer_class)
     # Read while RecBole's constructor runs.
-    trainer.role, trainer.journal, trainer.stage, trainer.best = role, journal, stage, None
+    trainer.role, trainer.journal, trainer.stage, trainer.beside, trainer.best = role, journal, stage, beside, None
     with _without_host_tensorboard():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector = ArrayCollector(role.config)
@@ -171,14 +174,14 @@ def warm_up(role: Role, train_data: Any, valid_data: Any, journal: Journal, show
 
 
 class BDTrainer(Trainer):
-    """Trains both roles of a `Distiller` together: an optimizer per role, both validated, each role's best kept.
+    """Trains the learners of a `Distiller` together: an optimizer per role, all validated, each role's best kept.
 
     RecBole's `fit` runs the epochs and its early stopping; what it is told to watch is the number of validations at
     which a watched role (`stop_on`) reached a new best, so that it stops when none improves any more.
 
     Args:
         config: settings of the run.
-        model: the method with its two roles.
+        model: the method with its two roles; one that is no learner is left alone.
         journal: receives validations, losses and durations.
         show_progress: whether to draw progress bars.
     """
@@ -186,7 +189,12 @@ class BDTrainer(Trainer):
     def __init__(self, config: Config, model: Distiller, journal: Journal | None = None):
         self.stage = CONTINUED if model.control else DISTILLED
         self.journal = journal or Journal()
-        self.trainers = {name: role_trainer(model.roles[name], self.journal, self.stage) for name in model.learners}
+        self.trainers = {
+            name: role_trainer(
+                model.roles[name], self.journal, self.stage, () if model.control else model.parameters_beside(name)
+            )
+            for name in model.learners
+        }
         with _without_host_tensorboard():
             super().__init__(config, model)
         self.epochs = config["distill_epochs"]
@@ -257,7 +265,7 @@ class BDTrainer(Trainer):
         for name in learning:
             trainer = self.trainers[name]
             if trainer.clip_grad_norm:
-                clip_grad_norm_(trainer.model.parameters(), **trainer.clip_grad_norm)
+                clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
             trainer.optimizer.step()
 
     def _valid_epoch(self, valid_data, show_progress=False):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd.config import BDConfig
+from recbole_bd.config import BDConfig, method_options
 from recbole_bd.model import METHODS
 
 torch.set_num_threads(1)
@@ -77,6 +77,12 @@ def quick(block_data, tmp_path) -> dict:
 def alone(settings: dict) -> dict:
     """The settings without what belongs to two roles: for a baseline."""
     return {key: value for key, value in settings.items() if "." not in key and key != "refresh_period"}
+
+
+def for_method(settings: dict, method: str) -> dict:
+    """The settings without those of other methods."""
+    foreign = {key for name in METHODS for key in method_options(name)} - method_options(method).keys()
+    return {key: value for key, value in settings.items() if key not in foreign}
 
 
 def make_config(settings: dict | None = None, **more) -> BDConfig:

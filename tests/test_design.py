@@ -12,7 +12,7 @@ BLOCKS = [
     ["options", "plugins", "backbones", "config"],
     ["loading", "data"],
     ["scoring", "lookups", "roles"],
-    ["ranking", "sampler", "losses"],
+    ["ranking", "lists", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
     ["identity", "evaluation", "significance", "report", "comparison", "run"],

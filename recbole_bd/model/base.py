@@ -1,8 +1,9 @@
-"""What every distillation method is: a RecBole model that holds two roles and knows what each learns."""
+"""What every distillation method is: a RecBole model that holds two roles and knows which of them learn, and what."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from recbole.config import Config
@@ -10,22 +11,30 @@ from recbole.data.dataset import Dataset
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
-from recbole_bd.backbones import STUDENT, TEACHER, require_teachable
+from recbole_bd.backbones import STUDENT, TEACHER, recommender_class, require_teachable
 from recbole_bd.data import Batch
+from recbole_bd.errors import ConfigError
 from recbole_bd.roles import Role
 
 
 class Distiller(GeneralRecommender):
-    """Two roles, what is refreshed before an epoch, and the loss of each role.
+    """Two roles, what is refreshed before an epoch, and the loss of each role that learns.
 
-    As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of both roles' losses; this
-    package's trainer gives each role its own optimizer instead.
+    As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses; this
+    package's trainer gives each learner its own optimizer instead. A role that is no learner stays as its warm-up left
+    it: it has no optimizer, no batches and no validation in this stage.
 
     Args:
         config: settings of the run, with the method's options.
         dataset: the training part, from which RecBole models take their sizes.
         roles: the two roles by name.
-        control: train both roles by their own loss only. The *continued* rows of a table.
+        control: train the learners by their own loss only. The *continued* rows of a table.
+
+    Attributes:
+        learners: names of the roles that learn in the distillation stage.
+
+    Raises:
+        ConfigError: `stop_on` names a role that does not learn.
     """
 
     input_type = InputType.PAIRWISE
@@ -33,6 +42,11 @@ class Distiller(GeneralRecommender):
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset)
+        if config["stop_on"] not in ("both", *self.learners):
+            raise ConfigError(
+                f"stop_on={config['stop_on']}: the {config['stop_on']} does not learn in {config['model']}; use "
+                f"stop_on={self.learners[0]} or both"
+            )
         self.config = config
         self.roles = roles
         self.control = control
@@ -50,12 +64,21 @@ class Distiller(GeneralRecommender):
         Raises:
             RoleError: naming the model, the role and the way out.
         """
-        for role in cls.learners:
-            require_teachable(backbones[role], role)
+        for role, name in backbones.items():
+            if role in cls.learners:
+                require_teachable(name, role)
+            else:
+                recommender_class(name)
 
     def other(self, role: str) -> Role:
         """The role from which `role` learns."""
         return self.roles[STUDENT if role == TEACHER else TEACHER]
+
+    def parameters_beside(self, role: str) -> list[torch.nn.Parameter]:
+        """What learns with a role by its optimizer but is the method's own and no part of the role's model; nothing by
+        default. It ends with the stage: a role's saved state never holds it.
+        """
+        return []
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Prepare what the coming epochs need, such as samples; nothing by default.
@@ -69,19 +92,26 @@ class Distiller(GeneralRecommender):
         """
         return False
 
+    def sampling_state(self) -> dict[str, Any]:
+        """Everything beside parameters that decides what comes next, as plain tensors; nothing by default."""
+        return {}
+
+    def load_sampling_state(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `sampling_state` was taken."""
+
     @contextmanager
     def step(self) -> Iterator[None]:
-        """One training step: within it each role propagates once for its own loss and for what it teaches."""
+        """One training step: within it each learner propagates once for its own loss and for what it teaches."""
         with ExitStack() as stack:
-            for role in self.roles.values():
-                stack.enter_context(role.step())
+            for name in self.learners:
+                stack.enter_context(self.roles[name].step())
             yield
 
     def loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """The loss of one role on one batch, by named parts which add up to it.
 
         Args:
-            role: the role that learns; the other one is a constant.
+            role: a learner; the other role is a constant.
             batch: a batch of its stream.
 
         Returns:
@@ -96,8 +126,9 @@ class Distiller(GeneralRecommender):
         """The method's loss of one role: see `loss`."""
 
     def calculate_loss(self, interaction) -> torch.Tensor:
-        """Sum of both roles' own losses and distillation terms on a pairwise batch. Scalar."""
-        batch = Batch(self.learners, interaction, interaction[self.USER_ID], interaction[self.ITEM_ID])
+        """Sum of the learners' own losses and distillation terms on a pairwise batch. Scalar."""
+        users, items, negatives = (interaction[name] for name in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
+        batch = Batch(self.learners, interaction, users, items, negatives)
         return sum(part for role in self.learners for part in self.loss(role, batch).values())
 
     def predict(self, interaction) -> torch.Tensor:

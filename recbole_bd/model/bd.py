@@ -4,6 +4,7 @@ Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 20
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from recbole.config import Config
@@ -96,6 +97,14 @@ class BD(Distiller):
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
             self.sampler.refresh({name: role.all_logits for name, role in self.roles.items()}, progress)
         return True
+
+    def sampling_state(self) -> dict[str, Any]:
+        """The sampler's state."""
+        return self.sampler.state_dict()
+
+    def load_sampling_state(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `sampling_state` was taken."""
+        self.sampler.load_state_dict(state)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """`cf`, the model's own loss, and `distill`, the weighted exchange (absent where its weight is 0)."""

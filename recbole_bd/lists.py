@@ -1,0 +1,182 @@
+"""The head of a role's ranking, what is drawn from it, and uniform draws of the other items.
+
+Everywhere: rank 1 is the best; the padding item and the user's training items are neither listed nor drawn, so that
+item 0 says "no item": rows of users who have fewer items left than asked for end in zeros.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from recbole_bd.errors import DataError
+from recbole_bd.ranking import SeenItems, slot
+
+# Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
+_SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
+# Ranks beyond the number of draws without replacement, in temperatures, that a draw from the head can reach: fewer than
+# one item in 10,000 would come from further down.
+_HEAD_TEMPERATURES = 10
+
+
+def top_lists(
+    all_logits: Callable[[Tensor], Tensor],
+    seen: SeenItems,
+    length: int,
+    generator: torch.Generator,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """The best items of every user in order, of those that the user has not seen.
+
+    Users come in chunks; what stays is 4 * n_users * length bytes.
+
+    Args:
+        all_logits: logits [C, n_items] of users [C].
+        seen: the training items.
+        length: items per user.
+        generator: breaks ties, which closed-form models have many of, so that nothing depends on item ids; the lists
+            are on its device.
+        progress: called with the number of users done so far.
+
+    Returns:
+        int32 [n_users, length], the best item first; 0 for user 0 and behind the last item of a user.
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    device, n_items = generator.device, seen.n_items
+    length = min(length, n_items - 1)
+    lists = torch.zeros(seen.n_users, length, dtype=torch.int32, device=device)
+    step = max(1, _SCORES_AT_ONCE.get(device.type, _SCORES_AT_ONCE["cuda"]) // n_items)
+    for users in torch.arange(1, seen.n_users, device=device).split(step):
+        scores = all_logits(users).float()
+        if torch.isnan(scores.amax(dim=1)).any():  # a maximum with a NaN in it is NaN
+            raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
+        scores.clamp_(min=torch.finfo(scores.dtype).min)[seen.of(users)] = -torch.inf  # for what is not listed only
+        shuffled = torch.randperm(n_items, generator=generator, device=device)
+        best, place = scores.index_select(1, shuffled).topk(length, dim=1)
+        lists[users] = torch.where(best == -torch.inf, 0, shuffled[place]).to(torch.int32)
+        if progress:
+            progress(int(users[-1]))
+    return lists
+
+
+def head_length(temperature: float, distinct: int = 0) -> int:
+    """Length of the head from which draws are those from the whole list, but for one in 10,000 at most.
+
+    Args:
+        temperature: of the draw, p(rank r) proportional to exp(-r / temperature).
+        distinct: how many items are drawn without replacement; 0 for draws with replacement.
+    """
+    return distinct + math.ceil(_HEAD_TEMPERATURES * temperature)
+
+
+def draw_places(lengths: Tensor, count: int, temperature: float, generator: torch.Generator) -> Tensor:
+    """Draw places of a list with replacement, p(rank r) proportional to exp(-r / temperature).
+
+    Args:
+        lengths: int64 [B], how many items each row's list has; at least 1.
+        count: places per row.
+        temperature: above 0; the smaller, the nearer the draws are to the best item.
+        generator: the source of chance.
+
+    Returns:
+        int64 [B, count], from 0, the place of the best item.
+    """
+    lengths = lengths.unsqueeze(1)
+    share = torch.rand(len(lengths), count, dtype=torch.float64, generator=generator, device=lengths.device)
+    # The distribution function inverted: the first n places have the share (1 - exp(-n / T)) / (1 - exp(-length / T)).
+    share.mul_(torch.expm1(lengths.double() / -temperature)).log1p_().mul_(-temperature)
+    return torch.minimum(share.long(), lengths - 1)
+
+
+def draw_head(lists: Tensor, count: int, temperature: float, generator: torch.Generator) -> Tensor:
+    """Draw items without replacement, one after another with p(rank r) proportional to exp(-r / temperature).
+
+    The items with the largest -r / temperature + g, g from the standard Gumbel distribution, are such a draw.
+
+    Args:
+        lists: [n, H] items in order, the best first; zeros, at the end, are never drawn.
+        count: items per row.
+        temperature: above 0; the smaller, the nearer the draw is to the first `count` items.
+        generator: the source of chance.
+
+    Returns:
+        [n, min(count, H)] of the type of `lists`, in the order of the list; zeros where it has no more.
+    """
+    keys = torch.empty(lists.shape, device=lists.device).exponential_(generator=generator).log_().neg_()
+    keys -= torch.arange(lists.shape[1], device=lists.device) / temperature
+    keys[lists == 0] = -torch.inf
+    places = keys.topk(min(count, lists.shape[1]), dim=1).indices
+    return lists.gather(1, places.sort(dim=1).values)
+
+
+class UnseenItems:
+    """Uniform draws of the items that are left to each user, exact and without a trial that could fail.
+
+    The n-th item left is found among the others: of these in order, the i-th (from 0) has its own id less i + 1 items
+    left before it. Kept is one number per item that is not drawn.
+
+    Args:
+        seen: the training items, which are never drawn.
+        besides: [n_users, K] further items of each user that are not drawn; 0 is none.
+
+    Attributes:
+        left: int64 [n_users], how many items can be drawn.
+    """
+
+    def __init__(self, seen: SeenItems, besides: Tensor | None = None):
+        self.n_items, device = seen.n_items, seen.items.device
+        users = torch.arange(seen.n_users, device=device)
+        keys = torch.repeat_interleave(users, seen.counts) * self.n_items + seen.items
+        if besides is not None:
+            more = (users.unsqueeze(1) * self.n_items + besides)[besides > 0]
+            keys = torch.unique(torch.cat([keys, more]))
+        owners = torch.div(keys, self.n_items, rounding_mode="floor")
+        self.starts = torch.searchsorted(owners, torch.arange(seen.n_users + 1, device=device))
+        counts = self.starts.diff()
+        self.left = self.n_items - 1 - counts
+        self.gaps = keys - 1 - (torch.arange(len(keys), device=device) - self.starts[owners])
+
+    def draw(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Draw with replacement.
+
+        Args:
+            users: int64 [B]; users may repeat, padding is allowed.
+            count: items per row.
+            generator: the source of chance.
+
+        Returns:
+            int64 [B, count]; 0 where nothing is left.
+        """
+        share = torch.rand(len(users), count, generator=generator, device=users.device)
+        return self._items(users, slot(share, self.left[users].unsqueeze(1)))
+
+    def draw_distinct(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Draw without replacement: every set of `count` items is equally likely (Floyd's algorithm).
+
+        Args:
+            users: int64 [B]; users may repeat, padding is allowed.
+            count: items per row.
+            generator: the source of chance.
+
+        Returns:
+            int64 [B, count] in no particular order; zeros at the end where fewer are left.
+        """
+        left = self.left[users]
+        first = (left - count).clamp(min=0)
+        chosen = torch.full((len(users), count), -1, dtype=torch.int64, device=users.device)
+        for step in range(count):
+            last = first + step
+            share = torch.rand(len(users), generator=generator, device=users.device)
+            number = slot(share, last + 1)
+            taken = (chosen[:, :step] == number.unsqueeze(1)).any(dim=1)
+            chosen[:, step] = torch.where(last < left, torch.where(taken, last, number), -1)
+        return self._items(users, chosen)
+
+    def _items(self, users: Tensor, numbers: Tensor) -> Tensor:
+        """The n-th item left to each user, from 0. [B, K] to [B, K]; 0 for negative numbers."""
+        users = users.unsqueeze(1)
+        listed_before = torch.searchsorted(self.gaps, users * self.n_items + numbers, right=True) - self.starts[users]
+        return torch.where(numbers < 0, 0, numbers + 1 + listed_before)

@@ -1,0 +1,66 @@
+"""Collaborative Distillation: the teacher's soft labels of items drawn by rank.
+
+Lee, Choi, Lee, Shim: Collaborative Distillation for Top-N Recommendation. ICDM 2019.
+"""
+
+from collections.abc import Callable
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+
+from recbole_bd import losses
+from recbole_bd.backbones import STUDENT
+from recbole_bd.data import Batch
+from recbole_bd.lists import draw_places, head_length, top_lists
+from recbole_bd.model.one_way import OneWay
+from recbole_bd.roles import Role
+
+# Users whose items the teacher scores at once; row models make a row of all items for each.
+_USERS_AT_ONCE = 64
+
+
+class CD(OneWay):
+    """The student learns the teacher's probabilities of items that one of the two ranks high.
+
+    L = L_CF + lambda * mean over u, j ~ p(.|u) of BCE(z_S(u, j), sigmoid((z_T(u, j) + shift) / temperature))
+
+    p(rank r) is proportional to exp(-r / rank_temperature) in the guide's ranking: the student's own, where the teacher
+    corrects what the student wrongly ranks high, or the teacher's. As in BD, `samples_per_positive` items are drawn for
+    every positive.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+    """
+
+    prepared = ("lists", "targets")
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.samples = config["samples_per_positive"]
+        # A loader of users only (autoencoders): as many items for each as users have positives on average.
+        self.samples_per_user = self.samples * max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
+        self.lists: torch.Tensor | None = None  # int32 [n_users, head of the guide's list]
+        self.targets: torch.Tensor | None = None  # the teacher's logits of these items
+
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """Take the guide's lists, the student's every `refresh_period` epochs, and the teacher's logits of them."""
+        is_moving = self.config["guide"] == STUDENT
+        if self.lists is not None and (not is_moving or epoch % self.config["refresh_period"]):
+            return False
+        guide, length = self.roles[self.config["guide"]], head_length(self.config["rank_temperature"])
+        with guide.scoring(), self.frozen.scoring():
+            self.lists = top_lists(guide.all_logits, self.seen, length, self.generator, progress)
+            chunks = torch.arange(self.n_users, device=self.device).split(_USERS_AT_ONCE)
+            self.targets = torch.cat([self.frozen.pair_logits(users, self.lists[users].long()) for users in chunks])
+        return True
+
+    def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Cross-entropy with the teacher's soft labels on the drawn items. Scalar."""
+        count = self.samples_per_user if batch.positives is None else self.samples
+        lengths = torch.clamp(self.n_items - 1 - self.seen.counts[users], max=self.lists.shape[1])
+        places = draw_places(lengths, count, self.config["rank_temperature"], self.generator)
+        items, targets = (table[users.unsqueeze(1), places] for table in (self.lists, self.targets))
+        logits = self.learner.pair_logits(users, items.long())
+        options = {"temperature": self.config["temperature"], "shift": self.config["shift"]}
+        return losses.collaborative_exchange(logits, targets, **options)

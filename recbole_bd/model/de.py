@@ -1,0 +1,151 @@
+"""Distillation Experts: the teacher's embeddings from the student's, by experts that specialise.
+
+Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommender System. CIKM 2020.
+"""
+
+from collections.abc import Callable
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from torch import Tensor, nn
+
+from recbole_bd import losses
+from recbole_bd.data import Batch
+from recbole_bd.errors import RoleError
+from recbole_bd.model.one_way import OneWay
+from recbole_bd.roles import Role
+from recbole_bd.scoring import has_embeddings
+
+
+class Experts(nn.Module):
+    """Networks from the student's space to the teacher's, one of which is selected by the teacher's vector.
+
+    Expert: d_student -> (d_student + d_teacher) / 2 -> d_teacher with ReLU between; selection: one linear layer on the
+    teacher's vector. All experts are computed together; their mixture is taken before the second layer, so that no
+    array of [rows, experts, d_teacher] is made.
+
+    Args:
+        student_size, teacher_size: widths of the two spaces.
+        count: number of experts.
+        generator: for the initial values, those of torch's linear layers.
+    """
+
+    def __init__(self, student_size: int, teacher_size: int, count: int, generator: torch.Generator):
+        super().__init__()
+        hidden = (student_size + teacher_size) // 2
+
+        def uniform(*shape: int, fan_in: int) -> nn.Parameter:
+            values = torch.rand(*shape, generator=generator, device=generator.device)
+            return nn.Parameter((2 * values - 1) / fan_in**0.5)
+
+        self.first = uniform(student_size, count, hidden, fan_in=student_size)
+        self.first_bias = uniform(count, hidden, fan_in=student_size)
+        self.second = uniform(count, hidden, teacher_size, fan_in=hidden)
+        self.second_bias = uniform(count, teacher_size, fan_in=hidden)
+        self.selection = uniform(teacher_size, count, fan_in=teacher_size)
+        self.selection_bias = uniform(count, fan_in=teacher_size)
+
+    def forward(self, student: Tensor, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        """What the selected experts make of the student's vectors.
+
+        Args:
+            student: [N, d_student].
+            teacher: [N, d_teacher], of the same users or items.
+            temperature: of the Gumbel-softmax; near 0 one expert is taken, drawn by the selection's probabilities.
+            generator: the source of the Gumbel noise.
+
+        Returns:
+            [N, d_teacher].
+        """
+        share = self.shares(teacher, temperature, generator)  # [N, M]
+        hidden = torch.relu(torch.tensordot(student, self.first, dims=1) + self.first_bias)  # [N, M, hidden]
+        mixed = (share.unsqueeze(2) * hidden).flatten(1) @ self.second.flatten(0, 1)
+        return mixed + share @ self.second_bias
+
+    def shares(self, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
+        """Share of every expert: softmax((log alpha + g) / temperature), g standard Gumbel. [N, M]."""
+        log_alpha = torch.log_softmax(teacher @ self.selection + self.selection_bias, dim=1)
+        noise = torch.empty_like(log_alpha).exponential_(generator=generator).log().neg()
+        return torch.softmax((log_alpha + noise) / temperature, dim=1)
+
+
+class DE(OneWay):
+    """The student's embeddings are to hold enough for experts to restore the teacher's.
+
+    L = L_CF + lambda * (L_user + (L_positive + L_negative) / 2)
+
+    Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch.
+    The public code sums instead, and its own loss too, so that lambda means the same as far as a batch has as many
+    distinct users and items as positives. The negatives are the batch's own; where a model's loader draws none, the
+    item term is that of the positives.
+
+    Experts and selection networks are the method's own: they learn with the student's optimizer and settings, start
+    from the seed, and are no part of the saved student.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+    """
+
+    @classmethod
+    def check_roles(cls, backbones: dict[str, str]) -> None:
+        """Refuse models that have no vectors of users and items besides those that cannot learn.
+
+        Raises:
+            RoleError: naming the model, the role and the way out.
+        """
+        super().check_roles(backbones)
+        for role, name in backbones.items():
+            if not has_embeddings(name):
+                raise RoleError(
+                    f"{role}: {name} has no embeddings of users and items, which DE needs of both roles. Choose e.g. "
+                    "BPR or LightGCN, or use RD, CD or RRD, which take any model"
+                )
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.users: Tensor | None = None  # the teacher's vectors [n_users, d_T]
+        self.items: Tensor | None = None  # [n_items, d_T]
+        self.temperature = config["temperature_start"]
+        if not control and self.weight:
+            one = torch.ones(1, dtype=torch.int64, device=self.device)
+            sizes = []
+            for role in (self.learner, self.frozen):
+                with role.scoring():
+                    sizes.append(role.embeddings(one, one)[0].shape[1])
+            self.user_experts, self.item_experts = (
+                Experts(*sizes, config["experts"], self.generator) for _ in range(2)
+            )
+
+    def parameters_beside(self, role: str) -> list[nn.Parameter]:
+        """Experts and selection networks."""
+        own = [module for name, module in self.named_children() if name.endswith("_experts")]
+        return [parameter for module in own for parameter in module.parameters()]
+
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """Take the teacher's embeddings, once, and cool the selection: T_start * (T_end / T_start)^(epoch / epochs)."""
+        start, end = self.config["temperature_start"], self.config["temperature_end"]
+        epochs = self.config["annealing_epochs"] or max(self.config["distill_epochs"], 1)
+        self.temperature = start * (end / start) ** min(epoch / epochs, 1.0)
+        if self.users is not None:
+            return False
+        with self.frozen.scoring():
+            self.users, self.items = (vectors.float() for vectors in self.frozen.embeddings())
+        return True
+
+    def transfer(self, users: Tensor, batch: Batch) -> Tensor:
+        """Squared error of the restored embeddings. Scalar."""
+        users, positives = users.unique(), batch.positives.unique()
+        negatives = positives[:0] if batch.negatives is None else batch.negatives.unique()
+        vectors, item_vectors = self.learner.embeddings(users, torch.cat([positives, negatives]))
+        user_term = self._distance(self.user_experts, vectors, self.users[users])
+        kinds = (positives, negatives)
+        terms = [
+            self._distance(self.item_experts, own, self.items[ids])
+            for ids, own in zip(kinds, item_vectors.split([len(ids) for ids in kinds]), strict=True)
+            if len(ids)
+        ]
+        return user_term + sum(terms) / len(terms)
+
+    def _distance(self, experts: Experts, student: Tensor, teacher: Tensor) -> Tensor:
+        return losses.squared_distance(experts(student, teacher, self.temperature, self.generator), teacher)

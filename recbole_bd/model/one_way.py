@@ -1,0 +1,91 @@
+"""What RD, CD, DE and RRD have in common: a teacher that is trained first and then frozen, and a student."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+
+from recbole_bd.backbones import STUDENT, TEACHER
+from recbole_bd.data import Batch
+from recbole_bd.model.base import Distiller
+from recbole_bd.ranking import SeenItems
+from recbole_bd.roles import Role
+
+
+class OneWay(Distiller):
+    """The student learns from its own loss and from what a frozen teacher shows.
+
+    L = L_CF + lambda * transfer, where `transfer` is a mean over the batch, as RecBole's own losses are: lambda means
+    the same whatever the batch size.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+
+    Attributes:
+        frozen, learner: the roles of teacher and student.
+        weight: lambda.
+        generator: the source of chance, on the device.
+
+    Raises:
+        DataError: a user who has seen every item.
+    """
+
+    learners = (STUDENT,)
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.frozen, self.learner = roles[TEACHER], roles[STUDENT]
+        self.weight = config["lambda_teacher_to_student"]
+        self.generator = torch.Generator(self.device).manual_seed(config["seed"])
+        users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
+        self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
+
+    def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
+        """Take what the teacher shows, before the first epoch, and draw what is drawn once an epoch."""
+        if self.control or self.weight == 0:
+            return False
+        return self.prepare(epoch, progress)
+
+    @abstractmethod
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """The method's part of `refresh`, called only where distillation has a weight."""
+
+    def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
+        """`cf`, the student's own loss, and `distill`, the weighted transfer (absent where its weight is 0)."""
+        parts = {"cf": self.learner.loss(batch.interaction)}
+        users = batch.users
+        if batch.positives is None:  # a loader of users only, some of whom may have nothing but a test item
+            users = users[self.seen.counts[users] > 0]
+        if self.weight and len(users):
+            parts["distill"] = self.weight * self.transfer(users, batch)
+        return parts
+
+    @abstractmethod
+    def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The unweighted distillation term.
+
+        Args:
+            users: int64 [B], the batch's users who have training items; a user comes once per positive in the batch, or
+                once where the loader gives users only.
+            batch: the whole batch.
+
+        Returns:
+            A scalar, a mean over users or positives.
+        """
+
+    def sampling_state(self) -> dict[str, Any]:
+        """The generator's state and what was drawn and taken so far."""
+        tensors = {name: getattr(self, name) for name in self.prepared}
+        return {"generator": self.generator.get_state(), **{n: t for n, t in tensors.items() if t is not None}}
+
+    def load_sampling_state(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `sampling_state` was taken."""
+        self.generator.set_state(state["generator"].cpu())
+        for name in self.prepared:
+            setattr(self, name, state[name].to(self.device) if name in state else None)
+
+    # Names of the attributes that `prepare` fills with tensors.
+    prepared: tuple[str, ...] = ()

@@ -1,0 +1,74 @@
+"""Ranking Distillation: the top of the teacher's list as further positives.
+
+Tang, Wang: Ranking Distillation: Learning Compact Ranking Models With High Performance for Recommender System.
+KDD 2018.
+"""
+
+from collections.abc import Callable
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+
+from recbole_bd import losses
+from recbole_bd.data import Batch
+from recbole_bd.lists import UnseenItems, top_lists
+from recbole_bd.model.one_way import OneWay
+from recbole_bd.roles import Role
+
+
+class RD(OneWay):
+    """The student takes the teacher's best unseen items as positives, the more so the worse it ranks them itself.
+
+    L = L_CF + lambda * mean over (u, i) of sum over r of w_r * -log sigmoid(z_S(u, pi_r))
+
+    pi_r is the r-th item of the teacher's list for u; w_r the product of a weight by position and, from
+    `dynamic_start_epoch` on, one by how far below r the student ranks pi_r, estimated from sampled items. A user comes
+    once per positive in the batch, as in the public code, where each training instance has its list. Sampled items are
+    those the student ranks for this user, which excludes what the user has seen.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+    """
+
+    prepared = ("lists",)
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.lists: torch.Tensor | None = None  # int32 [n_users, K]
+        self.unseen = UnseenItems(self.seen)
+        self.is_dynamic = False
+
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """Take the teacher's lists, once, and look whether the dynamic weights have their turn."""
+        self.is_dynamic = self.config["dynamic_weights"] and epoch >= self.config["dynamic_start_epoch"]
+        if self.lists is not None:
+            return False
+        with self.frozen.scoring():
+            self.lists = top_lists(
+                self.frozen.all_logits, self.seen, self.config["top_items"], self.generator, progress
+            )
+        return True
+
+    def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Weighted log-likelihood of the teacher's top items. Scalar."""
+        items = self.lists[users].long()
+        logits = self.learner.pair_logits(users, items)
+        return losses.ranking_distillation(logits, self._weights(users, items, logits))
+
+    def _weights(self, users: torch.Tensor, items: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+        """Weights [B, K] of the listed items, 0 where there is none."""
+        weights = (items > 0).float()
+        if self.config["position_weights"]:
+            weights = weights * losses.position_weights(
+                items.shape[1], self.config["position_temperature"], items.device
+            )
+        if self.is_dynamic:
+            sampled = self.unseen.draw(users, self.config["dynamic_samples"], self.generator)
+            sampled_logits = self.learner.target_logits(users, sampled, learning=True)
+            rank = losses.estimated_rank(logits.float(), sampled_logits.float(), self.unseen.left[users])
+            weights = weights * losses.dynamic_weights(rank, self.config["dynamic_sharpness"])
+        if self.config["normalised_weights"]:
+            # Where the student has all items high enough there is nothing to learn: all weights stay 0.
+            weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+        return weights

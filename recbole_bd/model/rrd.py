@@ -1,0 +1,62 @@
+"""Relaxed Ranking Distillation: the order of interesting items, above uninteresting ones whose order is free.
+
+Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommender System. CIKM 2020.
+"""
+
+from collections.abc import Callable
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+
+from recbole_bd import losses
+from recbole_bd.data import Batch
+from recbole_bd.lists import UnseenItems, draw_head, head_length, top_lists
+from recbole_bd.model.one_way import OneWay
+from recbole_bd.roles import Role
+
+
+class RRD(OneWay):
+    """The student learns the teacher's order of some items and that these stand above some others.
+
+    L = L_CF + lambda * mean over u of sum over k of -log( exp(z_k) / (sum over i >= k exp(z_i) + sum over l exp(z_l)) )
+
+    z are the student's logits of K interesting items of the teacher's list, in its order, and of L uninteresting ones,
+    uniform from the rest of what the user has not seen; both are drawn anew every epoch. The mean is over the distinct
+    users of a batch, each with one list. The public code sums over the distinct users, and its own loss over positives,
+    so that lambda means the same as far as a batch has as many distinct users as positives.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+    """
+
+    prepared = ("lists", "interesting", "uninteresting")
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.lists: torch.Tensor | None = None  # int32 [n_users, head of the list]
+        self.interesting: torch.Tensor | None = None  # int32 [n_users, K]
+        self.uninteresting: torch.Tensor | None = None  # int32 [n_users, L]
+
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """Take the teacher's lists, once, and draw this epoch's interesting and uninteresting items."""
+        count, temperature = self.config["interesting_items"], self.config["rank_temperature"]
+        is_sampled = self.config["interesting"] == "sampled"
+        if self.lists is None:
+            length = head_length(temperature, distinct=count) if is_sampled else count
+            with self.frozen.scoring():
+                self.lists = top_lists(self.frozen.all_logits, self.seen, length, self.generator, progress)
+        self.interesting = draw_head(self.lists, count, temperature, self.generator) if is_sampled else self.lists
+        rest = UnseenItems(self.seen, besides=self.interesting)
+        users = torch.arange(self.n_users, device=self.device)
+        drawn = rest.draw_distinct(users, self.config["uninteresting_items"], self.generator)
+        self.uninteresting = drawn.to(torch.int32)
+        return True
+
+    def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Likelihood of the teacher's order for the distinct users. Scalar."""
+        users = users.unique()
+        interesting, uninteresting = self.interesting[users].long(), self.uninteresting[users].long()
+        logits = self.learner.pair_logits(users, torch.cat([interesting, uninteresting], dim=1))
+        parts = logits.split([interesting.shape[1], uninteresting.shape[1]], dim=1)
+        return losses.relaxed_ranking(*parts, listed=interesting > 0, drawn=uninteresting > 0)
