@@ -250,7 +250,7 @@ class BDConfig(_HostConfig):
         settings = [*(Layer(file, expand_dotted(load_yaml(file))) for file in files), *settings]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         model = _names((overall, *settings), ("model",))["model"]
-        blocks = {*methods, *general_recommenders()}
+        blocks = self._blocks = {*methods, *general_recommenders()}
         settings = [_scoped(layer, model, blocks) for layer in settings]
         names = _names((overall, *settings), ("model", "dataset", "teacher_model", "student_model", "beside"))
         shipped = [_scoped(layer, model, blocks) for layer in self._shipped_layers(model, names["dataset"])]
@@ -277,17 +277,20 @@ class BDConfig(_HostConfig):
 
     def _pass_over_foreign(self, names: Mapping[str, Any], methods: Mapping[str, type], files: list[Layer]) -> None:
         """Drop what only models beside this one know; `beside` stays where a file needs it."""
+        self._foreign: set[str] = set()
         if not names["beside"]:
             return
-        known = self._known(self._name("model") if self.method_class else None, self.backbones.values())
+        known = self._known(self._name("model") if self.method_class else None, self.backbones.values()).keys()
         foreign: set[str] = set()
         for other in names["beside"]:
-            if other not in methods:
+            if other in methods:
+                foreign |= self._known(other, (names["teacher_model"], names["student_model"])).keys()
+            else:
                 _require_model(other, methods)
-            pair = {other} if other not in methods else {names["teacher_model"], names["student_model"]}
-            foreign |= self._known(other if other in methods else None, pair).keys()
-            foreign |= set(BLOCKS) if other in methods else set()
-        foreign -= known.keys() | {"backbones"} | (set(BLOCKS) if self.method_class else set())
+                foreign |= self._known(None, (other,)).keys()
+        # A baseline has no blocks of roles, although the methods beside it have.
+        foreign -= known if self.method_class else known - set(BLOCKS)
+        self._foreign = foreign
         needed = any(foreign & layer.values.keys() for layer in files)
         drop = foreign if needed else {*foreign, "beside"}
         self.layers = [Layer(layer.source, _fold([layer], drop)) for layer in self.layers]
@@ -331,7 +334,8 @@ class BDConfig(_HostConfig):
                 elif key == "backbones":
                     self._check_backbones(value, layer.source)
                 elif key not in top:
-                    raise ConfigError(self._unknown(key, key, top, layer.source))
+                    near = self._blocks if isinstance(value, Mapping) else {*top, *self._foreign}
+                    raise ConfigError(self._unknown(key, key, near, layer.source))
                 else:
                     _check_option(top[key], value, key)
 
