@@ -18,11 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         compat.require()
+        from recbole_bd import cli  # imports RecBole, and the methods of other packages
     except InstallationError as error:
         print(f"recbole-bd: error: {error}", file=sys.stderr)
         return error.exit_code
-    from recbole_bd import cli  # imports RecBole
-
     return cli.main(arguments)
 
 

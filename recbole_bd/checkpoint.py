@@ -1,12 +1,9 @@
 """Model states on disk: written at once or not at all, read without running anything they may carry."""
 
 import json
-import os
 import pickle
-import tempfile
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,6 +13,7 @@ import scipy.sparse as sp
 import torch
 from torch import nn
 
+from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import CheckpointError
 from recbole_bd.roles import CACHES
 
@@ -68,28 +66,6 @@ def restore_snapshot(model: nn.Module, snapshot: Snapshot, source: str = "snapsh
             )
     model.load_state_dict(snapshot.state)
     model.load_other_parameter(snapshot.other)
-
-
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file so that readers see the old one or the new one, never a part.
-
-    Raises:
-        CheckpointError: the disk is full or the folder cannot be written; the old file is as it was.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as stream:
-            temporary = Path(stream.name)
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
 
 
 def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:

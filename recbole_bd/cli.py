@@ -8,6 +8,7 @@ from typing import Any
 from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
 from recbole_bd.errors import BDError, ConfigError
+from recbole_bd.leaderboard import run_leaderboard
 from recbole_bd.model import METHODS
 from recbole_bd.options import Option, parse_value
 from recbole_bd.plots import redraw
@@ -19,6 +20,8 @@ _USAGE = """\
 usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
        recbole-bd compare RUN_A RUN_B [--metric=NAME] [--role=NAME] [--arm=NAME] [--json]
        recbole-bd plots RUN ...
+       recbole-bd leaderboard --models=NAME,... --seeds=N,... [--jobs=N] [--out=DIR] [--reference=ROW] [--key=value ...]
+       recbole-bd leaderboard --from=DIR [--out=DIR] [--reference=ROW]
        recbole-bd --help | --version
 
 Trains a teacher and a student that teach each other (BD) or a student that a frozen teacher teaches (RD, CD, DE, RRD),
@@ -38,6 +41,21 @@ and measures both with RecBole's full ranking.
 
 Command line goes above files, files above properties/dataset/<dataset>.yaml and properties/model/<method>.yaml,
 and those above RecBole's defaults.
+
+Methods and baselines beside each other, every model with every seed:
+
+  recbole-bd leaderboard --dataset=ml-100k --models=Pop,BPR,LightGCN,BD --seeds=2020,2021 --jobs=2
+  recbole-bd leaderboard --from=saved/leaderboard-ml-100k       table and pages again, from the run folders
+
+  --models=NAME,...              methods of this package, RecBole general recommenders
+  --seeds=N,...                  one run each; runs with the same settings that have finished are reused
+  --jobs=N                       processes at a time; each gets its share of the cores unless --threads says otherwise
+  --out=DIR                      where table and pages go; else CHECKPOINT_DIR/leaderboard-DATASET
+  --reference=ROW                the row the others are tested against; else the control of their size
+  --from=DIR                     a folder of run folders, or one that a leaderboard was written to; nothing is run.
+                                 --dataset, --models and --seeds choose among the runs
+  --key=value                    settings of the runs. One that only some models know is passed over by the others;
+                                 --BD.temperature=2 is for one model alone, as is a block `BD:` in a file
 
 Whether two runs differ, by paired tests over the users of the test part:
 
@@ -81,7 +99,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"recbole-bd {VERSION}")
         return 0
     command, *rest = words
-    commands = {"run": _run, "compare": _compare, "plots": _plots}
+    commands = {"run": _run, "leaderboard": _leaderboard, "compare": _compare, "plots": _plots}
     if command not in commands:
         raise ConfigError(f"unknown command {command!r}; there are: {', '.join(commands)}. See recbole-bd --help")
     return commands[command](rest)
@@ -99,6 +117,14 @@ def _run(words: list[str]) -> int:
         print()
         print(wins_line(result))
     print(f"\nrun folder: {result['run_folder']}")
+    return 0
+
+
+def _leaderboard(words: list[str]) -> int:
+    settings, files, dry_run = parse_arguments(words)
+    if dry_run:
+        raise ConfigError("--dry-run is of one run: recbole-bd run --dry-run")
+    print(run_leaderboard(settings, files))
     return 0
 
 

@@ -1,5 +1,7 @@
 """From files and command line to checked settings: one `BDConfig` for the run, one `RoleConfig` per role.
 
+A block named as a model, `BD: {...}`, holds where that is the model that is run, above the top level of its layer.
+
 Layers, the later above the earlier: RecBole's defaults, `properties/overall.yaml`, `properties/model/<method>.yaml`,
 `properties/dataset/<dataset>.yaml`, configuration files, `config_dict`, command line. Inside a layer a role's block
 (`teacher:`, `student:`) goes above the top level, which holds for both roles.
@@ -22,9 +24,10 @@ import torch
 from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones import STUDENT, TEACHER, recommender_class
+from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.options import Option, declared_options, load_yaml, parse_value
+from recbole_bd.plugins import options_beside
 
 BLOCKS = (TEACHER, STUDENT)
 # The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
@@ -92,6 +95,28 @@ def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
         text = value if isinstance(value, str) and parse_value(value) == value else json.dumps(value, default=str)
         words.append(f"--{key}={text}")
     return shlex.join(words)
+
+
+def _names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
+    """The settings that decide what the others mean: a name each, or a list of them."""
+    found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
+    for key, value in found.items():
+        names = value if key == "beside" and isinstance(value, list) else [value]
+        if not all(isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) for name in names):
+            raise ConfigError(f"{key}={value!r}: expected a name")
+        if key == "beside" and value is not names:
+            raise ConfigError(f"beside={value!r}: expected a list of names")
+    return found
+
+
+def _scoped(layer: Layer, model: str, blocks: set[str]) -> Layer:
+    """A layer with the block of the model that is run in place of the blocks named as models."""
+    named = {key: value for key, value in layer.values.items() if key in blocks}
+    for key, value in named.items():
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}={value!r}: expected a block of settings of the model {key} ({layer.source})")
+    rest = {key: value for key, value in layer.values.items() if key not in blocks}
+    return Layer(layer.source, _merged([rest, named.get(model, {})]))
 
 
 def _merged(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -222,14 +247,14 @@ class BDConfig(_HostConfig):
             Layer("config_dict", expand_dotted({**(config_dict or {}), **named})),
             Layer("command line", expand_dotted(command_line or {})),
         ]
-        self.command = _command(files, settings)
-        users_layers = [*(Layer(file, expand_dotted(load_yaml(file))) for file in files), *settings]
+        settings = [*(Layer(file, expand_dotted(load_yaml(file))) for file in files), *settings]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
-        names = {key: value for layer in (overall, *users_layers) for key, value in layer.values.items()}
-        for key in ("model", "dataset", "teacher_model", "student_model"):
-            if not isinstance(names[key], str) or not re.fullmatch(r"[\w.+-]+", names[key]):
-                raise ConfigError(f"{key}={names[key]!r}: expected a name")
-        self.layers = [overall, *self._shipped_layers(names["model"], names["dataset"]), *users_layers]
+        model = _names((overall, *settings), ("model",))["model"]
+        blocks = self._blocks = {*methods, *general_recommenders()}
+        settings = [_scoped(layer, model, blocks) for layer in settings]
+        names = _names((overall, *settings), ("model", "dataset", "teacher_model", "student_model", "beside"))
+        shipped = [_scoped(layer, model, blocks) for layer in self._shipped_layers(model, names["dataset"])]
+        self.layers = [overall, *shipped, *settings]
         self.method_class = methods.get(names["model"])
         if self.method_class is None:
             _require_model(names["model"], methods)
@@ -237,6 +262,8 @@ class BDConfig(_HostConfig):
         else:
             self.backbones = {role: names[f"{role}_model"] for role in BLOCKS}
             self.method_class.check_roles(self.backbones)
+        self._pass_over_foreign(names, methods, self.layers[-len(settings) : -2])
+        self.command = _command(files, self.layers[-2:])
         self._check()
         super().__init__(
             model=names["model"], dataset=names["dataset"], config_dict=_fold(self.layers, drop=(*BLOCKS, "backbones"))
@@ -245,8 +272,36 @@ class BDConfig(_HostConfig):
 
     @staticmethod
     def _shipped_layers(model: str, dataset: str) -> list[Layer]:
-        paths = [properties_path("model", f"{model}.yaml"), properties_path("dataset", f"{dataset}.yaml")]
+        paths = [_method_yaml(model), properties_path("dataset", f"{dataset}.yaml")]
         return [Layer(str(path), load_yaml(path)) for path in paths if path.is_file()]
+
+    def _pass_over_foreign(self, names: Mapping[str, Any], methods: Mapping[str, type], files: list[Layer]) -> None:
+        """Drop what only models beside this one know; `beside` stays where a file needs it."""
+        self._foreign: set[str] = set()
+        if not names["beside"]:
+            return
+        known = self._known(self._name("model") if self.method_class else None, self.backbones.values()).keys()
+        foreign: set[str] = set()
+        for other in names["beside"]:
+            if other in methods:
+                foreign |= self._known(other, (names["teacher_model"], names["student_model"])).keys()
+            else:
+                _require_model(other, methods)
+                foreign |= self._known(None, (other,)).keys()
+        # A baseline has no blocks of roles, although the methods beside it have.
+        foreign -= known if self.method_class else known - set(BLOCKS)
+        self._foreign = foreign
+        needed = any(foreign & layer.values.keys() for layer in files)
+        drop = foreign if needed else {*foreign, "beside"}
+        self.layers = [Layer(layer.source, _fold([layer], drop)) for layer in self.layers]
+
+    @staticmethod
+    def _known(method: str | None, backbones: Iterable[str]) -> dict[str, Option]:
+        """Options that may stand at the top level."""
+        top = _recbole_options() | package_options() | method_options(method)
+        for backbone in backbones:
+            top = _backbone_options(backbone) | top
+        return top
 
     # --- seams of RecBole's Config -----------------------------------------------------------------------------
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
@@ -271,10 +326,7 @@ class BDConfig(_HostConfig):
     # --- checks --------------------------------------------------------------------------------------------------
     def _check(self) -> None:
         """Check every key of every layer against the options that the chosen models and method have."""
-        known = package_options() | method_options(self.method_class and self._name("model"))
-        top = _recbole_options() | known
-        for backbone in self.backbones.values():
-            top = _backbone_options(backbone) | top
+        top = self._known(self._name("model") if self.method_class else None, self.backbones.values())
         for layer in self.layers:
             for key, value in layer.values.items():
                 if key in BLOCKS:
@@ -282,7 +334,8 @@ class BDConfig(_HostConfig):
                 elif key == "backbones":
                     self._check_backbones(value, layer.source)
                 elif key not in top:
-                    raise ConfigError(self._unknown(key, key, top, layer.source))
+                    near = self._blocks if isinstance(value, Mapping) else {*top, *self._foreign}
+                    raise ConfigError(self._unknown(key, key, near, layer.source))
                 else:
                     _check_option(top[key], value, key)
 
@@ -379,7 +432,7 @@ class BDConfig(_HostConfig):
         """The resolved settings as plain data, which as a configuration file give the same run."""
         written = _fold(self.layers, drop=())
         package = package_options().keys() | method_options(self.method_class and self._name("model")).keys()
-        keys = (_recbole_options().keys() | package) - {*BLOCKS, "backbones"}
+        keys = (_recbole_options().keys() | package) - {*BLOCKS, "backbones", "beside"}
         plain = {key: _plain(self[key]) for key in sorted(keys) if key in self}
         for key in ("data_path", "device"):  # RecBole appends the data set's name; the device is this machine's
             plain[key] = written.get(key, plain[key] if key == "device" else "dataset/")
@@ -422,7 +475,12 @@ def package_options() -> dict[str, Option]:
 
 def method_options(method: str | None) -> dict[str, Option]:
     """Options of one distillation method (`properties/model/<method>.yaml`); none for a baseline."""
-    return declared_options(properties_path("model", f"{method}.yaml")) if method else {}
+    return declared_options(_method_yaml(method)) if method else {}
+
+
+def _method_yaml(method: str) -> Path:
+    shipped = properties_path("model", f"{method}.yaml")
+    return shipped if shipped.is_file() else options_beside(method) or shipped
 
 
 def role_options(backbone: str) -> dict[str, Option]:

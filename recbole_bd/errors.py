@@ -43,3 +43,13 @@ class ComparisonError(BDError):
 
 class RunFolderError(BDError):
     """A folder holds no finished run, or lacks a record that is asked of it."""
+
+
+class LeaderboardError(BDError):
+    """Runs that do not make one table, or entries that cannot be run."""
+
+
+class Interrupted(BDError):
+    """The user stopped what can be continued."""
+
+    exit_code = 130

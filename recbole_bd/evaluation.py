@@ -8,7 +8,7 @@ import torch
 from recbole.evaluator import Evaluator
 from recbole.evaluator.base_metric import TopkMetric
 
-from recbole_bd.checkpoint import write_atomically
+from recbole_bd.atomic import write_atomically
 from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Split
 from recbole_bd.journal import Journal

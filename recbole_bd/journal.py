@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_bd.checkpoint import write_atomically
+from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import TrainingError
 
 logger = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ The program reads the comment as well as the value, so help, checks and document
 RecBole's own yaml files are written in the same form (without ranges) and are read by the same function.
 """
 
+import functools
 import math
 import re
 from dataclasses import dataclass
@@ -17,6 +18,15 @@ from recbole_bd.errors import ConfigError
 _DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<meaning>.*?)\s*$")
 _INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]+)(?P<right>[\])])\.?")
 _CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
+
+# Settings that cannot change a run's numbers: where things are, what is shown, which device of its kind it is, how work
+# is cut.
+WITHOUT_EFFECT = {
+    "checkpoint_dir", "config_file", "data_path", "dataloaders_save_path", "dataset_save_path", "device",
+    "eval_batch_size", "gpu_id", "ip", "local_rank", "log_wandb", "loss_decimal_place", "nproc", "offset", "port",
+    "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "threads", "use_gpu", "wandb_project",
+    "warmup_cache", "worker", "world_size",
+}  # fmt: skip
 
 
 class _Loader(yaml.SafeLoader):
@@ -123,16 +133,24 @@ class Option:
 def declared_options(path: str | Path) -> dict[str, Option]:
     """Read the options that a yaml file declares at its top level.
 
-    Lines without a declaring comment still give an option, of unknown type.
+    Lines without a declaring comment still give an option, of unknown type. A file is parsed once as long as it stays
+    the same.
     """
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except OSError:
+        changed = 0  # load_yaml says what is wrong
+    return dict(_declared(str(path), changed))
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(path: str, changed: int) -> dict[str, Option]:
     values = load_yaml(path)
     declarations = {}
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         if found := _DECLARATION.match(line):
             declarations[found.group("key")] = (found.group("type"), found.group("meaning"))
-    return {
-        key: Option(key, default, *declarations.get(key, ("", "")), source=str(path)) for key, default in values.items()
-    }
+    return {key: Option(key, default, *declarations.get(key, ("", "")), source=path) for key, default in values.items()}
 
 
 _NAMES = {

@@ -1,6 +1,5 @@
 """The pipeline of a run in order: settings, data, roles, warm-ups, distillation, control, test, records."""
 
-import hashlib
 import json
 import logging
 import os
@@ -23,10 +22,12 @@ from recbole.utils import init_seed
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from recbole_bd import discrepancy, evaluation, plots, wins
-from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model, write_atomically
+from recbole_bd.atomic import exclusively, write_atomically
+from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
 from recbole_bd.errors import BDError, CheckpointError, ConfigError
+from recbole_bd.identity import SCHEMA, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
 from recbole_bd.roles import Role, build_role
@@ -34,18 +35,6 @@ from recbole_bd.trainer import CONTINUED, DISTILLED, WARMUP, BDTrainer, warm_up
 from recbole_bd.version import VERSION
 
 logger = logging.getLogger(__name__)
-
-# Version of result.json. Raised when a key changes its meaning or disappears.
-SCHEMA = 1
-# Raised when warming up the same settings would give another model.
-_WARMUP_VERSION = 1
-# Settings that cannot change a warmed-up model: where things are, what is shown, what the data's fingerprint covers.
-_NOT_OF_WARMUP = {
-    "checkpoint", "checkpoint_dir", "config_file", "data_path", "dataset_save_path", "dataloaders_save_path", "device",
-    "distill_learning_rate", "distill_weight_decay", "eval_batch_size", "gpu_id", "local_rank", "log_wandb",
-    "loss_decimal_place", "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "use_gpu",
-    "wandb_project", "worker",
-}  # fmt: skip
 
 
 def run_bd(
@@ -123,7 +112,8 @@ class _Run:
         if config.method_class is not None:
             # Built once here so that contradicting options are refused before anything is written.
             self._distiller(control=False)
-        self.folder = _new_folder(config)
+        hashes = run_hashes(config)
+        self.folder = new_run_folder(config)
         self.journal = Journal(self.folder)
         self.kept: dict[str, Snapshot] = {}
         self.result: dict[str, Any] = {
@@ -134,6 +124,9 @@ class _Run:
             "data": self.split.statistics(),
             "seed": config["seed"],
             "valid_metric": config["valid_metric"].lower(),
+            "learners": list(config.method_class.learners) if config.method_class else [],
+            "config_hash": hashes["config"],
+            "hashes": hashes,
             "command": config.command,
             "run_folder": str(self.folder),
             "versions": _versions(),
@@ -145,6 +138,7 @@ class _Run:
         with _logging_to(self.folder / "run.log", self.config, self.show_progress):
             settings = yaml.safe_dump(self.config.as_dict(), sort_keys=False, allow_unicode=True)
             write_atomically(self.folder / "config.yaml", lambda stream: stream.write(settings.encode()))
+            self._write_result()
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
             logger.info("data: %s", self.result["data"])
             try:
@@ -175,22 +169,32 @@ class _Run:
         """The best state of a role alone: from its checkpoint, from the cache, or trained now by RecBole's Trainer."""
         if role.name in self.checkpoints:
             return self._from_checkpoint(role)
-        cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{self._warmup_key(role)}.pth"
-        timer = f"warmup_{role.name}"
-        if self.config["warmup_cache"] and cache.is_file():
-            with self.journal.timed(timer):
-                snapshot, about = load_model(cache)
-                restore_snapshot(role.model, snapshot, str(cache))
-            self.journal.replay([{**row, "role": role.name} for row in about["validations"]])
-            logger.info("%s: warm-up reused from %s", role.name, cache)
-            return snapshot
+        if not self.config["warmup_cache"]:
+            return self._trained_alone(role)
+        name = warmup_hash(role.config, self.split.fingerprint)
+        cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
+        # Runs side by side that need the same warm-up: one trains it, the others wait for it.
+        with exclusively(cache.with_suffix(".lock"), f"warm-up of the {role.name}"):
+            if cache.is_file():
+                return self._from_cache(role, cache)
+            snapshot = self._trained_alone(role)
+            save_model(cache, snapshot, {**self._about(role), "validations": self.journal.of(WARMUP, role.name)})
+        return snapshot
+
+    def _from_cache(self, role: Role, cache: Path) -> Snapshot:
+        with self.journal.timed(f"warmup_{role.name}"):
+            snapshot, about = load_model(cache)
+            restore_snapshot(role.model, snapshot, str(cache))
+        self.journal.replay([{**row, "role": role.name} for row in about["validations"]])
+        logger.info("%s: warm-up reused from %s", role.name, cache)
+        return snapshot
+
+    def _trained_alone(self, role: Role) -> Snapshot:
         init_seed(self.config["seed"], self.config["reproducibility"])
         loader = train_loader(role.config, self.split)
-        with self.journal.timed(timer):
+        with self.journal.timed(f"warmup_{role.name}"):
             snapshot = warm_up(role, loader, self.split.valid_loader, self.journal, self.show_progress)
         self.journal.write_metrics()
-        if self.config["warmup_cache"]:
-            save_model(cache, snapshot, {**self._about(role), "validations": self.journal.of(WARMUP, role.name)})
         return snapshot
 
     def _read_checkpoint(self, role: Role) -> Snapshot:
@@ -227,6 +231,8 @@ class _Run:
             role.forget()
         init_seed(self.config["seed"], self.config["reproducibility"])
         distiller = self._distiller(control)
+        # Whatever the method drew for itself: the control is the same beside every method with these learners.
+        init_seed(self.config["seed"], self.config["reproducibility"])
         configs = {name: self.roles[name].config for name in distiller.learners}
         stream = batch_stream(configs, self.split, lambda name: self.roles[name].model)
         trainer = BDTrainer(self.config, distiller, self.journal)
@@ -300,6 +306,9 @@ class _Run:
         if status == "finished":
             plots.draw(self.folder, self.result, self.journal.validations)
         self.journal.close()
+        self._write_result()
+
+    def _write_result(self) -> None:
         text = json.dumps(self.result, indent=2, ensure_ascii=False)
         write_atomically(self.folder / "result.json", lambda stream: stream.write(text.encode()))
 
@@ -312,17 +321,6 @@ class _Run:
             "fingerprint": self.split.fingerprint,
             "settings": self.config.as_dict(),
         }
-
-    def _warmup_key(self, role: Role) -> str:
-        """Hash of everything that determines a warmed-up model."""
-        settings = {k: str(v) for k, v in role.config.final_config_dict.items() if k not in _NOT_OF_WARMUP}
-        settings |= {
-            "fingerprint": self.split.fingerprint,
-            "device": self.config["device"].type,
-            "recbole": recbole.__version__,
-            "version": _WARMUP_VERSION,
-        }
-        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def load_data_and_model(path: str | Path) -> tuple:
@@ -361,7 +359,12 @@ def load_data_and_model(path: str | Path) -> tuple:
     )
 
 
-def _new_folder(config: BDConfig) -> Path:
+def new_run_folder(config: BDConfig) -> Path:
+    """Make the folder of a run: its model, data set and time, and a number where that name is taken.
+
+    Raises:
+        ConfigError: `checkpoint_dir` cannot be written.
+    """
     stem = f"{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     for attempt in range(1000):
         folder = Path(config["checkpoint_dir"]) / (f"{stem}-{attempt}" if attempt else stem)

@@ -93,6 +93,19 @@ def compare(a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: i
     )
 
 
+def t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """The paired t test of `compare` without its intervals, for tables with a test in every cell.
+
+    Args:
+        a, b: [n] finite values, paired.
+
+    Returns:
+        `Comparison.t_p`.
+    """
+    differences = (np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)).round(_DECIMALS)
+    return _t_test(differences)[0]
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjust the p values of a family of tests so that one false alarm among all is as unlikely as each p says.
 

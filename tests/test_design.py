@@ -8,14 +8,16 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat"],
-    ["options", "backbones", "config"],
+    ["version", "errors", "compat", "atomic"],
+    ["options", "plugins", "backbones", "config"],
     ["loading", "data"],
     ["lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
-    ["evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run", "cli", "__main__"],
+    ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run"],
+    ["records", "tables", "verdicts", "formats", "pictures", "page", "schedule", "leaderboard"],
+    ["cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,4 +1,7 @@
-"""The table of distillation methods: a new method is one file, one line here, one yaml in properties/model/."""
+"""The table of distillation methods: a new method is one file, one line here, one yaml in properties/model/.
+
+Methods of other packages join it by their entry points: see `recbole_bd.plugins`.
+"""
 
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.bd import BD
@@ -6,6 +9,7 @@ from recbole_bd.model.cd import CD
 from recbole_bd.model.de import DE
 from recbole_bd.model.rd import RD
 from recbole_bd.model.rrd import RRD
+from recbole_bd.plugins import load_methods
 
 METHODS: dict[str, type[Distiller]] = {
     "RD": RD,
@@ -14,5 +18,6 @@ METHODS: dict[str, type[Distiller]] = {
     "RRD": RRD,
     "BD": BD,
 }
+METHODS |= load_methods(METHODS)
 
 __all__ = ["BD", "CD", "DE", "METHODS", "RD", "RRD", "Distiller"]

@@ -1,0 +1,234 @@
+"""A leaderboard as text: for the terminal, Markdown in the form of RecBole's result pages, CSV and LaTeX."""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from recbole_bd.report import grid
+from recbole_bd.tables import ALPHA, BASELINE, FULL, SMALL, Board, Cell, Row
+
+SIZES = {FULL: "full-size models", SMALL: "students"}
+_PROTOCOL = (
+    "eval_args", "metrics", "topk", "valid_metric", "metric_decimal_place", "USER_ID_FIELD", "ITEM_ID_FIELD",
+    "load_col", "benchmark_filename", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
+    "item_inter_num_interval", "epochs", "distill_epochs", "eval_step", "stopping_step", "train_batch_size",
+    "train_neg_sample_args",
+)  # fmt: skip
+_BEST_SETTINGS = ("embedding_size", "learning_rate", "weight_decay", "train_batch_size")
+
+
+def rules(board: Board) -> list[str]:
+    """What the marks of the table mean, a sentence each."""
+    seeds = ", ".join(map(str, board.seeds))
+    said = [
+        f"Test values at the best epoch by validation {board.valid_metric}: mean ± standard deviation (n - 1) over the "
+        f"seeds {seeds}.",
+    ]
+    said.append(
+        "Bold: the best mean of a column among the full-size models (baselines and teachers), and among the students; "
+        "rows that lack a seed do not compete."
+    )
+    named = {size: row.name for size, row in board.references.items()}
+    if len(set(named.values())) == 1:
+        compared = f"the row “{next(iter(named.values()))}”"
+    else:
+        compared = " and ".join(f"“{name}” for {SIZES[size]}" for size, name in named.items())
+    if named:
+        said.append(
+            f"*: differs from {compared}; paired t test over users, values averaged over the seeds both have, "
+            f"Holm's correction over the rows of a column, p < {ALPHA}."
+        )
+    return said + board.notes
+
+
+def number(cell: Cell) -> str:
+    """`0.2961 ± 0.0012`; no ± where there is one seed."""
+    return f"{cell.mean:.4f}" + ("" if cell.std is None else f" ± {cell.std:.4f}")
+
+
+def sections(board: Board) -> list[tuple[str, list[Row]]]:
+    """The rows by size, with the size's title; sizes without rows are left out."""
+    found = [(title, [row for row in board.rows if row.size == size]) for size, title in SIZES.items()]
+    return [(title, rows) for title, rows in found if rows]
+
+
+def failures(row: Row) -> str:
+    """The reasons of the seeds that failed, in words; empty where none did."""
+    return "; ".join(f"seed {seed} failed: {reason}" for seed, reason in sorted(row.errors.items()))
+
+
+def _failed_seeds(row: Row) -> dict[int, str]:
+    return {seed: reason for seed, reason in row.errors.items() if seed not in row.runs}
+
+
+def terminal(board: Board) -> str:
+    """The table as aligned text, the best between angle brackets."""
+    header = ["row", "model", "parameters", "n", *board.metrics]
+    lines = []
+    for _, rows in sections(board):
+        for row in rows:
+            about = [row.name, row.model, "" if row.parameters is None else f"{row.parameters:,}", str(len(row.runs))]
+            cells = (
+                [_terminal_cell(row.cells[name]) for name in board.metrics] if row.runs else [""] * len(board.metrics)
+            )
+            lines.append([*about, *cells])
+        lines.append([""] * len(header))
+    failed = [f"{row.name}: {failures(row)}" for row in board.rows if row.errors]
+    said = [line.replace("Bold:", "> <:") for line in rules(board)]
+    return "\n".join([f"{board.dataset}", grid(header, lines[:-1], left=(0, 1)), "", *said, *failed])
+
+
+def _terminal_cell(cell: Cell) -> str:
+    text = number(cell) + ("*" if cell.significant else " ")
+    return f">{text}<" if cell.best else f" {text} "
+
+
+def markdown(board: Board) -> str:
+    """The page in the form of RecBole's result pages: setting, data, table, best settings, commands."""
+    data, split = board.data, board.data.get("split", {})
+    lines = [f"# Leaderboard on {_md(board.dataset)}", "", "## Setting", ""]
+    lines += [f"- {_md(line)}" for line in _setting(board)]
+    protocol = {key: board.settings[key] for key in _PROTOCOL if board.settings.get(key) is not None}
+    lines += ["", *_fenced("yaml", yaml.safe_dump(protocol, sort_keys=False, allow_unicode=True).rstrip()), ""]
+    lines += ["## Data", "", "| users | items | interactions | sparsity | training | validation | test |"]
+    lines += ["|---:|---:|---:|---:|---:|---:|---:|"]
+    if data:
+        numbers = [data["users"], data["items"], data["interactions"]]
+        sparsity = 1 - numbers[2] / (numbers[0] * numbers[1])
+        parts = [f"{split[part]:,}" for part in ("train", "valid", "test")]
+        lines.append(f"| {' | '.join([*(f'{count:,}' for count in numbers), f'{sparsity:.2%}', *parts])} |")
+    lines += ["", "## Results", "", f"| | model | parameters | n | {' | '.join(map(_md, board.metrics))} |"]
+    lines.append(f"|---|---|---:|---:|{'---:|' * len(board.metrics)}")
+    for title, rows in sections(board):
+        lines.append(f"| *{title}* | | | |{' |' * len(board.metrics)}")
+        lines += [_md_row(row, board) for row in rows]
+    lines += ["", *(_md(line) + "\n" for line in rules(board))]
+    failed = [f"- {_md(row.name)}: {_md(failures(row))}" for row in board.rows if row.errors]
+    lines += ["## Failed\n", *failed, ""] if failed else []
+    lines += ["## Best settings", "", f"| | {' | '.join(_BEST_SETTINGS)} | best epochs |"]
+    lines.append(f"|---|{'---:|' * (len(_BEST_SETTINGS) + 1)}")
+    for row in board.rows:
+        if row.runs:
+            lines.append(f"| {' | '.join(map(_md, [row.name, *best_settings(row).values()]))} |")
+    lines += ["", "## Commands", "", "Of the first seed; for the others change `--seed`.", ""]
+    lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.result["command"] for row in board.rows if row.first)))
+    return "\n".join([*lines, ""])
+
+
+def _fenced(language: str, text: str) -> list[str]:
+    """A code block that its text cannot leave."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return [fence + language, text, fence]
+
+
+def _setting(board: Board) -> list[str]:
+    lines = [
+        f"data set: {board.dataset}; seeds {', '.join(map(str, board.seeds))}",
+        "evaluation: RecBole's, see eval_args; epochs selected on validation, test read once",
+        f"selecting metric: {board.valid_metric}",
+    ]
+    run = next((row.first for row in board.rows if row.first), None)
+    if run:
+        lines.append("versions: " + ", ".join(f"{name} {version}" for name, version in run.result["versions"].items()))
+    return lines
+
+
+def _md_row(row: Row, board: Board) -> str:
+    if not row.runs:
+        about = [row.name, "", "", "0", "failed: " + "; ".join(dict.fromkeys(row.errors.values()))]
+        return f"| {' | '.join(map(_md, about))} |" + " |" * (len(board.metrics) - 1)
+    cells = []
+    for name in board.metrics:
+        cell = row.cells[name]
+        text = f"**{number(cell)}**" if cell.best else number(cell)
+        cells.append(text + (r"\*" if cell.significant else ""))
+    count = str(len(row.runs)) + (f" ({len(_failed_seeds(row))} failed)" if _failed_seeds(row) else "")
+    return f"| {' | '.join([_md(row.name), _md(row.model), f'{row.parameters:,}', count, *cells])} |"
+
+
+def best_settings(row: Row) -> dict[str, str]:
+    """What is usually tuned, as the row's runs had it, and the best epoch of each seed, from 0."""
+    settings = row.first.settings
+    block = settings if row.role == BASELINE else settings.get(row.role, {})
+    found = {key: _plain(block.get(key, settings.get(key))) for key in _BEST_SETTINGS}
+    return {**found, "best epochs": ", ".join(str(row.entry(seed)["best_epoch"]) for seed in sorted(row.runs))}
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _md(text: str) -> str:
+    """Text as Markdown shows it, in a table too."""
+    escaped = "".join(f"\\{char}" if char in r"\`*_[]|#" else char for char in str(text))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
+
+
+def tidy_csv(board: Board) -> str:
+    """A line per row, metric and seed, with the row's mean and standard deviation beside it; failed seeds too."""
+    columns = [
+        "row", "size", "role", "arm", "method", "model", "parameters", "metric", "seed", "status", "value", "mean",
+        "std", "n", "best", "difference", "p_holm", "run_folder", "error",
+    ]  # fmt: skip
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    for row in board.rows:
+        about = {"row": row.name, "size": row.size, "role": row.role, "arm": row.arm, "model": row.model}
+        about["parameters"] = row.parameters
+        for metric, cell in row.cells.items():
+            summary = {"mean": cell.mean, "std": cell.std, "n": len(cell.values), "best": cell.best}
+            summary |= {"difference": cell.difference, "p_holm": cell.p}
+            for seed, value in sorted(cell.values.items()):
+                run = row.runs[seed]
+                own = {"metric": metric, "seed": seed, "status": "finished", "value": value}
+                own |= {"method": run.result["method"], "run_folder": run.folder.name}
+                table.writerow({**about, **summary, **own})
+        for seed, reason in sorted(_failed_seeds(row).items()):
+            table.writerow({**about, "seed": seed, "status": "failed", "error": reason})
+    return text.getvalue()
+
+
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "“": "``", "”": "''", "*": r"$^{*}$",
+}  # fmt: skip
+
+
+def tex(text: str) -> str:
+    """Text as LaTeX sets it; characters that pdfLaTeX's standard fonts lack become a question mark."""
+    escaped = "".join(_TEX.get(char, char if char.isascii() or char in "äöüßéèáà" else "?") for char in str(text))
+    return escaped.replace("\n", " ")
+
+
+def latex(board: Board) -> str:
+    """A table for `\\usepackage{booktabs}`."""
+    count = len(board.metrics)
+    lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering"]
+    lines.append(rf"\caption{{Test results on {tex(board.dataset)}. {tex(' '.join(rules(board)))}}}")
+    lines += [rf"\begin{{tabular}}{{llr{'r' * count}}}", r"\toprule"]
+    lines.append(" & ".join(["", "model", "parameters", *map(tex, board.metrics)]) + r" \\")
+    for title, rows in sections(board):
+        lines += [r"\midrule", rf"\multicolumn{{{3 + count}}}{{l}}{{\emph{{{title}}}}} \\"]
+        for row in rows:
+            lines.append(_joined(row, board.metrics, tex, _tex_cell))
+    lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join(lines)
+
+
+def _joined(row: Row, metrics: list[str], escape: Callable[[str], str], shown: Callable[[Cell], str]) -> str:
+    if not row.runs:
+        return rf"{escape(row.name)} & & & \multicolumn{{{len(metrics)}}}{{l}}{{failed}} \\"
+    cells = [shown(row.cells[name]) for name in metrics]
+    return " & ".join([escape(row.name), escape(row.model), f"{row.parameters:,}", *cells]) + r" \\"
+
+
+def _tex_cell(cell: Cell) -> str:
+    text = f"{cell.mean:.4f}" + ("" if cell.std is None else rf" \pm {cell.std:.4f}")
+    bold = rf"\mathbf{{{text}}}" if cell.best else text
+    return f"${bold}{'^{*}' if cell.significant else ''}$"

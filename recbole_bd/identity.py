@@ -1,0 +1,101 @@
+"""When two runs, or two parts of runs, are the same: hashes of the settings that can change their numbers."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import recbole
+
+from recbole_bd.config import BASELINE, BLOCKS, BDConfig, RoleConfig, method_options
+from recbole_bd.options import WITHOUT_EFFECT
+
+# Version of result.json. Raised when a key changes its meaning or disappears.
+SCHEMA = 1
+# Raised when warming up the same settings would give another model.
+_WARMUP_VERSION = 1
+# Settings of the distillation stage alone.
+_OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
+# What a model trained alone does not read.
+_OF_TWO_ROLES = {
+    *_OF_DISTILLATION, "control", "distill_epochs", "rank_precision", "stop_on", "student_model", "teacher_model",
+}  # fmt: skip
+_ATOMIC = ("inter", "user", "item", "link", "kg", "net")
+
+
+def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) -> str:
+    """Hash of everything that determines a warmed-up model.
+
+    Args:
+        config: settings of the role.
+        fingerprint: of the data and its split.
+        with_seed: without, the same for every seed.
+    """
+    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
+    settings = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}
+    if not with_seed:
+        del settings["seed"]
+    settings |= {
+        "fingerprint": fingerprint,
+        "device": config["device"].type,
+        "recbole": recbole.__version__,
+        "version": _WARMUP_VERSION,
+    }
+    return _hash(settings)
+
+
+def run_hashes(config: BDConfig) -> dict[str, str]:
+    """Hashes by which runs find each other, from the settings and the data's files, before anything is loaded.
+
+    Args:
+        config: settings of the run.
+
+    Returns:
+        `config`: of everything that can change the run's numbers. The others leave the seed out, so that they tell what
+        the rows of a table have in common: `settings`, the whole run; each role's name, its warm-up; and, for a method,
+        `control`, its continued control.
+    """
+    settings = {key: value for key, value in config.as_dict().items() if key not in WITHOUT_EFFECT}
+    for role in config.backbones:
+        block = settings if role == BASELINE else settings[role]
+        block["checkpoint"] = _content(block.get("checkpoint"))
+    if config.method_class is None:
+        settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
+    settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
+    seedless = {key: value for key, value in settings.items() if key != "seed"}
+    hashes = {"config": _hash(settings), "settings": _hash(seedless)}
+    for role in config.backbones:
+        start = settings[role]["checkpoint"] if role in BLOCKS else settings["checkpoint"]
+        hashes[role] = start or warmup_hash(config.role(role), settings["data"], with_seed=False)
+    if config.method_class is not None:
+        methods_own = {"model", "rank_precision", *method_options(config["model"])}
+        stage = {key: value for key, value in seedless.items() if key not in methods_own}
+        learners = config.method_class.learners
+        hashes["control"] = _hash({"stage": stage, "learners": learners, "start": [hashes[role] for role in BLOCKS]})
+    return hashes
+
+
+def data_hash(config: BDConfig) -> str:
+    """Hash of the data set's files of the kinds that the settings load; of none where they are not there yet."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    kinds = config["load_col"] or _ATOMIC
+    digest = hashlib.sha256()
+    for kind in kinds:
+        for path in sorted({*folder.glob(f"{name}.{kind}"), *folder.glob(f"{name}.*.{kind}")}):
+            digest.update(f"{path.name} {path.stat().st_size} ".encode())
+            with path.open("rb") as stream:
+                while block := stream.read(2**20):
+                    digest.update(block)
+    return digest.hexdigest()[:24]
+
+
+def _content(path: str | None) -> str | None:
+    """Hash of a file's content; of its name where there is no such file, which the run will refuse."""
+    if path is None:
+        return None
+    return hashlib.sha256(Path(path).read_bytes() if Path(path).is_file() else str(path).encode()).hexdigest()[:24]
+
+
+def _hash(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -1,0 +1,205 @@
+"""`recbole-bd leaderboard`: models x seeds run, or found, and shown; or shown again from their run folders."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.atomic import write_atomically
+from recbole_bd.config import BDConfig
+from recbole_bd.data import load_split
+from recbole_bd.errors import ConfigError, LeaderboardError
+from recbole_bd.formats import latex, markdown, terminal, tidy_csv
+from recbole_bd.identity import SCHEMA, run_hashes
+from recbole_bd.model import METHODS
+from recbole_bd.page import page
+from recbole_bd.pictures import picture
+from recbole_bd.records import Run, read_run, runs_below
+from recbole_bd.schedule import Entry, done, run_entries
+from recbole_bd.tables import build
+from recbole_bd.verdicts import judge
+
+# Options of the leaderboard; every other key is one of a run.
+OPTIONS = ("models", "seeds", "jobs", "out", "reference", "from")
+_MANIFEST = "leaderboard.json"
+
+
+def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = ()) -> str:
+    """Run what is missing, and write table, page and pictures.
+
+    Args:
+        settings: `models` and `seeds` (lists, or text with commas), `jobs`, `out`, `reference`, and any setting of a
+            run; or `from`, with `dataset`, `models` and `seeds` to choose among its runs.
+        config_files: yaml files of settings of a run.
+
+    Returns:
+        What to print: the table and where the files are.
+
+    Raises:
+        BDError: whatever the user can mend, in one line; a run that fails is no error but a row of the table.
+    """
+    own = {key: settings[key] for key in OPTIONS if key in settings}
+    rest = {key: value for key, value in settings.items() if key not in OPTIONS}
+    models = _names(own.get("models"))
+    seeds = _numbers("seeds", own.get("seeds"))
+    if "from" in own:
+        return _from_folder(Path(str(own["from"])), own, rest, models, seeds, config_files)
+    if not models:
+        raise ConfigError("--models names no model: write e.g. --models=Pop,BPR,BD")
+    if not seeds:
+        raise ConfigError("--seeds names no seed: write e.g. --seeds=2020,2021")
+    jobs = own.get("jobs", 1)
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+        raise ConfigError(f"jobs={jobs!r}: must be a number of processes, at least 1")
+    configs = _resolved(models, seeds, {"threads": max(1, _cores() // jobs), **rest}, config_files)
+    first = configs[0]
+    runs_folder = Path(first["checkpoint_dir"])
+    out = _out(own, runs_folder, first["dataset"])
+    if not Path(first["data_path"]).exists():
+        load_split(first)  # download it once, not in every process
+    entries = [_entry(config) for config in configs]
+    if len(done(entries, runs_folder)) < len(entries):
+        load_split(first)  # data that cannot be used is said once, before anything starts
+    runs = run_entries(entries, runs_folder, out / "logs", jobs, _environment(first["threads"]))
+    manifest = {"reference": own.get("reference"), "runs": [os.path.relpath(run.folder, out) for run in runs]}
+    text = json.dumps(manifest, indent=2)
+    write_atomically(out / _MANIFEST, lambda stream: stream.write(text.encode()))
+    return write_outputs(runs, out, own.get("reference"))
+
+
+def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) -> str:
+    """Write every form of the leaderboard; the same bytes for the same runs.
+
+    Args:
+        runs: what to show.
+        out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png` and `.html`.
+        reference: name of the row that the others are compared with.
+
+    Returns:
+        The table as text and where the files are.
+
+    Raises:
+        LeaderboardError: runs that do not make one table, or no such reference.
+    """
+    board = judge(build(runs), reference)
+    contents = {
+        "md": markdown(board).encode(),
+        "csv": tidy_csv(board).encode(),
+        "tex": latex(board).encode(),
+        "html": page(board).encode(),
+        "png": picture(board),
+    }
+    for kind, content in contents.items():
+        write_atomically(out / f"leaderboard.{kind}", lambda stream, content=content: stream.write(content))
+    return f"{terminal(board)}\n\n{out / 'leaderboard'}.{{{','.join(contents)}}}"
+
+
+def _from_folder(folder: Path, own, rest, models: list[str], seeds: list[int], config_files: Sequence[str]) -> str:
+    """Everything again from a folder of run folders, or from the folder that a leaderboard was written to."""
+    extra = sorted({*rest, *own.keys() & {"jobs"}} - {"dataset"}) + ["config_files"] * bool(config_files)
+    if extra:
+        raise ConfigError(f"--from shows what was run and takes no --{extra[0]}")
+    if not folder.is_dir():
+        raise LeaderboardError(f"--from={folder}: no such folder")
+    manifest = _manifest(folder)
+    if manifest:
+        found = [read_run(folder / path) for path in manifest["runs"]]
+        lost = [path for path, run in zip(manifest["runs"], found, strict=True) if run is None]
+        if lost:
+            raise LeaderboardError(f"--from={folder}: the run folder {lost[0]} is gone or damaged")
+    else:
+        found = runs_below(folder)
+    wanted = {"dataset": [rest["dataset"]] if "dataset" in rest else [], "method": models, "seed": seeds}
+    runs = [run for run in found if all(run.result[key] in some for key, some in wanted.items() if some)]
+    if not runs:
+        chosen = ", ".join(f"{key} {some}" for key, some in wanted.items() if some)
+        raise LeaderboardError(f"--from={folder}: no run folder{f' of {chosen}' if chosen else ''} in it")
+    datasets = sorted({run.result["dataset"] for run in runs})
+    if len(datasets) > 1:
+        raise LeaderboardError(f"--from={folder}: runs of {', '.join(datasets)}; choose one with --dataset")
+    out = folder if manifest and "out" not in own else _out(own, folder, datasets[0])
+    return write_outputs(runs, out, own.get("reference", (manifest or {}).get("reference")))
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    path = folder / _MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        return {"reference": manifest["reference"], "runs": [str(name) for name in manifest["runs"]]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise LeaderboardError(f"{path} is damaged: run the leaderboard again, or use --from=CHECKPOINT_DIR") from error
+
+
+def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], files: Sequence[str]) -> list[BDConfig]:
+    """Settings of every entry, model by model, so that neighbours, which run side by side, need other warm-ups."""
+    for key in ("model", "seed", "beside"):
+        if key in rest:
+            raise ConfigError(f"--{key} is of one run; a leaderboard takes --{key.replace('beside', 'model')}s")
+    configs = []
+    for model in models:
+        beside = [other for other in models if other != model]
+        for seed in seeds:
+            given = {**rest, "model": model, "seed": seed, "beside": beside, "show_progress": False}
+            config = BDConfig(config_file_list=files, command_line=given, methods=METHODS)
+            for role in config.backbones:
+                config.role(role)
+            configs.append(config)
+    return configs
+
+
+def _entry(config: BDConfig) -> Entry:
+    hashes = run_hashes(config)
+    record = {
+        "schema": SCHEMA,
+        "status": "failed",
+        "method": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "valid_metric": config["valid_metric"].lower(),
+        "learners": list(config.method_class.learners) if config.method_class else [],
+        "config_hash": hashes["config"],
+        "hashes": hashes,
+        "command": config.command,
+    }
+    return Entry(record, (sys.executable, "-m", "recbole_bd", *shlex.split(config.command)[1:]))
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """This process's environment, in which the same package is found and libraries use as many threads as torch."""
+    package = str(Path(__file__).parent.parent)
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _out(own: Mapping[str, Any], runs_folder: Path, dataset: str) -> Path:
+    return Path(str(own["out"])) if own.get("out") else runs_folder / f"leaderboard-{dataset}"
+
+
+def _words(value: Any) -> list[Any]:
+    """`a,b` or [a, b] as a list without repetitions; a number is a list of one."""
+    words = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    words = [word.strip() if isinstance(word, str) else word for word in words if word not in (None, "")]
+    return list(dict.fromkeys(words))
+
+
+def _names(value: Any) -> list[str]:
+    return [str(word) for word in _words(value)]
+
+
+def _numbers(key: str, value: Any) -> list[int]:
+    numbers = []
+    for word in _words(value):
+        text = str(word)
+        if not text.isdecimal():
+            raise ConfigError(f"{key}={value!r}: {text!r} is no seed; write e.g. --{key}=2020,2021")
+        numbers.append(int(text))
+    return list(dict.fromkeys(numbers))

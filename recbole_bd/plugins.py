@@ -1,0 +1,55 @@
+"""Distillation methods of other packages: found by entry point, their options in a yaml beside the class.
+
+A package offers its method `Mine`, a class in `my_package/mine.py` with its options in `my_package/Mine.yaml`, by
+
+    [project.entry-points."recbole_bd.methods"]
+    Mine = "my_package.mine:Mine"
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from recbole_bd.errors import InstallationError
+
+GROUP = "recbole_bd.methods"
+
+
+def offered_methods() -> dict[str, EntryPoint]:
+    """Entry points of the installed packages that offer methods, by the method's name, sorted."""
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+
+
+def load_methods(taken: Iterable[str]) -> dict[str, type]:
+    """Import the methods of other packages.
+
+    Args:
+        taken: names that are no longer free.
+
+    Raises:
+        InstallationError: a method that cannot be imported or whose name is taken.
+    """
+    taken = set(taken)
+    loaded = {}
+    for name, point in offered_methods().items():
+        if name in taken:
+            raise InstallationError(f"entry point {GROUP}: {point.value} offers {name}, which this package has itself")
+        try:
+            loaded[name] = point.load()
+        except (ImportError, AttributeError) as error:
+            raise InstallationError(
+                f"entry point {GROUP}: {name} = {point.value} cannot be imported: {error}"
+            ) from error
+    return loaded
+
+
+def options_beside(name: str) -> Path | None:
+    """The yaml of a method's options, in the folder of the module that another package offers it from; None: no such.
+
+    Args:
+        name: of the method.
+    """
+    point = offered_methods().get(name)
+    module = point and importlib.util.find_spec(point.module)
+    return Path(module.origin).with_name(f"{name}.yaml") if module and module.origin else None

@@ -1,0 +1,60 @@
+"""Run folders as readers see them. Nothing here needs torch or RecBole."""
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.options import load_yaml
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and the content of its `result.json`."""
+
+    folder: Path
+    result: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved settings; nothing where the run failed before it wrote them."""
+        path = self.folder / "config.yaml"
+        return load_yaml(path) if path.is_file() else {}
+
+    @property
+    def validations(self) -> list[dict[str, str]]:
+        """Rows of `metrics.csv`, as text: role, stage, epoch, then each metric."""
+        path = self.folder / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+
+def read_run(folder: Path) -> Run | None:
+    """Read a run folder; None where it is none of this package's, is of an earlier version, or is damaged."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(result, dict) and all(key in result for key in ("schema", "config_hash", "status", "seed"))
+    return Run(folder, result) if known else None
+
+
+def runs_below(folder: Path) -> list[Run]:
+    """Every run whose folder is in `folder`, by name."""
+    found = (read_run(path.parent) for path in sorted(folder.glob("*/result.json")))
+    return [run for run in found if run is not None]
+
+
+def that_count(runs: Iterable[Run]) -> list[Run]:
+    """One run for each configuration: the first that finished, else the last that failed; others are passed over."""
+    chosen: dict[str, Run] = {}
+    for run in runs:
+        before = chosen.get(run.result["config_hash"])
+        done_before = before is not None and before.result["status"] == "finished"
+        if run.result["status"] in ("finished", "failed") and not done_before:
+            chosen[run.result["config_hash"]] = run
+    return list(chosen.values())

@@ -1,0 +1,239 @@
+"""Entries of a leaderboard as processes of their own: what is there is reused, what fails is noted, the rest runs."""
+
+import ctypes
+import json
+import logging
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from recbole_bd.atomic import write_atomically
+from recbole_bd.errors import Interrupted, LeaderboardError
+from recbole_bd.records import Run, read_run, runs_below, that_count
+
+logger = logging.getLogger(__name__)
+
+# Seconds between two looks at the processes, and those they have to end in peace.
+_LOOK, _GRACE = 0.1, 5.0
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run of a leaderboard.
+
+    Attributes:
+        record: what is known of its `result.json` before it runs: `method`, `dataset`, `seed`, `config_hash`, ...
+        command: the program and its words.
+    """
+
+    record: dict[str, Any]
+    command: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Model and seed."""
+        return f"{self.record['method']} seed {self.record['seed']}"
+
+
+@dataclass
+class _Child:
+    entry: Entry
+    process: subprocess.Popen
+    output: Path
+    earlier: set[Path]
+    started: float = field(default_factory=time.monotonic)
+
+
+def done(entries: Sequence[Entry], runs_folder: Path) -> dict[str, Run]:
+    """The entries' runs that have finished, by hash of their configuration."""
+    wanted = {entry.record["config_hash"] for entry in entries}
+    found = {run.result["config_hash"]: run for run in that_count(runs_below(runs_folder))}
+    return {key: run for key, run in found.items() if key in wanted and run.result["status"] == "finished"}
+
+
+def run_entries(
+    entries: Sequence[Entry], runs_folder: Path, logs: Path, jobs: int, environment: dict[str, str] | None = None
+) -> list[Run]:
+    """Run what is missing, `jobs` at a time.
+
+    Args:
+        entries: in the order in which to start them.
+        runs_folder: where runs are found and made.
+        logs: receives what each process says.
+        jobs: how many processes at a time.
+        environment: of the processes; None is this one's.
+
+    Returns:
+        The run of each entry, finished or failed, in the order of the entries.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the processes have been ended, what had finished stays.
+    """
+    finished = done(entries, runs_folder)
+    waiting = [entry for entry in entries if entry.record["config_hash"] not in finished]
+    ended: dict[str, Run] = dict(finished)
+    progress = _Progress(entries, finished, jobs)
+    children: list[_Child] = []
+    with _terminated_as_interrupted():
+        try:
+            while waiting or children:
+                while waiting and len(children) < jobs:
+                    children.append(_start(waiting.pop(0), runs_folder, logs, environment))
+                time.sleep(_LOOK)
+                for child in [child for child in children if child.process.poll() is not None]:
+                    children.remove(child)
+                    run = _outcome(child, runs_folder)
+                    ended[run.result["config_hash"]] = run
+                    progress.ended(child.entry, run, time.monotonic() - child.started)
+                progress.show([child.entry.name for child in children], len(waiting) + len(children))
+        except KeyboardInterrupt as error:
+            count = sum(run.result["status"] == "finished" for run in ended.values())
+            raise Interrupted(
+                f"stopped; {count} of {len(entries)} entries have finished and stay: the same command does the others"
+            ) from error
+        finally:
+            _end(children)
+            progress.close()
+    return [ended[entry.record["config_hash"]] for entry in entries]
+
+
+def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, str] | None) -> _Child:
+    output = logs / f"{entry.record['method']}-{entry.record['seed']}.log"
+    earlier = {run.folder for run in _runs_of(entry, runs_folder)}
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        with output.open("wb") as stream:
+            process = subprocess.Popen(
+                entry.command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment,
+                start_new_session=True, preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            )  # fmt: skip
+    except OSError as error:
+        raise LeaderboardError(f"{entry.name} cannot be started: {error}") from error
+    return _Child(entry, process, output, earlier)
+
+
+def _end_with_parent() -> None:
+    """Ask the system to end this process when the leaderboard's is killed, so that no run goes on unseen."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _runs_of(entry: Entry, runs_folder: Path) -> list[Run]:
+    return [run for run in runs_below(runs_folder) if run.result["config_hash"] == entry.record["config_hash"]]
+
+
+def _outcome(child: _Child, runs_folder: Path) -> Run:
+    """The run that a process left; where it left no result, the reason is written for it."""
+    code = child.process.returncode
+    mine = [run for run in _runs_of(child.entry, runs_folder) if run.folder not in child.earlier]
+    run = mine[-1] if mine else None
+    if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
+        return run
+    reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_line(child.output)
+    folder = run.folder if run else _new_folder(child.entry, runs_folder)
+    record = {**child.entry.record, **(run.result if run else {}), "status": "failed", "error": reason}
+    text = json.dumps({**record, "run_folder": str(folder)}, indent=2, ensure_ascii=False)
+    write_atomically(folder / "result.json", lambda stream: stream.write(text.encode()))
+    return read_run(folder)
+
+
+def _last_line(output: Path) -> str:
+    lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip().removeprefix("recbole-bd: error: ") if lines else "ended without a word"
+
+
+def _new_folder(entry: Entry, runs_folder: Path) -> Path:
+    stem = f"{entry.record['method']}-{entry.record['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    number = 0
+    while True:
+        folder = runs_folder / (f"{stem}-{number}" if number else stem)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            number += 1
+            continue
+        return folder
+
+
+def _end(children: list[_Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    limit = time.monotonic() + _GRACE
+    for child in children:
+        try:
+            child.process.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let SIGTERM end the processes as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Progress:
+    """What standard error shows: a line per ended entry, and on a terminal a bar with the time left."""
+
+    def __init__(self, entries: Sequence[Entry], finished: dict[str, Run], jobs: int):
+        self.total, self.jobs, self.count = len(entries), jobs, len(finished)
+        self.seconds = [run.result["timing"]["total_s"] for run in finished.values() if "timing" in run.result]
+        self.started = time.monotonic()
+        terminal = sys.stderr.isatty()
+        form = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} entries [{elapsed}{postfix}]"
+        self.bar = tqdm(total=self.total, initial=self.count, disable=not terminal, bar_format=form)
+        if finished:
+            self._say(f"{len(finished)} of {self.total} entries are there already")
+
+    def ended(self, entry: Entry, run: Run, seconds: float) -> None:
+        """Tell of an entry that has ended, after how many seconds."""
+        self.count += 1
+        self.bar.update()
+        if run.result["status"] == "failed":
+            told = f"failed: {run.result['error']} ({shlex.quote(str(run.folder))})"
+        else:
+            self.seconds.append(seconds)
+            metric = run.result["valid_metric"]
+            role, arm = ("student", "distilled") if "student" in run.result else ("model", "separate")
+            value = run.result[role][arm]["test"][metric]
+            told = f"{'' if role == 'model' else 'student '}{metric} {value:.4f}, {seconds:.0f} s"
+        left = self._left(self.total - self.count)
+        self._say(f"[{self.count}/{self.total}] {entry.name}: {told}{f'; {left} left' if left else ''}")
+
+    def show(self, running: list[str], missing: int) -> None:
+        """Show what runs now."""
+        if not self.bar.disable:
+            left = self._left(missing)
+            self.bar.set_postfix_str(f"{left or 'time unknown'} left; {', '.join(running)}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        self.bar.close()
+
+    def _left(self, missing: int) -> str:
+        """Time for the missing entries if they take as long as those known on average; empty where nothing is known."""
+        if not missing or not self.seconds:
+            return ""
+        seconds = sum(self.seconds) / len(self.seconds) * missing / min(self.jobs, missing)
+        return f"about {seconds:.0f} s" if seconds < 100 else f"about {seconds / 60:.0f} min"
+
+    def _say(self, line: str) -> None:
+        self.bar.write(line, file=sys.stderr)

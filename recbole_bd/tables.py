@@ -1,0 +1,263 @@
+"""The rows and cells of a leaderboard, from run folders alone. Nothing here needs torch or RecBole."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole_bd.errors import LeaderboardError
+from recbole_bd.options import WITHOUT_EFFECT
+from recbole_bd.records import Run, that_count
+
+TEACHER, STUDENT, BASELINE = "teacher", "student", "model"
+FULL, SMALL = "full", "student"
+SEPARATE, CONTINUED, DISTILLED = "separate", "continued", "distilled"
+ALPHA = 0.05
+# RecBole's metrics of which less is better.
+_LESS_IS_BETTER = ("mae", "rmse", "logloss", "averagepopularity", "giniindex")
+
+
+@dataclass
+class Cell:
+    """One metric of one row.
+
+    Attributes:
+        values: test value by seed.
+        best: among the best of its column and size.
+        difference: to the reference, a mean over users and over the seeds that both have; None where there is no test.
+        p: Holm-adjusted p value of the paired t test over users; None where there is no test.
+    """
+
+    values: dict[int, float]
+    best: bool = False
+    difference: float | None = None
+    p: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds."""
+        return statistics.fmean(self.values.values())
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation over seeds with n - 1 below; None with one seed."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference to the reference is."""
+        return self.p is not None and self.p < ALPHA
+
+
+@dataclass
+class Row:
+    """One line of the table: a baseline, or one arm of one role.
+
+    Attributes:
+        name: `BPR`, `student, separate`, `student, BD`; settings in brackets where two rows would read the same.
+        size: `full` (baselines and teachers) or `student`: rows of one size compete.
+        role, arm: whose numbers of a run these are.
+        runs: run by seed, one of those that share the numbers.
+        errors: reason by seed, of seeds that failed.
+        cells: by metric.
+    """
+
+    name: str
+    size: str
+    role: str
+    arm: str
+    runs: dict[int, Run] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    @property
+    def first(self) -> Run | None:
+        """The run of the lowest seed."""
+        return self.runs[min(self.runs)] if self.runs else None
+
+    @property
+    def model(self) -> str:
+        """Name of the RecBole model; empty where every seed failed."""
+        return self.first.result[self.role]["model"] if self.runs else ""
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters of that model."""
+        return self.first.result[self.role]["parameters"] if self.runs else None
+
+    def entry(self, seed: int) -> dict[str, Any]:
+        """What the run of a seed says of this row: `valid`, `test`, `best_epoch`."""
+        return self.runs[seed].result[self.role][self.arm]
+
+
+@dataclass
+class Board:
+    """A leaderboard: what is the same for all rows, and the rows in order.
+
+    Attributes:
+        references: by size, the row that the others of it are compared with; absent where there is none.
+        notes: what a reader must know, e.g. why a test is missing.
+    """
+
+    dataset: str
+    valid_metric: str
+    metrics: list[str]
+    seeds: list[int]
+    data: dict[str, Any]
+    settings: dict[str, Any]
+    rows: list[Row]
+    references: dict[str, Row] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def build(runs: Iterable[Run]) -> Board:
+    """Arrange runs as a leaderboard.
+
+    Args:
+        runs: of one data set and one way of evaluation.
+
+    Raises:
+        LeaderboardError: no run, or runs that do not belong in one table.
+    """
+    runs = sorted(that_count(runs), key=lambda run: (run.result["seed"], run.folder.name))
+    finished = [run for run in runs if run.result["status"] == "finished"]
+    if not runs:
+        raise LeaderboardError("no run that has ended: a leaderboard needs run folders with a result.json")
+    _require_one_protocol(finished)
+    about = (finished or runs)[0]
+    rows = _rows(runs)
+    metrics = list(_any_test(finished[0])) if finished else []
+    for row in rows:
+        if row.runs:
+            row.cells = {name: Cell({seed: row.entry(seed)["test"][name] for seed in row.runs}) for name in metrics}
+    board = Board(
+        dataset=about.result["dataset"],
+        valid_metric=about.result.get("valid_metric", ""),
+        metrics=metrics,
+        seeds=sorted({run.result["seed"] for run in runs}),
+        data=about.result.get("data", {}),
+        settings=about.settings,
+        rows=rows,
+    )
+    board.rows.sort(key=lambda row: _order(row, board.valid_metric))
+    return board
+
+
+def _any_test(run: Run) -> Mapping[str, float]:
+    role = BASELINE if BASELINE in run.result else STUDENT
+    return run.result[role][SEPARATE]["test"]
+
+
+def _require_one_protocol(runs: list[Run]) -> None:
+    """Numbers of other data, another split or other metrics do not belong in one table."""
+    seen: dict[tuple[str, Any], tuple[Any, Run]] = {}
+    for run in runs:
+        settings = run.settings
+        facts = {
+            ("data set", None): run.result["dataset"],
+            ("data or split", run.result["seed"]): run.result["data"]["fingerprint"],
+            ("metrics", None): list(_any_test(run)),
+            ("valid_metric", None): run.result["valid_metric"],
+            ("eval_args", None): settings.get("eval_args"),
+        }
+        for key, value in facts.items():
+            before, other = seen.setdefault(key, (value, run))
+            if before != value:
+                raise LeaderboardError(
+                    f"{other.folder.name} and {run.folder.name} are of different {key[0]}: one table needs one. Choose "
+                    "with --dataset, --models or --seeds, or give each its own folder"
+                )
+
+
+def _rows(runs: list[Run]) -> list[Row]:
+    """A row for each baseline and for what each method taught; separate and continued once for all that share them."""
+    rows: dict[tuple, Row] = {}
+
+    def row(key: tuple, *about: str) -> Row:
+        return rows.setdefault(key, Row(*about))
+
+    for run in runs:
+        result, seed = run.result, run.result["seed"]
+        method, hashes, learners = result["method"], result["hashes"], result["learners"]
+        if not learners:
+            mine = [(BASELINE, SEPARATE)]
+        else:
+            mine = [(role, arm) for role in (TEACHER, STUDENT) for arm in (SEPARATE, CONTINUED, DISTILLED)]
+            mine = [(role, arm) for role, arm in mine if arm == SEPARATE or role in learners]
+        for role, arm in mine:
+            size = SMALL if role == STUDENT else FULL
+            own = not learners or arm == DISTILLED
+            key = (role, arm, hashes["settings"] if own else hashes["control"] if arm == CONTINUED else hashes[role])
+            title = method if not learners else f"{role}, {method if arm == DISTILLED else arm}"
+            if result["status"] == "failed":
+                if role in (BASELINE, STUDENT) and own:
+                    row(key, title, size, role, arm).errors[seed] = result.get("error") or "no reason is known"
+            elif result[role].get(arm):
+                row(key, title, size, role, arm).runs.setdefault(seed, run)
+    found = _without_repeats(rows.values())
+    _distinguish(found)
+    return found
+
+
+def _without_repeats(rows: Iterable[Row]) -> list[Row]:
+    """Continued controls that ran beside methods with other learners, once where they came to the same numbers."""
+    kept: list[Row] = []
+    for row in rows:
+        alike = [other for other in kept if other.arm == CONTINUED and (other.name, other.arm) == (row.name, row.arm)]
+        for other in alike:
+            common = other.runs.keys() & row.runs.keys()
+            if common and all(other.entry(seed)["test"] == row.entry(seed)["test"] for seed in common):
+                other.runs = {**row.runs, **other.runs}
+                break
+        else:
+            kept.append(row)
+    return kept
+
+
+def _distinguish(rows: list[Row]) -> None:
+    """Put the settings in which rows of one name differ behind it."""
+    names: dict[str, list[Row]] = {}
+    for row in rows:
+        names.setdefault(row.name, []).append(row)
+    for alike in names.values():
+        if len(alike) == 1:
+            continue
+        learning = [row.first and tuple(row.first.result["learners"]) for row in alike]
+        if alike[0].arm == CONTINUED and len(set(learning)) == len(alike):
+            for row, learners in zip(alike, learning, strict=True):
+                row.name += " (with the other role)" if len(learners) > 1 else " (alone)"
+            continue
+        settings = [_relevant(row) for row in alike]
+        keys = sorted({key for one in settings for key in one if len({repr(other.get(key)) for other in settings}) > 1})
+        for number, (row, one) in enumerate(zip(alike, settings, strict=True), start=1):
+            shown = ", ".join(f"{key}={one.get(key)}" for key in keys[:3]) + (", ..." if len(keys) > 3 else "")
+            row.name += f" ({shown or number})"
+        for number, row in enumerate(alike, start=1):
+            if sum(other.name == row.name for other in alike) > 1:
+                row.name += f" [{number}]"
+
+
+def _relevant(row: Row) -> dict[str, Any]:
+    """The settings that can make this row another, role blocks dotted."""
+    run = row.first
+    settings = run.settings if run else {}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}
+    if row.arm == SEPARATE and row.role != BASELINE:
+        flat = {key: value for key, value in flat.items() if key.startswith(f"{row.role}.")}
+        flat[f"{row.role}_model"] = row.model
+    return {key: value for key, value in flat.items() if key not in WITHOUT_EFFECT and key != "seed"}
+
+
+def _order(row: Row, metric: str) -> tuple:
+    """Full size first; in each size separate and continued, then by value, the best first; failures last."""
+    shared = {SEPARATE: 0, CONTINUED: 1}.get(row.arm, 2) if row.role != BASELINE else 2
+    value = row.cells[metric].mean if row.runs else 0.0
+    signed = value if less_is_better(metric) else -value
+    return row.size != FULL, not row.runs, shared, signed, row.name
+
+
+def less_is_better(metric: str) -> bool:
+    """Whether a metric, e.g. `ndcg@10`, is one of which less is better."""
+    return metric.partition("@")[0] in _LESS_IS_BETTER

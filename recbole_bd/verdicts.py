@@ -1,0 +1,109 @@
+"""Which cells of a leaderboard are best, and which differ from a reference row for sure."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from recbole_bd.errors import ComparisonError, LeaderboardError
+from recbole_bd.significance import holm, per_user, t_test
+from recbole_bd.tables import BASELINE, CONTINUED, FULL, SEPARATE, SMALL, Board, Row, less_is_better
+
+
+def judge(board: Board, reference: str | None = None) -> Board:
+    """Mark the best of each column and size, and test every row against its reference.
+
+    Args:
+        board: from `tables.build`; its cells and `references` are filled in.
+        reference: name of the row that all are compared with; None compares the rows of each size with its continued
+            control, else with its separate model, else with its best row by the selecting metric.
+
+    Raises:
+        LeaderboardError: no such reference.
+    """
+    _mark_best(board)
+    board.references = _references(board, reference)
+    _test(board)
+    return board
+
+
+def _mark_best(board: Board) -> None:
+    for size in (FULL, SMALL):
+        rows = [row for row in board.rows if row.size == size and row.runs]
+        most = max((len(row.runs) for row in rows), default=0)
+        rows = [row for row in rows if len(row.runs) == most]
+        for metric in board.metrics if len(rows) > 1 else ():
+            # What reads the same in the table is best together.
+            means = [round(row.cells[metric].mean, 4) for row in rows]
+            best = min(means) if less_is_better(metric) else max(means)
+            for row, mean in zip(rows, means, strict=True):
+                row.cells[metric].best = mean == best
+
+
+def _references(board: Board, wanted: str | None) -> dict[str, Row]:
+    rows = [row for row in board.rows if row.runs]
+    if wanted is not None:
+        found = [row for row in rows if row.name.lower() == wanted.lower()]
+        if not found:
+            raise LeaderboardError(f"reference={wanted!r} is no row; there are: {'; '.join(row.name for row in rows)}")
+        return dict.fromkeys((FULL, SMALL), found[0])
+    chosen = {}
+    for size in (FULL, SMALL):
+        mine = [row for row in rows if row.size == size]
+        for arm in (CONTINUED, SEPARATE):
+            controls = [row for row in mine if row.arm == arm and row.role != BASELINE]
+            if controls:
+                break
+        if controls or mine:
+            chosen[size] = (controls or mine)[0]
+    return chosen
+
+
+def _test(board: Board) -> None:
+    """Test every row against its reference, users paired, and adjust the p values of each column together."""
+    values = {}
+    for row in board.rows:
+        try:
+            values[row.name] = {seed: _users_of(row, seed) for seed in row.runs}
+        except ComparisonError as error:
+            board.notes.append(f"{row.name} is not tested: {error}")
+    for metric in board.metrics:
+        cells, p_values = [], []
+        for row in board.rows:
+            reference = board.references.get(row.size)
+            if reference is None or row is reference or row.name not in values or reference.name not in values:
+                continue
+            pairs = _paired(values[row.name], values[reference.name], metric)
+            if pairs is not None:
+                cells.append(row.cells[metric])
+                cells[-1].difference = float((pairs[0] - pairs[1]).mean())
+                p_values.append(t_test(pairs[1], pairs[0]))
+        for cell, p in zip(cells, holm(p_values), strict=True):
+            cell.p = p
+
+
+def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Ids of a run's test users, sorted, [n_users], and their values by metric, [n_users] each."""
+    users, arrays = per_user(row.runs[seed].folder)
+    order = np.argsort(users)
+    prefix = f"{row.role}/{row.arm}/"
+    return users[order], {
+        key.removeprefix(prefix): values[order] for key, values in arrays.items() if key.startswith(prefix)
+    }
+
+
+def _paired(one: Mapping, other: Mapping, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Values of the users that both rows tested in every common seed, means over these seeds, [n_users] each."""
+    seeds = sorted(one.keys() & other.keys())
+    if not seeds or any(metric not in side[seed][1] for side in (one, other) for seed in seeds):
+        return None
+    users = one[seeds[0]][0]
+    for side in (one, other):
+        for seed in seeds:
+            users = np.intersect1d(users, side[seed][0], assume_unique=True)
+    if not len(users):
+        return None
+
+    def mean(side: Mapping) -> np.ndarray:
+        return sum(side[seed][1][metric][np.searchsorted(side[seed][0], users)] for seed in seeds) / len(seeds)
+
+    return mean(one), mean(other)

@@ -1,0 +1,167 @@
+"""Entries as processes: reuse, failures, kills and interruptions, with small programs in the place of runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_bd.errors import Interrupted
+from recbole_bd.records import runs_below
+from recbole_bd.schedule import Entry, done, run_entries
+
+ROOT = Path(__file__).parent.parent
+# What stands for a run: it makes its folder, says that it runs, sleeps, and finishes.
+CHILD = """
+import json, os, pathlib, sys, time
+folder, hash_, seconds, how = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
+if how == "refuse":
+    sys.exit("some warning\\nrecbole-bd: error: no such thing")
+mine = folder / f"{hash_}-{os.getpid()}"
+mine.mkdir(parents=True)
+record = {"schema": 1, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
+          "hashes": {}, "learners": [], "valid_metric": "ndcg@5", "started": time.time(), "pid": os.getpid()}
+def write(**more):
+    (mine / "part").write_text(json.dumps({**record, **more}))
+    (mine / "part").replace(mine / "result.json")
+write()
+time.sleep(seconds)
+if how == "crash":
+    raise RuntimeError("it broke")
+if how == "die":
+    os.kill(os.getpid(), 9)
+if how == "fail":
+    write(status="failed", error="the loss is not finite")
+    sys.exit(1)
+entry = {"valid": {"ndcg@5": .5}, "test": {"ndcg@5": .5}, "best_epoch": 0}
+write(status="finished", ended=time.time(), timing={"total_s": seconds},
+      model={"model": "Pop", "parameters": 1, "separate": entry})
+"""
+
+
+def entry(folder: Path, name: str, seconds: float = 0.05, how: str = "finish") -> Entry:
+    record = {
+        "schema": 1,
+        "method": name,
+        "dataset": "toys",
+        "seed": 1,
+        "config_hash": name,
+        "hashes": {},
+        "learners": [],
+    }
+    return Entry(record, (sys.executable, "-S", "-c", CHILD, str(folder), name, str(seconds), how))
+
+
+def entries_of(folder: Path, count: int, seconds: float = 0.05) -> list[Entry]:
+    return [entry(folder, f"m{number}", seconds) for number in range(count)]
+
+
+def finished(folder: Path) -> list[str]:
+    return [run.result["config_hash"] for run in runs_below(folder) if run.result["status"] == "finished"]
+
+
+def test_every_entry_runs_once_and_is_reused(tmp_path, capfd):
+    entries = entries_of(tmp_path, 3)
+    runs = run_entries(entries, tmp_path, tmp_path / "logs", jobs=2)
+    assert [run.result["config_hash"] for run in runs] == ["m0", "m1", "m2"]
+    again = run_entries(entries, tmp_path, tmp_path / "logs", jobs=2)
+    assert [run.folder for run in again] == [run.folder for run in runs]
+    assert len(done(entries, tmp_path)) == 3
+    shown = capfd.readouterr().err
+    assert shown.count("ndcg@5 0.5000") == 3
+    assert "3 of 3 entries are there already" in shown
+    assert "[1/3]" in shown
+    assert " left" in shown
+    assert "\r" not in shown  # plain lines, since this is no terminal
+
+
+def test_as_many_run_at_a_time_as_there_are_jobs(tmp_path):
+    runs = run_entries(entries_of(tmp_path, 5, 0.4), tmp_path, tmp_path / "logs", jobs=2)
+    spans = [(run.result["started"], run.result["ended"]) for run in runs]
+    together = [sum(start <= moment < end for start, end in spans) for moment, _ in spans]
+    assert max(together) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("fail", "the loss is not finite"),
+        ("crash", "RuntimeError: it broke"),
+        ("die", "ended by SIGKILL"),
+        ("refuse", "no such thing"),
+    ],
+)
+def test_a_failure_harms_no_other_and_leaves_its_reason_in_a_run_folder(how, reason, tmp_path, capfd):
+    entries = [entry(tmp_path, "bad", how=how), *entries_of(tmp_path, 2)]
+    runs = run_entries(entries, tmp_path, tmp_path / "logs", jobs=1)
+    assert [run.result["status"] for run in runs] == ["failed", "finished", "finished"]
+    assert runs[0].result["error"] == reason
+    assert json.loads((runs[0].folder / "result.json").read_text())["error"] == reason
+    assert f"failed: {reason}" in capfd.readouterr().err
+    repaired = [entry(tmp_path, "bad"), *entries[1:]]
+    runs = run_entries(repaired, tmp_path, tmp_path / "logs", jobs=1)
+    assert [run.result["status"] for run in runs] == ["finished"] * 3
+    assert len(finished(tmp_path)) == 3
+
+
+PARENT = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[2])
+from recbole_bd.errors import BDError
+from recbole_bd.schedule import run_entries
+from tests.test_schedule import entries_of
+folder = pathlib.Path(sys.argv[1])
+try:
+    run_entries(entries_of(folder, 6, .6), folder, folder / "logs", jobs=2)
+except BDError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", PARENT, str(folder), str(ROOT)], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, limit: float = 60.0) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not end children with their parent")
+def test_killed_midway_and_started_again_it_repeats_no_finished_entry(tmp_path):
+    process = start(tmp_path)
+    wait_for(lambda: len(finished(tmp_path)) >= 2 and len(runs_below(tmp_path)) > len(finished(tmp_path)))
+    process.kill()
+    process.wait()
+    before = finished(tmp_path)
+    running = [run.result["pid"] for run in runs_below(tmp_path) if run.result["status"] == "running"]
+    wait_for(lambda: not any(map(alive, running)), 10)
+    assert 2 <= len(before) < 6
+    runs = run_entries(entries_of(tmp_path, 6), tmp_path, tmp_path / "logs", jobs=2)
+    assert sorted(finished(tmp_path)) == [f"m{number}" for number in range(6)]  # each of them once
+    assert all(run.result["status"] == "finished" for run in runs)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_processes_and_says_how_to_go_on(number, tmp_path):
+    process = start(tmp_path)
+    wait_for(lambda: len(finished(tmp_path)) >= 1 and len(runs_below(tmp_path)) > len(finished(tmp_path)))
+    os.kill(process.pid, number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert Interrupted.__name__ in said
+    assert "of 6 entries have finished and stay: the same command does the others" in said
+    assert not any(alive(run.result["pid"]) for run in runs_below(tmp_path))
