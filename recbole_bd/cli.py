@@ -8,7 +8,7 @@ from typing import Any
 from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
 from recbole_bd.errors import BDError, ConfigError
-from recbole_bd.leaderboard import run_leaderboard
+from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.model import METHODS
 from recbole_bd.options import Option, parse_value
 from recbole_bd.plots import redraw

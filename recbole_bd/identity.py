@@ -14,12 +14,14 @@ from recbole_bd.options import WITHOUT_EFFECT
 # Version of result.json. Raised when a key changes its meaning or disappears.
 SCHEMA = 1
 # Raised when warming up the same settings would give another model.
-_WARMUP_VERSION = 1
+_WARMUP_VERSION = 2
 # Settings of the distillation stage alone.
 _OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
+# Those of the methods that rank items.
+_OF_RANKING = {"rank_precision", "ranked_items"}
 # What a model trained alone does not read.
 _OF_TWO_ROLES = {
-    *_OF_DISTILLATION, "control", "distill_epochs", "rank_precision", "stop_on", "student_model", "teacher_model",
+    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "stop_on", "student_model", "teacher_model",
 }  # fmt: skip
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
@@ -69,7 +71,7 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         start = settings[role]["checkpoint"] if role in BLOCKS else settings["checkpoint"]
         hashes[role] = start or warmup_hash(config.role(role), settings["data"], with_seed=False)
     if config.method_class is not None:
-        methods_own = {"model", "rank_precision", *method_options(config["model"])}
+        methods_own = {"model", *_OF_RANKING, *method_options(config["model"])}
         stage = {key: value for key, value in seedless.items() if key not in methods_own}
         learners = config.method_class.learners
         hashes["control"] = _hash({"stage": stage, "learners": learners, "start": [hashes[role] for role in BLOCKS]})

@@ -16,7 +16,7 @@ BLOCKS = [
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run"],
-    ["records", "tables", "verdicts", "formats", "pictures", "page", "schedule", "leaderboard"],
+    ["leaderboard"],
     ["cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}

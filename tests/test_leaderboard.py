@@ -16,9 +16,9 @@ from recbole_bd.atomic import exclusively
 from recbole_bd.config import BDConfig
 from recbole_bd.errors import BDError, ConfigError
 from recbole_bd.identity import run_hashes
-from recbole_bd.leaderboard import run_leaderboard
+from recbole_bd.leaderboard.command import run_leaderboard
+from recbole_bd.leaderboard.records import runs_below
 from recbole_bd.model import METHODS
-from recbole_bd.records import runs_below
 from tests.boards import write_board, write_run
 from tests.conftest import QUICK, alone, block_pairs, make_config, write_inter
 

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
-from recbole_bd.page import page
-from recbole_bd.pictures import picture
-from recbole_bd.records import runs_below
-from recbole_bd.tables import build
-from recbole_bd.verdicts import judge
+from recbole_bd.leaderboard.page import page
+from recbole_bd.leaderboard.pictures import picture
+from recbole_bd.leaderboard.records import runs_below
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
 from tests.boards import two_roles, write_board, write_run
 from tests.browser import CHROMIUM, Browser
 

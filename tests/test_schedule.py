@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from recbole_bd.errors import Interrupted
-from recbole_bd.records import runs_below
-from recbole_bd.schedule import Entry, done, run_entries
+from recbole_bd.leaderboard.records import runs_below
+from recbole_bd.leaderboard.schedule import Entry, done, run_entries
 
 ROOT = Path(__file__).parent.parent
 # What stands for a run: it makes its folder, says that it runs, sleeps, and finishes.
@@ -112,7 +112,7 @@ PARENT = """
 import pathlib, sys
 sys.path.insert(0, sys.argv[2])
 from recbole_bd.errors import BDError
-from recbole_bd.schedule import run_entries
+from recbole_bd.leaderboard.schedule import run_entries
 from tests.test_schedule import entries_of
 folder = pathlib.Path(sys.argv[1])
 try:

@@ -14,10 +14,10 @@ import scipy.stats
 import yaml
 
 from recbole_bd.errors import LeaderboardError
-from recbole_bd.formats import latex, markdown, terminal, tidy_csv
-from recbole_bd.records import runs_below
-from recbole_bd.tables import build
-from recbole_bd.verdicts import judge
+from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
+from recbole_bd.leaderboard.records import runs_below
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
 from tests.boards import two_roles, write_board, write_run
 
 
@@ -266,6 +266,6 @@ def test_latex_is_balanced_and_escaped(nasty):
 
 
 def test_reading_needs_neither_torch_nor_recbole():
-    code = "import sys, recbole_bd.page, recbole_bd.pictures, recbole_bd.schedule, recbole_bd.verdicts;"
+    code = "import sys; from recbole_bd.leaderboard import page, pictures, schedule, verdicts;"
     code += "sys.exit('torch' in sys.modules or 'recbole' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

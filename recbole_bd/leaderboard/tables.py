@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recbole_bd.errors import LeaderboardError
+from recbole_bd.leaderboard.records import Run, that_count
 from recbole_bd.options import WITHOUT_EFFECT
-from recbole_bd.records import Run, that_count
 
 TEACHER, STUDENT, BASELINE = "teacher", "student", "model"
 FULL, SMALL = "full", "student"

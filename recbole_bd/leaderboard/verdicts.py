@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from recbole_bd.errors import ComparisonError, LeaderboardError
+from recbole_bd.leaderboard.tables import BASELINE, CONTINUED, FULL, SEPARATE, SMALL, Board, Row, less_is_better
 from recbole_bd.significance import holm, per_user, t_test
-from recbole_bd.tables import BASELINE, CONTINUED, FULL, SEPARATE, SMALL, Board, Row, less_is_better
 
 
 def judge(board: Board, reference: str | None = None) -> Board:

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from recbole_bd.leaderboard.tables import ALPHA, BASELINE, FULL, SMALL, Board, Cell, Row
 from recbole_bd.report import grid
-from recbole_bd.tables import ALPHA, BASELINE, FULL, SMALL, Board, Cell, Row
 
 SIZES = {FULL: "full-size models", SMALL: "students"}
 _PROTOCOL = (

@@ -12,15 +12,15 @@ from recbole_bd.atomic import write_atomically
 from recbole_bd.config import BDConfig
 from recbole_bd.data import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
-from recbole_bd.formats import latex, markdown, terminal, tidy_csv
 from recbole_bd.identity import SCHEMA, run_hashes
+from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
+from recbole_bd.leaderboard.page import page
+from recbole_bd.leaderboard.pictures import picture
+from recbole_bd.leaderboard.records import Run, read_run, runs_below
+from recbole_bd.leaderboard.schedule import Entry, done, run_entries
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
-from recbole_bd.page import page
-from recbole_bd.pictures import picture
-from recbole_bd.records import Run, read_run, runs_below
-from recbole_bd.schedule import Entry, done, run_entries
-from recbole_bd.tables import build
-from recbole_bd.verdicts import judge
 
 # Options of the leaderboard; every other key is one of a run.
 OPTIONS = ("models", "seeds", "jobs", "out", "reference", "from")
@@ -171,7 +171,7 @@ def _entry(config: BDConfig) -> Entry:
 
 def _environment(threads: int) -> dict[str, str]:
     """This process's environment, in which the same package is found and libraries use as many threads as torch."""
-    package = str(Path(__file__).parent.parent)
+    package = str(Path(__file__).parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
 

@@ -2,7 +2,7 @@
 
 import io
 
-from recbole_bd.tables import FULL, Board
+from recbole_bd.leaderboard.tables import FULL, Board
 
 # Okabe and Ito's blue and orange differ in lightness as well; the markers say the same in print.
 _STYLES = {FULL: ("#0072B2", "s", "full size"), "student": ("#D55E00", "o", "student")}

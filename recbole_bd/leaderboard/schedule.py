@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import Interrupted, LeaderboardError
-from recbole_bd.records import Run, read_run, runs_below, that_count
+from recbole_bd.leaderboard.records import Run, read_run, runs_below, that_count
 
 logger = logging.getLogger(__name__)
 
