@@ -24,6 +24,7 @@ _FEWEST_RESAMPLED = 10
 # BCa leaves every pair out once, which costs the square of their number; its correction vanishes as they get many.
 _MOST_CORRECTED = 2000
 _MOST_RESAMPLES, _LEAST_RESAMPLES = 9999, 1000
+_MOST_ENUMERATED = 13
 _DRAWS, _DRAWS_AT_ONCE = 2 * 10**7, 2**20
 # SciPy 1.15 renamed the argument.
 _RNG = "rng" if "rng" in inspect.signature(scipy.stats.bootstrap).parameters else "random_state"
@@ -232,14 +233,19 @@ def _wilcoxon(differences: np.ndarray) -> tuple[float | None, float]:
     unequal = differences[differences != 0]
     if not len(unequal):
         return (1.0 if len(differences) > 1 else None), 0.0
-    ranks = scipy.stats.rankdata(np.abs(unequal))
-    favour = float((ranks * np.sign(unequal)).sum() / ranks.sum())
+    signed = scipy.stats.rankdata(np.abs(unequal)) * np.sign(unequal)
+    favour = float(signed.sum() / np.abs(signed).sum())
     if len(differences) < 2:
         return None, favour
-    with warnings.catch_warnings():
-        # Some releases of SciPy say that a handful of tied pairs is few for the normal approximation; n says so here.
-        warnings.simplefilter("ignore", UserWarning)
-        return float(scipy.stats.wilcoxon(unequal).pvalue), favour
+    tied = len(np.unique(np.abs(unequal))) < len(unequal)
+    if tied and len(unequal) <= _MOST_ENUMERATED:
+        # Before 1.15 SciPy's exact test takes the ranks for untied; every sign of every rank is soon gone through.
+        test = scipy.stats.permutation_test(
+            (signed,), np.sum, permutation_type="samples", vectorized=True, n_resamples=np.inf
+        )
+    else:
+        test = scipy.stats.wilcoxon(unequal, method="approx" if tied else "auto")
+    return float(test.pvalue), favour
 
 
 def _interval(differences: np.ndarray, level: float, seed: int) -> tuple[float | None, float | None, str]:

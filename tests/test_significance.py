@@ -45,9 +45,13 @@ def test_the_t_test_is_that_of_the_tables():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_wilcoxon_is_the_share_of_signs_as_extreme(seed):
+@pytest.mark.parametrize("tied", [False, True])
+def test_wilcoxon_is_the_share_of_signs_as_extreme(seed, tied):
     differences = np.random.default_rng(seed).normal(0.5, 1, 9)
-    ranks = np.argsort(np.argsort(np.abs(differences))) + 1
+    if tied:
+        differences = np.where(differences > 0, 1, -1) * np.array([1, 1, 1, 2, 2, 3, 4, 4, 4]) / 10
+    ranks = (np.abs(differences)[:, None] >= np.abs(differences)).sum(axis=1) / 2
+    ranks += ((np.abs(differences)[:, None] > np.abs(differences)).sum(axis=1) + 1) / 2  # ties share their mean
     seen = abs((ranks * np.sign(differences)).sum())
     sums = [abs((ranks * signs).sum()) for signs in itertools.product((-1, 1), repeat=9)]
     # Pairs that are equal add nothing.
@@ -55,6 +59,13 @@ def test_wilcoxon_is_the_share_of_signs_as_extreme(seed):
     assert found.wilcoxon_p == pytest.approx(np.mean(np.array(sums) >= seen))
     assert found.rank_biserial == pytest.approx((ranks * np.sign(differences)).sum() / 45)
     assert found.n == 12
+
+
+def test_wilcoxon_of_many_ties_is_normal():
+    # 30 of 40 differ in favour of B by the same amount: W = 30 x 20.5, mean 410, variance n (n + 1) (2n + 1) / 24 less
+    # (t^3 - t) / 48 for the tie of all t = 40.
+    z = (30 * 20.5 - 410) / math.sqrt(40 * 41 * 81 / 24 - (40**3 - 40) / 48)
+    assert of([0.2] * 30 + [-0.2] * 10).wilcoxon_p == pytest.approx(math.erfc(z / math.sqrt(2)))
 
 
 def test_rank_biserial_by_hand():
