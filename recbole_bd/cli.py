@@ -22,11 +22,13 @@ usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
        recbole-bd leaderboard --from=DIR [--out=DIR] [--reference=ROW]
        recbole-bd --help | --version
 
-Trains a teacher and a student that teach each other, and measures both with RecBole's full ranking.
+Trains a teacher and a student that teach each other (BD) or a student that a frozen teacher teaches (RD, CD, DE, RRD),
+and measures both with RecBole's full ranking.
 
   recbole-bd run                                          BPR 64 and BPR 8 on ml-100k, which comes with RecBole
   recbole-bd run --dataset=ml-1m --data_path=DIR          another data set: DIR/ml-1m/ml-1m.inter
   recbole-bd run --teacher_model=LightGCN --student.embedding_size=16
+  recbole-bd run --model=RRD --teacher_model=ItemKNN      a one-way method; its teacher need not learn by gradient
   recbole-bd run --model=BPR                              that RecBole model alone: a baseline for the same tables
 
   --key=value or --key value     any setting below, any of RecBole's, any of the chosen models'; values are YAML.

@@ -6,9 +6,10 @@ import torch
 from scipy import stats
 
 from recbole_bd import run_bd
+from recbole_bd.model import METHODS
 from recbole_bd.ranking import Ranks
 from recbole_bd.sampler import DistillationSampler
-from tests.conftest import alone
+from tests.conftest import alone, for_method
 from tests.test_sampler import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
 
 pytestmark = [
@@ -28,6 +29,13 @@ def test_runs_finish_on_the_device(teacher, student, amp, quick):
     for role in ("teacher", "student"):
         for arm in ("separate", "continued", "distilled"):
             assert 0 <= result[role][arm]["test"]["ndcg@5"] <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_on_the_device(method, quick):
+    result = run_bd(method, config_dict={**for_method(quick, method), "device": "cuda"})
+    assert result["machine"]["device"].startswith("cuda")
+    assert 0 <= result["student"]["distilled"]["test"]["ndcg@5"] <= 1
 
 
 def test_equal_seeds_give_equal_results_with_deterministic_kernels(quick):

@@ -1,11 +1,15 @@
 """What every distillation method keeps to, and what is BD's own. A new method in the table inherits the first part."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 from recbole.utils import init_seed
 
 from recbole_bd import losses
 from recbole_bd.backbones import STUDENT, TEACHER
+from recbole_bd.cli import parse_arguments
 from recbole_bd.config import method_options
 from recbole_bd.data import batch_stream, load_split
 from recbole_bd.errors import ConfigError, RoleError
@@ -78,6 +82,7 @@ PAIRS = [
     ("BPR", "CDAE"),
     ("LightGCN", "SimpleX"),
     ("NCEPLRec", "DMF"),
+    ("GCMC", "ENMF"),
     ("ItemKNN", "BPR"),
     ("EASE", "CDAE"),
     ("Pop", "NeuMF"),
@@ -386,3 +391,23 @@ def test_a_graph_model_propagates_once_a_step(quick, monkeypatch):
         total = sum(part for role in batch.roles for part in scene.method.loss(role, batch).values())
         total.backward()
     assert len(calls) == 1
+
+
+def ablations() -> dict[str, dict]:
+    """What the README's table of ablations says, as settings."""
+    text = (Path(__file__).parent.parent / "README.md").read_text().partition("### Ablations of BD")[2]
+    rows = re.findall(r"^\| (.+?) \| `(--.+?)` \|$", text.partition("##")[0], re.MULTILINE)
+    return {name: parse_arguments(options.split())[0] for name, options in rows}
+
+
+def test_ablations_are_configuration_only(quick):
+    def trained(**settings) -> dict[str, torch.Tensor]:
+        scene = Scene(quick, eps_e=0.1, eps_t=0.1, **settings)
+        scene.trained()
+        return scene.states()
+
+    found = {name: trained(**settings) for name, settings in ablations().items()} | {"BD": trained()}
+    assert len(found) == 11, "the README's table"
+    names = list(found)
+    for place, name in enumerate(names):
+        assert not any(equal(found[name], found[other]) for other in names[:place]), f"{name} changes nothing"

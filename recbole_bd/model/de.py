@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recbole_bd import losses
 from recbole_bd.data import Batch
 from recbole_bd.errors import RoleError
+from recbole_bd.lists import UnseenItems
 from recbole_bd.model.one_way import OneWay
 from recbole_bd.roles import Role
 from recbole_bd.scoring import has_embeddings
@@ -77,8 +78,8 @@ class DE(OneWay):
 
     Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch.
     The public code sums instead, and its own loss too, so that lambda means the same as far as a batch has as many
-    distinct users and items as positives. The negatives are the batch's own; where a model's loader draws none, the
-    item term is that of the positives.
+    distinct users and items as positives. The items are those of the model's own loader. Where it gives users only
+    (ENMF), as many training and unseen items as users have training items on average are drawn for each.
 
     Experts and selection networks are the method's own: they learn with the student's optimizer and settings, start
     from the seed, and are no part of the saved student.
@@ -107,6 +108,8 @@ class DE(OneWay):
         self.users: Tensor | None = None  # the teacher's vectors [n_users, d_T]
         self.items: Tensor | None = None  # [n_items, d_T]
         self.temperature = config["temperature_start"]
+        self.unseen = UnseenItems(self.seen)
+        self.items_per_user = max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
         if not control and self.weight:
             one = torch.ones(1, dtype=torch.int64, device=self.device)
             sizes = []
@@ -135,17 +138,23 @@ class DE(OneWay):
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Squared error of the restored embeddings. Scalar."""
-        users, positives = users.unique(), batch.positives.unique()
-        negatives = positives[:0] if batch.negatives is None else batch.negatives.unique()
+        positives, negatives = self._items(users, batch)
+        users = users.unique()
         vectors, item_vectors = self.learner.embeddings(users, torch.cat([positives, negatives]))
         user_term = self._distance(self.user_experts, vectors, self.users[users])
-        kinds = (positives, negatives)
-        terms = [
-            self._distance(self.item_experts, own, self.items[ids])
-            for ids, own in zip(kinds, item_vectors.split([len(ids) for ids in kinds]), strict=True)
-            if len(ids)
-        ]
-        return user_term + sum(terms) / len(terms)
+        kinds = zip((positives, negatives), item_vectors.split([len(positives), len(negatives)]), strict=True)
+        item_terms = [self._distance(self.item_experts, own, self.items[ids]) for ids, own in kinds]
+        return user_term + sum(item_terms) / 2
+
+    def _items(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Distinct positives and negatives of a batch, drawn here where the loader gives none."""
+        positives, negatives = batch.positives, batch.negatives
+        if positives is None:
+            users = users.repeat_interleave(self.items_per_user)
+            positives = self.seen.random_positive(users, self.generator)
+        if negatives is None:
+            negatives = self.unseen.draw(users, 1, self.generator)
+        return positives.unique(), negatives.unique()
 
     def _distance(self, experts: Experts, student: Tensor, teacher: Tensor) -> Tensor:
         return losses.squared_distance(experts(student, teacher, self.temperature, self.generator), teacher)

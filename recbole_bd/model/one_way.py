@@ -28,12 +28,14 @@ class OneWay(Distiller):
         frozen, learner: the roles of teacher and student.
         weight: lambda.
         generator: the source of chance, on the device.
+        prepared: names of the attributes that `prepare` fills with tensors, None before.
 
     Raises:
         DataError: a user who has seen every item.
     """
 
     learners = (STUDENT,)
+    prepared: tuple[str, ...] = ()
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
@@ -86,6 +88,3 @@ class OneWay(Distiller):
         self.generator.set_state(state["generator"].cpu())
         for name in self.prepared:
             setattr(self, name, state[name].to(self.device) if name in state else None)
-
-    # Names of the attributes that `prepare` fills with tensors.
-    prepared: tuple[str, ...] = ()
