@@ -109,7 +109,8 @@ def test_a_failure_harms_no_other_and_leaves_its_reason_in_a_run_folder(how, rea
 
 
 PARENT = """
-import pathlib, sys
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 sys.path.insert(0, sys.argv[2])
 from recbole_bd.errors import BDError
 from recbole_bd.leaderboard.schedule import run_entries
