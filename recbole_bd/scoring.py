@@ -365,10 +365,14 @@ class _Autoencoder(_Rows):
 
 
 class _CDAE(_Autoencoder):
-    """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out."""
+    """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out.
+
+    RecBole's own ranking makes a dense row of every history first, so another `full_sort_predict` is given to the model.
+    """
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
+        model.full_sort_predict = self.full_sort_predict
         ids, order = model.history_item_id.sort(dim=1)
         repeated = F.pad(ids[:, 1:] == ids[:, :-1], (1, 0))  # a repeated interaction counts once, as in a dense row
         real = (ids > 0) & ~repeated
@@ -387,6 +391,10 @@ class _CDAE(_Autoencoder):
             self.items[places], model.h_item.weight.T, offsets, per_sample_weights=values, mode="sum"
         )
         return model.out_layer(model.h_act(model.h_user(users) + history + model.h_item.bias))
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """All items' scores in the unit of the model's `predict`. [B * n_items]."""
+        return self.model.o_act(self.row(interaction[self.model.USER_ID])).view(-1)
 
 
 class _FullSort(_Rows):

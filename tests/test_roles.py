@@ -180,7 +180,7 @@ def own_ranking_scores(model, users):
     """The scores by which RecBole ranks all items in its evaluation."""
     if type(model).full_sort_predict is AbstractRecommender.full_sort_predict:
         return predicted(model, users)
-    return model.full_sort_predict(Interaction({model.USER_ID: users})).reshape(len(users), -1).float()
+    return type(model).full_sort_predict(model, Interaction({model.USER_ID: users})).reshape(len(users), -1).float()
 
 
 def close(one, other, tolerance=1e-4):
