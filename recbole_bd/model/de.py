@@ -60,9 +60,9 @@ class Experts(nn.Module):
             [N, d_teacher].
         """
         share = self.shares(teacher, temperature, generator)  # [N, M]
-        hidden = torch.relu(torch.tensordot(student, self.first, dims=1) + self.first_bias)  # [N, M, hidden]
-        mixed = (share.unsqueeze(2) * hidden).flatten(1) @ self.second.flatten(0, 1)
-        return mixed + share @ self.second_bias
+        hidden = torch.addmm(self.first_bias.flatten(), student, self.first.flatten(1)).relu_()  # [N, M * hidden]
+        mixed = share.unsqueeze(2) * hidden.unflatten(1, self.first_bias.shape)
+        return torch.addmm(share @ self.second_bias, mixed.flatten(1), self.second.flatten(0, 1))
 
     def shares(self, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         """Share of every expert: softmax((log alpha + g) / temperature), g standard Gumbel. [N, M]."""
