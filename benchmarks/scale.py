@@ -1,6 +1,6 @@
 """How refresh time and memory grow with users and items, on synthetic data (no file needed).
 
-    python benchmarks/scale.py [--sizes=5000x25000,10000x25000,...] [--threads=1] [--json=FILE]
+    python benchmarks/scale.py [--sizes=5000x25000,10000x25000,...] [--ranks=sampled] [--threads=1] [--json=FILE]
 
 Each size runs in a process of its own, so that its peak memory is its own. Teacher and student are inner products of 64
 and 8 dimensions; every user has 20 training items and gets what ten epochs of one sample per positive need.
@@ -12,19 +12,25 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from recbole_bd.ranking import SeenItems
-from recbole_bd.sampler import Direction, DistillationSampler
+from recbole_bd.sampler import RANKINGS, Direction, DistillationSampler
 
 DIRECTIONS = {"student": Direction(shape="tanh", eps=1e-2), "teacher": Direction(shape="exp", eps=1e-4)}
 WIDTHS = {"teacher": 64, "student": 8}
 PER_USER, PERIOD = 20, 10
 
 
-def measure(n_users: int, n_items: int, threads: int) -> dict:
+def scores(users: torch.Tensor, items: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """Logits of all items, or of some, by two tables."""
+    return lambda wanted, some=slice(None): users[wanted] @ items[some].T
+
+
+def measure(n_users: int, n_items: int, threads: int, ranks: str) -> dict:
     """One refresh of the given size: seconds and this process's peak memory."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
@@ -35,10 +41,10 @@ def measure(n_users: int, n_items: int, threads: int) -> dict:
         role: [torch.randn(count + 1, width, generator=generator) for count in (n_users, n_items)]
         for role, width in WIDTHS.items()
     }
-    sampler = DistillationSampler(seen, DIRECTIONS, (seen.counts * PERIOD).clamp(min=1))
+    sampler = DistillationSampler(seen, DIRECTIONS, (seen.counts * PERIOD).clamp(min=1), ranks)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     start = time.perf_counter()
-    sampler.refresh({role: lambda u, t=tables[role]: t[0][u] @ t[1].T for role in WIDTHS})
+    sampler.refresh({role: scores(*tables[role]) for role in WIDTHS})
     seconds = time.perf_counter() - start
     return {
         "users": n_users,
@@ -54,17 +60,18 @@ def main() -> None:
     """Measure every size in turn and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", default="5000x25000,10000x25000,20000x25000,5000x50000,5000x100000,100000x100000")
+    parser.add_argument("--ranks", default="binned", choices=RANKINGS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", help="file for the result")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     known = parser.parse_args()
     if known.one:
-        print(json.dumps(measure(*map(int, known.one.split("x")), known.threads)))
+        print(json.dumps(measure(*map(int, known.one.split("x")), known.threads, known.ranks)))
         return
     print(f"{'users':>8}{'items':>9}{'seconds':>10}{'ns / pair':>11}{'MB before':>11}{'MB at peak':>12}")
     rows = []
     for size in known.sizes.split(","):
-        command = [sys.executable, __file__, f"--one={size}", f"--threads={known.threads}"]
+        command = [sys.executable, __file__, f"--one={size}", f"--threads={known.threads}", f"--ranks={known.ranks}"]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows.append(row)
         print(

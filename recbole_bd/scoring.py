@@ -367,7 +367,7 @@ class _Autoencoder(_Rows):
 class _CDAE(_Autoencoder):
     """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out.
 
-    RecBole's own ranking makes a dense row of every history first, so another `full_sort_predict` is given to the model.
+    RecBole ranks from a dense row of every history, so another `full_sort_predict` is given to the model.
     """
 
     def __init__(self, model: AbstractRecommender):
