@@ -78,6 +78,28 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     return hashes
 
 
+def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
+    """What `result.json` says of a run before it has found anything.
+
+    Args:
+        config: settings of the run.
+        status: `running`, or `failed` where it could not even start.
+    """
+    hashes = run_hashes(config)
+    return {
+        "schema": SCHEMA,
+        "status": status,
+        "method": config["model"],
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "valid_metric": config["valid_metric"].lower(),
+        "learners": list(config.method_class.learners) if config.method_class else [],
+        "config_hash": hashes["config"],
+        "hashes": hashes,
+        "command": config.command,
+    }
+
+
 def data_hash(config: BDConfig) -> str:
     """Hash of the data set's files of the kinds that the settings load; of none where they are not there yet."""
     folder, name = Path(config["data_path"]), config["dataset"]

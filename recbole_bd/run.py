@@ -27,7 +27,7 @@ from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_m
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
 from recbole_bd.errors import BDError, CheckpointError, ConfigError
-from recbole_bd.identity import SCHEMA, run_hashes, warmup_hash
+from recbole_bd.identity import opening_record, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
 from recbole_bd.roles import Role, build_role
@@ -112,22 +112,13 @@ class _Run:
         if config.method_class is not None:
             # Built once here so that contradicting options are refused before anything is written.
             self._distiller(control=False)
-        hashes = run_hashes(config)
+        record = opening_record(config, "running")
         self.folder = new_run_folder(config)
         self.journal = Journal(self.folder)
         self.kept: dict[str, Snapshot] = {}
         self.result: dict[str, Any] = {
-            "schema": SCHEMA,
-            "status": "running",
-            "method": config["model"],
-            "dataset": config["dataset"],
+            **record,
             "data": self.split.statistics(),
-            "seed": config["seed"],
-            "valid_metric": config["valid_metric"].lower(),
-            "learners": list(config.method_class.learners) if config.method_class else [],
-            "config_hash": hashes["config"],
-            "hashes": hashes,
-            "command": config.command,
             "run_folder": str(self.folder),
             "versions": _versions(),
             "machine": _machine(config),

@@ -12,7 +12,7 @@ from recbole_bd.atomic import write_atomically
 from recbole_bd.config import BDConfig
 from recbole_bd.data import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
-from recbole_bd.identity import SCHEMA, run_hashes
+from recbole_bd.identity import opening_record
 from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
 from recbole_bd.leaderboard.page import page
 from recbole_bd.leaderboard.pictures import picture
@@ -153,19 +153,7 @@ def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], file
 
 
 def _entry(config: BDConfig) -> Entry:
-    hashes = run_hashes(config)
-    record = {
-        "schema": SCHEMA,
-        "status": "failed",
-        "method": config["model"],
-        "dataset": config["dataset"],
-        "seed": config["seed"],
-        "valid_metric": config["valid_metric"].lower(),
-        "learners": list(config.method_class.learners) if config.method_class else [],
-        "config_hash": hashes["config"],
-        "hashes": hashes,
-        "command": config.command,
-    }
+    record = opening_record(config, "failed")
     return Entry(record, (sys.executable, "-m", "recbole_bd", *shlex.split(config.command)[1:]))
 
 
