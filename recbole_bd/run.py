@@ -120,6 +120,7 @@ class _Run:
             **record,
             "data": self.split.statistics(),
             "run_folder": str(self.folder),
+            "pid": os.getpid(),
             "versions": _versions(),
             "machine": _machine(config),
         }

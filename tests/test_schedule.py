@@ -30,6 +30,10 @@ def write(**more):
     (mine / "part").replace(mine / "result.json")
 write()
 time.sleep(seconds)
+if how == "beside":
+    other = folder / f"{hash_}-of-another"
+    other.mkdir()
+    (other / "result.json").write_text(json.dumps({**record, "pid": 1}))
 if how == "crash":
     raise RuntimeError("it broke")
 if how == "die":
@@ -106,6 +110,14 @@ def test_a_failure_harms_no_other_and_leaves_its_reason_in_a_run_folder(how, rea
     runs = run_entries(repaired, tmp_path, tmp_path / "logs", jobs=1)
     assert [run.result["status"] for run in runs] == ["finished"] * 3
     assert len(finished(tmp_path)) == 3
+
+
+def test_what_another_leaderboard_does_in_the_same_folder_is_left_alone(tmp_path):
+    (run,) = run_entries([entry(tmp_path, "shared", how="beside")], tmp_path, tmp_path / "logs", jobs=1)
+    assert run.result["status"] == "finished"
+    other = json.loads((tmp_path / "shared-of-another" / "result.json").read_text())
+    assert other["status"] == "running"
+    assert "error" not in other
 
 
 PARENT = """

@@ -135,7 +135,9 @@ def _runs_of(entry: Entry, runs_folder: Path) -> list[Run]:
 def _outcome(child: _Child, runs_folder: Path) -> Run:
     """The run that a process left; where it left no result, the reason is written for it."""
     code = child.process.returncode
-    mine = [run for run in _runs_of(child.entry, runs_folder) if run.folder not in child.earlier]
+    # Another leaderboard may run the same entry in the same folder: what it writes is not this process's.
+    mine = [run for run in _runs_of(child.entry, runs_folder) if run.result.get("pid") == child.process.pid]
+    mine = [run for run in mine if run.folder not in child.earlier]
     run = mine[-1] if mine else None
     if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
         return run
