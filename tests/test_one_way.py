@@ -9,7 +9,7 @@ import pytest
 import torch
 from recbole.model.general_recommender import LightGCN
 
-from recbole_bd import load_data_and_model, report, run_bd
+from recbole_bd import load_data_and_model, plots, report, run_bd
 from recbole_bd.backbones import STUDENT, TEACHER
 from recbole_bd.checkpoint import load_model
 from recbole_bd.errors import RoleError
@@ -286,7 +286,7 @@ def test_all_methods_start_from_the_same_warm_ups_and_are_held_against_the_same_
 @pytest.fixture
 def no_curves(monkeypatch):
     """Drawing takes longer than the runs here."""
-    monkeypatch.setattr(report, "plot_curves", lambda *_: None)
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
 
 
 @pytest.mark.parametrize(("method", "teacher"), [("RD", "ItemKNN"), ("CD", "ItemKNN"), ("RRD", "EASE")])
