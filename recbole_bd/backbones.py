@@ -12,6 +12,8 @@ from recbole.utils import ModelType
 from recbole_bd.errors import RoleError
 
 TEACHER, STUDENT = "teacher", "student"
+# The direction in which each role learns.
+INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
 
 PACKAGE = "recbole.model.general_recommender"
 _OTHER_KINDS = ("sequential", "context_aware", "knowledge_aware", "exlib")

@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_bd.backbones import STUDENT, TEACHER
+from recbole_bd.backbones import INTO, STUDENT, TEACHER
 from recbole_bd.data import Split
 from recbole_bd.ranking import Ranks, SeenItems
 from recbole_bd.roles import Role
 from recbole_bd.sampler import Direction, DistillationSampler
 
-# The direction in which each role learns.
-INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
 # Users looked at, at most, and (user, item) pairs: a count over more would look the same and cost more.
 _USERS, _PAIRS = 1000, 50_000_000
 # Scores of one role at a time; about ten arrays of that size are alive.

@@ -1,5 +1,6 @@
 """When two runs, or two parts of runs, are the same: hashes of the settings that can change their numbers."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -103,14 +104,23 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
 def data_hash(config: BDConfig) -> str:
     """Hash of the data set's files of the kinds that the settings load; of none where they are not there yet."""
     folder, name = Path(config["data_path"]), config["dataset"]
-    kinds = config["load_col"] or _ATOMIC
-    digest = hashlib.sha256()
-    for kind in kinds:
+    files = []
+    for kind in config["load_col"] or _ATOMIC:
         for path in sorted({*folder.glob(f"{name}.{kind}"), *folder.glob(f"{name}.*.{kind}")}):
-            digest.update(f"{path.name} {path.stat().st_size} ".encode())
-            with path.open("rb") as stream:
-                while block := stream.read(2**20):
-                    digest.update(block)
+            about = path.stat()
+            files.append((path, about.st_size, about.st_mtime_ns))
+    return _hash_of_files(tuple(files))
+
+
+@functools.cache  # the entries of a leaderboard are of the same files
+def _hash_of_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash of names and contents of files, each given by path, size, and when it was changed."""
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
     return digest.hexdigest()[:24]
 
 

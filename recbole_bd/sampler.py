@@ -5,7 +5,7 @@ learner.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,28 +276,36 @@ class DistillationSampler:
         chunks_a_block = -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         for block in ordered.split(self.chunk_users * chunks_a_block):
             tables: dict[str, tuple[Tensor, ...]] = {}
-            columns = self._columns(block)
+            parts = block.split(self.chunk_users)
+            columns, excluded = self._columns(parts)
             wanted = (block,) if columns is None else (block, columns)
-            for number, users in enumerate(block.split(self.chunk_users)):
+            for number, users in enumerate(parts):
 
                 def logits(role: str, wanted=wanted, tables=tables, number=number) -> Tensor:
                     if role not in tables:
                         tables[role] = scores[role](*wanted).split(self.chunk_users)
                     return tables[role][number]
 
-                excluded = among(columns, self.seen.of(users))
-                yield _Chunk(users, columns, self.seen.n_items, excluded, logits, self.ranks)
+                yield _Chunk(users, columns, self.seen.n_items, excluded[number], logits, self.ranks)
 
-    def _columns(self, users: Tensor) -> Tensor | None:
-        """Padding and random items to be ranked for these users; None for all, also where someone has seen the rest."""
+    def _columns(self, parts: Sequence[Tensor]) -> tuple[Tensor | None, list[Places]]:
+        """What is ranked for some chunks of users, and what of it is not drawn for each.
+
+        Returns:
+            Padding and random items, or None for all items, also where someone has seen all of the random ones; and the
+            places of padding and training items among them, chunk by chunk.
+        """
+        everywhere = [self.seen.of(users) for users in parts]
         if self.ranked_items is None:
-            return None
+            return None, everywhere
         some = torch.randint(
             1, self.seen.n_items, (self.ranked_items,), generator=self.generator, device=self.device
         ).unique()
         columns = torch.cat([some.new_zeros(1), some])
-        seen = torch.bincount(among(columns, self.seen.of(users))[0])
-        return None if (seen == len(columns)).any() else columns
+        excluded = [among(columns, places) for places in everywhere]
+        if any((torch.bincount(rows) == len(columns)).any() for rows, _ in excluded):
+            return None, everywhere
+        return columns, excluded
 
     def _fill_by_rejection(
         self,

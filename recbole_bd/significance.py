@@ -26,8 +26,8 @@ _MOST_CORRECTED = 2000
 _MOST_RESAMPLES, _LEAST_RESAMPLES = 9999, 1000
 _MOST_ENUMERATED = 13
 _DRAWS, _DRAWS_AT_ONCE = 2 * 10**7, 2**20
-# SciPy 1.15 renamed the argument.
-_RNG = "rng" if "rng" in inspect.signature(scipy.stats.bootstrap).parameters else "random_state"
+# What `scipy.stats.bootstrap` calls its generator: SciPy 1.15 renamed the argument.
+RNG = "rng" if "rng" in inspect.signature(scipy.stats.bootstrap).parameters else "random_state"
 
 
 @dataclass(frozen=True)
@@ -267,7 +267,7 @@ def _interval(differences: np.ndarray, level: float, seed: int) -> tuple[float |
                 batch=max(1, _DRAWS_AT_ONCE // n),
                 confidence_level=level,
                 method=method,
-                **{_RNG: np.random.default_rng(seed)},
+                **{RNG: np.random.default_rng(seed)},
             ).confidence_interval
         if np.isfinite(bounds).all():
             break

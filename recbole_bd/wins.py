@@ -12,6 +12,7 @@ from torch import Tensor, bincount
 
 from recbole_bd.backbones import STUDENT, TEACHER
 from recbole_bd.data import Split
+from recbole_bd.significance import RNG
 
 # The arms compared: a role's state before distillation and after it.
 BEFORE, AFTER = "separate", "distilled"
@@ -110,7 +111,7 @@ def share(won: np.ndarray, users: np.ndarray) -> Share:
         paired=True,
         confidence_level=_CONFIDENCE,
         method="percentile",
-        random_state=np.random.default_rng(0),
+        **{RNG: np.random.default_rng(0)},
     )
     return Share(value, float(found.confidence_interval.low), float(found.confidence_interval.high))
 

@@ -12,16 +12,13 @@ from recbole.data.dataset import Dataset
 from recbole.utils import InputType
 
 from recbole_bd import losses
-from recbole_bd.backbones import STUDENT, TEACHER
+from recbole_bd.backbones import INTO, STUDENT, TEACHER
 from recbole_bd.data import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.ranking import SeenItems
 from recbole_bd.roles import Role
 from recbole_bd.sampler import Direction, DistillationSampler
-
-# The direction in which each role learns.
-_INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
 
 
 class BD(Distiller):
@@ -49,7 +46,7 @@ class BD(Distiller):
             )
         self.full_weight = {
             role: config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0
-            for role, direction in _INTO.items()
+            for role, direction in INTO.items()
         }
         self.weight = dict(self.full_weight)
         self.listwise = config["exchange"] == "listwise"
@@ -62,7 +59,7 @@ class BD(Distiller):
         self.samples_per_user = self.samples_per_positive * max(1, round(len(users) / (self.n_users - 1)))
         self.sampler = DistillationSampler(
             self.seen,
-            {role: self._direction(direction) for role, direction in _INTO.items() if self.full_weight[role] > 0},
+            {role: self._direction(direction) for role, direction in INTO.items() if self.full_weight[role] > 0},
             pool_sizes=self._pool_sizes(),
             ranks=config["rank_precision"],
             ranked_items=config["ranked_items"],
