@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from recbole_bd.atomic import write_atomically
+from recbole_bd.attributes import CACHES, changed_attributes, restore_attributes
 from recbole_bd.errors import CheckpointError
-from recbole_bd.roles import CACHES
 
 FORMAT = "recbole-bd model"
 VERSION = 1
@@ -28,12 +28,14 @@ class Snapshot:
     Attributes:
         state: parameters and buffers by name, on the CPU.
         other: what a RecBole model keeps beside them and cannot do without (EASE's similarities); caches are left out.
+        attributes: what else of the model is no longer as it was built, such as a counter of steps.
         epoch: the epoch after which it was taken, from 0; -1 before any.
         valid: validation metrics then.
     """
 
     state: dict[str, torch.Tensor]
     other: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
     epoch: int = -1
     valid: dict[str, float] = field(default_factory=dict)
 
@@ -42,7 +44,7 @@ def take_snapshot(model: nn.Module, epoch: int = -1, valid: dict[str, float] | N
     """Copy a model's state to the CPU."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     other = {name: value for name, value in model.other_parameter().items() if name not in CACHES}
-    return Snapshot(state, other, epoch, dict(valid or {}))
+    return Snapshot(state, other, changed_attributes(model), epoch, dict(valid or {}))
 
 
 def restore_snapshot(model: nn.Module, snapshot: Snapshot, source: str = "snapshot") -> None:
@@ -66,6 +68,7 @@ def restore_snapshot(model: nn.Module, snapshot: Snapshot, source: str = "snapsh
             )
     model.load_state_dict(snapshot.state)
     model.load_other_parameter(snapshot.other)
+    restore_attributes(model, snapshot.attributes)
 
 
 def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
@@ -82,6 +85,7 @@ def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
         "about": json.dumps(about, sort_keys=True),
         "state_dict": snapshot.state,
         "other_parameter": {name: _encode(value) for name, value in snapshot.other.items()},
+        "attributes": {name: _encode(value) for name, value in snapshot.attributes.items()},
         "epoch": snapshot.epoch,
         "valid": {name: float(value) for name, value in snapshot.valid.items()},
     }
@@ -118,11 +122,14 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
             raise CheckpointError(f"checkpoint {path} is of version {content['version']}: update recbole-bd to read it")
         about = json.loads(content["about"])
         other = {name: _decode(value) for name, value in content["other_parameter"].items()}
+        attributes = {name: _decode(value) for name, value in content.get("attributes", {}).items()}
     else:
         settings = getattr(content.get("config"), "final_config_dict", {})
         about = {key: settings[key] for key in ("model", "dataset") if key in settings}
         other = {k: v for k, v in (content.get("other_parameter") or {}).items() if k not in CACHES}
-    return Snapshot(dict(content["state_dict"]), other, content.get("epoch", -1), content.get("valid") or {}), about
+        attributes = {}
+    state, epoch, valid = dict(content["state_dict"]), content.get("epoch", -1), content.get("valid") or {}
+    return Snapshot(state, other, attributes, epoch, valid), about
 
 
 # What torch raises on a torn or altered file, depending on where the damage is.

@@ -13,6 +13,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from recbole_bd.attributes import CACHES, note_attributes
 from recbole_bd.backbones import recommender_class
 from recbole_bd.errors import RoleError
 from recbole_bd.histories import read_histories_sparsely
@@ -20,7 +21,6 @@ from recbole_bd.lookups import gather_gradients
 from recbole_bd.propagation import compress_graphs
 from recbole_bd.scoring import InnerProduct, device_of, family
 
-CACHES = ("restore_user_e", "restore_item_e", "i_embedding")  # what hosts keep between two evaluations
 _USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
 
 
@@ -251,4 +251,5 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     read_histories_sparsely(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
+    note_attributes(model)
     return Role(name, model, config)

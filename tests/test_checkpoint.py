@@ -1,12 +1,12 @@
 import pickle
 import zipfile
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
 from recbole.config import Config
+from torch import nn
 
 from recbole_bd import checkpoint
 from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model, take_snapshot, write_atomically
@@ -128,9 +128,8 @@ def test_other_sizes_and_other_models_are_refused():
 
 
 def test_stale_caches_are_not_kept():
-    cached = SimpleNamespace(
-        state_dict=dict, other_parameter=lambda: {"restore_user_e": torch.ones(2), "item_similarity": np.ones(2)}
-    )
+    cached = nn.Module()
+    cached.other_parameter = lambda: {"restore_user_e": torch.ones(2), "item_similarity": np.ones(2)}
     assert list(take_snapshot(cached).other) == ["item_similarity"]
 
 

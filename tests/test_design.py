@@ -11,7 +11,7 @@ BLOCKS = [
     ["version", "errors", "compat", "atomic"],
     ["options", "plugins", "backbones", "config"],
     ["loading", "data"],
-    ["lookups", "propagation", "histories", "scoring", "roles"],
+    ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "trainer"],
