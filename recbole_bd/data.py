@@ -247,6 +247,11 @@ class BatchStream:
         return len(self._streams) == 1
 
     @property
+    def loaders(self) -> list[Any]:
+        """The loaders, none twice, in their order."""
+        return [loader for _, loader in self._streams]
+
+    @property
     def dataset(self) -> Dataset:
         """The training part, where RecBole's collector looks for it."""
         return self._streams[0][1]._dataset

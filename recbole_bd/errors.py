@@ -45,11 +45,23 @@ class RunFolderError(BDError):
     """A folder holds no finished run, or lacks a record that is asked of it."""
 
 
+class InUseError(RunFolderError):
+    """Another process works in a run folder."""
+
+
 class LeaderboardError(BDError):
     """Runs that do not make one table, or entries that cannot be run."""
 
 
 class Interrupted(BDError):
-    """The user stopped what can be continued."""
+    """The user stopped what can be continued.
 
-    exit_code = 130
+    Args:
+        number: the signal that asked for it; the exit code is 128 above it, as shells have it.
+        message: what was kept, and how to go on.
+    """
+
+    def __init__(self, number: int, message: str = "stopped"):
+        super().__init__(message)
+        self.signal = number
+        self.exit_code = 128 + number

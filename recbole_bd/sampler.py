@@ -233,9 +233,7 @@ class DistillationSampler:
         # Sampled items are counted into bins too: there are eight bins for each, so that few share one.
         self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
         self.ranked_items = ranked_items if ranks == "sampled" and ranked_items < seen.n_items - 1 else None
-        self.sizes = pool_sizes.to(self.device).clone()
-        self.sizes[0] = 0
-        self.starts = self.sizes.cumsum(0) - self.sizes
+        self._set_sizes(pool_sizes.to(self.device))
         if chunk_scores is None:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
         self.chunk_users = max(1, chunk_scores // (self.ranked_items or seen.n_items))
@@ -386,11 +384,17 @@ class DistillationSampler:
         starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
         return self.pools[learner].take(starts + slot(share, sizes)).long()
 
+    def _set_sizes(self, sizes: Tensor) -> None:
+        self.sizes = sizes.clone()
+        self.sizes[0] = 0
+        self.starts = self.sizes.cumsum(0) - self.sizes
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what comes next, as plain tensors."""
-        return {"pools": dict(self.pools), "generator": self.generator.get_state()}
+        return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Continue exactly where `state_dict` was taken, with pools of the sizes of then."""
         self.pools = {name: pool.to(self.device) for name, pool in state["pools"].items()}
+        self._set_sizes(state["sizes"].to(self.device))
         self.generator.set_state(state["generator"].cpu())

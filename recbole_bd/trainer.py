@@ -3,7 +3,7 @@
 import inspect
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,12 +15,13 @@ from recbole.utils import get_trainer
 from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
+from recbole_bd.attributes import changed_attributes, restore_attributes
 from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Batch, BatchStream
-from recbole_bd.errors import TrainingError
 from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.model.base import Distiller
+from recbole_bd.pausing import Keeper, Resumable, nothing_kept
 from recbole_bd.roles import Role
 
 logger = logging.getLogger(__name__)
@@ -62,11 +63,11 @@ def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return type(optimizer)(parameters, **{name: settings[name] for name in names}, fused=True)
 
 
-class RoleTrainerMixin:
+class RoleTrainerMixin(Resumable):
     """What this package adds to the RecBole trainer of one role, whichever class that is.
 
     The best state by validation is kept in memory instead of a pickle; every validation and loss is journalled; a loss
-    that is not finite stops the run with the place where it happened.
+    that is not finite stops the run with the place where it happened; training can be left and taken up again.
     """
 
     role: Role
@@ -84,24 +85,74 @@ class RoleTrainerMixin:
         return fused(super()._build_optimizer(**kwargs))
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
-        self.epoch, self.step = epoch_idx, 0
-        with self.journal.timed(f"{self.stage}_{self.role.name}_epoch"):
-            total = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        parts = total if isinstance(total, tuple) else (total,)
-        names = [f"loss{i}" for i in range(len(parts))] if len(parts) > 1 else ["cf"]
-        means = {name: part / max(len(train_data), 1) for name, part in zip(names, parts, strict=True)}
-        self.journal.loss(self.stage, self.role.name, epoch_idx, means)
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
-        logger.info("%s alone: epoch %d, loss %s", self.role.name, epoch_idx, shown)
-        return total
+        self.epoch, self._parts = epoch_idx, None
+        name, stage = self.role.name, self.stage
+        remedy = f"lower {name}.learning_rate or set clip_grad_norm"
+        self.losses = EpochLosses(f"{name} ({self.role.config['model']})", stage, epoch_idx, self.device, remedy)
+        host = super()._train_epoch
+        # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
+        is_plain = getattr(host, "__func__", None) is Trainer._train_epoch and not self.enable_scaler
+
+        def train(batches: Iterable) -> None:
+            noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
+            host(batches, epoch_idx, noting, show_progress)
+
+        with self.journal.timed(f"{stage}_{name}_epoch"):
+            is_new = self._passes_over(train_data, epoch_idx, train, by_batch=is_plain)
+        means = self.losses.means()
+        if is_new:
+            self.journal.loss(stage, name, epoch_idx, means)
+            shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
+            logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
+            self._epoch_done(train_data, epoch_idx)
+        return tuple(means.values())
+
+    def _noting(self, calculate_loss: Callable) -> Callable:
+        """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum."""
+
+        def calculate(interaction):
+            self._parts = calculate_loss(interaction)
+            return self._parts
+
+        return calculate
 
     def _check_nan(self, loss):
-        self.step += 1
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the {self.role.name}'s loss became {loss.item()} ({self.role.config['model']}, stage {self.stage}, "
-                f"epoch {self.epoch}, step {self.step}); lower {self.role.name}.learning_rate or set clip_grad_norm"
-            )
+        if isinstance(self._parts, tuple) and len(self._parts) > 1:
+            self.losses.add({f"loss{i}": part for i, part in enumerate(self._parts)})
+        else:
+            self.losses.add({"cf": loss})
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "attributes": changed_attributes(self.model),
+            "losses": self.losses.state_dict(),
+            **self.learner_state(),
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        restore_attributes(self.model, state["attributes"])
+        if hasattr(self, "losses"):
+            self.losses.load_state_dict(state["losses"])
+        self.load_learner_state(state)
+
+    def learner_state(self) -> dict[str, Any]:
+        """Its optimizers' states and its best state so far, as plain data."""
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
+        return {"optimizers": optimizers, "best": None if self.best is None else vars(self.best)}
+
+    def load_learner_state(self, state: dict[str, Any]) -> None:
+        """Go on from `learner_state`."""
+        for name, optimizer in self._optimizers().items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.best = None if state["best"] is None else Snapshot(**state["best"])
+        self.role.forget()
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer once, by the name of the attribute that holds it."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+        return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
@@ -118,8 +169,18 @@ class RoleTrainerMixin:
         self.role.forget()
         return result
 
+    def _full_sort_batch_eval(self, batched_data):
+        self.keeper.validating()
+        return super()._full_sort_batch_eval(batched_data)
+
+    def _neg_sample_batch_eval(self, batched_data):
+        self.keeper.validating()
+        return super()._neg_sample_batch_eval(batched_data)
+
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        # RecBole calls this when validation improved (or once, when there is nothing to train).
+        # RecBole calls this when validation improved, or once, when there is nothing to train.
+        if epoch < 0 and self.best is not None:
+            return
         self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
 
     def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
@@ -129,7 +190,13 @@ class RoleTrainerMixin:
         pass  # the run folder holds the resolved configuration
 
 
-def role_trainer(role: Role, journal: Journal, stage: str, beside: Sequence[torch.nn.Parameter] = ()) -> Trainer:
+def role_trainer(
+    role: Role,
+    journal: Journal,
+    stage: str,
+    beside: Sequence[torch.nn.Parameter] = (),
+    keeper: Keeper | None = None,
+) -> Trainer:
     """RecBole's own trainer for a role's model, with `RoleTrainerMixin` in front.
 
     Args:
@@ -137,19 +204,29 @@ def role_trainer(role: Role, journal: Journal, stage: str, beside: Sequence[torc
         journal: receives validations, losses and durations.
         stage: `separate`, `distilled` or `continued`.
         beside: what else the role's optimizer updates; never part of a saved state.
+        keeper: where the places it could go on from are kept.
     """
     host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
     trainer_class = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
     trainer = trainer_class.__new__(trainer_class)
     # Read while RecBole's constructor runs.
     trainer.role, trainer.journal, trainer.stage, trainer.beside, trainer.best = role, journal, stage, beside, None
+    trainer.keeper = keeper or nothing_kept()
     with _without_host_tensorboard():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector = ArrayCollector(role.config)
     return trainer
 
 
-def warm_up(role: Role, train_data: Any, valid_data: Any, journal: Journal, show_progress: bool) -> Snapshot:
+def warm_up(
+    role: Role,
+    train_data: Any,
+    valid_data: Any,
+    journal: Journal,
+    show_progress: bool,
+    keeper: Keeper | None = None,
+    place: dict[str, Any] | None = None,
+) -> Snapshot:
     """Train one role alone with RecBole's Trainer, its early stopping and its validation.
 
     Args:
@@ -158,22 +235,33 @@ def warm_up(role: Role, train_data: Any, valid_data: Any, journal: Journal, show
         valid_data: RecBole's validation loader.
         journal: receives the record.
         show_progress: whether to draw progress bars.
+        keeper: where the places it could go on from are kept.
+        place: one of them, to go on from.
 
     Returns:
         The best state by validation.
+
+    Raises:
+        Interrupted: the user stops; the keeper has the place.
+        TrainingError: the loss is not finite.
     """
-    trainer = role_trainer(role, journal, WARMUP)
+    trainer = role_trainer(role, journal, WARMUP, keeper=keeper)
     trainer.epoch = -1
-    trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
+    if place is not None:
+        trainer.take_up(place)
+        trainer.epoch = place["epoch"]
+    with trainer.keeper.stop.deferred():
+        trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
     if trainer.best is None or not trainer.best.valid:
         trainer._valid_epoch(valid_data, show_progress)
+        trainer.best = None
         trainer._save_checkpoint(trainer.epoch)
     restore_snapshot(role.model, trainer.best)
     role.forget()
     return trainer.best
 
 
-class BDTrainer(Trainer):
+class BDTrainer(Resumable, Trainer):
     """Trains the learners of a `Distiller` together: an optimizer per role, all validated, each role's best kept.
 
     RecBole's `fit` runs the epochs and its early stopping; what it is told to watch is the number of validations at
@@ -183,15 +271,20 @@ class BDTrainer(Trainer):
         config: settings of the run.
         model: the method with its two roles; one that is no learner is left alone.
         journal: receives validations, losses and durations.
-        show_progress: whether to draw progress bars.
+        keeper: where the places it could go on from are kept.
     """
 
-    def __init__(self, config: Config, model: Distiller, journal: Journal | None = None):
+    def __init__(self, config: Config, model: Distiller, journal: Journal | None = None, keeper: Keeper | None = None):
+        self.keeper = keeper or nothing_kept()
         self.stage = CONTINUED if model.control else DISTILLED
         self.journal = journal or Journal()
         self.trainers = {
             name: role_trainer(
-                model.roles[name], self.journal, self.stage, () if model.control else model.parameters_beside(name)
+                model.roles[name],
+                self.journal,
+                self.stage,
+                () if model.control else model.parameters_beside(name),
+                self.keeper,
             )
             for name in model.learners
         }
@@ -214,31 +307,67 @@ class BDTrainer(Trainer):
         """RecBole's `fit` over `distill_epochs`; the best states are in `best` afterwards."""
         for trainer in self.trainers.values():
             trainer.eval_collector.data_collect(train_data)
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        with self.keeper.stop.deferred():
+            return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _build_optimizer(self, **kwargs):
         return None  # each role's trainer has its own
 
     def _train_epoch(self, train_data: BatchStream, epoch_idx, loss_func=None, show_progress=False):
-        self._refresh(epoch_idx, show_progress)
-        self.model.train()
-        losses = {name: EpochLosses(name, self.stage, epoch_idx, self.device) for name in self.trainers}
-        with self.journal.timed("distill_epoch" if self.stage == DISTILLED else "control_epoch"):
-            bar = tqdm(
-                train_data, total=len(train_data), desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress
-            )
+        self.epoch = epoch_idx
+        self.losses = {name: self._epoch_losses(name, epoch_idx) for name in self.trainers}
+        if self._left is None or self._left["step"] is not None:
+            self._refresh(epoch_idx, show_progress)
+
+        def train(batches: Iterable[Batch]) -> None:
+            self.model.train()
+            bar = tqdm(batches, desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress)
             for batch in bar:
-                self._step(batch.to(self.device), losses)
-                if show_progress and sum(one.steps for one in losses.values()) % 50 == 0:
-                    bar.set_postfix_str(self._progress_text(losses))
-        means = {name: one.means() for name, one in losses.items()}
-        for name, parts in means.items():
-            self.journal.loss(self.stage, name, epoch_idx, parts)
-        seconds = self.journal.seconds["distill_epoch" if self.stage == DISTILLED else "control_epoch"][-1]
-        logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
+                self._step(batch.to(self.device), self.losses)
+                if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
+                    bar.set_postfix_str(self._progress_text(self.losses))
+
+        timed = "distill_epoch" if self.stage == DISTILLED else "control_epoch"
+        with self.journal.timed(timed):
+            is_new = self._passes_over(train_data, epoch_idx, train, by_batch=True)
+        means = {name: one.means() for name, one in self.losses.items()}
+        if is_new:
+            for name, parts in means.items():
+                self.journal.loss(self.stage, name, epoch_idx, parts)
+            seconds = self.journal.seconds[timed][-1]
+            logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
+            self._epoch_done(train_data, epoch_idx)
         return tuple(sum(parts.values()) for parts in means.values())
 
+    def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
+        remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
+        return EpochLosses(role, self.stage, epoch, self.device, remedy)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "attributes": {name: changed_attributes(trainer.model) for name, trainer in self.trainers.items()},
+            "learners": {name: trainer.learner_state() for name, trainer in self.trainers.items()},
+            "losses": {name: one.state_dict() for name, one in self.losses.items()},
+            "best_scores": dict(self.best_scores),
+            "improvements": self.improvements,
+            "sampling": self.model.sampling_state(),
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.model.load_sampling_state(state["sampling"])
+        for name, trainer in self.trainers.items():
+            restore_attributes(trainer.model, state["attributes"][name])
+            trainer.load_learner_state(state["learners"][name])
+            if hasattr(self, "losses"):
+                self.losses[name].load_state_dict(state["losses"][name])
+        self.best_scores, self.improvements = dict(state["best_scores"]), state["improvements"]
+
     def _refresh(self, epoch: int, show_progress: bool) -> None:
+        if self._left is not None:  # done before, and timed: what it drew then is in the place
+            self.model.refresh(epoch)
+            return
         n_users = self.model.n_users - 1
         with tqdm(total=n_users, desc=f"refresh {epoch:>6}", disable=not show_progress, leave=False) as bar:
             before = len(self.journal.seconds.get("refresh", []))
@@ -271,7 +400,7 @@ class BDTrainer(Trainer):
     def _valid_epoch(self, valid_data, show_progress=False):
         improved, results = set(), {}
         for name, trainer in self.trainers.items():
-            trainer.epoch = self._last_epoch()
+            trainer.epoch = self.epoch
             score, results[name] = trainer._valid_epoch(valid_data, show_progress)
             signed = score if trainer.valid_metric_bigger else -score
             if signed > self.best_scores[name]:
@@ -282,9 +411,6 @@ class BDTrainer(Trainer):
             return -1, results
         self.improvements += 1
         return self.improvements, results
-
-    def _last_epoch(self) -> int:
-        return self.journal.losses[-1]["epoch"]
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         pass  # each role's trainer keeps its own best

@@ -8,14 +8,26 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat", "atomic"],
+    ["version", "errors", "compat", "atomic", "stopping", "randomness"],
     ["options", "plugins", "backbones", "config"],
     ["loading", "data"],
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
-    ["checkpoint", "collector", "journal", "trainer"],
-    ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run"],
+    ["archive", "checkpoint", "collector", "journal", "pausing", "trainer"],
+    [
+        "identity",
+        "evaluation",
+        "discrepancy",
+        "wins",
+        "significance",
+        "report",
+        "plots",
+        "comparison",
+        "progress",
+        "runfolder",
+        "run",
+    ],
     ["leaderboard"],
     ["cli", "__main__"],
 ]

@@ -154,7 +154,8 @@ def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], file
 
 def _entry(config: BDConfig) -> Entry:
     record = opening_record(config, "failed")
-    return Entry(record, (sys.executable, "-m", "recbole_bd", *shlex.split(config.command)[1:]))
+    words = [*shlex.split(config.command)[1:], "--resume=auto"]  # one that was stopped goes on
+    return Entry(record, (sys.executable, "-m", "recbole_bd", *words))
 
 
 def _environment(threads: int) -> dict[str, str]:
