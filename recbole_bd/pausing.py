@@ -94,7 +94,15 @@ class Resumable:
         if self.start_epoch >= self.epochs:  # the settings now want fewer epochs: fit will do nothing
             self._load_state(place["state"])
 
-    def _passes_over(self, train_data: Any, epoch: int, train: Callable[[Iterable], Any], by_batch: bool) -> bool:
+    def _is_trained(self, train_data: Any) -> bool:
+        """Whether the place to go on from is the end of the epoch that begins; then that is where everything is now."""
+        if self._left is None or self._left["step"] is not None:
+            return False
+        left, self._left = self._left, None
+        self._arrive(left, train_data)
+        return True
+
+    def _pass_over(self, train_data: Any, epoch: int, train: Callable[[Iterable], Any], by_batch: bool) -> None:
         """Train one epoch, or what is left of it.
 
         Args:
@@ -103,14 +111,8 @@ class Resumable:
             train: trains on the batches it is given.
             by_batch: whether `train` passes over them once and keeps nothing of its own, so that it can be left between
                 two of them.
-
-        Returns:
-            Whether there was anything to train: False where the place was the end of this epoch.
         """
         left, self._left = self._left, None
-        if left is not None and left["step"] is None:
-            self._arrive(left, train_data)
-            return False
         if left is not None:
             _set_generators(train_data, left["generators"])
             set_random_state(left["random_before"])
@@ -122,17 +124,13 @@ class Resumable:
         def batch_done(step: int) -> None:
             self.keeper.batch_done(lambda: place(step))
 
-        train(self._batches(train_data, left, batch_done) if by_batch else train_data)
-        return True
+        train(_Batches(train_data, left, lambda: self._arrive(left), batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:
         """Tell the keeper that an epoch was trained."""
         self.keeper.epoch_done(
             epoch, lambda: {**self._place(epoch), "step": None, "generators": _generators(train_data)}
         )
-
-    def _batches(self, train_data: Any, left: dict[str, Any] | None, batch_done: Callable[[int], None]) -> "_Batches":
-        return _Batches(train_data, left, lambda: self._arrive(left, None), batch_done)
 
     def _place(self, epoch: int) -> dict[str, Any]:
         return {
@@ -143,7 +141,7 @@ class Resumable:
             "random": random_state(),
         }
 
-    def _arrive(self, place: dict[str, Any], train_data: Any) -> None:
+    def _arrive(self, place: dict[str, Any], train_data: Any = None) -> None:
         self._load_state(place["state"])
         if train_data is not None:
             _set_generators(train_data, place["generators"])

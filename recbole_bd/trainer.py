@@ -97,14 +97,15 @@ class RoleTrainerMixin(Resumable):
             noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
             host(batches, epoch_idx, noting, show_progress)
 
+        if self._is_trained(train_data):
+            return tuple(self.losses.means().values())
         with self.journal.timed(f"{stage}_{name}_epoch"):
-            is_new = self._passes_over(train_data, epoch_idx, train, by_batch=is_plain)
+            self._pass_over(train_data, epoch_idx, train, by_batch=is_plain)
         means = self.losses.means()
-        if is_new:
-            self.journal.loss(stage, name, epoch_idx, means)
-            shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
-            logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
-            self._epoch_done(train_data, epoch_idx)
+        self.journal.loss(stage, name, epoch_idx, means)
+        shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
+        logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
+        self._epoch_done(train_data, epoch_idx)
         return tuple(means.values())
 
     def _noting(self, calculate_loss: Callable) -> Callable:
@@ -144,13 +145,14 @@ class RoleTrainerMixin(Resumable):
 
     def load_learner_state(self, state: dict[str, Any]) -> None:
         """Go on from `learner_state`."""
-        for name, optimizer in self._optimizers().items():
-            optimizer.load_state_dict(state["optimizers"][name])
+        optimizers = self._optimizers()
+        for name, own in state["optimizers"].items():
+            optimizers[name].load_state_dict(own)
         self.best = None if state["best"] is None else Snapshot(**state["best"])
         self.role.forget()
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Every optimizer once, by the name of the attribute that holds it."""
+        """Every optimizer once, by the name of the attribute that holds it, the last of several."""
         held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
         return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
@@ -316,8 +318,9 @@ class BDTrainer(Resumable, Trainer):
     def _train_epoch(self, train_data: BatchStream, epoch_idx, loss_func=None, show_progress=False):
         self.epoch = epoch_idx
         self.losses = {name: self._epoch_losses(name, epoch_idx) for name in self.trainers}
-        if self._left is None or self._left["step"] is not None:
-            self._refresh(epoch_idx, show_progress)
+        if self._is_trained(train_data):
+            return self._totals()
+        self._refresh(epoch_idx, show_progress)
 
         def train(batches: Iterable[Batch]) -> None:
             self.model.train()
@@ -329,15 +332,17 @@ class BDTrainer(Resumable, Trainer):
 
         timed = "distill_epoch" if self.stage == DISTILLED else "control_epoch"
         with self.journal.timed(timed):
-            is_new = self._passes_over(train_data, epoch_idx, train, by_batch=True)
+            self._pass_over(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
-        if is_new:
-            for name, parts in means.items():
-                self.journal.loss(self.stage, name, epoch_idx, parts)
-            seconds = self.journal.seconds[timed][-1]
-            logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
-            self._epoch_done(train_data, epoch_idx)
-        return tuple(sum(parts.values()) for parts in means.values())
+        for name, parts in means.items():
+            self.journal.loss(self.stage, name, epoch_idx, parts)
+        seconds = self.journal.seconds[timed][-1]
+        logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
+        self._epoch_done(train_data, epoch_idx)
+        return self._totals()
+
+    def _totals(self) -> tuple[float, ...]:
+        return tuple(sum(one.means().values()) for one in self.losses.values())
 
     def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
         remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
