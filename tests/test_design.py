@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat", "atomic"],
+    ["version", "errors", "compat", "atomic", "archive"],
     ["options", "plugins", "backbones", "config"],
     ["loading", "data"],
     ["lookups", "propagation", "histories", "scoring", "roles"],
