@@ -103,7 +103,11 @@ def _encode(value: Any, place: tuple) -> Any:
         return kind(_encode(item, (place, number)) for number, item in enumerate(value))
     if kind in (dict, OrderedDict):
         for key in value:
-            if type(key) not in (str, int) or key == _KIND:
+            if (
+                type(key) not in (str, int)
+                or key == _KIND
+                or (type(key) is int and key.bit_length() > _LARGEST_INT_BITS)
+            ):
                 raise CheckpointError(f"{_where(place)} has the key {key!r}, which cannot be stored")
         return kind((key, _encode(item, (place, key))) for key, item in value.items())
     if isinstance(value, torch.Tensor) and not value.is_meta:
@@ -117,6 +121,10 @@ def _encode(value: Any, place: tuple) -> Any:
         parts = {name: _encode(getattr(csr, name), (place, name)) for name in ("data", "indices", "indptr")}
         return {_KIND: "csr", "shape": tuple(map(int, csr.shape)), **parts}
     raise CheckpointError(f"{_where(place)} is of type {kind.__module__}.{kind.__qualname__}, which cannot be stored")
+
+
+def _is_key(key: Any) -> bool:
+    return key != _KIND if type(key) is str else type(key) is int and key.bit_length() <= _LARGEST_INT_BITS
 
 
 def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
@@ -234,6 +242,17 @@ def check_records(stream: BinaryIO) -> zipfile.ZipFile:
     return archive
 
 
+def checked_csr(parts: tuple[np.ndarray, ...], shape: tuple[int, int]) -> sp.csr_matrix:
+    """A sparse matrix of data, indices and indptr from a file.
+
+    Raises:
+        ValueError: an index is not within the shape; SciPy would follow it out of its memory.
+    """
+    matrix = sp.csr_matrix(parts, shape=tuple(shape))
+    matrix.check_format()
+    return matrix
+
+
 def _seal(stream: BinaryIO) -> re.Match[bytes] | None:
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(size - _LONGEST_SEAL, 0))
@@ -268,9 +287,7 @@ def _decode(value: Any) -> Any:
             return int(value["hexadecimal"], 16)
         if value[_KIND] == "csr":
             parts = tuple(_decode(value[name]) for name in ("data", "indices", "indptr"))
-            matrix = sp.csr_matrix(parts, shape=value["shape"])
-            matrix.check_format()  # SciPy would follow a wrong index out of its memory
-            return matrix
+            return checked_csr(parts, value["shape"])
         array = value["data"].numpy()
         if "type" in value:
             array = array.view(np.dtype(value["type"]))
