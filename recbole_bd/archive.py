@@ -6,6 +6,7 @@ its end holds the SHA-256 of every byte before the digest, the rest of the comme
 
 import hashlib
 import os
+import pickle
 import re
 import struct
 import zipfile
@@ -20,7 +21,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_bd.atomic import write_atomically
-from recbole_bd.errors import CheckpointError
+from recbole_bd.errors import CheckpointError, named_damage
 
 VERSION = 1
 _SEAL = re.compile(rb"recbole-bd archive ([0-9]{1,9}) sha256 ([0-9a-f]{64})\Z")
@@ -163,9 +164,9 @@ def load_archive(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
     """
     with open_zip(path, what) as stream:
         _verify(stream, f"{what} {path}")
-        with named_damage(f"{what} {path}"):
+        with named_damage(f"{what} {path}", CheckpointError):
             check_records(stream)
-            content = _decode(torch.load(stream, map_location="cpu", weights_only=True))
+            content = _decode(_load_plain(stream))
     if type(content) is not dict:
         raise CheckpointError(f"{what} {path} holds a {type(content).__name__} and no content by name")
     return content
@@ -200,23 +201,13 @@ def open_zip(path: str | Path, what: str) -> Iterator[BinaryIO]:
         raise CheckpointError(f"{what} {path} cannot be read: {error}") from error
 
 
-@contextmanager
-def named_damage(named: str) -> Iterator[None]:
-    """Whatever reading a damaged file raises, as one line that names the file.
-
-    Raises:
-        CheckpointError: something was raised.
-    """
+def _load_plain(stream: BinaryIO) -> Any:
     try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{named}: {error}") from error
-    # The one place where anything may come: torch, pickle and zipfile raise struct.error, IndexError, MemoryError,
-    # UnicodeDecodeError and more, depending on where the damage is.
-    except Exception as error:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         if symbol := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise CheckpointError(f"{named}: {refusal(symbol[1])}") from error
-        raise CheckpointError(f"{named} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+            raise CheckpointError(refusal(symbol[1])) from error
+        raise
 
 
 def refusal(symbol: str) -> str:

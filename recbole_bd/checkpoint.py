@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from recbole_bd.archive import checked_csr, is_sealed, load_archive, named_damage, save_archive
-from recbole_bd.errors import CheckpointError
+from recbole_bd.archive import checked_csr, is_sealed, load_archive, save_archive
+from recbole_bd.errors import CheckpointError, named_damage
 from recbole_bd.host_pickles import load_host_pickle
 from recbole_bd.roles import CACHES
 
@@ -112,7 +112,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
         raise CheckpointError(f"checkpoint {path} is damaged: its checksum is gone")
     if ours and content["version"] > VERSION:
         raise CheckpointError(f"checkpoint {path} is of version {content['version']}: update recbole-bd to read it")
-    with named_damage(f"checkpoint {path}"):
+    with named_damage(f"checkpoint {path}", CheckpointError):
         about = json.loads(content["about"]) if ours else _told_by_settings(content.get("config"))
         other = content.get("other_parameter") or {}
         if ours and not sealed:

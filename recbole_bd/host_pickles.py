@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_bd.archive import check_records, named_damage, open_zip, refusal
-from recbole_bd.errors import CheckpointError
+from recbole_bd.archive import check_records, open_zip, refusal
+from recbole_bd.errors import CheckpointError, named_damage
 
 
 class _StandIn:
@@ -131,7 +131,9 @@ def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, An
     Raises:
         CheckpointError: the file is missing or damaged, or asks for something that is on no list, which is named.
     """
-    with open_zip(path, what) as stream, named_damage(f"{what} {path}"):
+    with open_zip(path, what) as stream, named_damage(f"{what} {path}", CheckpointError):
+        if not zipfile.is_zipfile(stream):
+            raise CheckpointError("it is truncated or not a torch file")
         archive = check_records(stream)
         if damaged := archive.testzip():
             raise CheckpointError(f"it is damaged in its record {damaged}")

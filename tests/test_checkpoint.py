@@ -104,7 +104,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         load_model(tmp_path / "other.pth")
     with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
         archive.writestr("a.txt", "a")
-    with pytest.raises(CheckpointError, match="no file of torch.save"):
+    with pytest.raises(CheckpointError, match=r"no file of torch\.save"):
         load_model(tmp_path / "zip.pth")
 
 

@@ -8,13 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat", "atomic", "archive"],
-    ["options", "plugins", "backbones", "config"],
+    ["version", "errors", "compat", "atomic", "archive", "host_pickles"],
+    ["options", "plugins", "backbones", "config", "folders"],
     ["loading", "data"],
     ["lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
-    ["host_pickles", "checkpoint", "collector", "journal", "trainer"],
+    ["checkpoint", "collector", "journal", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run"],
     ["leaderboard"],
     ["cli", "__main__"],
