@@ -6,6 +6,7 @@ its end holds the SHA-256 of every byte before the digest, the rest of the comme
 
 import hashlib
 import os
+import pickle
 import re
 import struct
 import zipfile
@@ -20,7 +21,7 @@ import scipy.sparse as sp
 import torch
 
 from recbole_bd.atomic import write_atomically
-from recbole_bd.errors import CheckpointError
+from recbole_bd.errors import CheckpointError, named_damage
 
 VERSION = 1
 _SEAL = re.compile(rb"recbole-bd archive ([0-9]{1,9}) sha256 ([0-9a-f]{64})\Z")
@@ -103,7 +104,11 @@ def _encode(value: Any, place: tuple) -> Any:
         return kind(_encode(item, (place, number)) for number, item in enumerate(value))
     if kind in (dict, OrderedDict):
         for key in value:
-            if type(key) not in (str, int) or key == _KIND:
+            if (
+                type(key) not in (str, int)
+                or key == _KIND
+                or (type(key) is int and key.bit_length() > _LARGEST_INT_BITS)
+            ):
                 raise CheckpointError(f"{_where(place)} has the key {key!r}, which cannot be stored")
         return kind((key, _encode(item, (place, key))) for key, item in value.items())
     if isinstance(value, torch.Tensor) and not value.is_meta:
@@ -117,6 +122,10 @@ def _encode(value: Any, place: tuple) -> Any:
         parts = {name: _encode(getattr(csr, name), (place, name)) for name in ("data", "indices", "indptr")}
         return {_KIND: "csr", "shape": tuple(map(int, csr.shape)), **parts}
     raise CheckpointError(f"{_where(place)} is of type {kind.__module__}.{kind.__qualname__}, which cannot be stored")
+
+
+def _is_key(key: Any) -> bool:
+    return key != _KIND if type(key) is str else type(key) is int and key.bit_length() <= _LARGEST_INT_BITS
 
 
 def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
@@ -155,9 +164,9 @@ def load_archive(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
     """
     with open_zip(path, what) as stream:
         _verify(stream, f"{what} {path}")
-        with named_damage(f"{what} {path}"):
+        with named_damage(f"{what} {path}", CheckpointError):
             check_records(stream)
-            content = _decode(torch.load(stream, map_location="cpu", weights_only=True))
+            content = _decode(_load_plain(stream))
     if type(content) is not dict:
         raise CheckpointError(f"{what} {path} holds a {type(content).__name__} and no content by name")
     return content
@@ -192,23 +201,13 @@ def open_zip(path: str | Path, what: str) -> Iterator[BinaryIO]:
         raise CheckpointError(f"{what} {path} cannot be read: {error}") from error
 
 
-@contextmanager
-def named_damage(named: str) -> Iterator[None]:
-    """Whatever reading a damaged file raises, as one line that names the file.
-
-    Raises:
-        CheckpointError: something was raised.
-    """
+def _load_plain(stream: BinaryIO) -> Any:
     try:
-        yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{named}: {error}") from error
-    # The one place where anything may come: torch, pickle and zipfile raise struct.error, IndexError, MemoryError,
-    # UnicodeDecodeError and more, depending on where the damage is.
-    except Exception as error:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
         if symbol := re.search(r"GLOBAL ([\w.]+)", str(error)):
-            raise CheckpointError(f"{named}: {refusal(symbol[1])}") from error
-        raise CheckpointError(f"{named} is damaged: {(str(error) or type(error).__name__).splitlines()[0]}") from error
+            raise CheckpointError(refusal(symbol[1])) from error
+        raise
 
 
 def refusal(symbol: str) -> str:
@@ -232,6 +231,17 @@ def check_records(stream: BinaryIO) -> zipfile.ZipFile:
         raise CheckpointError("its records claim more than the file holds")
     stream.seek(0)
     return archive
+
+
+def checked_csr(parts: tuple[np.ndarray, ...], shape: tuple[int, int]) -> sp.csr_matrix:
+    """A sparse matrix of data, indices and indptr from a file.
+
+    Raises:
+        ValueError: an index is not within the shape; SciPy would follow it out of its memory.
+    """
+    matrix = sp.csr_matrix(parts, shape=tuple(shape))
+    matrix.check_format()
+    return matrix
 
 
 def _seal(stream: BinaryIO) -> re.Match[bytes] | None:
@@ -268,9 +278,7 @@ def _decode(value: Any) -> Any:
             return int(value["hexadecimal"], 16)
         if value[_KIND] == "csr":
             parts = tuple(_decode(value[name]) for name in ("data", "indices", "indptr"))
-            matrix = sp.csr_matrix(parts, shape=value["shape"])
-            matrix.check_format()  # SciPy would follow a wrong index out of its memory
-            return matrix
+            return checked_csr(parts, value["shape"])
         array = value["data"].numpy()
         if "type" in value:
             array = array.view(np.dtype(value["type"]))

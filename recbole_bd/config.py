@@ -26,7 +26,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class
 from recbole_bd.errors import ConfigError, RoleError
-from recbole_bd.options import Option, declared_options, load_yaml, parse_value
+from recbole_bd.options import Option, declared_options, is_name, load_yaml, parse_value
 from recbole_bd.plugins import options_beside
 
 BLOCKS = (TEACHER, STUDENT)
@@ -102,7 +102,7 @@ def _names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
     found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
     for key, value in found.items():
         names = value if key == "beside" and isinstance(value, list) else [value]
-        if not all(isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) for name in names):
+        if not all(map(is_name, names)):
             raise ConfigError(f"{key}={value!r}: expected a name")
         if key == "beside" and value is not names:
             raise ConfigError(f"beside={value!r}: expected a list of names")

@@ -4,6 +4,9 @@ The command line prints the message alone and exits with code 2; from Python the
 exceptions. Anything else that escapes is a defect of this package.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BDError(Exception):
     """Base of every error whose message is meant for the user."""
@@ -65,3 +68,24 @@ class Interrupted(BDError):
         super().__init__(message)
         self.signal = number
         self.exit_code = 128 + number
+
+
+@contextmanager
+def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
+    """Whatever reading a file raises, as one line that names the file.
+
+    Args:
+        named: the file, as the line begins.
+        kind: of the error that is raised.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BDError as error:
+        raise kind(f"{named}: {error}") from error
+    # The one place where anything may come: pickle, zipfile, json, numpy and torch raise struct.error, IndexError,
+    # MemoryError, RecursionError, zlib.error and more, depending on where the damage is.
+    except Exception as error:
+        text = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        raise kind(f"{named} is damaged: {text}") from error

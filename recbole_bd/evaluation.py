@@ -13,8 +13,8 @@ from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Split
 from recbole_bd.journal import Journal
 from recbole_bd.ranking import SeenItems
+from recbole_bd.role_trainer import role_trainer
 from recbole_bd.roles import Role
-from recbole_bd.trainer import role_trainer
 
 # Scores compared at a time: 4 bytes each, and a boolean of the same shape.
 _CHUNK_SCORES = 2**22

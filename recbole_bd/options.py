@@ -40,8 +40,19 @@ _Loader.add_implicit_resolver(
 )
 
 
+def is_name(value: Any) -> bool:
+    """Whether a value may name a model or a data set: no path, and nothing that leads out of a folder."""
+    return isinstance(value, str) and re.fullmatch(r"[\w+-][\w.+-]*", value) is not None
+
+
 def parse_yaml(text: str) -> Any:
-    """Read a YAML document without running anything it may ask for."""
+    """Read a YAML document without running anything it may ask for.
+
+    Raises:
+        yaml.YAMLError: it is none.
+        ValueError: it holds a date or number that cannot be.
+        RecursionError: it is nested too deeply.
+    """
     return yaml.load(text, Loader=_Loader)
 
 
@@ -54,7 +65,7 @@ def parse_value(text: str) -> Any:
         return None
     try:
         return parse_yaml(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         return text
 
 
@@ -70,9 +81,12 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"configuration file {path} is not UTF-8 text") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         place = f" line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
-        problem = getattr(error, "problem", None) or "not valid"
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        if symbol := re.search(r"python/[\w/]*:?([\w.]*)", problem):
+            asked = f"asks for {symbol[1] or symbol[0]}, which could run code, and is refused"
+            raise ConfigError(f"configuration file {path}{place} {asked}") from error
         raise ConfigError(f"configuration file {path}{place} is no YAML: {problem}") from error
     if content is None:
         return {}

@@ -1,6 +1,5 @@
 """How far a run has come: `last.ckpt`, from which another process goes on as if it had never been stopped."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from typing import Any
 from recbole_bd.archive import load_archive, save_archive
 from recbole_bd.checkpoint import Snapshot
 from recbole_bd.config import BLOCKS
-from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError
+from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
+from recbole_bd.folders import read_result
 from recbole_bd.options import WITHOUT_EFFECT
 
 logger = logging.getLogger(__name__)
@@ -78,11 +78,12 @@ class Progress:
             raise CheckpointError(f"{path} is no progress of a run; {FILE} of a run folder is needed")
         if version != VERSION:
             raise CheckpointError(f"{path} is of version {version}, this recbole-bd reads version {VERSION}")
-        content["arms"] = {
-            arm: {role: Snapshot(**snapshot) for role, snapshot in roles.items()}
-            for arm, roles in content["arms"].items()
-        }
-        return cls(**content)
+        with named_damage(str(path), CheckpointError):
+            content["arms"] = {
+                arm: {role: Snapshot(**snapshot) for role, snapshot in roles.items()}
+                for arm, roles in content["arms"].items()
+            }
+            return cls(**content)
 
     def check_settings(self, settings: dict[str, Any], device: str, folder: Path) -> list[dict[str, Any]]:
         """Compare the settings with which a run is to go on with those it has had.
@@ -127,24 +128,6 @@ class Progress:
         return done[-1] if done else "the start"
 
 
-def read_result(folder: Path) -> dict[str, Any]:
-    """Read `result.json` of a run folder; empty where a run was stopped before it wrote one.
-
-    Raises:
-        RunFolderError: it is damaged.
-    """
-    path = folder / "result.json"
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{path} is damaged: {error}. Delete it to go on from {FILE}") from error
-    if not isinstance(result, dict):
-        raise RunFolderError(f"{path} is no result of a run. Delete it to go on from {FILE}")
-    return result
-
-
 def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]]:
     """The folders of the runs of some settings, the newest first, with their status.
 
@@ -159,8 +142,8 @@ def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]
         except RunFolderError as error:
             logger.warning("passed over: %s", error)
             continue
-        if result.get("config_hash") == config_hash:
-            yield path.parent, str(result.get("status"))
+        if result["config_hash"] == config_hash:
+            yield path.parent, result["status"]
 
 
 def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -22,15 +22,17 @@ from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_m
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
 from recbole_bd.errors import BDError, CheckpointError, Interrupted, InUseError, RunFolderError
+from recbole_bd.folders import read_result
 from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
 from recbole_bd.pausing import Keeper
-from recbole_bd.progress import Progress, read_result, runs_of
+from recbole_bd.progress import Progress, runs_of
+from recbole_bd.role_trainer import WARMUP, warm_up
 from recbole_bd.roles import Role, build_role
 from recbole_bd.runfolder import logging_to, machine, new_run_folder, peak_memory, versions
 from recbole_bd.stopping import Stop, stoppable
-from recbole_bd.trainer import CONTINUED, DISTILLED, WARMUP, BDTrainer, warm_up
+from recbole_bd.trainer import CONTINUED, DISTILLED, BDTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +90,7 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
     with claimed(folder):
-        result = read_result(folder)
+        result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
             logger.warning("%s has finished already; nothing is left to do", folder)
             return result

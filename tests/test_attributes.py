@@ -7,7 +7,7 @@ from recbole_bd.attributes import changed_attributes, note_attributes, restore_a
 from recbole_bd.checkpoint import load_model, restore_snapshot, save_model, take_snapshot
 from recbole_bd.data import train_loader
 from recbole_bd.journal import Journal
-from recbole_bd.trainer import warm_up
+from recbole_bd.role_trainer import warm_up
 from tests.conftest import alone
 from tests.test_methods import Scene
 

@@ -9,7 +9,8 @@ from recbole.config import Config
 from torch import nn
 
 from recbole_bd import checkpoint
-from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model, take_snapshot, write_atomically
+from recbole_bd.atomic import write_atomically
+from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model, take_snapshot
 from recbole_bd.data import load_split
 from recbole_bd.errors import CheckpointError
 from recbole_bd.roles import build_role
@@ -103,7 +104,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         load_model(tmp_path / "other.pth")
     with zipfile.ZipFile(tmp_path / "zip.pth", "w") as archive:
         archive.writestr("a.txt", "a")
-    with pytest.raises(CheckpointError, match="damaged"):
+    with pytest.raises(CheckpointError, match=r"no file of torch\.save"):
         load_model(tmp_path / "zip.pth")
 
 

@@ -8,26 +8,15 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat", "atomic", "stopping", "randomness"],
-    ["options", "plugins", "backbones", "config"],
+    ["version", "errors", "compat", "atomic", "archive", "host_pickles", "stopping", "randomness"],
+    ["options", "plugins", "backbones", "config", "folders"],
     ["loading", "data"],
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
-    ["archive", "checkpoint", "collector", "journal", "pausing", "trainer"],
-    [
-        "identity",
-        "evaluation",
-        "discrepancy",
-        "wins",
-        "significance",
-        "report",
-        "plots",
-        "comparison",
-        "progress",
-        "runfolder",
-        "run",
-    ],
+    ["checkpoint", "collector", "journal", "pausing", "role_trainer", "trainer"],
+    ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison"],
+    ["progress", "runfolder", "run"],
     ["leaderboard"],
     ["cli", "__main__"],
 ]
