@@ -28,6 +28,7 @@ class Journal:
         validations: one dict per role and validation: stage, role, epoch, then each metric.
         losses: one dict per role and epoch: stage, role, epoch, then each mean loss part.
         seconds: durations by name, in order (`distill_epoch`, `refresh`, `eval`, ...).
+        warnings: one dict per thing a user should look at: kind, stage, role, epoch, message.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -35,6 +36,7 @@ class Journal:
         self.validations: list[dict[str, Any]] = []
         self.losses: list[dict[str, Any]] = []
         self.seconds: dict[str, list[float]] = {}
+        self.warnings: list[dict[str, Any]] = []
         self._writer = SummaryWriter(str(folder / "tensorboard")) if folder else None
 
     @contextmanager
@@ -56,6 +58,13 @@ class Journal:
         for name, value in metrics.items():
             self._scalar(f"valid/{stage}/{role}/{name}", value, epoch)
 
+    def warn(self, kind: str, stage: str, role: str, epoch: int, message: str) -> None:
+        """Record and log a warning, the first of its kind in the stage of a role only."""
+        if any(one["kind"] == kind for one in self.warnings_of(stage, role)):
+            return
+        self.warnings.append({"kind": kind, "stage": stage, "role": role, "epoch": epoch, "message": message})
+        logger.warning("%s %s: epoch %d, %s", role, stage, epoch, message)
+
     def replay(self, rows: list[dict[str, Any]]) -> None:
         """Record validations of an earlier run, when its warmed-up model is reused."""
         for row in rows:
@@ -65,6 +74,10 @@ class Journal:
     def of(self, stage: str, role: str) -> list[dict[str, Any]]:
         """The validations of one role in one stage, in order."""
         return [row for row in self.validations if row["stage"] == stage and row["role"] == role]
+
+    def warnings_of(self, stage: str, role: str) -> list[dict[str, Any]]:
+        """The warnings of one role in one stage, in order."""
+        return [one for one in self.warnings if (one["stage"], one["role"]) == (stage, role)]
 
     def write_metrics(self) -> None:
         """Write metrics.csv: a row per role and validation."""
@@ -138,7 +151,7 @@ class EpochLosses:
             shown = ", ".join(f"{name} {float(value):g}" for name, value in self._unseen[first].items())
             step = self.steps - len(self._unseen) + first + 1
             raise TrainingError(
-                f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}); "
-                f"lower {self.role}.distill_learning_rate or the lambda of its direction"
+                f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}): "
+                f"its updates were most likely too large; lower {self.role}.distill_learning_rate or the lambda of its direction"
             )
         self._unseen.clear()
