@@ -14,7 +14,7 @@ BLOCKS = [
     ["lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
-    ["checkpoint", "collector", "journal", "trainer"],
+    ["checkpoint", "collector", "journal", "health", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run"],
     ["leaderboard"],
     ["cli", "__main__"],
