@@ -15,7 +15,7 @@ from recbole_bd.options import WITHOUT_EFFECT
 # Version of result.json. Raised when a key changes its meaning or disappears.
 SCHEMA = 1
 # Raised when warming up the same settings would give another model.
-_WARMUP_VERSION = 2
+_WARMUP_VERSION = 3
 # Settings of the distillation stage alone.
 _OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
 # Those of the methods that rank items.

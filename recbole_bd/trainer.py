@@ -19,6 +19,7 @@ from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Batch, BatchStream
 from recbole_bd.errors import TrainingError
+from recbole_bd.health import Health
 from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.model.base import Distiller
 from recbole_bd.roles import Role
@@ -74,6 +75,8 @@ class RoleTrainerMixin:
     stage: str
     beside: Sequence[torch.nn.Parameter]
     best: Snapshot | None
+    health: Health
+    epoch = -1
 
     def _build_optimizer(self, **kwargs):
         if self.stage != WARMUP:
@@ -100,19 +103,22 @@ class RoleTrainerMixin:
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the {self.role.name}'s loss became {loss.item()} ({self.role.config['model']}, stage {self.stage}, "
-                f"epoch {self.epoch}, step {self.step}); lower {self.role.name}.learning_rate or set clip_grad_norm"
+                f"epoch {self.epoch}, step {self.step}): its updates were most likely too large; lower "
+                f"{self.health.rate} or set clip_grad_norm"
             )
 
     def _valid_epoch(self, valid_data, show_progress=False):
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
         self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
+        self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
         logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
         return score, result
 
     def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
         """RecBole's evaluation of the model as it is now; metrics by name."""
         self.role.forget()
+        self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.role.forget()
@@ -146,6 +152,8 @@ def role_trainer(role: Role, journal: Journal, stage: str, beside: Sequence[torc
     with _without_host_tensorboard():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector = ArrayCollector(role.config)
+    rate = "learning_rate" if stage == WARMUP else "distill_learning_rate"
+    trainer.health = Health(role, stage, journal, rate, beside)
     return trainer
 
 
