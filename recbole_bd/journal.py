@@ -152,6 +152,7 @@ class EpochLosses:
             step = self.steps - len(self._unseen) + first + 1
             raise TrainingError(
                 f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}): "
-                f"its updates were most likely too large; lower {self.role}.distill_learning_rate or the lambda of its direction"
+                f"its updates were most likely too large; lower {self.role}.distill_learning_rate or the lambda of its "
+                "direction"
             )
         self._unseen.clear()
