@@ -12,7 +12,7 @@ from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.model import METHODS
 from recbole_bd.options import Option, parse_value
 from recbole_bd.plots import redraw
-from recbole_bd.report import table, wins_line
+from recbole_bd.report import table, warnings_text, wins_line
 from recbole_bd.run import describe, run_bd
 from recbole_bd.version import VERSION
 
@@ -126,6 +126,9 @@ def _run(words: list[str]) -> int:
     if "student_wins" in result:
         print()
         print(wins_line(result))
+    if result["warnings"]:
+        print()
+        print(warnings_text(result))
     print(f"\nrun folder: {result['run_folder']}")
     return 0
 

@@ -3,6 +3,8 @@
 What it hands to RecBole's metrics is the same, number for number; RecBole's own metric code makes the metrics of it.
 """
 
+from collections.abc import Callable
+
 import torch
 from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
@@ -15,7 +17,13 @@ _SCORES_AT_ONCE = 2**20
 
 
 class ArrayCollector(Collector):
-    """Collects, for top-k metrics, at which of its user's first k places each positive item stands."""
+    """Collects, for top-k metrics, at which of its user's first k places each positive item stands.
+
+    Attributes:
+        watch: sees each batch's scores, rows and items of positives before they are collected; None where nothing does.
+    """
+
+    watch: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
     def eval_batch_collect(self, scores_tensor: Tensor, interaction, positive_u: Tensor, positive_i: Tensor) -> None:
         """Collect one batch.
@@ -25,6 +33,8 @@ class ArrayCollector(Collector):
             interaction: RecBole's batch.
             positive_u, positive_i: row and item of each positive, none twice.
         """
+        if self.watch is not None:
+            self.watch(scores_tensor, positive_u, positive_i)
         if [need for need in _OF_A_BATCH if self.register.need(need)] != ["rec.topk"]:
             return super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
         rows, items = positive_u.to(scores_tensor.device), positive_i.to(scores_tensor.device)

@@ -31,7 +31,7 @@ class CheckpointError(BDError):
 
 
 class TrainingError(BDError):
-    """Training produced a loss that is not finite."""
+    """Training produced a loss, a parameter or a score that is not finite."""
 
     exit_code = 1
 

@@ -29,6 +29,7 @@ class Journal:
         validations: one dict per role and validation: stage, role, epoch, then each metric.
         losses: one dict per role and epoch: stage, role, epoch, then each mean loss part.
         seconds: durations by name, in order (`distill_epoch`, `refresh`, `eval`, ...).
+        warnings: one dict per thing a user should look at: kind, stage, role, epoch, message.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -39,6 +40,7 @@ class Journal:
         self._began: dict[str, float] = {}  # blocks that are timed now
         self._earlier: dict[str, float] = {}  # what another process had spent in blocks that it did not finish
         self._writer = _Scalars(folder / "tensorboard") if folder else None
+        self.warnings: list[dict[str, Any]] = []
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -53,7 +55,7 @@ class Journal:
         now = time.perf_counter()
         spent = {name: now - began + self._earlier.get(name, 0.0) for name, began in self._began.items()}
         seconds = {name: list(values) for name, values in self.seconds.items()}
-        rows = {"validations": list(self.validations), "losses": list(self.losses)}
+        rows = {name: list(getattr(self, name)) for name in ("validations", "losses", "warnings")}
         return {**rows, "seconds": seconds, "unfinished": spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -62,6 +64,7 @@ class Journal:
             self.loss(**_taken_apart(row, "parts"))
         for row in state["validations"]:
             self.validation(**_taken_apart(row, "metrics"))
+        self.warnings = list(state["warnings"])
         self.seconds = {name: list(values) for name, values in state["seconds"].items()}
         self._earlier = dict(state["unfinished"])
 
@@ -77,6 +80,13 @@ class Journal:
         for name, value in metrics.items():
             self._scalar(f"valid/{stage}/{role}/{name}", value, epoch)
 
+    def warn(self, kind: str, stage: str, role: str, epoch: int, message: str) -> None:
+        """Record and log a warning, the first of its kind in the stage of a role only."""
+        if any(one["kind"] == kind for one in self.warnings_of(stage, role)):
+            return
+        self.warnings.append({"kind": kind, "stage": stage, "role": role, "epoch": epoch, "message": message})
+        logger.warning("%s %s: epoch %d, %s", role, stage, epoch, message)
+
     def replay(self, rows: list[dict[str, Any]]) -> None:
         """Record validations of an earlier run, when its warmed-up model is reused."""
         for row in rows:
@@ -85,6 +95,10 @@ class Journal:
     def of(self, stage: str, role: str) -> list[dict[str, Any]]:
         """The validations of one role in one stage, in order."""
         return [row for row in self.validations if row["stage"] == stage and row["role"] == role]
+
+    def warnings_of(self, stage: str, role: str) -> list[dict[str, Any]]:
+        """The warnings of one role in one stage, in order."""
+        return [one for one in self.warnings if (one["stage"], one["role"]) == (stage, role)]
 
     def write_metrics(self) -> None:
         """Write metrics.csv: a row per role and validation."""
@@ -158,7 +172,9 @@ class EpochLosses:
         remedy: what the error advises.
     """
 
-    def __init__(self, role: str, stage: str, epoch: int, device: torch.device, remedy: str = ""):
+    def __init__(
+        self, role: str, stage: str, epoch: int, device: torch.device, remedy: str = "lower the learning rate"
+    ):
         self.role, self.stage, self.epoch, self.remedy = role, stage, epoch, remedy
         self.steps = 0
         self._every = 1 if device.type == "cpu" else 50
@@ -210,7 +226,7 @@ class EpochLosses:
             shown = ", ".join(f"{name} {float(value):g}" for name, value in self._unseen[first].items())
             step = self.steps - len(self._unseen) + first + 1
             raise TrainingError(
-                f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step})"
-                f"{self.remedy and '; '}{self.remedy}"
+                f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}): "
+                f"its updates were most likely too large; {self.remedy}"
             )
         self._unseen.clear()

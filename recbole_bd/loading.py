@@ -137,7 +137,8 @@ class ArrayUserLoader(_ArrayBatches, UserDataLoader):
 class ArrayFullSortLoader(FullSortEvalDataLoader):
     """RecBole's loader of full ranking: users with what they know and what they should be recommended.
 
-    On a CPU a batch has no more users than keep its scores in the cache, whatever `eval_batch_size` would allow.
+    On a CPU a batch has as many users as keep its scores in the cache, whatever `eval_batch_size` says: the last
+    bits of a matrix product depend on its size, and with them the order of items that all but tie.
     """
 
     def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, shuffle: bool = False):
@@ -149,7 +150,7 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
     def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()
         if self.config["device"].type == "cpu":
-            self.step = min(self.step, max(_SCORES_CACHED // self._dataset.item_num, _LEAST_USERS))
+            self.step = max(_SCORES_CACHED // self._dataset.item_num, _LEAST_USERS)
 
     def __iter__(self) -> Iterator[tuple]:
         if self.num_workers or not self.config["single_spec"]:

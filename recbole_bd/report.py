@@ -46,6 +46,12 @@ def wins_line(result: dict[str, Any]) -> str:
     )
 
 
+def warnings_text(result: dict[str, Any]) -> str:
+    """The warnings of a run, a line each; empty where there are none."""
+    lines = (f"warning: {w['role']} {w['stage']}, epoch {w['epoch']}: {w['message']}" for w in result["warnings"])
+    return "\n".join(lines)
+
+
 def _shown_metrics(result: dict[str, Any]) -> list[str]:
     role = next(name for name in ROLES if name in result)
     first: dict[str, str] = {}

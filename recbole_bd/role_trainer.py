@@ -14,6 +14,7 @@ from recbole.utils import get_trainer
 from recbole_bd.attributes import changed_attributes, restore_attributes
 from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.collector import ArrayCollector
+from recbole_bd.health import Health
 from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.pausing import Keeper, Resumable, nothing_kept
 from recbole_bd.roles import Role
@@ -69,6 +70,8 @@ class RoleTrainerMixin(Resumable):
     stage: str
     beside: Sequence[torch.nn.Parameter]
     best: Snapshot | None
+    health: Health
+    epoch = -1
 
     def _build_optimizer(self, **kwargs):
         if self.stage != WARMUP:
@@ -81,7 +84,7 @@ class RoleTrainerMixin(Resumable):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self.epoch, self._parts = epoch_idx, None
         name, stage = self.role.name, self.stage
-        remedy = f"lower {name}.learning_rate or set clip_grad_norm"
+        remedy = f"lower {self.health.rate} or set clip_grad_norm"
         self.losses = EpochLosses(name, stage, epoch_idx, self.device, remedy)
         host = super()._train_epoch
         # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
@@ -154,12 +157,14 @@ class RoleTrainerMixin(Resumable):
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
         self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
+        self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
         logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
         return score, result
 
     def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
         """RecBole's evaluation of the model as it is now; metrics by name."""
         self.role.forget()
+        self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.role.forget()
@@ -211,6 +216,8 @@ def role_trainer(
     with without_host_tensorboard():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector = ArrayCollector(role.config)
+    rate = "learning_rate" if stage == WARMUP else "distill_learning_rate"
+    trainer.health = Health(role, stage, journal, rate, beside)
     return trainer
 
 

@@ -278,7 +278,9 @@ class _Run:
             if cache.is_file() and self._place_in(f"{WARMUP} {role.name}") is None:
                 return self._from_cache(role, cache)
             snapshot = self._trained_alone(role)
-            save_model(cache, snapshot, {**self._about(role), "validations": self.journal.of(WARMUP, role.name)})
+            record = {"validations": self.journal.of(WARMUP, role.name)}
+            record["warnings"] = self.journal.warnings_of(WARMUP, role.name)
+            save_model(cache, snapshot, {**self._about(role), **record})
         return snapshot
 
     def _from_cache(self, role: Role, cache: Path) -> Snapshot:
@@ -286,6 +288,8 @@ class _Run:
             snapshot, about = load_model(cache)
             restore_snapshot(role.model, snapshot, str(cache))
         self.journal.replay([{**row, "role": role.name} for row in about["validations"]])
+        for one in about["warnings"]:
+            self.journal.warn(**{**one, "role": role.name})
         logger.info("%s: warm-up reused from %s", role.name, cache)
         return snapshot
 
@@ -410,6 +414,7 @@ class _Run:
             "eval_s": seconds.get("eval", []),
             "total_s": self._seconds(),
         }
+        self.result["warnings"] = self.journal.warnings
         self.result["peak_rss_mb"] = peak_memory()
         self.result["status"] = status
         if error:

@@ -91,6 +91,8 @@ def test_evaluation_is_recboles(backbone, batch, quick, tmp_path, monkeypatch):
     from recbole_bd.roles import build_role
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recbole_bd.loading._SCORES_CACHED", batch)
+    monkeypatch.setattr("recbole_bd.loading._LEAST_USERS", 1)
     settings = {**alone(quick), "topk": [3, 10], "valid_metric": "NDCG@10", "eval_batch_size": batch}
     config = make_config(settings, model=backbone)
     split = load_split(config)

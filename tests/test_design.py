@@ -14,7 +14,7 @@ BLOCKS = [
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
-    ["checkpoint", "collector", "journal", "pausing", "role_trainer", "trainer"],
+    ["checkpoint", "collector", "journal", "health", "pausing", "role_trainer", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison"],
     ["progress", "runfolder", "run"],
     ["leaderboard"],

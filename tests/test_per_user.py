@@ -55,11 +55,18 @@ def assert_means(result: dict, names: set[str]) -> None:
         assert array.mean() == pytest.approx(expected[key], abs=0.50001e-6), key  # metric_decimal_place is 6
 
 
+def in_batches_of(scores: int, monkeypatch) -> None:
+    """Evaluate so many scores at a time."""
+    monkeypatch.setattr("recbole_bd.loading._SCORES_CACHED", scores)
+    monkeypatch.setattr("recbole_bd.loading._LEAST_USERS", 1)
+
+
 @pytest.mark.parametrize("batch", [4096000, 60])
 @pytest.mark.parametrize("method", ["BD", "Pop", "BPR"])
-def test_means_are_recboles_figures(method, batch, quick, tmp_path):
+def test_means_are_recboles_figures(method, batch, quick, tmp_path, monkeypatch):
+    in_batches_of(batch, monkeypatch)
     settings = quick if method == "BD" else alone(quick)
-    few = {"epochs": 1, "distill_epochs": 1, "eval_batch_size": batch}
+    few = {"epochs": 1, "distill_epochs": 1}
     result = run_bd(method, config_dict={**settings, **long_tailed(tmp_path / "data"), **SIX, **few})
     names = {f"{metric.lower()}@{k}" for metric in METRICS for k in CUTS}
     assert_means(result, names)
@@ -85,6 +92,7 @@ def by_hand(places: list[int], n_wanted: int, k: int) -> dict[str, float]:
 @pytest.mark.parametrize("batch", [4096000, 24])
 def test_each_value_is_its_users(batch, quick, tmp_path, monkeypatch):
     """Everyone is recommended i0, i1, ... in this order, so what each user's list is worth is known."""
+    in_batches_of(batch, monkeypatch)
     monkeypatch.setattr(
         Pop, "full_sort_predict", lambda self, batch: -torch.arange(self.n_items).float().repeat(len(batch), 1)
     )
@@ -97,7 +105,7 @@ def test_each_value_is_its_users(batch, quick, tmp_path, monkeypatch):
     for part, pairs in (("train", train), ("valid", [("fan19", "known")]), ("test", test)):
         write_inter(tmp_path / "data", "known", pairs, part)
     data = {"dataset": "known", "data_path": str(tmp_path / "data"), "benchmark_filename": ["train", "valid", "test"]}
-    result = run_bd("Pop", config_dict={**alone(quick), **SIX, **data, "eval_batch_size": batch})
+    result = run_bd("Pop", config_dict={**alone(quick), **SIX, **data})
     users, values = per_user(result["run_folder"])
     assert users.dtype.kind == "U"
     assert users.tolist() == ["2", "B", "a", "9", "10", "zoë"]  # in the order of first appearance in the data

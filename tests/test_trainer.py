@@ -121,9 +121,7 @@ def test_a_warm_up_that_diverges_stops_with_its_place(quick):
     from recbole_bd.data import train_loader
 
     loader = train_loader(scene.roles[TEACHER].config, scene.split)
-    with pytest.raises(
-        TrainingError, match=r"teacher's loss is not finite \(cf nan; stage separate, epoch 0, step 1\)"
-    ):
+    with pytest.raises(TrainingError, match=r"teacher's loss .*\(cf nan; stage separate, epoch 0, step 1\)"):
         warm_up(scene.roles[TEACHER], loader, scene.split.valid_loader, Journal(), False)
 
 
