@@ -64,6 +64,9 @@ def restore_snapshot(model: nn.Module, snapshot: Snapshot, source: str = "snapsh
                 f"{source}: {name} is {tuple(tensor.shape)} but this run's {type(model).__name__} needs "
                 f"{tuple(own[name].shape)}; it belongs to other sizes or another data set"
             )
+    foreign = snapshot.other.keys() - set(getattr(model, "other_parameter_name", ()))
+    if foreign:  # RecBole would set any attribute of that name
+        raise CheckpointError(f"{source} has {sorted(foreign)[0]}, which no {type(model).__name__} keeps")
     model.load_state_dict(snapshot.state)
     model.load_other_parameter(snapshot.other)
     restore_attributes(model, snapshot.attributes)
@@ -117,7 +120,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
     if ours and content["version"] > VERSION:
         raise CheckpointError(f"checkpoint {path} is of version {content['version']}: update recbole-bd to read it")
     with named_damage(f"checkpoint {path}", CheckpointError):
-        about = json.loads(content["about"]) if ours else _told_by_settings(content.get("config"))
+        about = _told(content["about"]) if ours else _told_by_settings(content.get("config"))
         other = content.get("other_parameter") or {}
         if ours and not sealed:
             other = {name: _decode_first(value) for name, value in other.items()}
@@ -129,6 +132,36 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
             {name: float(value) for name, value in (content.get("valid") or {}).items()},
         )
     return snapshot, about
+
+
+def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Read a warm-up that an earlier run kept.
+
+    Returns:
+        See `load_model`; what the file says of itself has the warm-up's `validations` too.
+
+    Raises:
+        CheckpointError: see `load_model`; the way out is to delete the file.
+    """
+    try:
+        snapshot, about = load_model(path)
+        rows = about.get("validations")
+        if not isinstance(rows, list) or not all(
+            isinstance(row, dict) and {"stage", "role", "epoch"} <= row.keys() for row in rows
+        ):
+            raise CheckpointError(f"checkpoint {path} is no kept warm-up: it has no validations")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. Delete it, and the warm-up is trained anew") from error
+    return snapshot, about
+
+
+def _told(text: str) -> dict[str, Any]:
+    about = json.loads(text)
+    if not all(isinstance(about[key], str) for key in ("model", "dataset", "fingerprint")):
+        raise CheckpointError("it does not say of which model and data it is")
+    if not isinstance(about.get("settings", {}), dict):
+        raise CheckpointError("its settings are none")
+    return about
 
 
 def _told_by_settings(settings: Any) -> dict[str, Any]:

@@ -19,7 +19,8 @@ _TYPES = {
     "schema": int, "status": str, "method": str, "dataset": str, "seed": int, "valid_metric": str, "learners": list,
     "config_hash": str, "hashes": dict, "command": str,
 }  # fmt: skip
-_ROLES, _ARMS = ("teacher", "student", "model"), ("separate", "continued", "distilled")
+# Roles of a run whose method teaches, and of a model that is trained alone.
+_TAUGHT, _ALONE = ("teacher", "student"), ("model",)
 COUNTS = ("users", "items", "interactions")
 
 
@@ -50,28 +51,41 @@ def fault_of(result: dict[str, Any]) -> str | None:
             return f"{key} is {result[key]!r:.60}"
     if not is_name(result["dataset"]):  # a leaderboard's folder is named after it
         return f"dataset is {result['dataset']!r:.60}, which is no name"
-    if not all(isinstance(role, str) for role in result["learners"]):
-        return f"learners is {result['learners']!r:.60}"
-    if result["status"] != "finished":
-        return None
-    data = result.get("data")
+    if not all(isinstance(text, str) for text in (*result["learners"], *result["hashes"].values())):
+        return f"learners or hashes hold what is no text: {result['learners']!r:.60}, {result['hashes']!r:.60}"
+    if not isinstance(result.get("error", ""), str):
+        return f"error is {result['error']!r:.60}"
+    roles = _TAUGHT if result["learners"] else _ALONE
+    shared = ("settings", "control") if result["learners"] else ("settings",)
+    if missing := [name for name in (*shared, *roles) if name not in result["hashes"]]:
+        return f"hashes lacks {', '.join(missing)}"
+    return _fault_of_finished(result, roles) if result["status"] == "finished" else None
+
+
+def _fault_of_finished(result: dict[str, Any], roles: tuple[str, ...]) -> str | None:
+    data, timing = result.get("data"), result.get("timing", {"total_s": 0})
     counted = isinstance(data, dict) and all(type(data.get(key, 0)) is int for key in COUNTS)
     if not counted or "fingerprint" not in data:
         return f"data is {data!r:.60}"
-    roles = {role: result[role] for role in _ROLES if role in result}
-    return next(filter(None, (_fault_of_role(name, role) for name, role in roles.items())), None)
+    if not isinstance(timing, dict) or not _is_number(timing.get("total_s")):
+        return f"timing is {timing!r:.60}"
+    for name in roles:
+        if fault := _fault_of_role(name, result.get(name), result["valid_metric"]):
+            return fault
+    return None
 
 
-def _fault_of_role(name: str, role: Any) -> str | None:
+def _fault_of_role(name: str, role: Any, metric: str) -> str | None:
     if not isinstance(role, dict) or not isinstance(role.get("model"), str) or type(role.get("parameters")) is not int:
         return f"{name} is {role!r:.60}"
-    arms = [role[arm] for arm in _ARMS if role.get(arm)]
+    arms = [role.get("separate"), *(role[arm] for arm in ("continued", "distilled") if role.get(arm))]
     for arm in arms:
         parts = [arm.get(part) for part in ("valid", "test")] if isinstance(arm, dict) else [None]
-        if not all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts):
+        numbers = all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)
+        if not numbers or type(arm.get("best_epoch")) is not int:
             return f"an arm of the {name} is {arm!r:.60}"
-        if arm["test"].keys() != arms[0]["test"].keys():
-            return f"the {name}'s arms have different metrics"
+        if arm["test"].keys() != arms[0]["test"].keys() or metric not in arm["test"]:
+            return f"the {name}'s arms have other metrics than {metric} and each other's"
     return None
 
 

@@ -12,13 +12,15 @@ import pickletools
 import re
 import sys
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from recbole_bd.archive import check_records, open_zip, refusal
+from recbole_bd.archive import check_records, is_sealed, load_archive, open_zip, refusal
 from recbole_bd.errors import CheckpointError, named_damage
 
 
@@ -141,6 +143,39 @@ def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, An
         if not isinstance(content, dict):
             raise CheckpointError(f"it holds a {type(content).__name__} and no content by name")
         return content
+
+
+@contextmanager
+def host_reads_safely() -> Iterator[None]:
+    """Let RecBole's models read the files that their settings and data folders name without running anything.
+
+    NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which runs what a file asks for before torch
+    2.6, and LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. While the scope is open both names
+    are readers of this package.
+
+    Raises:
+        CheckpointError: such a file is missing or damaged, or asks for code to be run.
+    """
+    before = torch.load, np.load
+    torch.load, np.load = _read_state, _read_array
+    try:
+        yield
+    finally:
+        torch.load, np.load = before
+
+
+def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+    return load_archive(path, "file") if is_sealed(path, "file") else load_host_pickle(path, "file")
+
+
+def _read_array(path: str | Path, *args: Any, **options: Any) -> np.ndarray:
+    with named_damage(f"file {path}", CheckpointError), Path(path).open("rb") as stream:
+        try:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+        except ValueError as error:
+            if "allow_pickle" in str(error):
+                raise CheckpointError("it holds Python objects, which could run code, and is refused") from error
+            raise
 
 
 class _Reader:

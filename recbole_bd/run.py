@@ -18,7 +18,7 @@ from recbole.utils import init_seed
 
 from recbole_bd import discrepancy, evaluation, plots, progress, wins
 from recbole_bd.atomic import claimed, exclusively, write_atomically
-from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model
+from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
 from recbole_bd.errors import BDError, CheckpointError, Interrupted, InUseError, RunFolderError
@@ -285,7 +285,7 @@ class _Run:
 
     def _from_cache(self, role: Role, cache: Path) -> Snapshot:
         with self.journal.timed(f"warmup_{role.name}"):
-            snapshot, about = load_model(cache)
+            snapshot, about = load_warmup(cache)
             restore_snapshot(role.model, snapshot, str(cache))
         self.journal.replay([{**row, "role": role.name} for row in about["validations"]])
         for one in about["warnings"]:
@@ -478,6 +478,10 @@ def load_data_and_model(path: str | Path) -> tuple:
             f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole"
         )
     config = BDConfig(config_dict=about["settings"], methods=METHODS)
+    if about.get("role") not in config.backbones:
+        raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
+    if not Path(config["data_path"]).is_dir():  # a path that a file names is read, and never downloaded to
+        raise CheckpointError(f"{path}: its data set {about['dataset']} is not at {config['data_path']}")
     split = load_split(config)
     if split.fingerprint != about["fingerprint"]:
         raise CheckpointError(
