@@ -5,7 +5,6 @@ A cell is what stands between two separators. RecBole reads by pandas' rules for
 lines included, into its cell. Looking at a good file is a few passes of NumPy over its bytes.
 """
 
-import codecs
 import csv
 import io
 import logging
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_bd.atomic_text import empty_error, line_at, line_error, read_text, shown
 from recbole_bd.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>")
 PADDING = b"[PAD]"
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
 _BLOCK = 2**24  # bytes looked at together
-_NEWLINE = ord("\n")
 _STAND_IN = "\x1f"  # for separators of several bytes, which pandas' fast reader does not know
 
 
@@ -51,11 +50,9 @@ class Column:
 class AtomicFile:
     """One atomic file in memory, its header checked; its lines are checked by `frame`.
 
-    A byte order mark, `\\r\\n` or `\\r` for the end of a line, blank lines and a missing last line end are accepted.
-
     Args:
         path: the file.
-        encoding: of its text.
+        encoding: of its text; see `read_text` for what is accepted.
         field_separator: between cells.
         seq_separator: inside the cells of sequences.
 
@@ -63,7 +60,7 @@ class AtomicFile:
         columns: all columns of the file, in its order.
 
     Raises:
-        DataError: no such file, other text than `encoding` says, no header, or no lines behind it.
+        DataError: no such file, no such text, no header, or no lines behind it.
         ConfigError: an encoding that Python does not know, or a separator that cannot be one.
     """
 
@@ -76,82 +73,38 @@ class AtomicFile:
             raise ConfigError(f"field_separator={field_separator!r}: must be a text without line end and colon")
         if not seq_separator:
             raise ConfigError(f"seq_separator={seq_separator!r}: must be a text")
-        self._content = self._one_byte_separator(self._line_ends(self._text(encoding)))
+        self._content = read_text(self.path, encoding)
+        self._mark = field_separator
+        if len(field_separator.encode()) > 1:
+            self._mark = _STAND_IN
+            if (place := self._content.find(_STAND_IN.encode())) >= 0:
+                problem = f"the control character {_STAND_IN!r} stands in it, choose another separator"
+                raise self._error(line_at(self._content, place), problem)
+            self._content = self._content.replace(field_separator.encode(), _STAND_IN.encode())
         self._header_end = self._content.find(b"\n") + 1
         self.columns = self._columns()
         self._keys: frozenset[str] = frozenset()
+        if not self._content[self._header_end :].strip(b"\n"):
+            raise empty_error(self.path)
 
-    # --- the text ------------------------------------------------------------------------------------------------
-    def _text(self, encoding: str) -> bytes:
-        """The file's text in UTF-8, without byte order mark."""
-        try:
-            codec = codecs.lookup(encoding).name
-        except LookupError as error:
-            raise ConfigError(f"encoding={encoding!r}: Python knows no such encoding") from error
-        try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise DataError(f"data file {self.path} cannot be read: {error.strerror}") from error
-        try:
-            if codec != "utf-8" and codec != "utf-8-sig":
-                content = content.decode(codec).encode()
-            elif not content.isascii():
-                content.decode()
-        except UnicodeError as error:
-            start = getattr(error, "start", 0)
-            before = content[:start].decode(codec, errors="ignore")
-            line = 1 + len(re.findall("\r\n|\r|\n", before))
-            raise DataError(
-                f"data file {self.path} line {line}: byte {content[start : start + 1].hex()} is no {encoding} text "
-                "(setting encoding)"
-            ) from error
-        return content.removeprefix(codecs.BOM_UTF8)
-
-    def _line_ends(self, content: bytes) -> bytes:
-        """The text with a line feed, and no other sign, at the end of each line."""
-        if b"\r" in content:
-            content = content.replace(b"\r\n", b"\n")
-            if b"\n" not in content:
-                content = content.replace(b"\r", b"\n")
-            elif (place := content.find(b"\r")) >= 0:
-                raise self._error(content.count(b"\n", 0, place) + 1, "a carriage return stands inside the line")
-        if (place := content.find(b"\0")) >= 0:
-            raise self._error(content.count(b"\n", 0, place) + 1, "a zero byte stands in it, which no text has")
-        if not content.strip(b"\n"):
-            raise self._empty()
-        return content if content.endswith(b"\n") else content + b"\n"
-
-    def _one_byte_separator(self, content: bytes) -> bytes:
-        self._mark = self.separator
-        if len(self.separator.encode()) > 1:
-            self._mark = _STAND_IN
-            if (place := content.find(_STAND_IN.encode())) >= 0:
-                line = content.count(b"\n", 0, place) + 1
-                raise self._error(line, f"the control character {_STAND_IN!r} stands in it, choose another separator")
-            content = content.replace(self.separator.encode(), _STAND_IN.encode())
-        return content
-
-    # --- the header ----------------------------------------------------------------------------------------------
     def _columns(self) -> list[Column]:
         cells = self._content[: self._header_end - 1].decode().split(self._mark)
         for cell in cells:
             if not re.fullmatch(r"[^:]+:[^:]+", cell):
-                found = self.separator.join(cells)
+                found = shown(self.separator.join(cells))
                 raise self._error(
                     1,
                     "expected a header such as user_id:token<TAB>item_id:token, "
-                    f"found {_shown(found)} (field_separator={self.separator!r})",
+                    f"found {found} (field_separator={self.separator!r})",
                 )
         columns = [Column(*cell.split(":")) for cell in cells]
         names = [column.name for column in columns]
-        for column in columns:
+        for name, column in zip(names, columns, strict=True):
             if column.type not in TYPES:
-                raise self._error(
-                    1,
-                    f"type {_shown(column.type)} of column {column.name} is not supported: expected {', '.join(TYPES)}",
-                )
-            if names.count(column.name) > 1:
-                raise self._error(1, f"column {column.name} comes twice")
+                problem = f"type {shown(column.type)} of column {name} is not supported: expected {', '.join(TYPES)}"
+                raise self._error(1, problem)
+            if names.count(name) > 1:
+                raise self._error(1, f"column {name} comes twice")
         return columns
 
     def require(self, names: Collection[str], keys: Collection[str] = ()) -> None:
@@ -167,9 +120,9 @@ class AtomicFile:
         present = {column.name: column for column in self.columns}
         for name in (*keys, *names):
             if name not in present:
-                raise DataError(
-                    f"data file {self.path} line 1: it has no column {name}; it has {', '.join(present)} "
-                    "(settings load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
+                found = ", ".join(present)
+                raise self._error(
+                    1, f"has no column {name}; it has {found} (settings load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
                 )
         for name in keys:
             if present[name].type != "token":
@@ -180,7 +133,6 @@ class AtomicFile:
         """The first line, as RecBole's `open(path, "r", encoding=...)` gives it."""
         return io.StringIO(self.separator.join(map(str, self.columns)) + "\n")
 
-    # --- the lines -----------------------------------------------------------------------------------------------
     def frame(self, _: Any, usecols: Collection[str], dtype: Mapping[str, type], **__: Any) -> pd.DataFrame:
         """The columns that are asked for, as RecBole's `pandas.read_csv(path, ...)` gives them for a harmless file.
 
@@ -196,19 +148,89 @@ class AtomicFile:
                 number in a column of numbers, or with an id longer than 1,024 bytes.
         """
         content = self._content
-        blanks = sum(self._check_block(*block, frozenset(usecols)) for block in self._blocks())
-        if blanks:
+        problem = next(filter(None, (self._check_block(*block, set(usecols)) for block in self._blocks())), None)
+        if problem:  # an earlier line may hold a wrong number
+            content = content[: problem[0]]
+        if b"\n\n" in content:
             content = re.sub(rb"\n\n+", b"\n", content)
+        frame = self._numbers(content, usecols, dtype) if content.find(b"\n") < len(content) - 1 else None
+        if problem:
+            raise problem[1]
+        self._say_missing(frame)
+        return frame
+
+    # --- cells and ids ---------------------------------------------------------------------------------------------
+    def _blocks(self) -> Iterator[tuple[int, int, int]]:
+        """Whole lines behind the header, about 16 MiB at a time: start, end, and the number of the first line."""
+        start, line = self._header_end, 2
+        while start < len(self._content):
+            end = self._content.rfind(b"\n", start, start + _BLOCK) + 1 or self._content.find(b"\n", start) + 1
+            yield start, end, line
+            line += self._content.count(b"\n", start, end)
+            start = end
+
+    def _check_block(
+        self, start: int, end: int, first_line: int, wanted: Collection[str]
+    ) -> tuple[int, DataError] | None:
+        """Where the first line with a wrong number or size of cells starts, and what is wrong with it."""
+        block = np.frombuffer(self._content, np.uint8, end - start, start)
+        ends = np.flatnonzero(block == ord("\n"))
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        lines = np.flatnonzero(starts < ends)  # the others are blank
+        if len(lines) < len(ends):
+            starts, ends = starts[lines], ends[lines]
+        separators = np.flatnonzero(block == ord(self._mark))
+        gaps = len(self.columns) - 1
+        counts = np.searchsorted(separators, ends) - np.searchsorted(separators, starts)
+        problems, bad = [], np.flatnonzero(counts != gaps)
+        if len(bad):
+            row = bad[0]
+            text = block[starts[row] : ends[row]].tobytes().replace(self._mark.encode(), self.separator.encode())
+            found = f"{counts[row] + 1}: {shown(text.decode())} (field_separator={self.separator!r})"
+            problems.append((row, f"expected {gaps + 1} cells, as in the header, found {found}"))
+            starts, ends = starts[:row], ends[:row]
+        edges = separators[: len(ends) * gaps].reshape(len(ends), gaps)
+        for number, column in enumerate(self.columns):
+            if str(column) in wanted and column.type != "float":
+                left = edges[:, number - 1] + 1 if number else starts
+                right = edges[:, number] if number < gaps else ends
+                problems += self._wrong_tokens(block, left, right, column)
+        if not problems:
+            return None
+        row, problem = min(problems, key=lambda found: found[0])
+        line_start = np.flatnonzero(block == ord("\n"))[lines[row] - 1] + 1 if lines[row] else 0
+        return start + int(line_start), self._error(first_line + lines[row], problem)
+
+    def _wrong_tokens(
+        self, block: np.ndarray, left: np.ndarray, right: np.ndarray, column: Column
+    ) -> Iterator[tuple[int, str]]:
+        """The first row of each kind of wrong token, and what is wrong with it."""
+        widths = right - left
+        if column.name in self._keys:
+            if (empty := np.flatnonzero(widths == 0)).size:
+                yield empty[0], f"column {column.name} is empty, expected an id"
+            for row in np.flatnonzero((widths == len(PADDING)) & (block[left] == PADDING[0])):
+                if block[left[row] : right[row]].tobytes() == PADDING:
+                    yield row, f"column {column.name}: the id [PAD] is RecBole's padding"
+                    break
+        for row in np.flatnonzero(widths > LONGEST_TOKEN):
+            cell = block[left[row] : right[row]].tobytes().decode()
+            words = cell.split(self.seq_separator) if column.type.endswith("_seq") else [cell]
+            longest = max(words, key=lambda word: len(word.encode()))
+            if len(longest.encode()) > LONGEST_TOKEN:
+                yield row, f"column {column.name}: expected at most {LONGEST_TOKEN:,} bytes, found {shown(longest)}"
+                break
+
+    # --- numbers -----------------------------------------------------------------------------------------------------
+    def _numbers(self, content: bytes, usecols: Collection[str], dtype: Mapping[str, type]) -> pd.DataFrame:
+        """The columns of a text whose cells have been counted, with finite numbers in columns of numbers."""
         try:
             frame = self._parse(content, usecols, dtype)
-        except ValueError as error:
-            texts = self._parse(content, usecols, dict.fromkeys(dtype, str))
-            raise self._wrong_number(texts, [c for c, kind in dtype.items() if kind is not str], str(error)) from error
-        for column in frame:
-            if column.endswith(":float"):
-                self._check_numbers(frame, column)
-            elif column.endswith(":float_seq"):
-                self._check_number_lists(frame, column)
+            wrong = [column for column in usecols if not self._is_finite(frame[column], column)]
+        except ValueError:
+            wrong = [column for column in usecols if ":float" in column]
+        if wrong:
+            raise self._wrong_number(self._parse(content, wrong, dict.fromkeys(wrong, str)))
         return frame
 
     def _parse(self, content: bytes, usecols: Collection[str], dtype: Mapping[str, type]) -> pd.DataFrame:
@@ -229,99 +251,19 @@ class AtomicFile:
             low_memory=False,
         )
 
-    def _blocks(self) -> Iterator[tuple[int, int, int]]:
-        """Whole lines behind the header, about 16 MiB at a time: start, end, and the number of the first line."""
-        start, line, size = self._header_end, 2, len(self._content)
-        if not self._content.strip(b"\n").count(b"\n"):
-            raise self._empty()
-        while start < size:
-            end = self._content.rfind(b"\n", start, start + _BLOCK) + 1 or self._content.find(b"\n", start) + 1
-            yield start, end, line
-            line += self._content.count(b"\n", start, end)
-            start = end
+    def _is_finite(self, values: pd.Series, column: str) -> bool:
+        """Whether all is finite in float32; a missing number is no wrong one. ValueError where a word is no number."""
+        if column.endswith(":float"):
+            return not (values.abs() > LARGEST).any()
+        if column.endswith(":float_seq"):
+            words = filter(None, self.seq_separator.join(values.fillna("")).split(self.seq_separator))
+            return bool((np.abs(np.fromiter(map(float, words), np.float64)) <= LARGEST).all())
+        return True
 
-    def _check_block(self, start: int, end: int, first_line: int, wanted: Collection[str]) -> int:
-        """Check number and size of cells. Returns the number of blank lines."""
-        block = np.frombuffer(self._content, np.uint8, end - start, start)
-        ends = np.flatnonzero(block == _NEWLINE)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        lines = np.flatnonzero(starts < ends)
-        blanks = len(ends) - len(lines)
-        if blanks:
-            starts, ends = starts[lines], ends[lines]
-        separators = np.flatnonzero(block == ord(self._mark))
-        gaps = len(self.columns) - 1
-        counts = np.searchsorted(separators, ends) - np.searchsorted(separators, starts)
-        if (counts != gaps).any():
-            row = np.flatnonzero(counts != gaps)[0]
-            text = block[starts[row] : ends[row]].tobytes().replace(self._mark.encode(), self.separator.encode())
-            raise self._error(
-                first_line + lines[row],
-                f"expected {gaps + 1} cells, as in the header, found {counts[row] + 1}: {_shown(text.decode())} "
-                f"(field_separator={self.separator!r})",
-            )
-        edges = separators.reshape(len(ends), gaps)
-        for number, column in enumerate(self.columns):
-            if str(column) in wanted and column.type != "float":
-                left = edges[:, number - 1] + 1 if number else starts
-                right = edges[:, number] if number < gaps else ends
-                self._check_tokens(block, left, right, column, first_line + lines)
-        return blanks
-
-    def _check_tokens(
-        self, block: np.ndarray, left: np.ndarray, right: np.ndarray, column: Column, lines: np.ndarray
-    ) -> None:
-        widths = right - left
-        is_key = column.name in self._keys
-        if is_key and (widths == 0).any():
-            raise self._error(lines[widths.argmin()], f"column {column.name} is empty, expected an id")
-        if is_key:
-            for row in np.flatnonzero((widths == len(PADDING)) & (block[left] == PADDING[0])):
-                if block[left[row] : right[row]].tobytes() == PADDING:
-                    raise self._error(
-                        lines[row], f"column {column.name}: RecBole calls its padding [PAD], so no id may"
-                    )
-        for row in np.flatnonzero(widths > LONGEST_TOKEN):
-            cell = block[left[row] : right[row]].tobytes().decode()
-            words = cell.split(self.seq_separator) if column.type.endswith("_seq") else [cell]
-            longest = max(words, key=lambda word: len(word.encode()))
-            if len(longest.encode()) > LONGEST_TOKEN:
-                raise self._error(
-                    lines[row],
-                    f"column {column.name} has more than {LONGEST_TOKEN:,} bytes: {_shown(longest)}",
-                )
-
-    def _check_numbers(self, frame: pd.DataFrame, column: str) -> None:
-        values = frame[column].to_numpy()
-        missing = np.isnan(values)
-        if missing.any():
-            name, first = column.rpartition(":")[0], self._line(missing.argmax())
-            logger.warning(
-                "data file %s: %s cell(s) of column %s have no number, the first in line %d; they count as missing",
-                self.path, f"{missing.sum():,}", name, first,
-            )  # fmt: skip
-        if (np.abs(values) > LARGEST).any():
-            texts = self._parse_again([column])
-            raise self._wrong_number(texts, [column], "a number is infinite")
-
-    def _check_number_lists(self, frame: pd.DataFrame, column: str) -> None:
-        cells = frame[column].fillna("")
-        words = filter(None, self.seq_separator.join(cells).split(self.seq_separator))
-        try:
-            wrong = (~(np.abs(np.fromiter(map(float, words), np.float64)) <= LARGEST)).any()
-        except ValueError:
-            wrong = True
-        if wrong:
-            raise self._wrong_number(frame, [column], "no sequence of numbers")
-
-    def _parse_again(self, columns: list[str]) -> pd.DataFrame:
-        return self._parse(re.sub(rb"\n\n+", b"\n", self._content), columns, dict.fromkeys(columns, str))
-
-    # --- errors --------------------------------------------------------------------------------------------------
-    def _wrong_number(self, texts: pd.DataFrame, columns: list[str], otherwise: str) -> DataError:
-        """The error for the first cell, as text, that is no number; `otherwise` says what is known where all are."""
+    def _wrong_number(self, texts: pd.DataFrame) -> DataError:
+        """The error for the first cell, here as text, that is no number."""
         found: list[tuple[int, str, str]] = []
-        for column in columns:
+        for column in texts:
             name, _, kind = column.rpartition(":")
             for row, cell in enumerate(texts[column].fillna("")):
                 words = filter(None, cell.split(self.seq_separator)) if kind == "float_seq" else [cell]
@@ -330,28 +272,28 @@ class AtomicFile:
                     found.append((row, name, wrong[0]))
                     break
         if not found:
-            return DataError(f"data file {self.path} cannot be read: {' '.join(otherwise.split())}")
+            return DataError(f"data file {self.path} cannot be read: a column of numbers holds something else")
         row, name, word = min(found)
-        return self._error(
-            self._line(row), f"column {name}: expected a number of at most {LARGEST:.1e}, found {_shown(word)}"
-        )
+        problem = f"column {name}: expected a number of at most {LARGEST:.1e}, found {shown(word)}"
+        return self._error(self._line(row), problem)
 
+    def _say_missing(self, frame: pd.DataFrame) -> None:
+        for column in frame:
+            if column.endswith(":float") and (missing := frame[column].isna().to_numpy()).any():
+                logger.warning(
+                    "data file %s: %s cell(s) of column %s have no number, the first in line %d; they count as missing",
+                    self.path, f"{missing.sum():,}", column.rpartition(":")[0], self._line(int(missing.argmax())),
+                )  # fmt: skip
+
+    # --- errors ------------------------------------------------------------------------------------------------------
     def _line(self, row: int) -> int:
-        """The line of a row, from 1; blank lines are no rows."""
+        """The number in the file, from 1, of a row, from 0; blank lines are no rows."""
         lines = self._content.split(b"\n")
         return [number for number, line in enumerate(lines, start=1) if line][1 + row]
 
-    def _empty(self) -> DataError:
-        return DataError(f"data file {self.path} is empty: it needs a header and at least one line of cells")
-
     def _error(self, line: int, problem: str) -> DataError:
-        return DataError(f"data file {self.path} line {line}: {problem}")
+        return line_error(self.path, line, problem)
 
 
 def _is_number(word: str) -> bool:
     return bool(_NUMBER.fullmatch(word)) and abs(float(word)) <= LARGEST
-
-
-def _shown(text: str, length: int = 60) -> str:
-    """Some text for one line of a message."""
-    return repr(text) if len(text) <= length else f"{text[:length]!r}... ({len(text):,} characters)"

@@ -146,6 +146,7 @@ def _recbole_options() -> dict[str, Option]:
     """Every option of RecBole that a general recommender's run may set, with what RecBole declares of it."""
     keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
+    options["encoding"] = Option("encoding", None, "str", "Of the data files.", "RecBole")  # read, but declared nowhere
     for name in ("overall.yaml", "dataset/sample.yaml"):
         options |= declared_options(_RECBOLE_PROPERTIES / name)
     options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 BLOCKS = [
     ["version", "errors", "compat", "atomic"],
     ["options", "plugins", "backbones", "config"],
-    ["loading", "atomic_files", "data"],
+    ["loading", "atomic_text", "atomic_files", "data"],
     ["lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
