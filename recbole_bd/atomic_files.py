@@ -84,7 +84,7 @@ class AtomicFile:
         self._header_end = self._content.find(b"\n") + 1
         self.columns = self._columns()
         self._keys: frozenset[str] = frozenset()
-        if not self._content[self._header_end :].strip(b"\n"):
+        if not re.compile(rb"[^\n]").search(self._content, self._header_end):
             raise empty_error(self.path)
 
     def _columns(self) -> list[Column]:

@@ -43,7 +43,7 @@ def read_text(path: Path, encoding: str) -> bytes:
     content = _line_ends(path, _in_utf8(path, encoding))
     if (place := content.find(b"\0")) >= 0:
         raise line_error(path, line_at(content, place), "a zero byte stands in it, which no text has")
-    if not content.strip(b"\n"):
+    if not re.search(rb"[^\n]", content):
         raise empty_error(path)
     return content if content.endswith(b"\n") else content + b"\n"
 

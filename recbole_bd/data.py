@@ -54,7 +54,8 @@ class AtomicDataset(Dataset):
             raise DataError(
                 f"data set {name}: {folder} does not exist and RecBole knows no download of that name. {way_out}"
             ) from error
-        logger.info("data set %s: %s does not exist; downloads from %s", name, folder, url)
+        # Seen also where nobody has set up logging: this package uses the network for nothing else.
+        logger.warning("data set %s: %s does not exist; downloads from %s", name, folder, url)
         beside: Path | None = None
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -64,8 +65,11 @@ class AtomicDataset(Dataset):
             if not any(beside.glob(f"{name}*.inter")):
                 raise OSError(f"it holds no {name}.inter")
             beside.chmod(0o755)  # mkdtemp's is for its owner only
-            if not folder.exists():  # another process may have been faster
+            try:
                 beside.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process has been faster
+                    raise
         except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
             problem = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
