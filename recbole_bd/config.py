@@ -10,7 +10,6 @@ Layers, the later above the earlier: RecBole's defaults, `properties/overall.yam
 import copy
 import difflib
 import inspect
-import json
 import os
 import re
 import shlex
@@ -26,7 +25,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class
 from recbole_bd.errors import ConfigError, RoleError
-from recbole_bd.options import Option, declared_options, load_yaml, parse_value
+from recbole_bd.options import Option, declared_options, load_yaml, write_value
 from recbole_bd.plugins import options_beside
 
 BLOCKS = (TEACHER, STUDENT)
@@ -92,8 +91,7 @@ def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
     if files:
         words += ["--config_files", *files]
     for key, value in _dotted(_merged(layer.values for layer in layers)):
-        text = value if isinstance(value, str) and parse_value(value) == value else json.dumps(value, default=str)
-        words.append(f"--{key}={text}")
+        words.append(f"--{key}={write_value(_plain(value))}")
     return shlex.join(words)
 
 
