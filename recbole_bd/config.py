@@ -457,7 +457,7 @@ class RoleConfig(_HostConfig):
         super().__init__(
             model=parent.backbones[role], dataset=parent["dataset"], config_dict=parent.role_settings(role)
         )
-        if self["learner"].lower() not in _LEARNERS:
+        if str(self["learner"]).lower() not in _LEARNERS:
             raise ConfigError(f"{role}.learner={self['learner']!r}: must be one of {', '.join(_LEARNERS)}")
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:

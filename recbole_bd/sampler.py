@@ -190,7 +190,7 @@ class _Chunk:
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role."""
         if role not in self._ranks:
-            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method)
+            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role)
         return self._ranks[role]
 
 
@@ -250,6 +250,9 @@ class DistillationSampler:
             scores: logits of a role, by its name: of all items [C, n_items] for users [C], or, given a second argument
                 [M], of these items [C, M].
             progress: called with the number of users done so far.
+
+        Raises:
+            DataError: a score is not a number; names the role. What was drawn before stays.
         """
         total = int(self.sizes.sum())
         pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}

@@ -1,21 +1,20 @@
 """Atomic files: bad ones are refused with the line, odd ones taken right, good ones exactly as RecBole takes them."""
 
 import logging
-import os
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
 
 from recbole_bd.atomic_files import LARGEST, LONGEST_TOKEN, MISSING, AtomicFile
 from recbole_bd.data import AtomicDataset, load_split
 from recbole_bd.errors import BDError, DataError
-from tests.conftest import SHARED_DATA, block_pairs, make_config, needs_data
+from tests.bounds import tried
+from tests.conftest import SHARED_DATA, block_pairs, make_config, needs_data, tally
 
-LONG = os.environ.get("RECBOLE_BD_LONG") == "1"
 HEADER = "user_id:token\titem_id:token\trating:float\n"
 LINES = [f"{user}\t{item}\t{1 + number % 5}\n" for number, (user, item) in enumerate(block_pairs())]
 RATED = {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
@@ -276,9 +275,7 @@ PIECES = [*(bytes([byte]) for byte in b'\n\r\t "\'\0,#\\ae.-+5'), b"\xef\xbb\xbf
           b"inf", b"1e400", b"\n\n", b"\r\n", b"\t\t", b"[PAD]", b"u9\ti9\t4\n", b"9" * 320]  # fmt: skip
 
 
-@settings(
-    max_examples=3000 if LONG else 300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@tried(300)
 @given(
     st.lists(
         st.tuples(st.integers(0, 200), st.integers(0, 6), st.sampled_from(PIECES)),
@@ -286,7 +283,7 @@ PIECES = [*(bytes([byte]) for byte in b'\n\r\t "\'\0,#\\ae.-+5'), b"\xef\xbb\xbf
         max_size=4,
     )
 )
-def test_any_damage_is_refused_or_read_to_the_letter(tmp_path, changes):
+def test_any_damage_is_refused_or_read_to_the_letter(tmp_path, pytestconfig, changes):
     """Bytes taken out and put in at random places, against a reader of plain Python."""
     content = good()[:200].rpartition("\n")[0].encode() + b"\n"
     for place, length, piece in changes:
@@ -294,6 +291,7 @@ def test_any_damage_is_refused_or_read_to_the_letter(tmp_path, changes):
     path = tmp_path / "x.inter"
     path.write_bytes(content)
     expected, found = by_hand(content), read(path)
+    tally(pytestconfig, f"damaged data files: {'refused' if isinstance(found, str) else 'read'}")
     if expected is None:
         assert isinstance(found, str), (content, found)
         assert "\n" not in found

@@ -1,10 +1,9 @@
 """Whatever is written as settings is a valid configuration or an error in one line, and reads back as it was."""
 
-import os
 import shlex
 
 import pytest
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recbole_bd.cli import parse_arguments
@@ -13,23 +12,8 @@ from recbole_bd.errors import BDError, ConfigError
 from recbole_bd.identity import run_hashes
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, parse_value, to_yaml
-from tests.conftest import make_config
-
-LONG = os.environ.get("RECBOLE_BD_LONG") == "1"
-
-
-_QUICK = [Phase.explicit, Phase.reuse, Phase.generate]
-
-
-def many(count: int):
-    """Bounds of a property: so many examples, ten times as many in the long mode."""
-    return settings(
-        max_examples=10 * count if LONG else count,
-        deadline=None,
-        phases=[*_QUICK, Phase.shrink] if LONG else _QUICK,  # shrinking may take minutes
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
-
+from tests.bounds import tried
+from tests.conftest import make_config, tally
 
 # Text that is odd as YAML: dates and numbers that are none, tags, aliases, depth.
 ODD = [
@@ -114,7 +98,7 @@ def resolve(**sources) -> BDConfig | None:
     return None
 
 
-@many(300)
+@tried(300)
 @given(texts)
 def test_any_text_is_a_value_or_an_error_and_runs_nothing(text):
     try:
@@ -125,7 +109,7 @@ def test_any_text_is_a_value_or_an_error_and_runs_nothing(text):
     assert len(repr(value)) < 10 * len(text) + 10_000
 
 
-@many(150)
+@tried(150)
 @given(st.text(max_size=60) | texts | st.binary(max_size=60))
 def test_any_file_is_settings_or_an_error(tmp_path, content):
     path = tmp_path / "x.yaml"
@@ -150,7 +134,7 @@ words = st.lists(
 )
 
 
-@many(120)
+@tried(120)
 @given(words)
 def test_any_command_line_is_a_configuration_or_an_error(words):
     try:
@@ -163,7 +147,7 @@ def test_any_command_line_is_a_configuration_or_an_error(words):
     assert len(refused.splitlines()) == 1
 
 
-@many(150)
+@tried(150)
 @given(st.dictionaries(keys, values, max_size=3))
 def test_any_settings_are_a_configuration_or_an_error(given):
     resolve(config_dict=given)
@@ -190,13 +174,14 @@ likely = st.lists(st.sampled_from(sorted(FLAT)), max_size=4, unique=True).flatma
 valid = 0
 
 
-@many(40)
+@tried(40)
 @given(likely)
 @example({"val_interval": {"a": "[0,inf)"}})
 @example({"user_inter_num_interval": "1e5", "dataset_save_path": "2020-01-01"})
-def test_resolved_settings_and_the_command_give_the_same_run_again(tmp_path, given):
+def test_resolved_settings_and_the_command_give_the_same_run_again(tmp_path, pytestconfig, given):
     global valid
     config = resolve(config_dict=given)
+    tally(pytestconfig, f"settings: {'refused' if config is None else 'read back'}")
     if config is None:
         return
     valid += 1
