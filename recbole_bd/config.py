@@ -27,6 +27,7 @@ from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recomme
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.options import Option, declared_options, load_yaml, write_value
 from recbole_bd.plugins import options_beside
+from recbole_bd.protocol import check_protocol, check_valid_metric
 
 BLOCKS = (TEACHER, STUDENT)
 # The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
@@ -43,7 +44,7 @@ _RANGES = {
     "eval_batch_size": "[1, inf)",
     "embedding_size": "[1, inf)",
     "eval_step": "[1, inf)",
-    "seed": "[0, inf)",
+    "seed": "[0, 4294967295]",
     "worker": "[0, inf)",
     "dropout_prob": "[0, 1)",
 }
@@ -352,6 +353,8 @@ class BDConfig(_HostConfig):
         if not isinstance(backbones, Mapping):
             raise ConfigError(f"backbones={backbones!r}: expected {{model: {{teacher: {{...}}, student: {{...}}}}}}")
         for backbone, by_role in backbones.items():
+            if not isinstance(by_role, Mapping | None):
+                raise ConfigError(f"backbones.{backbone}={by_role!r}: expected blocks teacher and student ({source})")
             for role, block in (by_role or {}).items():
                 where = f"backbones.{backbone}.{role}"
                 if role not in BLOCKS or not isinstance(block, Mapping):
@@ -377,15 +380,10 @@ class BDConfig(_HostConfig):
         return [layer.values[key] for layer in self.layers if key in layer.values][-1]
 
     def _check_evaluation(self) -> None:
-        metric, _, cutoff = self["valid_metric"].partition("@")
-        names = [name.lower() for name in self["metrics"]]
-        if metric.lower() not in names or (cutoff and int(cutoff) not in self["topk"]):
-            raise ConfigError(
-                f"valid_metric={self['valid_metric']!r}: must be one of the metrics {self['metrics']} at one of "
-                f"topk {self['topk']}"
-            )
+        check_valid_metric(self["valid_metric"], self["metrics"], self["topk"])
 
     def _set_default_parameters(self) -> None:
+        check_protocol(self.final_config_dict)
         try:
             super()._set_default_parameters()
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:

@@ -19,6 +19,7 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import init_seed
 
 from recbole_bd.atomic_files import AtomicFile
+from recbole_bd.atomic_text import shown
 from recbole_bd.compat import reading_through
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.loading import make_evaluation_loader, make_train_loader
@@ -194,8 +195,11 @@ def _check_files(config: Config) -> None:
         if columns != "*" and not (isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)):
             raise ConfigError(f"load_col: {kind}={columns!r}: expected a list of columns, or '*' for all")
     folder, name = Path(config["data_path"]), config["dataset"]
-    if not folder.exists():
-        return  # RecBole may know where to download it
+    try:
+        if not folder.exists():
+            return  # RecBole may know where to download it
+    except OSError as error:
+        raise DataError(f"data_path: {shown(str(folder), 200)}: {error.strerror}") from error
     for part in config["benchmark_filename"] or [""]:
         file = folder / (f"{name}.{part}.inter" if part else f"{name}.inter")
         if not file.is_file():

@@ -5,6 +5,7 @@ RecBole's own yaml files are written in the same form (without ranges) and are r
 """
 
 import functools
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -60,15 +61,16 @@ def to_yaml(settings: Mapping[str, Any]) -> str:
 
 def write_value(value: Any) -> str:
     """Write a value of YAML's types as the one line that `parse_value` reads as this value."""
-    if isinstance(value, str) and parse_value(value) == value:
-        return value
+    # YAML reads JSON but for a few signs, infinity, and what is not a number.
+    for text in (value if isinstance(value, str) else "", json.dumps(value)):
+        if parse_value(text) == value:
+            return text
     text = yaml.dump(
         value,
         Dumper=_Dumper,
         default_flow_style=True,
         default_style='"' if isinstance(value, str) else None,
         width=math.inf,
-        allow_unicode=True,
         sort_keys=False,
     )
     return text.removesuffix("\n").removesuffix("\n...")
@@ -169,6 +171,10 @@ class Option:
             raise ConfigError(f"{where}={value!r}: expected {self.type or ' or '.join(sorted(allowed))}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}={value!r}: must be a finite number")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ConfigError(f"{where}: a number of {value.bit_length()} bits is too large")
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigError(f"{where}={value!r}: must be a text without zero bytes")
         if choices := _CHOICES.search(self.meaning):
             names = [name.strip() for name in choices.group("names").split(",")]
             if value is not None and value not in names:

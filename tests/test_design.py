@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
     ["version", "errors", "compat", "atomic"],
-    ["options", "plugins", "backbones", "config"],
+    ["options", "plugins", "backbones", "protocol", "config"],
     ["loading", "atomic_text", "atomic_files", "data"],
     ["lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],

@@ -1,5 +1,6 @@
 """Whatever is written as settings is a valid configuration or an error in one line, and reads back as it was."""
 
+import math
 import shlex
 
 import pytest
@@ -11,7 +12,7 @@ from recbole_bd.config import BDConfig
 from recbole_bd.errors import BDError, ConfigError
 from recbole_bd.identity import run_hashes
 from recbole_bd.model import METHODS
-from recbole_bd.options import load_yaml, parse_value, to_yaml
+from recbole_bd.options import load_yaml, parse_value, to_yaml, write_value
 from tests.bounds import tried
 from tests.conftest import make_config, tally
 
@@ -96,6 +97,19 @@ def resolve(**sources) -> BDConfig | None:
     assert refused
     assert len(refused.splitlines()) == 1, refused
     return None
+
+
+@tried(200)
+@given(texts | values)
+@example("a\U000141c8")
+@example({"a": ["\U000141c8", "\x85", "1e5", ".nan", math.inf, 1e-300, "None", None]})
+def test_any_value_is_written_as_it_is_read(value):
+    try:
+        text = write_value(value)
+    except ConfigError:
+        return
+    assert len(text.splitlines()) <= 1 or isinstance(value, str)
+    assert str(parse_value(text)) == str(value) or parse_value(text) == value
 
 
 @tried(300)
