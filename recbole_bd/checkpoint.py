@@ -138,18 +138,19 @@ def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     """Read a warm-up that an earlier run kept.
 
     Returns:
-        See `load_model`; what the file says of itself has the warm-up's `validations` too.
+        See `load_model`; what the file says of itself has the warm-up's `validations` and `warnings` too.
 
     Raises:
         CheckpointError: see `load_model`; the way out is to delete the file.
     """
     try:
         snapshot, about = load_model(path)
-        rows = about.get("validations")
-        if not isinstance(rows, list) or not all(
-            isinstance(row, dict) and {"stage", "role", "epoch"} <= row.keys() for row in rows
-        ):
-            raise CheckpointError(f"checkpoint {path} is no kept warm-up: it has no validations")
+        for name in ("validations", "warnings"):
+            rows = about.get(name)
+            if not isinstance(rows, list) or not all(
+                isinstance(row, dict) and {"stage", "role", "epoch"} <= row.keys() for row in rows
+            ):
+                raise CheckpointError(f"checkpoint {path} is no kept warm-up: it has no {name}")
     except CheckpointError as error:
         raise CheckpointError(f"{error}. Delete it, and the warm-up is trained anew") from error
     return snapshot, about

@@ -9,9 +9,12 @@ from contextlib import contextmanager
 
 
 class BDError(Exception):
-    """Base of every error whose message is meant for the user."""
+    """Base of every error whose message is meant for the user: one line, whatever a name or a value in it holds."""
 
     exit_code = 2
+
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(str(message).splitlines()))
 
 
 class ConfigError(BDError):

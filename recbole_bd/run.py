@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy
 import torch
-import yaml
 from recbole.utils import init_seed
 
 from recbole_bd import discrepancy, evaluation, plots, progress, wins
@@ -26,6 +25,7 @@ from recbole_bd.folders import read_result
 from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
+from recbole_bd.options import to_yaml
 from recbole_bd.pausing import Keeper
 from recbole_bd.progress import Progress, runs_of
 from recbole_bd.role_trainer import WARMUP, warm_up
@@ -112,7 +112,7 @@ def describe(config: BDConfig) -> str:
     """
     split, roles = _prepare(config)
     users, items = split.n_users, split.n_items
-    lines = ["resolved configuration:", yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).rstrip()]
+    lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
     lines += ["", f"data: {json.dumps(split.statistics())}", f"device: {config['device']}"]
     parameters = 0
     for role in roles.values():
@@ -215,7 +215,7 @@ class _Run:
         if self.so_far.journal:
             self.journal.load_state_dict(self.so_far.journal)
         if self.is_new or self.changes:
-            settings = yaml.safe_dump(self.config.as_dict(), sort_keys=False, allow_unicode=True)
+            settings = to_yaml(self.config.as_dict())
             write_atomically(self.folder / "config.yaml", lambda stream: stream.write(settings.encode()))
             self.so_far.journal = self.journal.state_dict()
             self.so_far.save(self.folder)

@@ -140,7 +140,7 @@ def test_forged_content_is_refused_in_one_line(changes, tmp_path):
 
 def test_attributes_that_a_model_does_not_keep_are_not_set():
     model = torch.nn.Linear(3, 2)
-    snapshot = take_snapshot(SimpleNamespace(state_dict=model.state_dict, other_parameter=lambda: {"forward": 1}))
+    snapshot = Snapshot(model.state_dict(), {"forward": 1})
     with pytest.raises(CheckpointError, match="has forward, which no Linear keeps"):
         restore_snapshot(model, snapshot)
 
