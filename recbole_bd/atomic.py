@@ -39,10 +39,18 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary = None
         synchronise_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
+        raise CheckpointError(f"{path} cannot be written: {_reason(error)}") from error
     finally:
         if temporary is not None:  # whatever went wrong, a signal's exception included
             temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> BaseException:
+    """The system's error behind one: torch ends a file that could not be written with an error of its own."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, OSError):
+        behind = behind.__cause__ or behind.__context__
+    return behind or error
 
 
 def synchronise_folder(folder: Path) -> None:

@@ -82,8 +82,20 @@ class _LogFile(logging.FileHandler):
     """A log file that says once that it cannot be written, and lets the run go on."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        self.setLevel(logging.CRITICAL + 1)
-        logger.warning("%s cannot be written: %s", self.baseFilename, sys.exc_info()[1])
+        """Give the file up; the other handlers go on."""
+        self._give_up(sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Close the file, where its last lines may find the disk full."""
+        try:
+            super().close()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: BaseException | None) -> None:
+        if self.level <= logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            logger.warning("%s cannot be written: %s", self.baseFilename, error)
 
 
 def versions() -> dict[str, str]:
