@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from recbole_bd.errors import CheckpointError
+
 # Embeddings that hosts keep between two evaluations: made of the parameters, and dropped before these change.
 CACHES = ("restore_user_e", "restore_item_e", "i_embedding")
 _BUILT = "_attributes_as_built"
@@ -45,6 +47,9 @@ def restore_attributes(model: nn.Module, changed: dict[str, Any]) -> None:
     Args:
         model: a model of which `note_attributes` was taken.
         changed: what `changed_attributes` gave, of this model or of another built alike.
+
+    Raises:
+        CheckpointError: the model has no such attribute.
     """
     built = _noted(model)
     modules = dict(model.named_modules())
@@ -106,5 +111,7 @@ def _copied(value: Any) -> Any:
 
 def _set(modules: dict[str, nn.Module], name: str, value: Any, device: torch.device) -> None:
     path, _, attribute = name.rpartition(".")
-    if path in modules:
-        setattr(modules[path], attribute, value.to(device) if isinstance(value, torch.Tensor) else value)
+    held = vars(modules[path]).get(attribute, modules) if path in modules else modules
+    if attribute == "training" or not (held is None or _is_number(held) or isinstance(held, torch.Tensor | np.ndarray)):
+        raise CheckpointError(f"the model keeps no number or array {name}")
+    setattr(modules[path], attribute, value.to(device) if isinstance(value, torch.Tensor) else value)

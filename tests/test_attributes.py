@@ -6,6 +6,7 @@ from torch import nn
 from recbole_bd.attributes import changed_attributes, note_attributes, restore_attributes
 from recbole_bd.checkpoint import load_model, restore_snapshot, save_model, take_snapshot
 from recbole_bd.data import train_loader
+from recbole_bd.errors import CheckpointError
 from recbole_bd.journal import Journal
 from recbole_bd.role_trainer import warm_up
 from tests.conftest import alone
@@ -62,6 +63,14 @@ def test_they_go_back_and_the_others_become_what_they_were():
     assert changed_attributes(second).keys() == {"update", "inner.order"}
 
 
+@pytest.mark.parametrize("name", ["forward", "name", "inner.training", "outer.update", "inner.nothing", "weight"])
+def test_what_is_no_number_or_array_of_the_model_is_never_set(name):
+    model = noted()
+    with pytest.raises(CheckpointError, match=f"keeps no number or array {name}"):
+        restore_attributes(model, {name: 1})
+    assert changed_attributes(model) == {}
+
+
 @pytest.mark.parametrize("name", ["MultiVAE", "MacridVAE", "LINE", "DiffRec"])
 def test_models_of_recbole_keep_them_through_a_file(name, quick, tmp_path):
     settings = {**alone(quick), "epochs": 2, "teacher_model": name, "student_model": name}
@@ -70,7 +79,7 @@ def test_models_of_recbole_keep_them_through_a_file(name, quick, tmp_path):
     snapshot = warm_up(role, train_loader(role.config, scene.split), scene.split.valid_loader, Journal(), False)
     changed = changed_attributes(role.model)
     assert changed, f"{name} keeps something outside its state"
-    save_model(tmp_path / "model.pth", snapshot, {"model": name})
+    save_model(tmp_path / "model.pth", snapshot, {"model": name, "dataset": "blocks", "fingerprint": "f"})
     fresh = Scene(settings).roles["teacher"].model
     restore_snapshot(fresh, load_model(tmp_path / "model.pth")[0])
     again = take_snapshot(fresh).attributes

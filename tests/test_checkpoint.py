@@ -104,7 +104,7 @@ def test_damaged_checkpoints_are_refused_or_right(kind, tmp_path, of_recbole, re
         first_version(path)
     elif kind == "warm-up":
         rows = [{"stage": "separate", "role": "teacher", "epoch": 0, "ndcg@5": 0.5}]
-        save_model(path, a_snapshot(), {**ABOUT, "validations": rows})
+        save_model(path, a_snapshot(), {**ABOUT, "validations": rows, "warnings": []})
         read = load_warmup
     else:
         save_model(path, take_snapshot(of_recbole.model), ABOUT)

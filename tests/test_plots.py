@@ -103,6 +103,7 @@ def test_the_discrepancies_are_those_before_distillation(quick):
 
 def test_a_method_without_a_sampler_shows_no_draws(quick, monkeypatch):
     monkeypatch.setattr(BD, "sampler", property(lambda self: None, lambda self, sampler: None), raising=False)
+    monkeypatch.setattr(BD, "sampling_state", lambda self: {})
     monkeypatch.setattr(BD, "refresh", lambda self, epoch, progress=None: False)
     monkeypatch.setattr(BD, "distillation_loss", lambda self, role, b: {"cf": self.roles[role].loss(b.interaction)})
     folder = run_bd(config_dict=quick)["run_folder"]

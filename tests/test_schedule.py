@@ -24,7 +24,7 @@ if how == "refuse":
 mine = folder / f"{hash_}-{os.getpid()}"
 mine.mkdir(parents=True)
 record = {"schema": 1, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
-          "hashes": {}, "learners": [], "valid_metric": "ndcg@5", "command": "",
+          "hashes": {"settings": hash_, "model": hash_}, "learners": [], "valid_metric": "ndcg@5", "command": "",
           "data": {"fingerprint": "f"}, "started": time.time(), "pid": os.getpid()}
 def write(**more):
     (mine / "part").write_text(json.dumps({**record, **more}))
@@ -55,7 +55,7 @@ def entry(folder: Path, name: str, seconds: float = 0.05, how: str = "finish") -
         "dataset": "toys",
         "seed": 1,
         "config_hash": name,
-        "hashes": {},
+        "hashes": {"settings": name, "model": name},
         "learners": [],
         "valid_metric": "ndcg@5",
         "command": "recbole-bd run",
