@@ -70,7 +70,7 @@ class Progress:
             CheckpointError: it is damaged, or no file of this kind and version.
         """
         path = folder / FILE
-        if not path.is_file():
+        if not has_progress(folder):
             raise RunFolderError(f"{folder} holds nothing to go on from: no {FILE} in it")
         content = load_archive(path, "checkpoint")
         kind, version = content.pop("format", None), content.pop("version", None)
@@ -84,6 +84,20 @@ class Progress:
                 for arm, roles in content["arms"].items()
             }
             return cls(**content)
+
+    def check_models(self, given: Mapping[str, Any], folder: Path) -> None:
+        """Refuse other models or other data before settings are read, whose meaning depends on these.
+
+        Args:
+            given: settings as the user wrote them.
+            folder: named in errors.
+
+        Raises:
+            ConfigError: naming what must stay as it is.
+        """
+        for key in ("model", "dataset", "teacher_model", "student_model"):
+            if given.get(key) is not None and given[key] != self.settings.get(key):
+                raise _refusal(folder, key, self.settings.get(key), given[key])
 
     def check_settings(self, settings: dict[str, Any], device: str, folder: Path) -> list[dict[str, Any]]:
         """Compare the settings with which a run is to go on with those it has had.
@@ -108,11 +122,7 @@ class Progress:
         for change in changes:
             name = change["setting"].rpartition(".")[2]
             if name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
-                raise ConfigError(
-                    f"{folder} cannot go on with {change['setting']}={change['now']!r}: it began with "
-                    f"{change['before']!r}. Only {', '.join(MAY_CHANGE)} and what cannot change a number may differ; "
-                    "begin a new run for anything else"
-                )
+                raise _refusal(folder, change["setting"], change["before"], change["now"])
         if device != self.device:
             raise ConfigError(
                 f"{folder} cannot go on with device={device}: it began on {self.device}, whose numbers differ"
@@ -126,6 +136,18 @@ class Progress:
             return f"{self.stage}, epoch {self.place['epoch']}" + (f", batch {step}" if step is not None else "")
         done = [f"{arm} {role}" for arm, roles in self.arms.items() for role in roles]
         return done[-1] if done else "the start"
+
+
+def has_progress(folder: Path) -> bool:
+    """Whether a folder holds a run that can go on."""
+    return (folder / FILE).is_file()
+
+
+def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:
+    return ConfigError(
+        f"{folder} cannot go on with {setting}={now!r}: it began with {before!r}. Only {', '.join(MAY_CHANGE)} and "
+        "what cannot change a number may differ; begin a new run for anything else"
+    )
 
 
 def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]]:

@@ -15,7 +15,7 @@ import numpy
 import torch
 from recbole.utils import init_seed
 
-from recbole_bd import discrepancy, evaluation, plots, progress, wins
+from recbole_bd import discrepancy, evaluation, plots, wins
 from recbole_bd.atomic import claimed, exclusively, write_atomically
 from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
@@ -27,7 +27,7 @@ from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
 from recbole_bd.options import to_yaml
 from recbole_bd.pausing import Keeper
-from recbole_bd.progress import Progress, runs_of
+from recbole_bd.progress import Progress, has_progress, runs_of
 from recbole_bd.role_trainer import WARMUP, warm_up
 from recbole_bd.roles import Role, build_role
 from recbole_bd.runfolder import logging_to, machine, new_run_folder, peak_memory, versions
@@ -74,7 +74,7 @@ def run_bd(
         config = BDConfig(*given, methods=METHODS)
         if resume is not None:
             for folder, status in runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"])):
-                if status != "finished" and not (folder / progress.FILE).is_file():
+                if status != "finished" and not has_progress(folder):
                     continue  # stopped before there was anything to keep
                 try:
                     return _gone_on(folder, given, stop)
@@ -89,6 +89,8 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
     """The result of the run in a folder, after what is left of it was done."""
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
+    if not (folder / "result.json").is_file() and not has_progress(folder):
+        Progress.load(folder)  # says what is missing, before a lock is left in a folder that is none of ours
     with claimed(folder):
         result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
@@ -96,6 +98,7 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
             return result
         so_far = Progress.load(folder)
         model, dataset, config_files, config_dict, command_line = given
+        so_far.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
         own = folder / "config.yaml"
         files = [*([own] if own.is_file() else []), *(config_files or ())]
         base = {} if own.is_file() else so_far.settings

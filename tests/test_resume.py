@@ -242,6 +242,7 @@ def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
         ({"eval_args": {"split": {"LS": "valid_and_test"}}}, "eval_args"),
         ({"lambda_teacher_to_student": 0.1}, "lambda_teacher_to_student=0.1"),
         ({"student_model": "LINE"}, "student_model='LINE'"),
+        ({"model": "RD"}, "model='RD': it began with 'BD'"),
         ({"train_batch_size": 64}, "train_batch_size=64"),
     ],
 )
@@ -323,6 +324,7 @@ def test_a_folder_without_progress_is_refused(tmp_path, cli):
     code, _, said = cli("run", f"--resume={tmp_path / 'empty'}")
     assert (code, said.count("\n")) == (2, 1)
     assert f"no {FILE} in it" in said
+    assert not list((tmp_path / "empty").iterdir())
 
 
 def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkeypatch):
