@@ -11,6 +11,7 @@ ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_b
 import importlib.util
 import logging
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def restore_dok_update() -> bool:
     if hasattr(sp.dok_matrix, "_update"):
         return False
 
-    def _update(self, entries):
+    def _update(self: sp.dok_matrix, entries: Mapping[tuple[int, int], float]) -> None:
         self._dict.update(entries)
 
     sp.dok_matrix._update = _update

@@ -8,12 +8,15 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_bd import wins
 from recbole_bd.errors import RunFolderError
+
+if TYPE_CHECKING:  # matplotlib is imported where something is drawn
+    from matplotlib.figure import Figure
 
 ROLES = ("teacher", "student", "model")
 # Colour and line style of each arm; black and blue differ in lightness too.
@@ -114,7 +117,7 @@ def _validations(path: Path) -> list[dict[str, Any]]:
         raise RunFolderError(f"{path} is damaged: {error}") from error
 
 
-def _figure(**options: Any):
+def _figure(**options: Any) -> "Figure":
     """An empty figure outside pyplot, so that no state of a caller's notebook is touched."""
     from matplotlib.figure import Figure
 
@@ -134,7 +137,7 @@ def _models(result: Mapping[str, Any]) -> str:
 
 
 # --- learning curves -------------------------------------------------------------------------------------------------
-def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]):
+def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) -> "Figure":
     """Validation curves of each role: warm-up, distillation and control, with the separate and continued levels.
 
     Args:
@@ -167,7 +170,7 @@ def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]):
 
 
 # --- wins ------------------------------------------------------------------------------------------------------------
-def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]):
+def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
     """On which test interactions the student ranks the held-out item higher: overall, by popularity, by activity.
 
     Args:
@@ -234,7 +237,7 @@ def _bars(axis: Any, labels: list[str], shares: list[dict[str, wins.Share]]) -> 
 
 
 # --- rank discrepancy ------------------------------------------------------------------------------------------------
-def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]):
+def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
     """How far apart the roles rank unseen items before distillation, and which of these items the samplers draw.
 
     Args:
