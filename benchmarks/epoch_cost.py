@@ -30,8 +30,9 @@ from recbole_bd.config import BDConfig
 from recbole_bd.data import batch_stream, load_split, train_loader
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
+from recbole_bd.role_trainer import WARMUP, role_trainer
 from recbole_bd.roles import Role, build_role
-from recbole_bd.trainer import WARMUP, BDTrainer, role_trainer
+from recbole_bd.trainer import BDTrainer
 
 
 def build(config: BDConfig, split) -> dict[str, Role]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
-from recbole_bd.errors import BDError, ConfigError
+from recbole_bd.errors import BDError, ConfigError, Interrupted
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.model import METHODS
 from recbole_bd.options import Option, parse_value
@@ -36,6 +36,9 @@ and measures both with RecBole's full ranking.
   --key=value or --key value     any setting below, any of RecBole's, any of the chosen models'; values are YAML.
                                  A role's settings are dotted: --teacher.learning_rate=0.01
   --config_files FILE ...        yaml files of settings, the later above the earlier
+  --resume=RUN_FOLDER            go on with a stopped run exactly where it was; --key=value may change how long it
+                                 trains and when it stops
+  --resume=auto                  the same of the newest unfinished run with the settings given here; a new run if none
   --dry-run                      resolve and check everything, load the data, show it with sizes, and stop
   --help, --version              this text; the version
 
@@ -81,11 +84,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None reads `sys.argv`.
 
     Returns:
-        Exit code: 0, 2 for input the user can mend, 1 for a training that diverged.
+        Exit code: 0, 2 for input the user can mend, 1 for a training that diverged, 130 and 143 for a run stopped by
+        SIGINT and SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         return _dispatch(words)
+    except Interrupted as error:
+        print(f"recbole-bd: {error}", file=sys.stderr)
+        return error.exit_code
     except BDError as error:
         print(f"recbole-bd: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -107,10 +114,13 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(words: list[str]) -> int:
     settings, files, dry_run = parse_arguments(words)
+    resume = settings.pop("resume", None)
+    if dry_run and resume is not None:
+        raise ConfigError("--dry-run shows what a new run would do and takes no --resume")
     if dry_run:
         print(describe(BDConfig(config_file_list=files, command_line=settings, methods=METHODS)))
         return 0
-    result = run_bd(config_files=files, command_line=settings)
+    result = run_bd(config_files=files, command_line=settings, resume=None if resume is None else str(resume))
     print()
     print(table(result))
     if "student_wins" in result:

@@ -8,10 +8,13 @@ Breaks that need no patch are met by not taking the broken path: `recbole.quick_
 ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.checkpoint`.
 """
 
+import contextlib
+import importlib
 import importlib.util
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,6 +92,36 @@ def silence_known_warnings() -> None:
     warnings.filterwarnings("ignore", message=r"torch\.sparse\.SparseTensor\(.* is deprecated", category=UserWarning)
     warnings.filterwarnings("ignore", message=r".*torch\.cuda\.amp\.GradScaler.*", category=FutureWarning)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.data\.dataset\.dataset")
+
+
+class _PandasReading:
+    """pandas with another `read_csv`."""
+
+    def __init__(self, read_csv: Callable[..., pd.DataFrame]):
+        self.read_csv = read_csv
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(pd, name)
+
+
+@contextlib.contextmanager
+def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., pd.DataFrame]) -> Iterator[None]:
+    """Let RecBole's `Dataset._load_feat` read a file through other functions than `open` and `pandas.read_csv`.
+
+    It reads cells by pandas' rules for CSV, with the slow reader: an id `NA` is a missing value, and a quotation mark
+    swallows what follows. The names are put into the namespace of RecBole's module, and taken out at the end.
+
+    Args:
+        open_text: called as `open(path, "r", encoding=...)`, gives the header.
+        read_csv: called as `pandas.read_csv(path, delimiter=, usecols=, dtype=, encoding=, engine=)`.
+    """
+    host = importlib.import_module("recbole.data.dataset.dataset")
+    host.open, host.pd = open_text, _PandasReading(read_csv)
+    try:
+        yield
+    finally:
+        del host.open
+        host.pd = pd
 
 
 def apply() -> list[str]:

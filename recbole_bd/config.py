@@ -10,7 +10,6 @@ Layers, the later above the earlier: RecBole's defaults, `properties/overall.yam
 import copy
 import difflib
 import inspect
-import json
 import os
 import re
 import shlex
@@ -26,8 +25,9 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class
 from recbole_bd.errors import ConfigError, RoleError
-from recbole_bd.options import Option, declared_options, load_yaml, parse_value
+from recbole_bd.options import Option, declared_options, is_name, load_yaml, write_value
 from recbole_bd.plugins import options_beside
+from recbole_bd.protocol import check_protocol, check_valid_metric
 
 BLOCKS = (TEACHER, STUDENT)
 # The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
@@ -44,7 +44,7 @@ _RANGES = {
     "eval_batch_size": "[1, inf)",
     "embedding_size": "[1, inf)",
     "eval_step": "[1, inf)",
-    "seed": "[0, inf)",
+    "seed": "[0, 4294967295]",
     "worker": "[0, inf)",
     "dropout_prob": "[0, 1)",
 }
@@ -92,8 +92,7 @@ def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
     if files:
         words += ["--config_files", *files]
     for key, value in _dotted(_merged(layer.values for layer in layers)):
-        text = value if isinstance(value, str) and parse_value(value) == value else json.dumps(value, default=str)
-        words.append(f"--{key}={text}")
+        words.append(f"--{key}={write_value(_plain(value))}")
     return shlex.join(words)
 
 
@@ -102,7 +101,7 @@ def _names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
     found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
     for key, value in found.items():
         names = value if key == "beside" and isinstance(value, list) else [value]
-        if not all(isinstance(name, str) and re.fullmatch(r"[\w.+-]+", name) for name in names):
+        if not all(map(is_name, names)):
             raise ConfigError(f"{key}={value!r}: expected a name")
         if key == "beside" and value is not names:
             raise ConfigError(f"beside={value!r}: expected a list of names")
@@ -146,6 +145,7 @@ def _recbole_options() -> dict[str, Option]:
     """Every option of RecBole that a general recommender's run may set, with what RecBole declares of it."""
     keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
+    options["encoding"] = Option("encoding", None, "str", "Of the data files.", "RecBole")  # read, but declared nowhere
     for name in ("overall.yaml", "dataset/sample.yaml"):
         options |= declared_options(_RECBOLE_PROPERTIES / name)
     options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML
@@ -353,6 +353,8 @@ class BDConfig(_HostConfig):
         if not isinstance(backbones, Mapping):
             raise ConfigError(f"backbones={backbones!r}: expected {{model: {{teacher: {{...}}, student: {{...}}}}}}")
         for backbone, by_role in backbones.items():
+            if not isinstance(by_role, Mapping | None):
+                raise ConfigError(f"backbones.{backbone}={by_role!r}: expected blocks teacher and student ({source})")
             for role, block in (by_role or {}).items():
                 where = f"backbones.{backbone}.{role}"
                 if role not in BLOCKS or not isinstance(block, Mapping):
@@ -378,15 +380,10 @@ class BDConfig(_HostConfig):
         return [layer.values[key] for layer in self.layers if key in layer.values][-1]
 
     def _check_evaluation(self) -> None:
-        metric, _, cutoff = self["valid_metric"].partition("@")
-        names = [name.lower() for name in self["metrics"]]
-        if metric.lower() not in names or (cutoff and int(cutoff) not in self["topk"]):
-            raise ConfigError(
-                f"valid_metric={self['valid_metric']!r}: must be one of the metrics {self['metrics']} at one of "
-                f"topk {self['topk']}"
-            )
+        check_valid_metric(self["valid_metric"], self["metrics"], self["topk"])
 
     def _set_default_parameters(self) -> None:
+        check_protocol(self.final_config_dict)
         try:
             super()._set_default_parameters()
         except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
@@ -458,7 +455,7 @@ class RoleConfig(_HostConfig):
         super().__init__(
             model=parent.backbones[role], dataset=parent["dataset"], config_dict=parent.role_settings(role)
         )
-        if self["learner"].lower() not in _LEARNERS:
+        if str(self["learner"]).lower() not in _LEARNERS:
             raise ConfigError(f"{role}.learner={self['learner']!r}: must be one of {', '.join(_LEARNERS)}")
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:

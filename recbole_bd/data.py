@@ -2,6 +2,9 @@
 
 import hashlib
 import logging
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +18,9 @@ from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.utils import init_seed
 
+from recbole_bd.atomic_files import AtomicFile
+from recbole_bd.atomic_text import shown
+from recbole_bd.compat import reading_through
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.loading import make_evaluation_loader, make_train_loader
 
@@ -22,23 +28,69 @@ logger = logging.getLogger(__name__)
 
 
 class AtomicDataset(Dataset):
-    """RecBole's Dataset whose download works without a process group and says where it goes."""
+    """RecBole's Dataset from checked files, whose download is whole or not there and says where it goes."""
+
+    def _load_feat(self, filepath: str, source: Any) -> Any:
+        wanted, _ = self._get_load_and_unload_col(source)
+        if wanted == set():
+            return super()._load_feat(filepath, source)  # nothing of it is loaded
+        separators = (self.config[key] for key in ("field_separator", "seq_separator"))
+        file = AtomicFile(filepath, self.config["encoding"] or "utf-8", *separators)
+        keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
+        file.require(sorted(wanted or ()), keys.get(getattr(source, "value", source), ()))
+        with reading_through(file.header, file.frame):
+            return super()._load_feat(filepath, source)
 
     def _download(self) -> None:
+        """Download into a folder beside and rename it when all is there: a torn download is none.
+
+        Raises:
+            DataError: RecBole knows no such data set, or it could not be fetched.
+        """
+        name, folder = self.dataset_name, Path(self.dataset_path)
+        way_out = f"Put {name}.inter there, or set --data_path"
+        try:
+            url = self._get_download_url("url")
+        except ValueError as error:
+            raise DataError(
+                f"data set {name}: {folder} does not exist and RecBole knows no download of that name. {way_out}"
+            ) from error
+        # Seen also where nobody has set up logging: this package uses the network for nothing else.
+        logger.warning("data set %s: %s does not exist; downloads from %s", name, folder, url)
+        beside: Path | None = None
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{name}.download-", dir=folder.parent))
+            self.dataset_path = str(beside)
+            self._fetch()
+            if not any(beside.glob(f"{name}*.inter")):
+                raise OSError(f"it holds no {name}.inter")
+            beside.chmod(0o755)  # mkdtemp's is for its owner only
+            try:
+                beside.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process has been faster
+                    raise
+        except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            problem = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"data set {name}: {folder} does not exist and the download from {url} failed ({problem}). {way_out}"
+            ) from error
+        finally:
+            self.dataset_path = str(folder)
+            if beside is not None:
+                shutil.rmtree(beside, ignore_errors=True)
+        logger.info("data set %s: is in %s", name, folder)
+
+    def _fetch(self) -> None:
         try:
             super()._download()
-        except OSError as error:
-            raise DataError(
-                f"data set {self.dataset_name}: {self.dataset_path} does not exist and the download failed ({error}). "
-                f"Put {self.dataset_name}.inter there, or set --data_path"
-            ) from error
+        except SystemExit as error:
+            raise OSError("it was declined") from error
         except (ValueError, RuntimeError) as error:
             # RecBole waits for other processes after the download even where there are none.
             if "process group" not in str(error):
-                raise DataError(
-                    f"data set {self.dataset_name}: {self.dataset_path} does not exist and RecBole knows no download "
-                    f"of that name. Put {self.dataset_name}.inter there, or set --data_path"
-                ) from error
+                raise
 
 
 @dataclass
@@ -135,36 +187,23 @@ def load_split(config: Config) -> Split:
 
 
 def _check_files(config: Config) -> None:
-    """Say what is wrong with an atomic file where RecBole would give a traceback."""
+    """Say before anything is read which file is missing, or which setting cannot name columns."""
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        if not config[key]:
+            raise ConfigError(f"{key}={config[key]!r}: must name a column of the data")
+    for kind, columns in (config["load_col"] or {}).items():
+        if columns != "*" and not (isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)):
+            raise ConfigError(f"load_col: {kind}={columns!r}: expected a list of columns, or '*' for all")
     folder, name = Path(config["data_path"]), config["dataset"]
-    if not folder.exists():
-        return  # RecBole may know where to download it
-    parts = config["benchmark_filename"]
-    files = [folder / (f"{name}.{part}.inter" if part else f"{name}.inter") for part in (parts or [""])]
-    wanted = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], *((config["load_col"] or {}).get("inter") or [])]
-    for file in files:
+    try:
+        if not folder.exists():
+            return  # RecBole may know where to download it
+    except OSError as error:
+        raise DataError(f"data_path: {shown(str(folder), 200)}: {error.strerror}") from error
+    for part in config["benchmark_filename"] or [""]:
+        file = folder / (f"{name}.{part}.inter" if part else f"{name}.inter")
         if not file.is_file():
             raise DataError(f"data file {file} does not exist")
-        try:
-            with file.open(encoding=config["encoding"] or "utf-8") as stream:
-                header, first = stream.readline().rstrip("\n"), stream.readline()
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"data file {file} cannot be read: {error}") from error
-        if not header or not first.strip():
-            raise DataError(f"data file {file} is empty: it needs a header and at least one interaction")
-        columns = header.split(config["field_separator"])
-        if any(column.count(":") != 1 for column in columns):
-            raise DataError(
-                f"data file {file} line 1: expected a header such as user_id:token<TAB>item_id:token, "
-                f"found {header[:80]!r}"
-            )
-        present = [column.split(":")[0] for column in columns]
-        for column in dict.fromkeys(wanted):
-            if column != "*" and column not in present:
-                raise DataError(
-                    f"data file {file} has no column {column}; it has {', '.join(present)} "
-                    "(settings load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
-                )
 
 
 def _check_size(dataset: Dataset, config: Config) -> None:
@@ -245,6 +284,11 @@ class BatchStream:
     def shared(self) -> bool:
         """Whether all roles learn from the same batches."""
         return len(self._streams) == 1
+
+    @property
+    def loaders(self) -> list[Any]:
+        """The loaders, none twice, in their order."""
+        return [loader for _, loader in self._streams]
 
     @property
     def dataset(self) -> Dataset:

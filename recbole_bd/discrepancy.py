@@ -123,7 +123,7 @@ def _rank_method(sampler: DistillationSampler | None, device: torch.device) -> s
 def _rank_difference(logits: Mapping[str, Tensor], seen: SeenItems, users: Tensor, method: str) -> Tensor:
     """rank_student - rank_teacher of every item, NaN at what is not ranked. float32 [C, n_items]."""
     excluded = seen.of(users)
-    student, teacher = (Ranks(logits[role], excluded, method).everywhere() for role in (STUDENT, TEACHER))
+    student, teacher = (Ranks(logits[role], excluded, method, role).everywhere() for role in (STUDENT, TEACHER))
     return student - teacher
 
 

@@ -4,11 +4,17 @@ The command line prints the message alone and exits with code 2; from Python the
 exceptions. Anything else that escapes is a defect of this package.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BDError(Exception):
-    """Base of every error whose message is meant for the user."""
+    """Base of every error whose message is meant for the user: one line, whatever a name or a value in it holds."""
 
     exit_code = 2
+
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(str(message).splitlines()))
 
 
 class ConfigError(BDError):
@@ -45,11 +51,44 @@ class RunFolderError(BDError):
     """A folder holds no finished run, or lacks a record that is asked of it."""
 
 
+class InUseError(RunFolderError):
+    """Another process works in a run folder."""
+
+
 class LeaderboardError(BDError):
     """Runs that do not make one table, or entries that cannot be run."""
 
 
 class Interrupted(BDError):
-    """The user stopped what can be continued."""
+    """The user stopped what can be continued.
 
-    exit_code = 130
+    Args:
+        number: the signal that asked for it; the exit code is 128 above it, as shells have it.
+        message: what was kept, and how to go on.
+    """
+
+    def __init__(self, number: int, message: str = "stopped"):
+        super().__init__(message)
+        self.signal = number
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
+    """Whatever reading a file raises, as one line that names the file.
+
+    Args:
+        named: the file, as the line begins.
+        kind: of the error that is raised.
+    """
+    try:
+        yield
+    except Interrupted:
+        raise
+    except BDError as error:
+        raise kind(f"{named}: {error}") from error
+    # The one place where anything may come: pickle, zipfile, json, numpy and torch raise struct.error, IndexError,
+    # MemoryError, RecursionError, zlib.error and more, depending on where the damage is.
+    except Exception as error:
+        text = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
+        raise kind(f"{named} is damaged: {text}") from error

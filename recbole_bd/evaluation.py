@@ -15,9 +15,9 @@ from recbole_bd.atomic import write_atomically
 from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Split
 from recbole_bd.journal import Journal
-from recbole_bd.ranking import SeenItems
+from recbole_bd.ranking import SeenItems, require_numbers
+from recbole_bd.role_trainer import role_trainer
 from recbole_bd.roles import Role
-from recbole_bd.trainer import role_trainer
 
 # Scores compared at a time: 4 bytes each, and a boolean of the same shape.
 _CHUNK_SCORES = 2**22
@@ -154,6 +154,9 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
     Returns:
         float32 [number of test interactions], 1 is best, in the order of `split.pairs("test")`. Working memory is a
         chunk of 2**22 scores; nothing of size users x items is kept.
+
+    Raises:
+        DataError: a score is not a number; infinite ones rank at the ends.
     """
     users, items = split.pairs("test")
     listed = [split.pairs(part) for part in ("train", "valid")]
@@ -166,8 +169,9 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
         for chunk in order.split(step):
             distinct, row = torch.unique(users[chunk], return_inverse=True)
             scores = role.all_logits(distinct.to(role.device)).float().cpu()
+            require_numbers(scores.amax(dim=1), role.name)
             own = scores[row, items[chunk]].unsqueeze(1)
-            scores[seen.of(distinct)] = -torch.inf
+            scores[seen.of(distinct)] = torch.nan  # neither better than any score nor equal to one
             better = (scores[row] > own).sum(dim=1)
             # A repeated interaction whose item has left the list itself counts as its own equal.
             equal = (scores[row] == own).sum(dim=1).clamp(min=1)

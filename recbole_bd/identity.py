@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,16 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         learners = config.method_class.learners
         hashes["control"] = _hash({"stage": stage, "learners": learners, "start": [hashes[role] for role in BLOCKS]})
     return hashes
+
+
+def changed_hashes(hashes: Mapping[str, str], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Hashes of a run whose settings changed on its way: those of no run that kept to its settings.
+
+    Args:
+        hashes: what `run_hashes` gave, or this function for earlier changes.
+        changes: what was changed, and when.
+    """
+    return {name: _hash({"before": value, "changes": list(changes)}) for name, value in hashes.items()}
 
 
 def opening_record(config: BDConfig, status: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_bd.atomic import write_atomically
-from recbole_bd.errors import TrainingError
+from recbole_bd.errors import CheckpointError, TrainingError
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +37,36 @@ class Journal:
         self.validations: list[dict[str, Any]] = []
         self.losses: list[dict[str, Any]] = []
         self.seconds: dict[str, list[float]] = {}
+        self._began: dict[str, float] = {}  # blocks that are timed now
+        self._earlier: dict[str, float] = {}  # what another process had spent in blocks that it did not finish
+        self._writer = _Scalars(folder / "tensorboard") if folder else None
         self.warnings: list[dict[str, Any]] = []
-        self._writer = SummaryWriter(str(folder / "tensorboard")) if folder else None
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
         """Add the duration of a block to `seconds[name]`."""
-        start = time.perf_counter()
+        self._began[name] = time.perf_counter()
         yield
-        self.seconds.setdefault(name, []).append(round(time.perf_counter() - start, 4))
+        spent = time.perf_counter() - self._began.pop(name) + self._earlier.pop(name, 0.0)
+        self.seconds.setdefault(name, []).append(round(spent, 4))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything recorded, as plain data."""
+        now = time.perf_counter()
+        spent = {name: now - began + self._earlier.get(name, 0.0) for name, began in self._began.items()}
+        seconds = {name: list(values) for name, values in self.seconds.items()}
+        rows = {name: list(getattr(self, name)) for name in ("validations", "losses", "warnings")}
+        return {**rows, "seconds": seconds, "unfinished": spent}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`; in a new journal, whose TensorBoard files are written anew."""
+        for row in state["losses"]:
+            self.loss(**_taken_apart(row, "parts"))
+        for row in state["validations"]:
+            self.validation(**_taken_apart(row, "metrics"))
+        self.warnings = list(state["warnings"])
+        self.seconds = {name: list(values) for name, values in state["seconds"].items()}
+        self._earlier = dict(state["unfinished"])
 
     def loss(self, stage: str, role: str, epoch: int, parts: dict[str, float]) -> None:
         """Record the mean loss parts of an epoch."""
@@ -68,8 +90,7 @@ class Journal:
     def replay(self, rows: list[dict[str, Any]]) -> None:
         """Record validations of an earlier run, when its warmed-up model is reused."""
         for row in rows:
-            metrics = {name: value for name, value in row.items() if name not in ("stage", "role", "epoch")}
-            self.validation(row["stage"], row["role"], row["epoch"], metrics)
+            self.validation(**_taken_apart(row, "metrics"))
 
     def of(self, stage: str, role: str) -> list[dict[str, Any]]:
         """The validations of one role in one stage, in order."""
@@ -98,7 +119,45 @@ class Journal:
 
     def _scalar(self, name: str, value: float, step: int) -> None:
         if self._writer:
+            self._writer.add(name, value, step)
+
+
+def _taken_apart(row: dict[str, Any], rest: str) -> dict[str, Any]:
+    """A row as the arguments it was made of; `rest` names the one that holds all other columns."""
+    place = {name: row[name] for name in ("stage", "role", "epoch")}
+    return {**place, rest: {name: value for name, value in row.items() if name not in place}}
+
+
+class _Scalars:
+    """TensorBoard's files of a run, in a folder of their own that is made anew.
+
+    Raises, in every method:
+        CheckpointError: they cannot be written.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with self._explaining():
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            self._writer = SummaryWriter(str(folder))
+
+    def add(self, name: str, value: float, step: int) -> None:
+        """Write one number."""
+        with self._explaining():
             self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._explaining():
+            self._writer.close()
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CheckpointError(f"{self.folder} cannot be written: {error}") from error
 
 
 class EpochLosses:
@@ -110,10 +169,13 @@ class EpochLosses:
     Args:
         role, stage, epoch: named in the error.
         device: where the losses are.
+        remedy: what the error advises.
     """
 
-    def __init__(self, role: str, stage: str, epoch: int, device: torch.device):
-        self.role, self.stage, self.epoch = role, stage, epoch
+    def __init__(
+        self, role: str, stage: str, epoch: int, device: torch.device, remedy: str = "lower the learning rate"
+    ):
+        self.role, self.stage, self.epoch, self.remedy = role, stage, epoch, remedy
         self.steps = 0
         self._every = 1 if device.type == "cpu" else 50
         self._sums: dict[str, torch.Tensor] = {}
@@ -142,6 +204,19 @@ class EpochLosses:
         self._look()
         return {name: float(value) / max(self.steps, 1) for name, value in self._sums.items()}
 
+    def state_dict(self) -> dict[str, Any]:
+        """The sums so far, as plain data.
+
+        Raises:
+            TrainingError: see `add`.
+        """
+        self._look()
+        return {"steps": self.steps, "sums": dict(self._sums)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.steps, self._sums = state["steps"], dict(state["sums"])
+
     def _look(self) -> None:
         if not self._unseen:
             return
@@ -152,7 +227,6 @@ class EpochLosses:
             step = self.steps - len(self._unseen) + first + 1
             raise TrainingError(
                 f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}): "
-                f"its updates were most likely too large; lower {self.role}.distill_learning_rate or the lambda of its "
-                "direction"
+                f"its updates were most likely too large; {self.remedy}"
             )
         self._unseen.clear()

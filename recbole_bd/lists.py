@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recbole_bd.errors import DataError
-from recbole_bd.ranking import SeenItems, slot
+from recbole_bd.ranking import SeenItems, require_numbers, slot
 
 # Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
@@ -26,6 +25,7 @@ def top_lists(
     length: int,
     generator: torch.Generator,
     progress: Callable[[int], None] | None = None,
+    whose: str = "a model",
 ) -> Tensor:
     """The best items of every user in order, of those that the user has not seen.
 
@@ -38,6 +38,7 @@ def top_lists(
         generator: breaks ties, which closed-form models have many of, so that nothing depends on item ids; the lists
             are on its device.
         progress: called with the number of users done so far.
+        whose: the role whose scores they are, for the error.
 
     Returns:
         int32 [n_users, length], the best item first; 0 for user 0 and behind the last item of a user.
@@ -51,8 +52,7 @@ def top_lists(
     step = max(1, _SCORES_AT_ONCE.get(device.type, _SCORES_AT_ONCE["cuda"]) // n_items)
     for users in torch.arange(1, seen.n_users, device=device).split(step):
         scores = all_logits(users).float()
-        if torch.isnan(scores.amax(dim=1)).any():  # a maximum with a NaN in it is NaN
-            raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
+        require_numbers(scores.amax(dim=1), whose)
         scores.clamp_(min=torch.finfo(scores.dtype).min)[seen.of(users)] = -torch.inf  # for what is not listed only
         shuffled = torch.randperm(n_items, generator=generator, device=device)
         best, place = scores.index_select(1, shuffled).topk(length, dim=1)

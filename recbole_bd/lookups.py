@@ -58,12 +58,20 @@ class GatheredEmbedding(nn.Embedding):
         """Rows of the table. Any shape to that shape and [embedding_dim]."""
         if not (torch.is_grad_enabled() and self.weight.requires_grad):
             return F.embedding(input, self.weight, self.padding_idx)
-        # The node saves nothing of a step, so that it serves every step; only a table that has moved needs another.
-        if self._node is None or self._node.data_ptr() != self.weight.data_ptr():
-            self._left: _Left = []
-            self._node = _Table.apply(self.weight, self._left, self.padding_idx)
+        if self._node is None or self._node.data_ptr() != self.weight.data_ptr():  # the table has moved
+            self.make_node()
         self._left.clear()  # empty unless a backward pass was broken off
         return _Lookup.apply(self._node, input, self._left)
+
+    def make_node(self) -> None:
+        """Make the node, which saves nothing of a step and so serves every step.
+
+        Autograd adds gradients up in the order in which nodes were made. Made before the first step, this one is always
+        the eldest, so that a run that goes on with a new process adds in the same order.
+        """
+        with torch.enable_grad():
+            self._left: _Left = []
+            self._node = _Table.apply(self.weight, self._left, self.padding_idx)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_node", "_left")}
@@ -79,3 +87,4 @@ def gather_gradients(model: nn.Module) -> None:
         plain = type(module) is nn.Embedding and module.max_norm is None
         if plain and not module.scale_grad_by_freq and not module.sparse:
             module.__class__ = GatheredEmbedding
+            module.make_node()

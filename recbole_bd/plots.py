@@ -3,17 +3,17 @@
 Colours are Okabe and Ito's, told apart by colour-blind readers; line styles and hatches say the same in grey print.
 """
 
-import csv
-import json
-import zipfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_bd import wins
+from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import RunFolderError
+from recbole_bd.folders import read_arrays, read_result, read_validations
 
 if TYPE_CHECKING:  # matplotlib is imported where something is drawn
     from matplotlib.figure import Figure
@@ -34,7 +34,6 @@ _DRAWS = {
 # What the pictures cannot be drawn without.
 _OF_WINS = ("user", "item_popularity", "user_activity", "teacher_separate", "student_separate", "student_distilled")
 _OF_DISCREPANCY = ("edges", "linear_width", "unseen", "user")
-_NPZ_ERRORS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def redraw(folder: str | Path) -> list[Path]:
@@ -50,15 +49,10 @@ def redraw(folder: str | Path) -> list[Path]:
         RunFolderError: the folder holds no finished run, or lacks the data of a picture.
     """
     folder = Path(folder)
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RunFolderError(f"{folder} is no run folder: result.json cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise RunFolderError(f"{folder}: result.json is damaged ({error})") from error
-    if result.get("status") != "finished":
-        raise RunFolderError(f"{folder}: the run is {result.get('status')}, not finished; run it again")
-    return draw(folder, result, _validations(folder / "metrics.csv"))
+    result = read_result(folder)
+    if result["status"] != "finished":
+        raise RunFolderError(f"{folder}: the run is {result['status']}, not finished; run it again")
+    return draw(folder, result, read_validations(folder / "metrics.csv"))
 
 
 def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, Any]]) -> list[Path]:
@@ -80,8 +74,9 @@ def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, An
         drawn["wins.png"] = wins_figure(result, _arrays(folder / "test_ranks.npz", _OF_WINS))
         drawn["discrepancy.png"] = discrepancy_figure(result, _arrays(folder / "discrepancy.npz", _OF_DISCREPANCY))
     for name, figure in drawn.items():
-        # Without the version of matplotlib in it the same data gives the same file.
-        figure.savefig(folder / name, dpi=150, metadata={"Software": None})
+        # Without the version of matplotlib in it the same data gives the same file. A link is replaced, not followed.
+        save = partial(figure.savefig, format="png", dpi=150, metadata={"Software": None})
+        write_atomically(folder / name, save)
     return [folder / name for name in drawn]
 
 
@@ -91,30 +86,10 @@ def _arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
             f"{path} does not exist: the run is of an older version; run it again, "
             f"recbole-bd run --config_files={path.parent / 'config.yaml'}"
         )
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = dict(content)
-    except _NPZ_ERRORS as error:
-        raise RunFolderError(f"{path} is damaged: {error}") from error
+    arrays = read_arrays(path)
     if missing := [name for name in needed if name not in arrays]:
         raise RunFolderError(f"{path} lacks {', '.join(missing)}")
     return arrays
-
-
-def _validations(path: Path) -> list[dict[str, Any]]:
-    """Rows of metrics.csv with numbers where the run had numbers; none where a model had nothing to validate."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    try:
-        return [
-            {"stage": row.pop("stage"), "role": row.pop("role"), "epoch": int(row.pop("epoch"))}
-            | {name: float(value) for name, value in row.items() if value}
-            for row in rows
-        ]
-    except (KeyError, ValueError, TypeError) as error:
-        raise RunFolderError(f"{path} is damaged: {error}") from error
 
 
 def _figure(**options: Any) -> "Figure":

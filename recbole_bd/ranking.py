@@ -72,6 +72,23 @@ class SeenItems:
         return self.items[self.starts[users] + slot(share, self.counts[users])]
 
 
+def require_numbers(greatest: Tensor, whose: str) -> None:
+    """Refuse scores that cannot be ranked; infinite ones can.
+
+    Args:
+        greatest: the greatest score of each row, which is NaN where one in the row is.
+        whose: the role whose scores they are.
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    if torch.isnan(greatest).any():
+        raise DataError(
+            f"{whose}: a score is not a number (NaN), so its items cannot be ranked; lower its learning rate, or give "
+            "another checkpoint"
+        )
+
+
 def slot(share: Tensor, size: Tensor) -> Tensor:
     """A slot below `size` from a share in [0, 1); rounding may reach `size` itself, which is no slot."""
     return torch.minimum((share.double() * size).long(), size - 1)
@@ -115,20 +132,20 @@ class Ranks:
         method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
             a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about one on
             average; rows for which that would not hold are sorted.
+        whose: the role whose scores they are, for the error.
 
     Raises:
         DataError: a score is not a number.
         ValueError: an unknown method.
     """
 
-    def __init__(self, scores: Tensor, excluded: Places, method: str = "binned"):
+    def __init__(self, scores: Tensor, excluded: Places, method: str = "binned", whose: str = "a model"):
         if method not in METHODS:
             raise ValueError(f"ranks={method!r}: must be one of {', '.join(METHODS)}")
         scores = scores.float()
         self.shape = scores.shape
         top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
-        if torch.isnan(top).any():  # a maximum with a NaN in it is NaN
-            raise DataError("a model's score is not a number, so its items cannot be ranked; lower its learning rate")
+        require_numbers(top, whose)
         self._all: Tensor | None = None
         if method == "exact":
             self._all = _exact_ranks(scores, excluded)

@@ -13,14 +13,15 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from recbole_bd.attributes import CACHES, note_attributes
 from recbole_bd.backbones import recommender_class
 from recbole_bd.errors import RoleError
 from recbole_bd.histories import read_histories_sparsely
+from recbole_bd.host_pickles import host_reads_safely
 from recbole_bd.lookups import gather_gradients
 from recbole_bd.propagation import compress_graphs
 from recbole_bd.scoring import InnerProduct, device_of, family
 
-CACHES = ("restore_user_e", "restore_item_e", "i_embedding")  # what hosts keep between two evaluations
 _USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
 
 
@@ -236,10 +237,12 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
 
     Raises:
         RoleError: the model refuses its settings or needs a package that is missing.
+        CheckpointError: a file that the model's settings name cannot be read, or asks for code to be run.
     """
     backbone = config["model"]
     try:
-        model = recommender_class(backbone)(config, dataset)
+        with host_reads_safely():
+            model = recommender_class(backbone)(config, dataset)
     except ImportError as error:
         raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error
     except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, RuntimeError) as error:
@@ -251,4 +254,5 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     read_histories_sparsely(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
+    note_attributes(model)
     return Role(name, model, config)

@@ -3,38 +3,40 @@
 import json
 import logging
 import os
-import platform
-import resource
+import shlex
+import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy
-import pandas
-import recbole
-import scipy
 import torch
-import yaml
 from recbole.utils import init_seed
-from tqdm.contrib.logging import logging_redirect_tqdm
 
-from recbole_bd import discrepancy, evaluation, plots, wins
-from recbole_bd.atomic import exclusively, write_atomically
-from recbole_bd.checkpoint import Snapshot, load_model, restore_snapshot, save_model
+from recbole_bd import discrepancy, evaluation, plots, progress, wins
+from recbole_bd.atomic import claimed, exclusively, write_atomically
+from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
-from recbole_bd.errors import BDError, CheckpointError, ConfigError
-from recbole_bd.identity import opening_record, warmup_hash
+from recbole_bd.errors import BDError, CheckpointError, Interrupted, InUseError, RunFolderError
+from recbole_bd.folders import read_result
+from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
+from recbole_bd.options import to_yaml
+from recbole_bd.pausing import Keeper
+from recbole_bd.progress import Progress, runs_of
+from recbole_bd.role_trainer import WARMUP, warm_up
 from recbole_bd.roles import Role, build_role
-from recbole_bd.trainer import CONTINUED, DISTILLED, WARMUP, BDTrainer, warm_up
-from recbole_bd.version import VERSION
+from recbole_bd.runfolder import logging_to, machine, new_run_folder, peak_memory, versions
+from recbole_bd.stopping import Stop, stoppable
+from recbole_bd.trainer import CONTINUED, DISTILLED, BDTrainer
 
 logger = logging.getLogger(__name__)
+
+AUTO = "auto"  # instead of a run folder to go on with: find it
 
 
 def run_bd(
@@ -43,6 +45,7 @@ def run_bd(
     config_files: Iterable[str | Path] | None = None,
     config_dict: Mapping[str, Any] | None = None,
     command_line: Mapping[str, Any] | None = None,
+    resume: str | Path | None = None,
 ) -> dict[str, Any]:
     """Warm up teacher and student, let a method distil, and measure what it taught against honest controls.
 
@@ -53,14 +56,52 @@ def run_bd(
         config_files: yaml files, the later above the earlier.
         config_dict: settings above the files; keys may be dotted, `{"student.embedding_size": 8}`.
         command_line: settings above everything.
+        resume: a run folder, whose run goes on with its own settings, or with those of the other arguments above them
+            where these may change; or `auto`: the newest run of exactly these settings that has not finished, if there
+            is one, and the result of one that has.
 
     Returns:
         The content of `result.json`; `run_folder` says where the run's files are.
 
     Raises:
+        Interrupted: SIGINT or SIGTERM; the message says how to go on.
         BDError: whatever the user can mend, in one line.
     """
-    return _Run(BDConfig(model, dataset, config_files, config_dict, command_line, methods=METHODS)).execute()
+    given = (model, dataset, config_files, config_dict, command_line)
+    with stoppable() as stop:
+        if resume is not None and str(resume) != AUTO:
+            return _gone_on(Path(resume), given, stop)
+        config = BDConfig(*given, methods=METHODS)
+        if resume is not None:
+            for folder, status in runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"])):
+                if status != "finished" and not (folder / progress.FILE).is_file():
+                    continue  # stopped before there was anything to keep
+                try:
+                    return _gone_on(folder, given, stop)
+                except InUseError as error:
+                    logger.warning("%s", error)
+        run = _Run(config, stop)
+        with claimed(run.folder):
+            return run.execute()
+
+
+def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
+    """The result of the run in a folder, after what is left of it was done."""
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is no run folder: there is no such folder")
+    with claimed(folder):
+        result = read_result(folder) if (folder / "result.json").is_file() else {}
+        if result.get("status") == "finished":
+            logger.warning("%s has finished already; nothing is left to do", folder)
+            return result
+        so_far = Progress.load(folder)
+        model, dataset, config_files, config_dict, command_line = given
+        own = folder / "config.yaml"
+        files = [*([own] if own.is_file() else []), *(config_files or ())]
+        base = {} if own.is_file() else so_far.settings
+        config = BDConfig(model, dataset, files, {**base, **(config_dict or {})}, command_line, methods=METHODS)
+        changes = so_far.check_settings(config.as_dict(), config["device"].type, folder)
+        return _Run(config, stop, folder, so_far, changes).execute()
 
 
 def describe(config: BDConfig) -> str:
@@ -71,7 +112,7 @@ def describe(config: BDConfig) -> str:
     """
     split, roles = _prepare(config)
     users, items = split.n_users, split.n_items
-    lines = ["resolved configuration:", yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).rstrip()]
+    lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
     lines += ["", f"data: {json.dumps(split.statistics())}", f"device: {config['device']}"]
     parameters = 0
     for role in roles.values():
@@ -100,62 +141,129 @@ def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
 
 
 class _Run:
-    """One run: its settings, its folder, and what it has found so far."""
+    """One run: its settings, its folder, and what it has found so far.
 
-    def __init__(self, config: BDConfig):
-        self.config = config
+    Args:
+        config: settings of the run.
+        stop: whether the user wants it to stop.
+        folder, so_far, changes: of a run that goes on; a new one makes its folder.
+    """
+
+    def __init__(
+        self,
+        config: BDConfig,
+        stop: Stop,
+        folder: Path | None = None,
+        so_far: Progress | None = None,
+        changes: Sequence[dict[str, Any]] = (),
+    ):
+        self.config, self.stop = config, stop
         self.started = time.perf_counter()
         self.split, self.roles = _prepare(config)
-        given = [role for role in self.roles.values() if role.config["checkpoint"]]
+        warmed_up = so_far.arms.get(WARMUP, {}) if so_far else {}
+        given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
         self.checkpoints = {role.name: self._read_checkpoint(role) for role in given}
         self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty()
         if config.method_class is not None:
             # Built once here so that contradicting options are refused before anything is written.
             self._distiller(control=False)
-        record = opening_record(config, "running")
-        self.folder = new_run_folder(config)
-        self.journal = Journal(self.folder)
+        if so_far is None:
+            record = opening_record(config, "running")
+            so_far = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
+        elif so_far.fingerprint != self.split.fingerprint:
+            raise CheckpointError(f"{folder} cannot go on: its data set {config['dataset']}, or the split, has changed")
+        self.is_new, self.changes = folder is None, list(changes)
+        self.so_far = so_far
+        self.earlier_seconds = so_far.seconds
+        self.folder = folder or new_run_folder(config)
         self.kept: dict[str, Snapshot] = {}
+
+    def execute(self) -> dict[str, Any]:
+        """Run every stage that is not over, and leave the records."""
+        with logging_to(self.folder / "run.log", self.config, self.show_progress):
+            self._open()
+            try:
+                self._stages()
+                self._leave("finished")
+            except Interrupted as error:
+                raise self._interrupted(error.signal) from error
+            except BDError as error:
+                self._fail(error)
+                raise
+            logger.info("finished in %.0f s; everything is in %s", self.result["timing"]["total_s"], self.folder)
+        return self.result
+
+    def _open(self) -> None:
+        """Write what the run is before it does anything, or say from where it goes on."""
+        record = self.so_far.record
+        if self.changes:
+            self.so_far.changes += self.changes
+            record = self.so_far.record = {**record, "hashes": changed_hashes(record["hashes"], self.changes)}
+            record["config_hash"] = record["hashes"]["config"]
+            self.so_far.settings = self.config.as_dict()
         self.result: dict[str, Any] = {
             **record,
+            "status": "running",
+            **({"changes": self.so_far.changes} if self.so_far.changes else {}),
             "data": self.split.statistics(),
             "run_folder": str(self.folder),
             "pid": os.getpid(),
-            "versions": _versions(),
-            "machine": _machine(config),
+            "versions": versions(),
+            "machine": machine(self.config),
         }
-
-    def execute(self) -> dict[str, Any]:
-        """Run every stage and leave the records."""
-        with _logging_to(self.folder / "run.log", self.config, self.show_progress):
-            settings = yaml.safe_dump(self.config.as_dict(), sort_keys=False, allow_unicode=True)
+        self.journal = Journal(self.folder)
+        if self.so_far.journal:
+            self.journal.load_state_dict(self.so_far.journal)
+        if self.is_new or self.changes:
+            settings = to_yaml(self.config.as_dict())
             write_atomically(self.folder / "config.yaml", lambda stream: stream.write(settings.encode()))
-            self._write_result()
+            self.so_far.journal = self.journal.state_dict()
+            self.so_far.save(self.folder)
+        self._write_result()
+        if self.is_new:
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
-            logger.info("data: %s", self.result["data"])
-            try:
-                self._stages()
-            except BDError as error:
-                self._leave("failed", error=str(error))
-                raise
-            self._leave("finished")
-            logger.info("finished in %.0f s; everything is in %s", self.result["timing"]["total_s"], self.folder)
-        return self.result
+        else:
+            logger.info("%s goes on after %s", self.folder, self.so_far.reached())
+        for change in self.changes:
+            logger.info("changed: %(setting)s is %(now)r from here on, it was %(before)r", change)
+        logger.info("data: %s", self.result["data"])
+
+    def _keep(self, stage: str | None, place: dict[str, Any] | None) -> None:
+        """Write how far the run is."""
+        self.so_far.stage, self.so_far.place = stage, place
+        self.so_far.journal = self.journal.state_dict()
+        self.so_far.seconds = self._seconds()
+        self.so_far.save(self.folder)
+
+    def _keeper(self, stage: str) -> Keeper:
+        return Keeper(lambda place: self._keep(stage, place), self.stop, self.config["checkpoint_every"])
+
+    def _place_in(self, stage: str) -> dict[str, Any] | None:
+        return self.so_far.place if self.so_far.stage == stage else None
 
     # --- stages ----------------------------------------------------------------------------------------------------
     def _stages(self) -> None:
         for name, role in self.roles.items():
             logger.info("%s: %s, %s parameters", name, role.config["model"], f"{role.parameter_count:,}")
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
-        start = {name: self._warmed_up(role) for name, role in self.roles.items()}
-        self.kept = dict(start)
-        arms = {WARMUP: start}
+        arms = self.so_far.arms
+        start = arms.setdefault(WARMUP, {})
+        for name, role in self.roles.items():
+            if name not in start:
+                start[name] = self._warmed_up(role)
+                self._over()
+        self.kept = {**start, **arms.get(DISTILLED, {})}
         if self.config.method_class is not None:
-            arms[DISTILLED] = self._trained_on(start, control=False)
-            self.kept = {**start, **arms[DISTILLED]}
-            if self.config["control"]:
-                arms[CONTINUED] = self._trained_on(start, control=True)
+            for arm in (DISTILLED, CONTINUED) if self.config["control"] else (DISTILLED,):
+                if arm not in arms:
+                    arms[arm] = self._trained_on(start, arm)
+                    self._over()
         self._test(arms)
+
+    def _over(self) -> None:
+        """A stage is over."""
+        self._keep(None, None)
+        self.stop.check()
 
     def _warmed_up(self, role: Role) -> Snapshot:
         """The best state of a role alone: from its checkpoint, from the cache, or trained now by RecBole's Trainer."""
@@ -167,7 +275,7 @@ class _Run:
         cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
         # Runs side by side that need the same warm-up: one trains it, the others wait for it.
         with exclusively(cache.with_suffix(".lock"), f"warm-up of the {role.name}"):
-            if cache.is_file():
+            if cache.is_file() and self._place_in(f"{WARMUP} {role.name}") is None:
                 return self._from_cache(role, cache)
             snapshot = self._trained_alone(role)
             record = {"validations": self.journal.of(WARMUP, role.name)}
@@ -177,7 +285,7 @@ class _Run:
 
     def _from_cache(self, role: Role, cache: Path) -> Snapshot:
         with self.journal.timed(f"warmup_{role.name}"):
-            snapshot, about = load_model(cache)
+            snapshot, about = load_warmup(cache)
             restore_snapshot(role.model, snapshot, str(cache))
         self.journal.replay([{**row, "role": role.name} for row in about["validations"]])
         for one in about["warnings"]:
@@ -187,9 +295,17 @@ class _Run:
 
     def _trained_alone(self, role: Role) -> Snapshot:
         init_seed(self.config["seed"], self.config["reproducibility"])
-        loader = train_loader(role.config, self.split)
+        loader, stage = train_loader(role.config, self.split), f"{WARMUP} {role.name}"
         with self.journal.timed(f"warmup_{role.name}"):
-            snapshot = warm_up(role, loader, self.split.valid_loader, self.journal, self.show_progress)
+            snapshot = warm_up(
+                role,
+                loader,
+                self.split.valid_loader,
+                self.journal,
+                self.show_progress,
+                self._keeper(stage),
+                self._place_in(stage),
+            )
         self.journal.write_metrics()
         return snapshot
 
@@ -220,8 +336,9 @@ class _Run:
             self.config["device"]
         )
 
-    def _trained_on(self, start: dict[str, Snapshot], control: bool) -> dict[str, Snapshot]:
+    def _trained_on(self, start: dict[str, Snapshot], arm: str) -> dict[str, Snapshot]:
         """Every learner after the distillation stage or its control, from the same states, batches and negatives."""
+        control = arm == CONTINUED
         for name, role in self.roles.items():
             restore_snapshot(role.model, start[name])
             role.forget()
@@ -231,7 +348,9 @@ class _Run:
         init_seed(self.config["seed"], self.config["reproducibility"])
         configs = {name: self.roles[name].config for name in distiller.learners}
         stream = batch_stream(configs, self.split, lambda name: self.roles[name].model)
-        trainer = BDTrainer(self.config, distiller, self.journal)
+        trainer = BDTrainer(self.config, distiller, self.journal, self._keeper(arm))
+        if (place := self._place_in(arm)) is not None:
+            trainer.take_up(place)
         try:
             trainer.fit(stream, self.split.valid_loader, show_progress=self.show_progress)
         finally:
@@ -242,6 +361,8 @@ class _Run:
 
     def _test(self, arms: dict[str, dict[str, Snapshot]]) -> None:
         """Read the test part, once, from each role's best state of each arm."""
+        # Models that score with noise: not by what was drawn before, which a warm-up from the cache did not.
+        init_seed(self.config["seed"], self.config["reproducibility"])
         ranks: dict[tuple[str, str], torch.Tensor] = {}
         per_user = evaluation.PerUser(self.split)
         for arm, snapshots in arms.items():
@@ -263,8 +384,8 @@ class _Run:
                 )
                 for arm in (WARMUP, DISTILLED)
             }
-            self._keep("test_ranks.npz", wins.test_ranks_record(self.split, ranks))
-            self._keep("discrepancy.npz", self._discrepancies(arms[WARMUP]))
+            self._leave_arrays("test_ranks.npz", wins.test_ranks_record(self.split, ranks))
+            self._leave_arrays("discrepancy.npz", self._discrepancies(arms[WARMUP]))
 
     def _discrepancies(self, start: dict[str, Snapshot]) -> dict[str, numpy.ndarray]:
         """Rank discrepancies before distillation, and draws; at the end, where nothing random comes after them."""
@@ -277,7 +398,7 @@ class _Run:
         logger.info("rank discrepancies of %d users counted in %.1f s", users, seconds)
         return record
 
-    def _keep(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:
+    def _leave_arrays(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:
         """Write plain arrays, which `numpy.load(path, allow_pickle=False)` reads, into the run folder."""
         write_atomically(self.folder / name, lambda stream: numpy.savez_compressed(stream, **arrays))
 
@@ -291,10 +412,10 @@ class _Run:
             "control_epoch_s": seconds.get("control_epoch", []),
             "refresh_s": seconds.get("refresh", []),
             "eval_s": seconds.get("eval", []),
-            "total_s": round(time.perf_counter() - self.started, 2),
+            "total_s": self._seconds(),
         }
         self.result["warnings"] = self.journal.warnings
-        self.result["peak_rss_mb"] = _peak_memory()
+        self.result["peak_rss_mb"] = peak_memory()
         self.result["status"] = status
         if error:
             self.result["error"] = error
@@ -304,6 +425,25 @@ class _Run:
             plots.draw(self.folder, self.result, self.journal.validations)
         self.journal.close()
         self._write_result()
+
+    def _fail(self, error: BDError) -> None:
+        """Leave what can be left; an error on the way (the disk is full) does not hide the first one."""
+        try:
+            self._leave("failed", error=str(error))
+        except BDError as second:
+            logger.error("the failed run cannot leave its records: %s", second)
+
+    def _interrupted(self, number: int) -> Interrupted:
+        """Note that the user stopped the run, and say how to go on."""
+        self.result["status"] = "interrupted"
+        self.journal.close()
+        self._write_result()
+        name, where = signal.Signals(number).name, self.so_far.reached()
+        how = f"recbole-bd run --resume={shlex.quote(str(self.folder))}"
+        return Interrupted(number, f"stopped by {name}; everything until {where} is kept. To go on: {how}")
+
+    def _seconds(self) -> float:
+        return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
 
     def _write_result(self) -> None:
         text = json.dumps(self.result, indent=2, ensure_ascii=False)
@@ -338,6 +478,10 @@ def load_data_and_model(path: str | Path) -> tuple:
             f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole"
         )
     config = BDConfig(config_dict=about["settings"], methods=METHODS)
+    if about.get("role") not in config.backbones:
+        raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
+    if not Path(config["data_path"]).is_dir():  # a path that a file names is read, and never downloaded to
+        raise CheckpointError(f"{path}: its data set {about['dataset']} is not at {config['data_path']}")
     split = load_split(config)
     if split.fingerprint != about["fingerprint"]:
         raise CheckpointError(
@@ -354,70 +498,3 @@ def load_data_and_model(path: str | Path) -> tuple:
         split.valid_loader,
         split.test_loader,
     )
-
-
-def new_run_folder(config: BDConfig) -> Path:
-    """Make the folder of a run: its model, data set and time, and a number where that name is taken.
-
-    Raises:
-        ConfigError: `checkpoint_dir` cannot be written.
-    """
-    stem = f"{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for attempt in range(1000):
-        folder = Path(config["checkpoint_dir"]) / (f"{stem}-{attempt}" if attempt else stem)
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise ConfigError(
-                f"checkpoint_dir={config['checkpoint_dir']!r}: cannot be written ({error.strerror})"
-            ) from error
-        return folder
-    raise ConfigError(f"checkpoint_dir={config['checkpoint_dir']!r}: no free name for a run folder")
-
-
-@contextmanager
-def _logging_to(path: Path, config: BDConfig, redirect: bool) -> Iterator[None]:
-    """Send this package's and RecBole's log lines to the run folder and to standard error for one run."""
-    root = logging.getLogger()
-    level = getattr(logging, str(config["state"] or "INFO").upper(), logging.INFO)
-    handlers: list[logging.Handler] = [logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler()]
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        root.addHandler(handler)
-    before = root.level
-    root.setLevel(level)
-    try:
-        if redirect:
-            with logging_redirect_tqdm():
-                yield
-        else:
-            yield
-    finally:
-        root.setLevel(before)
-        for handler in handlers:
-            root.removeHandler(handler)
-            handler.close()
-
-
-def _versions() -> dict[str, str]:
-    modules = {"torch": torch, "numpy": numpy, "scipy": scipy, "pandas": pandas, "recbole": recbole}
-    return {"recbole_bd": VERSION, "python": platform.python_version()} | {n: m.__version__ for n, m in modules.items()}
-
-
-def _machine(config: BDConfig) -> dict[str, Any]:
-    device = config["device"]
-    return {
-        "system": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
-    }
-
-
-def _peak_memory() -> float:
-    """Peak resident memory of this process in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)

@@ -26,6 +26,8 @@ _USERS_SCORED_AT_ONCE = 40
 # shape for which proposals from all items are worth while.
 _FIRST_ACCEPTANCE = 0.25
 _LARGEST_EXPONENT = 3.0
+# Below this tanh(x) is x, but for less than one part in a million.
+_FLAT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Direction:
 
 
 # --- weights and draws -----------------------------------------------------------------------------------------------
-def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float = 0.0) -> Tensor:
+def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float) -> Tensor:
     """Unnormalised probability of items by how much higher the guide ranks them than the learner.
 
     tanh(max(x, 0)) or exp(x) with x = (rank_learner - rank_guide) * eps   (BD, WWW 2021, Eq. 8 and 9; there the student
@@ -82,14 +84,22 @@ def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float
     Args:
         difference: [C, K], x; changed in place.
         shape: `tanh` or `exp`.
-        greatest: what exp is divided by the exponential of, so that it does not overflow; no x is above it.
+        greatest: a number, or [C, 1], that no x is above; exp is divided by its exponential, so that it does not
+            overflow, and tanh of a small one is taken for x.
 
     Returns:
         float32 [C, K] in [0, 1]; NaN where x is NaN.
     """
     # tanh(x) = 2 sigmoid(2 x) - 1 and exp(x) = 2 ** (x / ln 2) take a quarter of the time of tanh and exp.
     if shape == "tanh":
-        return difference.clamp_(min=0).mul_(2).sigmoid_().mul_(2).sub_(1)
+        difference.clamp_(min=0)
+        # ... but lose a small x, which tanh leaves as it is.
+        flat = torch.as_tensor(greatest, device=difference.device).view(-1).expand(len(difference)) < _FLAT
+        kept = difference[flat]
+        difference.mul_(2).sigmoid_().mul_(2).sub_(1)
+        if len(kept):
+            difference[flat] = kept
+        return difference
     return difference.sub_(greatest).mul_(1 / math.log(2)).exp2_()
 
 
@@ -190,7 +200,7 @@ class _Chunk:
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role."""
         if role not in self._ranks:
-            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method)
+            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role)
         return self._ranks[role]
 
 
@@ -233,9 +243,7 @@ class DistillationSampler:
         # Sampled items are counted into bins too: there are eight bins for each, so that few share one.
         self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
         self.ranked_items = ranked_items if ranks == "sampled" and ranked_items < seen.n_items - 1 else None
-        self.sizes = pool_sizes.to(self.device).clone()
-        self.sizes[0] = 0
-        self.starts = self.sizes.cumsum(0) - self.sizes
+        self._set_sizes(pool_sizes.to(self.device))
         if chunk_scores is None:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
         self.chunk_users = max(1, chunk_scores // (self.ranked_items or seen.n_items))
@@ -250,6 +258,9 @@ class DistillationSampler:
             scores: logits of a role, by its name: of all items [C, n_items] for users [C], or, given a second argument
                 [M], of these items [C, M].
             progress: called with the number of users done so far.
+
+        Raises:
+            DataError: a score is not a number; names the role. What was drawn before stays.
         """
         total = int(self.sizes.sum())
         pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}
@@ -386,11 +397,17 @@ class DistillationSampler:
         starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
         return self.pools[learner].take(starts + slot(share, sizes)).long()
 
+    def _set_sizes(self, sizes: Tensor) -> None:
+        self.sizes = sizes.clone()
+        self.sizes[0] = 0
+        self.starts = self.sizes.cumsum(0) - self.sizes
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that decides what comes next, as plain tensors."""
-        return {"pools": dict(self.pools), "generator": self.generator.get_state()}
+        return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken."""
+        """Continue exactly where `state_dict` was taken, with pools of the sizes of then."""
         self.pools = {name: pool.to(self.device) for name, pool in state["pools"].items()}
+        self._set_sizes(state["sizes"].to(self.device))
         self.generator.set_state(state["generator"].cpu())

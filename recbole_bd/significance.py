@@ -4,10 +4,7 @@ The tests are SciPy's. Nothing here needs torch or RecBole.
 """
 
 import inspect
-import json
 import warnings
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 import scipy.stats
 
 from recbole_bd.errors import ComparisonError
+from recbole_bd.folders import read_arrays, read_json
 
 Values = Sequence[float] | np.ndarray
 
@@ -153,11 +151,7 @@ def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             f"{path} does not exist: the run measured no top-k metric, did not finish, or is of an earlier version. "
             "The command in its result.json makes it anew"
         )
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            values = {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ComparisonError(f"{path} cannot be read: {error}") from error
+    values = read_arrays(path, ComparisonError)
     users = values.pop("users", None)
     if users is None or any(array.shape != users.shape for array in values.values()):
         raise ComparisonError(f"{path} is damaged: it must hold users, and a value per user under every other key")
@@ -171,15 +165,15 @@ def run_record(folder: str | Path) -> dict:
         ComparisonError: it is absent or cannot be read.
     """
     path = Path(folder) / "result.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise ComparisonError(f"{folder} is no run folder: it has no result.json") from error
-    except (OSError, ValueError) as error:
-        raise ComparisonError(f"{path} cannot be read: {error}") from error
+    if not path.is_file():
+        raise ComparisonError(f"{folder} is no run folder: it has no result.json")
+    record = read_json(path, ComparisonError)
     missing = {"method", "dataset", "data", "seed"} - set(record)
-    if missing or "fingerprint" not in record["data"]:
+    data = record.get("data")
+    if missing or not isinstance(data, dict) or "fingerprint" not in data:
         raise ComparisonError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing)) or 'fingerprint'}")
+    if type(record["seed"]) is not int:
+        raise ComparisonError(f"{path} is damaged: seed is {record['seed']!r:.60}")
     return record
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -17,6 +18,23 @@ from recbole_bd.model import METHODS
 torch.set_num_threads(1)
 
 SHARED_DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+
+COUNTS = pytest.StashKey[Counter]()
+
+
+def tally(config: pytest.Config, name: str, count: int = 1) -> None:
+    """Add to one of the counts printed after the tests: how many faults, flips or kills they made, and what came."""
+    config.stash.setdefault(COUNTS, Counter())[name] += count
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the counts, one line for each group: the words before a name's colon."""
+    groups: dict[str, list[str]] = {}
+    for name, count in config.stash.get(COUNTS, {}).items():
+        group, _, what = name.rpartition(": ")
+        groups.setdefault(group, []).append(f"{what} {count}")
+    for group, lines in groups.items():
+        terminalreporter.write_line(f"{group or 'counts'}: {', '.join(lines)}")
 
 
 def needs_data(name: str):

@@ -87,8 +87,8 @@ def test_evaluation_is_recboles(backbone, batch, quick, tmp_path, monkeypatch):
     from recbole.trainer import Trainer
 
     from recbole_bd.journal import Journal
+    from recbole_bd.role_trainer import role_trainer
     from recbole_bd.roles import build_role
-    from recbole_bd.trainer import role_trainer
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("recbole_bd.loading._SCORES_CACHED", batch)

@@ -8,14 +8,15 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat", "atomic"],
-    ["options", "plugins", "backbones", "config"],
-    ["loading", "data"],
-    ["lookups", "propagation", "histories", "scoring", "roles"],
+    ["version", "errors", "compat", "atomic", "archive", "host_pickles", "stopping", "randomness"],
+    ["options", "plugins", "backbones", "protocol", "config", "folders"],
+    ["loading", "atomic_text", "atomic_files", "data"],
+    ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
-    ["checkpoint", "collector", "journal", "health", "trainer"],
-    ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison", "run"],
+    ["checkpoint", "collector", "journal", "health", "pausing", "role_trainer", "trainer"],
+    ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison"],
+    ["progress", "runfolder", "run"],
     ["leaderboard"],
     ["cli", "__main__"],
 ]

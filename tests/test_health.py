@@ -14,7 +14,8 @@ from recbole_bd.errors import TrainingError
 from recbole_bd.health import Health, ScoreSample
 from recbole_bd.journal import Journal
 from recbole_bd.report import warnings_text
-from recbole_bd.trainer import BDTrainer, role_trainer, warm_up
+from recbole_bd.role_trainer import role_trainer, warm_up
+from recbole_bd.trainer import BDTrainer
 from tests.conftest import alone
 from tests.test_methods import Scene
 
@@ -177,7 +178,7 @@ def test_a_parameter_that_breaks_in_the_last_step_of_an_epoch_stops_the_warm_up(
                 role.model.item_embedding.weight[17, 3] = math.nan
         return total
 
-    monkeypatch.setattr("recbole_bd.trainer.RoleTrainerMixin._train_epoch", breaking)
+    monkeypatch.setattr("recbole_bd.role_trainer.RoleTrainerMixin._train_epoch", breaking)
     with pytest.raises(
         TrainingError,
         match=r"teacher \(BPR, stage separate, epoch 1\): item_embedding.weight is no longer finite; .*"

@@ -95,3 +95,21 @@ def test_tables_with_rules_of_their_own_stay_as_they_are(more):
     model = Model(**more)
     gather_gradients(model)
     assert type(model.table) is nn.Embedding
+
+
+def test_the_first_gradient_is_the_second_to_the_bit():
+    """Three contributions add up in one order, whichever step comes first: a process that goes on has another first."""
+    torch.manual_seed(0)
+    table = nn.Embedding(40, 5)
+    model = nn.ModuleList([table])
+    gather_gradients(model)
+    ids, factors = torch.randint(0, 40, (200,)), torch.randn(3, 40, 1)
+
+    def gradient():
+        model.zero_grad()
+        whole = sum((torch.cat([table.weight, table.weight])[:40] * factor).tanh().sum() for factor in factors)
+        (whole + table(ids).pow(3).sum()).backward()
+        return table.weight.grad.clone()
+
+    first = gradient()
+    assert all(torch.equal(first, gradient()) for _ in range(3))

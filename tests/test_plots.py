@@ -147,7 +147,7 @@ def damage(folder: Path, name: str, content: bytes | None) -> None:
         ("discrepancy.npz", b"", r"discrepancy\.npz is damaged"),
         ("result.json", None, "is no run folder"),
         ("result.json", b"{", "result.json is damaged"),
-        ("result.json", b'{"status": "failed"}', "the run is failed, not finished"),
+        ("result.json", b'{"status": "finished"}', "result.json is damaged: it lacks schema"),
         ("metrics.csv", b"stage,role\nseparate,teacher\n", "metrics.csv is damaged"),
     ],
 )
@@ -158,6 +158,13 @@ def test_a_folder_without_the_data_is_refused_in_one_line(name, content, message
         redraw(folder)
     assert "\n" not in str(error.value)
     assert {path: (folder / path).read_bytes() for path in PICTURES} == pictures, "half of the pictures are new"
+
+
+def test_a_run_that_has_not_finished_is_refused(folder):
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps({**result, "status": "failed"}))
+    with pytest.raises(RunFolderError, match="the run is failed, not finished"):
+        redraw(folder)
 
 
 def test_a_record_that_lacks_an_array_is_refused(folder):

@@ -73,7 +73,8 @@ def test_the_run_folder_has_its_files(finished):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "result.json", "config.yaml", "metrics.csv", "run.log", "curves.png", "tensorboard", "teacher.pth",
-        "student.pth", "per_user.npz", "test_ranks.npz", "wins.png", "discrepancy.npz", "discrepancy.png",
+        "student.pth", "last.ckpt", ".lock", "per_user.npz", "test_ranks.npz", "wins.png", "discrepancy.npz",
+        "discrepancy.png",
     }  # fmt: skip
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert list((folder / "tensorboard").iterdir())

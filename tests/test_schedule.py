@@ -24,7 +24,8 @@ if how == "refuse":
 mine = folder / f"{hash_}-{os.getpid()}"
 mine.mkdir(parents=True)
 record = {"schema": 1, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
-          "hashes": {}, "learners": [], "valid_metric": "ndcg@5", "started": time.time(), "pid": os.getpid()}
+          "hashes": {}, "learners": [], "valid_metric": "ndcg@5", "command": "",
+          "data": {"fingerprint": "f"}, "started": time.time(), "pid": os.getpid()}
 def write(**more):
     (mine / "part").write_text(json.dumps({**record, **more}))
     (mine / "part").replace(mine / "result.json")
@@ -56,6 +57,8 @@ def entry(folder: Path, name: str, seconds: float = 0.05, how: str = "finish") -
         "config_hash": name,
         "hashes": {},
         "learners": [],
+        "valid_metric": "ndcg@5",
+        "command": "recbole-bd run",
     }
     return Entry(record, (sys.executable, "-S", "-c", CHILD, str(folder), name, str(seconds), how))
 

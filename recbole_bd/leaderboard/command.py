@@ -13,6 +13,7 @@ from recbole_bd.atomic import write_atomically
 from recbole_bd.config import BDConfig
 from recbole_bd.data import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
+from recbole_bd.folders import read_json
 from recbole_bd.identity import opening_record
 from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
 from recbole_bd.leaderboard.page import page
@@ -142,11 +143,11 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / _MANIFEST
     if not path.is_file():
         return None
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        return {"reference": manifest["reference"], "runs": [str(name) for name in manifest["runs"]]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise LeaderboardError(f"{path} is damaged: run the leaderboard again, or use --from=CHECKPOINT_DIR") from error
+    manifest = read_json(path, LeaderboardError)
+    reference, runs = manifest.get("reference"), manifest.get("runs")
+    if not isinstance(reference, str | None) or not isinstance(runs, list) or not all(isinstance(r, str) for r in runs):
+        raise LeaderboardError(f"{path} is damaged: run the leaderboard again, or use --from=CHECKPOINT_DIR")
+    return {"reference": reference, "runs": runs}
 
 
 def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], files: Sequence[str]) -> list[BDConfig]:
@@ -168,7 +169,8 @@ def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], file
 
 def _entry(config: BDConfig) -> Entry:
     record = opening_record(config, "failed")
-    return Entry(record, (sys.executable, "-m", "recbole_bd", *shlex.split(config.command)[1:]))
+    words = [*shlex.split(config.command)[1:], "--resume=auto"]  # one that was stopped goes on
+    return Entry(record, (sys.executable, "-m", "recbole_bd", *words))
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -118,8 +118,8 @@ def _details(row: Row) -> dict[str, Any]:
     return details
 
 
-def _curve(validations: list[dict[str, str]], role: str, stage: str) -> dict[str, list[float]]:
+def _curve(validations: list[dict[str, Any]], role: str, stage: str) -> dict[str, list[float]]:
     """One stage's validations by column: epochs from 0, and each metric."""
     rows = [row for row in validations if (row["role"], row["stage"]) == (role, stage)]
-    columns = [name for name in (rows[0] if rows else {}) if name not in ("role", "stage", "epoch") and rows[0][name]]
-    return {"epoch": [int(row["epoch"]) for row in rows], **{name: [float(r[name]) for r in rows] for name in columns}}
+    columns = [name for name in (rows[0] if rows else {}) if name not in ("role", "stage")]
+    return {"epoch": [], **{name: [row[name] for row in rows] for name in columns if all(name in row for row in rows)}}

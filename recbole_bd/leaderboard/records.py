@@ -1,12 +1,12 @@
 """Run folders as readers see them. Nothing here needs torch or RecBole."""
 
-import csv
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.errors import RunFolderError
+from recbole_bd.folders import read_result, read_validations
 from recbole_bd.options import load_yaml
 
 
@@ -24,23 +24,17 @@ class Run:
         return load_yaml(path) if path.is_file() else {}
 
     @property
-    def validations(self) -> list[dict[str, str]]:
-        """Rows of `metrics.csv`, as text: role, stage, epoch, then each metric."""
-        path = self.folder / "metrics.csv"
-        if not path.is_file():
-            return []
-        with path.open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+    def validations(self) -> list[dict[str, Any]]:
+        """Rows of `metrics.csv`: role, stage, epoch, then each metric."""
+        return read_validations(self.folder / "metrics.csv")
 
 
 def read_run(folder: Path) -> Run | None:
     """Read a run folder; None where it is none of this package's, is of an earlier version, or is damaged."""
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return Run(folder, read_result(folder))
+    except RunFolderError:
         return None
-    known = isinstance(result, dict) and all(key in result for key in ("schema", "config_hash", "status", "seed"))
-    return Run(folder, result) if known else None
 
 
 def runs_below(folder: Path) -> list[Run]:

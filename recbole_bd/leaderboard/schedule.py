@@ -7,10 +7,8 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,14 @@ from tqdm import tqdm
 from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import Interrupted, LeaderboardError
 from recbole_bd.leaderboard.records import Run, runs_below, that_count
+from recbole_bd.stopping import stoppable
 
 logger = logging.getLogger(__name__)
 
 # Seconds between two looks at the processes, and those they have to end in peace.
-_LOOK, _GRACE = 0.1, 5.0
+_LOOK, _GRACE = 0.1, 10.0
+# Seconds by which the clock of the file system may be behind.
+_CLOCK = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -51,8 +52,8 @@ class _Child:
     entry: Entry
     process: subprocess.Popen
     output: Path
-    earlier: set[Path]
     started: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)
 
 
 def done(entries: Sequence[Entry], runs_folder: Path) -> dict[str, Run]:
@@ -85,7 +86,7 @@ def run_entries(
     ended: dict[str, Run] = dict(finished)
     progress = _Progress(entries, finished, jobs)
     children: list[_Child] = []
-    with _terminated_as_interrupted():
+    with stoppable():
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
@@ -97,10 +98,11 @@ def run_entries(
                     ended[run.result["config_hash"]] = run
                     progress.ended(child.entry, run, time.monotonic() - child.started)
                 progress.show([child.entry.name for child in children], len(waiting) + len(children))
-        except KeyboardInterrupt as error:
+        except Interrupted as error:
             count = sum(run.result["status"] == "finished" for run in ended.values())
             raise Interrupted(
-                f"stopped; {count} of {len(entries)} entries have finished and stay: the same command does the others"
+                error.signal,
+                f"stopped; {count} of {len(entries)} entries have finished and stay: the same command does the others",
             ) from error
         finally:
             _end(children)
@@ -110,7 +112,6 @@ def run_entries(
 
 def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, str] | None) -> _Child:
     output = logs / f"{entry.record['method']}-{entry.record['seed']}.log"
-    earlier = {run.folder for run in _runs_of(entry, runs_folder)}
     try:
         logs.mkdir(parents=True, exist_ok=True)
         with output.open("wb") as stream:
@@ -120,7 +121,7 @@ def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, s
             )  # fmt: skip
     except OSError as error:
         raise LeaderboardError(f"{entry.name} cannot be started: {error}") from error
-    return _Child(entry, process, output, earlier)
+    return _Child(entry, process, output)
 
 
 def _end_with_parent() -> None:
@@ -137,7 +138,8 @@ def _outcome(child: _Child, runs_folder: Path) -> Run:
     code = child.process.returncode
     # Another leaderboard may run the same entry in the same folder: what it writes is not this process's.
     mine = [run for run in _runs_of(child.entry, runs_folder) if run.result.get("pid") == child.process.pid]
-    mine = [run for run in mine if run.folder not in child.earlier]
+    # A process of an earlier day may have had the same id; a run that this one went on with was written again.
+    mine = [run for run in mine if (run.folder / "result.json").stat().st_mtime > child.started_at - _CLOCK]
     run = mine[-1] if mine else None
     if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
         return run
@@ -178,19 +180,6 @@ def _end(children: list[_Child]) -> None:
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Let SIGTERM end the processes as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 class _Progress:

@@ -50,7 +50,7 @@ class CD(OneWay):
             return False
         guide, length = self.roles[self.config["guide"]], head_length(self.config["rank_temperature"])
         with guide.scoring(), self.frozen.scoring():
-            self.lists = top_lists(guide.all_logits, self.seen, length, self.generator, progress)
+            self.lists = top_lists(guide.all_logits, self.seen, length, self.generator, progress, guide.name)
             chunks = torch.arange(self.n_users, device=self.device).split(_USERS_AT_ONCE)
             self.targets = torch.cat([self.frozen.pair_logits(users, self.lists[users].long()) for users in chunks])
         return True

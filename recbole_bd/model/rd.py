@@ -46,7 +46,12 @@ class RD(OneWay):
             return False
         with self.frozen.scoring():
             self.lists = top_lists(
-                self.frozen.all_logits, self.seen, self.config["top_items"], self.generator, progress
+                self.frozen.all_logits,
+                self.seen,
+                self.config["top_items"],
+                self.generator,
+                progress,
+                self.frozen.name,
             )
         return True
 

@@ -45,7 +45,9 @@ class RRD(OneWay):
         if self.lists is None:
             length = head_length(temperature, distinct=count) if is_sampled else count
             with self.frozen.scoring():
-                self.lists = top_lists(self.frozen.all_logits, self.seen, length, self.generator, progress)
+                self.lists = top_lists(
+                    self.frozen.all_logits, self.seen, length, self.generator, progress, self.frozen.name
+                )
         self.interesting = draw_head(self.lists, count, temperature, self.generator) if is_sampled else self.lists
         rest = UnseenItems(self.seen, besides=self.interesting)
         users = torch.arange(self.n_users, device=self.device)

@@ -1,0 +1,87 @@
+"""The text of a data file, in one form: UTF-8, a line feed at the end of each line, no byte order mark."""
+
+import codecs
+import re
+from pathlib import Path
+
+from recbole_bd.errors import ConfigError, DataError
+
+
+def line_error(path: Path, line: int, problem: str) -> DataError:
+    """The error that names a line of a data file, from 1."""
+    return DataError(f"data file {path} line {line}: {problem}")
+
+
+def empty_error(path: Path) -> DataError:
+    """The error for a file without cells."""
+    return DataError(f"data file {path} is empty: it needs a header and at least one line of cells")
+
+
+def shown(text: str, length: int = 60) -> str:
+    """Some text, short enough for a message of one line."""
+    return repr(text) if len(text) <= length else f"{text[:length]!r}... ({len(text):,} characters)"
+
+
+def read_text(path: Path, encoding: str) -> bytes:
+    """Read a data file; what an editor or another system may have done to it is undone.
+
+    A byte order mark goes, `\\r\\n` becomes `\\n`, as does `\\r` where no other line end is in the file, and the last
+    line gets its end. Blank lines stay, so that lines keep their numbers.
+
+    Args:
+        path: the file.
+        encoding: of its text.
+
+    Returns:
+        The text in UTF-8.
+
+    Raises:
+        DataError: the file cannot be read, has nothing in it, is no such text, or has a carriage return or a zero byte
+            inside a line.
+        ConfigError: an encoding that Python does not know.
+    """
+    content = _line_ends(path, _in_utf8(path, encoding))
+    if (place := content.find(b"\0")) >= 0:
+        raise line_error(path, line_at(content, place), "a zero byte stands in it, which no text has")
+    if not re.search(rb"[^\n]", content):
+        raise empty_error(path)
+    return content if content.endswith(b"\n") else content + b"\n"
+
+
+def line_at(content: bytes, place: int) -> int:
+    """Number, from 1, of the line in which a byte stands."""
+    return content.count(b"\n", 0, place) + 1
+
+
+def _in_utf8(path: Path, encoding: str) -> bytes:
+    try:
+        codec = codecs.lookup(encoding).name
+    except LookupError as error:
+        raise ConfigError(f"encoding={encoding!r}: Python knows no such encoding") from error
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"data file {path} cannot be read: {error.strerror}") from error
+    try:
+        if codec not in ("utf-8", "utf-8-sig"):
+            content = content.decode(codec).encode()
+        elif not content.isascii():
+            content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode(codec, errors="ignore")
+        line = 1 + len(re.findall("\r\n|\r|\n", before))
+        byte = content[error.start : error.start + 1].hex()
+        raise line_error(path, line, f"byte {byte} is no {encoding} text (setting encoding)") from error
+    except (UnicodeError, LookupError) as error:  # a codec of something else than text, or text that is none
+        raise DataError(f"data file {path} is no {encoding} text (setting encoding)") from error
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _line_ends(path: Path, content: bytes) -> bytes:
+    if b"\r" in content:
+        content = content.replace(b"\r\n", b"\n")
+        if b"\n" not in content:
+            content = content.replace(b"\r", b"\n")
+        elif (place := content.find(b"\r")) >= 0:
+            raise line_error(path, line_at(content, place), "a carriage return stands inside the line")
+    return content

@@ -1,0 +1,110 @@
+"""What some RecBole models keep between steps outside their state: MultiVAE's step counter, DiffRec's loss history.
+
+RecBole's own checkpoints leave it out, so that a model continued from one is another model. Here it travels with the
+state: whatever number, dense tensor or array among the attributes of a model's modules is no longer as it was built.
+"""
+
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+# Embeddings that hosts keep between two evaluations: made of the parameters, and dropped before these change.
+CACHES = ("restore_user_e", "restore_item_e", "i_embedding")
+_BUILT = "_attributes_as_built"
+# Of a tensor or array above this size a model is not expected to need the first value again.
+_LARGEST_KEPT = 2**24
+
+
+def note_attributes(model: nn.Module) -> None:
+    """Remember a model as it was built; call it once, before anything is trained.
+
+    Args:
+        model: keeps the note itself. Tensors and arrays of up to 16 MiB are copied.
+    """
+    built = {}
+    for name, value in _attributes(model):
+        mark = _mark(value)
+        kept = value if _is_number(value) else _copied(value) if value.nbytes <= _LARGEST_KEPT else None
+        built[name] = (mark, kept)
+    object.__setattr__(model, _BUILT, built)
+
+
+def changed_attributes(model: nn.Module) -> dict[str, Any]:
+    """Copies of the numbers, tensors and arrays that are not as they were built, by dotted name; on the CPU."""
+    built = _noted(model)
+    return {name: _copied(value) for name, value in _attributes(model) if _has_changed(value, *built.get(name, ()))}
+
+
+def restore_attributes(model: nn.Module, changed: dict[str, Any]) -> None:
+    """Put attributes back; those not in `changed` become what they were when the model was built.
+
+    Args:
+        model: a model of which `note_attributes` was taken.
+        changed: what `changed_attributes` gave, of this model or of another built alike.
+    """
+    built = _noted(model)
+    modules = dict(model.named_modules())
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    for name, value in list(_attributes(model)):
+        mark, first = built.get(name, (None, None))
+        if name not in changed and first is not None and _has_changed(value, mark, first):
+            _set(modules, name, _copied(first), device)
+    for name, value in changed.items():
+        _set(modules, name, _copied(value), device)
+
+
+def _noted(model: nn.Module) -> dict[str, tuple]:
+    if not hasattr(model, _BUILT):
+        note_attributes(model)
+    return getattr(model, _BUILT)
+
+
+def _attributes(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    elsewhere = {"training", *CACHES, *(getattr(model, "other_parameter_name", None) or ())}
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name.startswith("_") or name in elsewhere:
+                continue
+            dense = isinstance(value, torch.Tensor) and value.layout == torch.strided
+            numeric = isinstance(value, np.ndarray) and value.dtype.kind in "biuf"
+            if _is_number(value) or dense or numeric:
+                yield f"{prefix}.{name}" if prefix else name, value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, bool | int | float)
+
+
+def _mark(value: Any) -> tuple:
+    """By which it is seen whether a value has changed, without comparing large ones number by number."""
+    if isinstance(value, torch.Tensor):
+        return (value, value._version)  # holds the tensor, so that another one is never taken for it
+    if isinstance(value, np.ndarray):
+        flat = np.ascontiguousarray(np.asarray(value)).reshape(-1)
+        return (value.dtype.str, value.shape, zlib.crc32(flat.view(np.uint8)))
+    return (type(value), repr(value))
+
+
+def _has_changed(value: Any, mark: tuple = (), first: Any = None) -> bool:
+    now = _mark(value)
+    if isinstance(value, torch.Tensor):
+        if mark and mark[0] is value and mark[1:] == now[1:]:
+            return False
+        return not (isinstance(first, torch.Tensor) and torch.equal(first, value.detach().cpu()))
+    return now != mark
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone()
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _set(modules: dict[str, nn.Module], name: str, value: Any, device: torch.device) -> None:
+    path, _, attribute = name.rpartition(".")
+    if path in modules:
+        setattr(modules[path], attribute, value.to(device) if isinstance(value, torch.Tensor) else value)

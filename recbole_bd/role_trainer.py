@@ -1,0 +1,264 @@
+"""RecBole's Trainer for one role: alone in its warm-up, and for what a role keeps of its own in later stages."""
+
+import inspect
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from recbole.trainer import Trainer
+from recbole.trainer import trainer as host_module
+from recbole.utils import get_trainer
+
+from recbole_bd.attributes import changed_attributes, restore_attributes
+from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.collector import ArrayCollector
+from recbole_bd.health import Health
+from recbole_bd.journal import EpochLosses, Journal
+from recbole_bd.pausing import Keeper, Resumable, nothing_kept
+from recbole_bd.roles import Role
+
+logger = logging.getLogger(__name__)
+
+WARMUP = "separate"
+
+
+class _NoTensorBoard:
+    """Takes what RecBole's Trainer would log (sums of losses, one role); the journal records means of both."""
+
+    def add_scalar(self, *args: Any, **kwargs: Any) -> None:
+        """Drop it."""
+
+    add_hparams = add_scalar
+
+
+@contextmanager
+def without_host_tensorboard() -> Iterator[None]:
+    """RecBole's Trainer opens ./log_tensorboard when it is built; runs of this package write to their own folder."""
+    original = host_module.get_tensorboard
+    host_module.get_tensorboard = lambda _: _NoTensorBoard()
+    try:
+        yield
+    finally:
+        host_module.get_tensorboard = original
+
+
+def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """The same optimizer with torch's fused update, which reads and writes every parameter once; others as they are.
+
+    The mathematics are the same; rounding may differ in the last bit.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    plain = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD) or not plain or not parameters:
+        return optimizer
+    (settings,) = optimizer.param_groups
+    names = inspect.signature(type(optimizer)).parameters.keys() & settings.keys() - {"params", "foreach", "fused"}
+    return type(optimizer)(parameters, **{name: settings[name] for name in names}, fused=True)
+
+
+class RoleTrainerMixin(Resumable):
+    """What this package adds to the RecBole trainer of one role, whichever class that is.
+
+    The best state by validation is kept in memory instead of a pickle; every validation and loss is journalled; a loss
+    that is not finite stops the run with the place where it happened; training can be left and taken up again.
+    """
+
+    role: Role
+    journal: Journal
+    stage: str
+    beside: Sequence[torch.nn.Parameter]
+    best: Snapshot | None
+    health: Health
+    epoch = -1
+
+    def _build_optimizer(self, **kwargs):
+        if self.stage != WARMUP:
+            for name in ("learning_rate", "weight_decay"):
+                if self.config[f"distill_{name}"] is not None:
+                    kwargs.setdefault(name, self.config[f"distill_{name}"])
+        kwargs.setdefault("params", [*self.model.parameters(), *self.beside])
+        return fused(super()._build_optimizer(**kwargs))
+
+    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        self.epoch, self._parts = epoch_idx, None
+        name, stage = self.role.name, self.stage
+        remedy = f"lower {self.health.rate} or set clip_grad_norm"
+        self.losses = EpochLosses(name, stage, epoch_idx, self.device, remedy)
+        host = super()._train_epoch
+        # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
+        is_plain = getattr(host, "__func__", None) is Trainer._train_epoch and not self.enable_scaler
+
+        def train(batches: Iterable) -> None:
+            noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
+            host(batches, epoch_idx, noting, show_progress)
+
+        if self._is_trained(train_data):
+            return tuple(self.losses.means().values())
+        with self.journal.timed(f"{stage}_{name}_epoch"):
+            self._pass_over(train_data, epoch_idx, train, by_batch=is_plain)
+        means = self.losses.means()
+        self.journal.loss(stage, name, epoch_idx, means)
+        shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
+        logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
+        self._epoch_done(train_data, epoch_idx)
+        return tuple(means.values())
+
+    def _noting(self, calculate_loss: Callable) -> Callable:
+        """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum."""
+
+        def calculate(interaction):
+            self._parts = calculate_loss(interaction)
+            return self._parts
+
+        return calculate
+
+    def _check_nan(self, loss):
+        if isinstance(self._parts, tuple) and len(self._parts) > 1:
+            self.losses.add({f"loss{i}": part for i, part in enumerate(self._parts)})
+        else:
+            self.losses.add({"cf": loss})
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "attributes": changed_attributes(self.model),
+            "losses": self.losses.state_dict(),
+            **self.learner_state(),
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        restore_attributes(self.model, state["attributes"])
+        if hasattr(self, "losses"):
+            self.losses.load_state_dict(state["losses"])
+        self.load_learner_state(state)
+
+    def learner_state(self) -> dict[str, Any]:
+        """Its optimizers' states and its best state so far, as plain data."""
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
+        return {"optimizers": optimizers, "best": None if self.best is None else vars(self.best)}
+
+    def load_learner_state(self, state: dict[str, Any]) -> None:
+        """Go on from `learner_state`."""
+        optimizers = self._optimizers()
+        for name, own in state["optimizers"].items():
+            optimizers[name].load_state_dict(own)
+        self.best = None if state["best"] is None else Snapshot(**state["best"])
+        self.role.forget()
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer once, by the name of the attribute that holds it, the last of several."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+        return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
+        self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
+        self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
+        logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
+        return score, result
+
+    def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
+        """RecBole's evaluation of the model as it is now; metrics by name."""
+        self.role.forget()
+        self.eval_collector.watch = self.health.before_evaluation(self.epoch)
+        with self.journal.timed("eval"):
+            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        self.role.forget()
+        return result
+
+    def _full_sort_batch_eval(self, batched_data):
+        self.keeper.validating()
+        return super()._full_sort_batch_eval(batched_data)
+
+    def _neg_sample_batch_eval(self, batched_data):
+        self.keeper.validating()
+        return super()._neg_sample_batch_eval(batched_data)
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        # RecBole calls this when validation improved, or once, when there is nothing to train.
+        if epoch < 0 and self.best is not None:
+            return
+        self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
+
+    def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
+        pass  # the journal has the means already
+
+    def _add_hparam_to_tensorboard(self, best_valid_result):
+        pass  # the run folder holds the resolved configuration
+
+
+def role_trainer(
+    role: Role,
+    journal: Journal,
+    stage: str,
+    beside: Sequence[torch.nn.Parameter] = (),
+    keeper: Keeper | None = None,
+) -> Trainer:
+    """RecBole's own trainer for a role's model, with `RoleTrainerMixin` in front.
+
+    Args:
+        role: the role to train or evaluate.
+        journal: receives validations, losses and durations.
+        stage: `separate`, `distilled` or `continued`.
+        beside: what else the role's optimizer updates; never part of a saved state.
+        keeper: where the places it could go on from are kept.
+    """
+    host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
+    trainer_class = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
+    trainer = trainer_class.__new__(trainer_class)
+    # Read while RecBole's constructor runs.
+    trainer.role, trainer.journal, trainer.stage, trainer.beside, trainer.best = role, journal, stage, beside, None
+    trainer.keeper = keeper or nothing_kept()
+    with without_host_tensorboard():
+        trainer.__init__(role.config, role.model)
+    trainer.eval_collector = ArrayCollector(role.config)
+    rate = "learning_rate" if stage == WARMUP else "distill_learning_rate"
+    trainer.health = Health(role, stage, journal, rate, beside)
+    return trainer
+
+
+def warm_up(
+    role: Role,
+    train_data: Any,
+    valid_data: Any,
+    journal: Journal,
+    show_progress: bool,
+    keeper: Keeper | None = None,
+    place: dict[str, Any] | None = None,
+) -> Snapshot:
+    """Train one role alone with RecBole's Trainer, its early stopping and its validation.
+
+    Args:
+        role: the role; on return its model is in the best state.
+        train_data: RecBole's training loader for its model.
+        valid_data: RecBole's validation loader.
+        journal: receives the record.
+        show_progress: whether to draw progress bars.
+        keeper: where the places it could go on from are kept.
+        place: one of them, to go on from.
+
+    Returns:
+        The best state by validation.
+
+    Raises:
+        Interrupted: the user stops; the keeper has the place.
+        TrainingError: the loss is not finite.
+    """
+    trainer = role_trainer(role, journal, WARMUP, keeper=keeper)
+    trainer.epoch = -1
+    if place is not None:
+        trainer.take_up(place)
+        trainer.epoch = place["epoch"]
+    with trainer.keeper.stop.deferred():
+        trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
+    if trainer.best is None or not trainer.best.valid:
+        trainer._valid_epoch(valid_data, show_progress)
+        trainer.best = None
+        trainer._save_checkpoint(trainer.epoch)
+    restore_snapshot(role.model, trainer.best)
+    role.forget()
+    return trainer.best
