@@ -1,6 +1,7 @@
 """Bidirectional distillation for RecBole: a teacher and a student that teach each other."""
 
 import importlib
+from typing import Any
 
 from recbole_bd import compat
 from recbole_bd.version import VERSION as __version__
@@ -10,7 +11,7 @@ compat.apply()
 __all__ = ["__version__", "load_data_and_model", "run_bd"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # RecBole and torch take seconds to import: only those who run something wait for them.
     if name in ("run_bd", "load_data_and_model"):
         compat.require()

@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pkgutil
 
+import recbole.model
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 
@@ -25,7 +26,7 @@ _OWN_TRAINER = {
 }
 
 
-def _shipped() -> dict[str, type]:
+def _shipped() -> dict[str, type[GeneralRecommender]]:
     try:
         package = importlib.import_module(PACKAGE)
     except ImportError as error:
@@ -46,7 +47,7 @@ def general_recommenders() -> list[str]:
     return sorted(_shipped())
 
 
-def recommender_class(name: str) -> type:
+def recommender_class(name: str) -> type[GeneralRecommender]:
     """Look up a general recommender of RecBole by its name.
 
     Raises:
@@ -57,8 +58,8 @@ def recommender_class(name: str) -> type:
     if name in shipped:
         return shipped[name]
     for kind in _OTHER_KINDS:
-        folder = importlib.util.find_spec(f"recbole.model.{kind}_recommender").submodule_search_locations
-        if str(name).lower() in {module.name for module in pkgutil.iter_modules(folder)}:
+        folders = [f"{path}/{kind}_recommender" for path in recbole.model.__path__]
+        if str(name).lower() in {module.name for module in pkgutil.iter_modules(folders)}:
             kind = kind.replace("_", "-").replace("exlib", "external-library")
             raise RoleError(f"{name} is a {kind} recommender; a role is a general recommender, e.g. BPR or LightGCN")
     spelled = {known.lower(): known for known in shipped}

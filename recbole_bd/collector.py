@@ -6,6 +6,7 @@ What it hands to RecBole's metrics is the same, number for number; RecBole's own
 from collections.abc import Callable
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
 
@@ -25,7 +26,9 @@ class ArrayCollector(Collector):
 
     watch: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
-    def eval_batch_collect(self, scores_tensor: Tensor, interaction, positive_u: Tensor, positive_i: Tensor) -> None:
+    def eval_batch_collect(
+        self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
+    ) -> None:
         """Collect one batch.
 
         Args:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -21,7 +21,7 @@ _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 class _Parser(argparse.ArgumentParser):
     """Raises what is wrong instead of printing the usage and leaving."""
 
-    def error(self, message: str) -> None:
+    def error(self, message: str) -> NoReturn:
         raise ConfigError(f"compare: {message}. See recbole-bd --help")
 
 
@@ -100,11 +100,11 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
             about = {"a": of_a, "b": of_b, "metric": metric}
             values = [(one[f"{of_a}/{metric}"], other[f"{of_b}/{metric}"]) for _, one, other in pairs]
             if same_users:
-                of_users = np.mean(values, axis=0)  # [2, n_users]
-                rows.append({"over": "users", **about, **asdict(compare(*of_users, LEVEL))})
+                users_a, users_b = np.mean(values, axis=0)  # [n_users] each
+                rows.append({"over": "users", **about, **asdict(compare(users_a, users_b, LEVEL))})
             if len(pairs) > 1:
-                of_seeds = np.array([[one.mean(), other.mean()] for one, other in values]).T
-                rows.append({"over": "seeds", **about, **asdict(compare(*of_seeds, LEVEL))})
+                seeds_a, seeds_b = np.array([[one.mean(), other.mean()] for one, other in values]).T
+                rows.append({"over": "seeds", **about, **asdict(compare(seeds_a, seeds_b, LEVEL))})
     for over in ("users", "seeds"):
         family = [row for row in rows if row["over"] == over]
         for test in ("t", "wilcoxon"):
@@ -125,10 +125,12 @@ def _side(word: str, arm: str | None) -> Side:
         if not folder or not Path(folder).is_dir():
             raise ComparisonError(f"{folder or word!r} is no run folder; an arm of a run is written RUN:role/arm")
     records = [run_record(folder) for folder in folders]
-    titles = {f"{record['method']} on {record['dataset']}": None for record in records}
-    if len(titles) > 1:
-        raise ComparisonError(f"{word}: runs of one side must be seeds of one method, found {', '.join(titles)}")
-    return Side(word, folders, tuple(record["seed"] for record in records), *titles, role, arm)
+    title, *others = dict.fromkeys(f"{record['method']} on {record['dataset']}" for record in records)
+    if others:
+        raise ComparisonError(
+            f"{word}: runs of one side must be seeds of one method, found {', '.join([title, *others])}"
+        )
+    return Side(word, folders, tuple(record["seed"] for record in records), title, role, arm)
 
 
 def _paired_by_seed(a: Side, b: Side) -> tuple[Side, Side]:
@@ -151,8 +153,9 @@ def _sorted(side: Side) -> Side:
 def _contrasts(a: Side, b: Side, role: str | None, pairs: list) -> list[tuple[str, str]]:
     """The pairs of `role/arm` to compare, which every run of its side has."""
     arms_a, arms_b = (_arms([pair[place] for pair in pairs]) for place in (1, 2))
-    if a.role or b.role or role:
-        roles = [(a.role or _counterpart(b.role or role, arms_a), b.role or _counterpart(a.role or role, arms_b))]
+    named = a.role or b.role or role
+    if named:
+        roles = [(a.role or _counterpart(named, arms_a), b.role or _counterpart(named, arms_b))]
     else:
         roles = [(name, name) for name in ROLES if name in arms_a and name in arms_b]
     if not roles:

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -75,7 +75,7 @@ def restore_dok_update() -> bool:
     if hasattr(sp.dok_matrix, "_update"):
         return False
 
-    def _update(self, entries):
+    def _update(self: sp.dok_matrix, entries: Mapping[tuple[int, int], float]) -> None:
         self._dict.update(entries)
 
     sp.dok_matrix._update = _update

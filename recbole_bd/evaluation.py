@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from recbole.config import Config
+from recbole.data.interaction import Interaction
 from recbole.evaluator import Evaluator
 from recbole.evaluator.base_metric import TopkMetric
 
@@ -23,7 +26,7 @@ _CHUNK_SCORES = 2**22
 def evaluate(
     role: Role,
     split: Split,
-    loader,
+    loader: Any,
     journal: Journal,
     stage: str,
     show_progress: bool = False,
@@ -63,11 +66,14 @@ class _TrainingData:
 class _UserCollector(ArrayCollector):
     """Also keeps whose rows it collects: inner user ids of each batch, in the order of its rows."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         super().__init__(config)
         self.users: list[torch.Tensor] = []
 
-    def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
+    def eval_batch_collect(
+        self, scores_tensor: torch.Tensor, interaction: Interaction, positive_u: torch.Tensor, positive_i: torch.Tensor
+    ) -> None:
+        """Collect one batch; see `ArrayCollector`."""
         # Full ranking names each user once; ranking among sampled items names the user of each of them, in one run.
         self.users.append(torch.unique_consecutive(interaction[self.config["USER_ID_FIELD"]]).cpu())
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
@@ -76,7 +82,7 @@ class _UserCollector(ArrayCollector):
 class _UserEvaluator(Evaluator):
     """RecBole's evaluator that keeps the values whose means are its top-k metrics."""
 
-    def __init__(self, config):
+    def __init__(self, config: Config):
         super().__init__(config)
         self.values: dict[str, np.ndarray] = {}
         for metric in self.metric_class.values():
@@ -131,7 +137,7 @@ class PerUser:
     def write(self, path: Path) -> None:
         """Write `users` and the values as plain NumPy arrays, compressed; nothing where nothing was measured."""
         if self.users is not None:
-            arrays = {"users": self.users, **self.values}
+            arrays: dict[str, Any] = {"users": self.users, **self.values}
             write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))
 
 
@@ -154,7 +160,8 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
     """
     users, items = split.pairs("test")
     listed = [split.pairs(part) for part in ("train", "valid")]
-    seen = SeenItems(*(torch.cat(ids) for ids in zip(*listed, strict=True)), split.n_users, split.n_items)
+    known_users, known_items = (torch.cat(ids) for ids in zip(*listed, strict=True))
+    seen = SeenItems(known_users, known_items, split.n_users, split.n_items)
     order = torch.argsort(users, stable=True)
     ranks = torch.empty(len(users))
     step = max(1, _CHUNK_SCORES // split.n_items)

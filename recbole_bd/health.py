@@ -44,8 +44,8 @@ class ScoreSample:
         self.all_equal = True
         self._places = 0
         self._compared = False
-        self._listed: Tensor | int = 0  # [n_items], users in whose list an item is
-        self._offered: Tensor | int = 0  # [n_items], users to whom it may be recommended
+        self._listed = torch.zeros(1, dtype=torch.int64)  # [n_items], users in whose list an item is
+        self._offered = torch.zeros(1, dtype=torch.int64)  # [n_items], users to whom it may be recommended
 
     def take(self, scores: Tensor, rows: Tensor, items: Tensor) -> None:
         """Look at one batch of an evaluation.
@@ -72,8 +72,8 @@ class ScoreSample:
         lowest = torch.where(lists, best.values, best.values[:, :1]).amin(dim=1)
         self.all_equal &= bool(((lowest == best.values[:, 0]) | ~lists[:, 0]).all())
         self._compared |= bool((lists.sum(dim=1) > 1).any())
-        self._listed = self._listed + torch.bincount(best.indices[lists], minlength=scores.shape[1])
-        self._offered = self._offered + offered.sum(dim=0)
+        self._listed = self._listed.to(scores.device) + torch.bincount(best.indices[lists], minlength=scores.shape[1])
+        self._offered = self._offered.to(scores.device) + offered.sum(dim=0)
 
     def finding(self) -> str | None:
         """What is wrong with the lists, in words; None where nothing is."""

@@ -36,7 +36,7 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         with_seed: without, the same for every seed.
     """
     drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
-    settings = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}
+    settings: dict[str, Any] = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}
     if not with_seed:
         del settings["seed"]
     settings |= {

@@ -6,7 +6,7 @@ Colours are Okabe and Ito's, told apart by colour-blind readers; line styles and
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from recbole_bd import wins
 from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import RunFolderError
 from recbole_bd.folders import read_arrays, read_result, read_validations
+
+if TYPE_CHECKING:  # matplotlib is imported where something is drawn
+    from matplotlib.figure import Figure
 
 ROLES = ("teacher", "student", "model")
 # Colour and line style of each arm; black and blue differ in lightness too.
@@ -89,7 +92,7 @@ def _arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _figure(**options: Any):
+def _figure(**options: Any) -> "Figure":
     """An empty figure outside pyplot, so that no state of a caller's notebook is touched."""
     from matplotlib.figure import Figure
 
@@ -109,7 +112,7 @@ def _models(result: Mapping[str, Any]) -> str:
 
 
 # --- learning curves -------------------------------------------------------------------------------------------------
-def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]):
+def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) -> "Figure":
     """Validation curves of each role: warm-up, distillation and control, with the separate and continued levels.
 
     Args:
@@ -142,7 +145,7 @@ def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]):
 
 
 # --- wins ------------------------------------------------------------------------------------------------------------
-def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]):
+def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
     """On which test interactions the student ranks the held-out item higher: overall, by popularity, by activity.
 
     Args:
@@ -209,7 +212,7 @@ def _bars(axis: Any, labels: list[str], shares: list[dict[str, wins.Share]]) -> 
 
 
 # --- rank discrepancy ------------------------------------------------------------------------------------------------
-def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]):
+def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
     """How far apart the roles rank unseen items before distillation, and which of these items the samplers draw.
 
     Args:

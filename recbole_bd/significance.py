@@ -15,6 +15,8 @@ import scipy.stats
 from recbole_bd.errors import ComparisonError
 from recbole_bd.folders import read_arrays, read_json
 
+Values = Sequence[float] | np.ndarray
+
 # Differences are rounded to this many decimals: what is below is how sums were rounded, and would break ties.
 _DECIMALS = 12
 # With fewer pairs a bootstrap of them is far too narrow; the interval is Student's.
@@ -60,7 +62,7 @@ class Comparison:
     n: int
 
 
-def compare(a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: int = 0) -> Comparison:
+def compare(a: Values, b: Values, level: float = 0.95, seed: int = 0) -> Comparison:
     """Compare two paired samples: the values of the same users, or of the same seeds, in the same order.
 
     Args:
@@ -75,23 +77,23 @@ def compare(a: Sequence[float], b: Sequence[float], level: float = 0.95, seed: i
     Raises:
         ComparisonError: no values, other lengths, or a value that is not finite.
     """
-    a, b = (np.asarray(values, dtype=np.float64) for values in (a, b))
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise ComparisonError(f"pairs are needed, found values of shapes {a.shape} and {b.shape}")
-    unknown = int((~(np.isfinite(a) & np.isfinite(b))).sum())
+    of_a, of_b = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    if of_a.shape != of_b.shape or of_a.ndim != 1 or not len(of_a):
+        raise ComparisonError(f"pairs are needed, found values of shapes {of_a.shape} and {of_b.shape}")
+    unknown = int((~(np.isfinite(of_a) & np.isfinite(of_b))).sum())
     if unknown:
-        raise ComparisonError(f"{unknown} of {len(a)} pairs have a value that is not finite")
-    differences = (b - a).round(_DECIMALS)
+        raise ComparisonError(f"{unknown} of {len(of_a)} pairs have a value that is not finite")
+    differences = (of_b - of_a).round(_DECIMALS)
     low, high, interval = _interval(differences, level, seed)
     t_p, effect_size = _t_test(differences)
     wilcoxon_p, rank_biserial = _wilcoxon(differences)
-    mean_a, mean_b = float(a.mean()), float(b.mean())
+    mean_a, mean_b = float(of_a.mean()), float(of_b.mean())
     return Comparison(
-        mean_a, mean_b, mean_b - mean_a, low, high, interval, t_p, wilcoxon_p, effect_size, rank_biserial, len(a)
+        mean_a, mean_b, mean_b - mean_a, low, high, interval, t_p, wilcoxon_p, effect_size, rank_biserial, len(of_a)
     )
 
 
-def t_test(a: Sequence[float], b: Sequence[float]) -> float | None:
+def t_test(a: Values, b: Values) -> float | None:
     """The paired t test of `compare` without its intervals, for tables with a test in every cell.
 
     Args:
@@ -202,8 +204,11 @@ def paired(
     users = users_a[order_a]
     if not np.array_equal(users, users_b[order_b]):
         raise ComparisonError(f"{folder_a} and {folder_b} tested other users, so there are no pairs")
-    both = ((values_a, order_a), (values_b, order_b))
-    return users, *({key: array[order] for key, array in values.items()} for values, order in both)
+    of_a, of_b = (
+        {key: array[order] for key, array in values.items()}
+        for values, order in ((values_a, order_a), (values_b, order_b))
+    )
+    return users, of_a, of_b
 
 
 def _constant(differences: np.ndarray) -> bool:

@@ -1,12 +1,13 @@
 """`recbole-bd leaderboard`: models x seeds run, or found, and shown; or shown again from their run folders."""
 
+import functools
 import json
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from recbole_bd.atomic import write_atomically
 from recbole_bd.config import BDConfig
@@ -94,11 +95,22 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
         "png": picture(board),
     }
     for kind, content in contents.items():
-        write_atomically(out / f"leaderboard.{kind}", lambda stream, content=content: stream.write(content))
+        write_atomically(out / f"leaderboard.{kind}", functools.partial(_write, content))
     return f"{terminal(board)}\n\n{out / 'leaderboard'}.{{{','.join(contents)}}}"
 
 
-def _from_folder(folder: Path, own, rest, models: list[str], seeds: list[int], config_files: Sequence[str]) -> str:
+def _write(content: bytes, stream: BinaryIO) -> None:
+    stream.write(content)
+
+
+def _from_folder(
+    folder: Path,
+    own: Mapping[str, Any],
+    rest: Mapping[str, Any],
+    models: list[str],
+    seeds: list[int],
+    config_files: Sequence[str],
+) -> str:
     """Everything again from a folder of run folders, or from the folder that a leaderboard was written to."""
     extra = sorted({*rest, *own.keys() & {"jobs"}} - {"dataset"}) + ["config_files"] * bool(config_files)
     if extra:
@@ -107,10 +119,12 @@ def _from_folder(folder: Path, own, rest, models: list[str], seeds: list[int], c
         raise LeaderboardError(f"--from={folder}: no such folder")
     manifest = _manifest(folder)
     if manifest:
-        found = [read_run(folder / path) for path in manifest["runs"]]
-        lost = [path for path, run in zip(manifest["runs"], found, strict=True) if run is None]
-        if lost:
-            raise LeaderboardError(f"--from={folder}: the run folder {lost[0]} is gone or damaged")
+        found = []
+        for path in manifest["runs"]:
+            run = read_run(folder / path)
+            if run is None:
+                raise LeaderboardError(f"--from={folder}: the run folder {path} is gone or damaged")
+            found.append(run)
     else:
         found = runs_below(folder)
     wanted = {"dataset": [rest["dataset"]] if "dataset" in rest else [], "method": models, "seed": seeds}

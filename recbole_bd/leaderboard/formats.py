@@ -115,7 +115,7 @@ def markdown(board: Board) -> str:
         if row.runs:
             lines.append(f"| {' | '.join(map(_md, [row.name, *best_settings(row).values()]))} |")
     lines += ["", "## Commands", "", "Of the first seed; for the others change `--seed`.", ""]
-    lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.result["command"] for row in board.rows if row.first)))
+    lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.result["command"] for row in board.rows if row.runs)))
     return "\n".join([*lines, ""])
 
 
@@ -131,7 +131,7 @@ def _setting(board: Board) -> list[str]:
         "evaluation: RecBole's, see eval_args; epochs selected on validation, test read once",
         f"selecting metric: {board.valid_metric}",
     ]
-    run = next((row.first for row in board.rows if row.first), None)
+    run = next((row.first for row in board.rows if row.runs), None)
     if run:
         lines.append("versions: " + ", ".join(f"{name} {version}" for name, version in run.result["versions"].items()))
     return lines
@@ -178,7 +178,13 @@ def tidy_csv(board: Board) -> str:
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     for row in board.rows:
-        about = {"row": row.name, "size": row.size, "role": row.role, "arm": row.arm, "model": row.model}
+        about: dict[str, Any] = {
+            "row": row.name,
+            "size": row.size,
+            "role": row.role,
+            "arm": row.arm,
+            "model": row.model,
+        }
         about["parameters"] = row.parameters
         for metric, cell in row.cells.items():
             summary = {"mean": cell.mean, "std": cell.std, "n": len(cell.values), "best": cell.best}

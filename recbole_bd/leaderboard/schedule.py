@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from recbole_bd.atomic import write_atomically
 from recbole_bd.errors import Interrupted, LeaderboardError
-from recbole_bd.leaderboard.records import Run, read_run, runs_below, that_count
+from recbole_bd.leaderboard.records import Run, runs_below, that_count
 from recbole_bd.stopping import stoppable
 
 logger = logging.getLogger(__name__)
@@ -146,9 +146,10 @@ def _outcome(child: _Child, runs_folder: Path) -> Run:
     reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_line(child.output)
     folder = run.folder if run else _new_folder(child.entry, runs_folder)
     record = {**child.entry.record, **(run.result if run else {}), "status": "failed", "error": reason}
-    text = json.dumps({**record, "run_folder": str(folder)}, indent=2, ensure_ascii=False)
+    record["run_folder"] = str(folder)
+    text = json.dumps(record, indent=2, ensure_ascii=False)
     write_atomically(folder / "result.json", lambda stream: stream.write(text.encode()))
-    return read_run(folder)
+    return Run(folder, record)
 
 
 def _last_line(output: Path) -> str:

@@ -71,9 +71,13 @@ class Row:
     cells: dict[str, Cell] = field(default_factory=dict)
 
     @property
-    def first(self) -> Run | None:
-        """The run of the lowest seed."""
-        return self.runs[min(self.runs)] if self.runs else None
+    def first(self) -> Run:
+        """The run of the lowest seed.
+
+        Raises:
+            ValueError: every seed failed.
+        """
+        return self.runs[min(self.runs)]
 
     @property
     def model(self) -> str:
@@ -173,8 +177,8 @@ def _rows(runs: list[Run]) -> list[Row]:
     """A row for each baseline and for what each method taught; separate and continued once for all that share them."""
     rows: dict[tuple, Row] = {}
 
-    def row(key: tuple, *about: str) -> Row:
-        return rows.setdefault(key, Row(*about))
+    def row(key: tuple, name: str, size: str, role: str, arm: str) -> Row:
+        return rows.setdefault(key, Row(name, size, role, arm))
 
     for run in runs:
         result, seed = run.result, run.result["seed"]
@@ -222,7 +226,7 @@ def _distinguish(rows: list[Row]) -> None:
     for alike in names.values():
         if len(alike) == 1:
             continue
-        learning = [row.first and tuple(row.first.result["learners"]) for row in alike]
+        learning = [tuple(row.first.result["learners"]) if row.runs else () for row in alike]
         if alike[0].arm == CONTINUED and len(set(learning)) == len(alike):
             for row, learners in zip(alike, learning, strict=True):
                 row.name += " (with the other role)" if len(learners) > 1 else " (alone)"
@@ -239,8 +243,7 @@ def _distinguish(rows: list[Row]) -> None:
 
 def _relevant(row: Row) -> dict[str, Any]:
     """The settings that can make this row another, role blocks dotted."""
-    run = row.first
-    settings = run.settings if run else {}
+    settings = row.first.settings if row.runs else {}
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= {f"{key}.{name}": item for name, item in value.items()} if isinstance(value, dict) else {key: value}

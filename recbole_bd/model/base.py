@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
@@ -128,16 +129,17 @@ class Distiller(GeneralRecommender):
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """The method's loss of one role: see `loss`."""
 
-    def calculate_loss(self, interaction) -> torch.Tensor:
+    def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Sum of the learners' own losses and distillation terms on a pairwise batch. Scalar."""
         users, items, negatives = (interaction[name] for name in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         batch = Batch(self.learners, interaction, users, items, negatives)
-        return sum(part for role in self.learners for part in self.loss(role, batch).values())
+        parts = [part for role in self.learners for part in self.loss(role, batch).values()]
+        return torch.stack(parts).sum()
 
-    def predict(self, interaction) -> torch.Tensor:
+    def predict(self, interaction: Interaction) -> torch.Tensor:
         """The student's score of each (user, item) row, in its model's own unit. [B]."""
         return self.roles[STUDENT].model.predict(interaction)
 
-    def full_sort_predict(self, interaction) -> torch.Tensor:
+    def full_sort_predict(self, interaction: Interaction) -> torch.Tensor:
         """The student's scores of every item for each user, in its model's own unit. [B * n_items]."""
         return self.roles[STUDENT].model.full_sort_predict(interaction)

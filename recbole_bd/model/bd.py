@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_bd import losses
@@ -35,6 +36,8 @@ class BD(Distiller):
         ConfigError: options that contradict the chosen models.
         DataError: a user who has seen every item.
     """
+
+    sampler: DistillationSampler
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
@@ -129,7 +132,7 @@ class BD(Distiller):
         options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
         return {"cf": own, "distill": weight * exchange(logits, target, **options)}
 
-    def _with_negatives(self, interaction, items: torch.Tensor):
+    def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)
         changed.interaction[self.NEG_ITEM_ID] = items
         return changed

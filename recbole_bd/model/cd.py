@@ -57,6 +57,9 @@ class CD(OneWay):
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Cross-entropy with the teacher's soft labels on the drawn items. Scalar."""
+        # `refresh` comes before every loss.
+        assert self.lists is not None
+        assert self.targets is not None
         count = self.samples_per_user if batch.positives is None else self.samples
         lengths = torch.clamp(self.n_items - 1 - self.seen.counts[users], max=self.lists.shape[1])
         places = draw_places(lengths, count, self.config["rank_temperature"], self.generator)

@@ -115,9 +115,9 @@ class DE(OneWay):
             sizes = []
             for role in (self.learner, self.frozen):
                 with role.scoring():
-                    sizes.append(role.embeddings(one, one)[0].shape[1])
+                    sizes.append(_vectors(role, one, one)[0].shape[1])
             self.user_experts, self.item_experts = (
-                Experts(*sizes, config["experts"], self.generator) for _ in range(2)
+                Experts(sizes[0], sizes[1], config["experts"], self.generator) for _ in range(2)
             )
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:
@@ -133,14 +133,17 @@ class DE(OneWay):
         if self.users is not None:
             return False
         with self.frozen.scoring():
-            self.users, self.items = (vectors.float() for vectors in self.frozen.embeddings())
+            self.users, self.items = (vectors.float() for vectors in _vectors(self.frozen))
         return True
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Squared error of the restored embeddings. Scalar."""
+        # `refresh` comes before every loss.
+        assert self.users is not None
+        assert self.items is not None
         positives, negatives = self._items(users, batch)
         users = users.unique()
-        vectors, item_vectors = self.learner.embeddings(users, torch.cat([positives, negatives]))
+        vectors, item_vectors = _vectors(self.learner, users, torch.cat([positives, negatives]))
         user_term = self._distance(self.user_experts, vectors, self.users[users])
         kinds = zip((positives, negatives), item_vectors.split([len(positives), len(negatives)]), strict=True)
         item_terms = [self._distance(self.item_experts, own, self.items[ids]) for ids, own in kinds]
@@ -158,3 +161,10 @@ class DE(OneWay):
 
     def _distance(self, experts: Experts, student: Tensor, teacher: Tensor) -> Tensor:
         return losses.squared_distance(experts(student, teacher, self.temperature, self.generator), teacher)
+
+
+def _vectors(role: Role, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`Role.embeddings` of a model that has them, as `check_roles` made sure."""
+    found = role.embeddings(users, items)
+    assert found is not None, f"{role.config['model']} has no embeddings"
+    return found

@@ -57,6 +57,7 @@ class RD(OneWay):
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Weighted log-likelihood of the teacher's top items. Scalar."""
+        assert self.lists is not None  # `refresh` comes before every loss
         items = self.lists[users].long()
         logits = self.learner.pair_logits(users, items)
         return losses.ranking_distillation(logits, self._weights(users, items, logits))

@@ -57,8 +57,11 @@ class RRD(OneWay):
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Likelihood of the teacher's order for the distinct users. Scalar."""
+        # `refresh` comes before every loss.
+        assert self.interesting is not None
+        assert self.uninteresting is not None
         users = users.unique()
         interesting, uninteresting = self.interesting[users].long(), self.uninteresting[users].long()
         logits = self.learner.pair_logits(users, torch.cat([interesting, uninteresting], dim=1))
-        parts = logits.split([interesting.shape[1], uninteresting.shape[1]], dim=1)
-        return losses.relaxed_ranking(*parts, listed=interesting > 0, drawn=uninteresting > 0)
+        ordered, others = logits.split([interesting.shape[1], uninteresting.shape[1]], dim=1)
+        return losses.relaxed_ranking(ordered, others, listed=interesting > 0, drawn=uninteresting > 0)
