@@ -14,7 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -55,7 +55,7 @@ def save_archive(path: Path, content: dict[str, Any]) -> None:
 
     def write(stream: BinaryIO) -> None:
         sealing = _Sealing(stream)
-        torch.save(plain, sealing)
+        torch.save(plain, cast(BinaryIO, sealing))  # asks for no more than `write` and `flush`
         sealing.seal()
 
     write_atomically(path, write)

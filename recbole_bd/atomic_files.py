@@ -208,17 +208,20 @@ class AtomicFile:
         widths = right - left
         if column.name in self._keys:
             if (empty := np.flatnonzero(widths == 0)).size:
-                yield empty[0], f"column {column.name} is empty, expected an id"
+                yield int(empty[0]), f"column {column.name} is empty, expected an id"
             for row in np.flatnonzero((widths == len(PADDING)) & (block[left] == PADDING[0])):
                 if block[left[row] : right[row]].tobytes() == PADDING:
-                    yield row, f"column {column.name}: the id [PAD] is RecBole's padding"
+                    yield int(row), f"column {column.name}: the id [PAD] is RecBole's padding"
                     break
         for row in np.flatnonzero(widths > LONGEST_TOKEN):
             cell = block[left[row] : right[row]].tobytes().decode()
             words = cell.split(self.seq_separator) if column.type.endswith("_seq") else [cell]
             longest = max(words, key=lambda word: len(word.encode()))
             if len(longest.encode()) > LONGEST_TOKEN:
-                yield row, f"column {column.name}: expected at most {LONGEST_TOKEN:,} bytes, found {shown(longest)}"
+                yield (
+                    int(row),
+                    f"column {column.name}: expected at most {LONGEST_TOKEN:,} bytes, found {shown(longest)}",
+                )
                 break
 
     # --- numbers -----------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from recbole_bd.archive import checked_csr, is_sealed, load_archive, save_archive
 from recbole_bd.attributes import CACHES, changed_attributes, restore_attributes
@@ -38,14 +37,14 @@ class Snapshot:
     valid: dict[str, float] = field(default_factory=dict)
 
 
-def take_snapshot(model: nn.Module, epoch: int = -1, valid: dict[str, float] | None = None) -> Snapshot:
+def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = None) -> Snapshot:
     """Copy a model's state to the CPU."""
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     other = {name: value for name, value in model.other_parameter().items() if name not in CACHES}
     return Snapshot(state, other, changed_attributes(model), epoch, dict(valid or {}))
 
 
-def restore_snapshot(model: nn.Module, snapshot: Snapshot, source: str = "snapshot") -> None:
+def restore_snapshot(model: Any, snapshot: Snapshot, source: str = "snapshot") -> None:
     """Put a state back into a model.
 
     Raises:

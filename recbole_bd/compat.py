@@ -115,7 +115,7 @@ def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., pd.Da
         open_text: called as `open(path, "r", encoding=...)`, gives the header.
         read_csv: called as `pandas.read_csv(path, delimiter=, usecols=, dtype=, encoding=, engine=)`.
     """
-    host = importlib.import_module("recbole.data.dataset.dataset")
+    host: Any = importlib.import_module("recbole.data.dataset.dataset")
     host.open, host.pd = open_text, _PandasReading(read_csv)
     try:
         yield

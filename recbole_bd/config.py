@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -157,7 +158,7 @@ def _recbole_options() -> dict[str, Option]:
 def _backbone_options(model: str) -> dict[str, Option]:
     """Options of one of RecBole's models: those in its yaml and those its source reads."""
     model_class = recommender_class(model)
-    source = inspect.getsource(inspect.getmodule(model_class))
+    source = inspect.getsource(sys.modules[model_class.__module__])
     keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
     options = {key: Option(key, None, "", "", model) for key in keys}
     path = _RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
@@ -239,7 +240,7 @@ class BDConfig(_HostConfig):
         config_dict: Mapping[str, Any] | None = None,
         command_line: Mapping[str, Any] | None = None,
         *,
-        methods: Mapping[str, type],
+        methods: Mapping[str, Any],
     ):
         named = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
         files = [str(file) for file in config_file_list or ()]
@@ -255,7 +256,7 @@ class BDConfig(_HostConfig):
         names = _names((overall, *settings), ("model", "dataset", "teacher_model", "student_model", "beside"))
         shipped = [_scoped(layer, model, blocks) for layer in self._shipped_layers(model, names["dataset"])]
         self.layers = [overall, *shipped, *settings]
-        self.method_class = methods.get(names["model"])
+        self.method_class: Any = methods.get(names["model"])  # a Distiller, a block further on; None for a baseline
         if self.method_class is None:
             _require_model(names["model"], methods)
             self.backbones = {BASELINE: names["model"]}

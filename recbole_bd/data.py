@@ -47,7 +47,7 @@ class AtomicDataset(Dataset):
         Raises:
             DataError: RecBole knows no such data set, or it could not be fetched.
         """
-        name, folder = self.dataset_name, Path(self.dataset_path)
+        name, folder = self.dataset_name, Path(self.config["data_path"])
         way_out = f"Put {name}.inter there, or set --data_path"
         try:
             url = self._get_download_url("url")

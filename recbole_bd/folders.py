@@ -64,8 +64,11 @@ def fault_of(result: dict[str, Any]) -> str | None:
 
 def _fault_of_finished(result: dict[str, Any], roles: tuple[str, ...]) -> str | None:
     data, timing = result.get("data"), result.get("timing", {"total_s": 0})
-    counted = isinstance(data, dict) and all(type(data.get(key, 0)) is int for key in COUNTS)
-    if not counted or "fingerprint" not in data:
+    if (
+        not isinstance(data, dict)
+        or "fingerprint" not in data
+        or any(type(data.get(key, 0)) is not int for key in COUNTS)
+    ):
         return f"data is {data!r:.60}"
     if not isinstance(timing, dict) or not _is_number(timing.get("total_s")):
         return f"timing is {timing!r:.60}"

@@ -12,7 +12,7 @@ import pickletools
 import re
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -156,12 +156,15 @@ def host_reads_safely() -> Iterator[None]:
     Raises:
         CheckpointError: such a file is missing or damaged, or asks for code to be run.
     """
-    before = torch.load, np.load
-    torch.load, np.load = _read_state, _read_array
+    hosts: tuple[tuple[Any, Any], ...] = ((torch, _read_state), (np, _read_array))
+    before = [module.load for module, _ in hosts]
+    for module, reader in hosts:
+        module.load = reader
     try:
         yield
     finally:
-        torch.load, np.load = before
+        for (module, _), original in zip(hosts, before, strict=True):
+            module.load = original
 
 
 def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
@@ -197,7 +200,7 @@ class _Reader:
         """The content of the file."""
         pickled = self.archive.read(f"{self.folder}data.pkl")
         for operation, argument, _ in pickletools.genops(pickled):
-            if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > len(pickled):
+            if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(pickled):
                 raise CheckpointError("it reserves memory for more values than it can hold")
         return self.make(_AllowListUnpickler(io.BytesIO(pickled)).load())
 
@@ -206,7 +209,7 @@ class _Reader:
         if value is None or type(value) in (bool, int, float, str):
             return value
         if id(value) not in self.made:
-            makers = {
+            makers: dict[type, Callable[[Any], Any]] = {
                 dict: self._dictionary, _Ordered: self._dictionary, list: self._sequence, tuple: self._sequence,
                 set: self._sequence, _Tensor: self._tensor, _Parameter: self._parameter, _Scalar: self._scalar,
                 _Array: self._array, _Config: self._settings, _Mention: self._mention,
@@ -227,7 +230,8 @@ class _Reader:
 
     def _settings(self, value: _Config) -> dict[str, Any]:
         """Of RecBole's settings, those that are plain values."""
-        settings = (value.state or {}).get("final_config_dict", {})
+        state: dict[str, Any] = value.state or {}
+        settings = state.get("final_config_dict", {})
         return {key: item for key, item in settings.items() if type(item) in (bool, int, float, str)}
 
     def _tensor(self, value: _Tensor) -> torch.Tensor:
@@ -262,13 +266,15 @@ class _Reader:
         return number.item()
 
     def _array(self, value: _Array) -> np.ndarray:
-        _, shape, kind, by_columns, data = value.state
+        state: Any = value.state
+        _, shape, kind, by_columns, data = state
         return np.frombuffer(data, _dtype(kind)).reshape(shape, order="F" if by_columns else "C").copy()
 
 
 def _dtype(value: _Dtype) -> np.dtype:
     """A type of numbers or text of fixed length, never of objects."""
-    code, order = value.args[0], value.state[1]
+    state: Any = value.state
+    code, order = value.args[0], state[1]
     if not re.fullmatch(r"[biufUS][0-9]{1,9}", code) or order not in ("<", ">", "|", "="):
         raise CheckpointError(f"it holds an array of {code!r}, which is not of numbers, and is refused")
     return np.dtype(order + code)

@@ -220,7 +220,7 @@ class EpochLosses:
     def _look(self) -> None:
         if not self._unseen:
             return
-        finite = torch.isfinite(torch.stack([sum(parts.values()) for parts in self._unseen]))
+        finite = torch.isfinite(torch.stack([torch.as_tensor(sum(parts.values())) for parts in self._unseen]))
         if not finite.all():
             first = int((~finite).nonzero()[0])
             shown = ", ".join(f"{name} {float(value):g}" for name, value in self._unseen[first].items())

@@ -5,7 +5,7 @@ of an epoch's positions, the list made of every batch, and the loop over all neg
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from recbole.sampler import Sampler
 
 # Scores evaluated at once on a CPU, 2 MiB, but not of fewer users than a matrix product needs to be worth it.
 _SCORES_CACHED, _LEAST_USERS = 2**19, 32
+# The loader of RecBole that stands behind `_ArrayBatches` in the classes that are used.
+_HostLoader: Any = TrainDataLoader if TYPE_CHECKING else object
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplies a key so that its upper bits depend on all of it
 
 
@@ -89,7 +91,7 @@ class ArraySampler(Sampler):
         return np.where(self._kept[cells] > np.random.random(sample_num), self._items[cells], self._aliases[cells])
 
 
-class _ArrayBatches:
+class _ArrayBatches(_HostLoader):
     """Put before a loader of RecBole: batches are cut from whole columns, permuted once an epoch."""
 
     def __iter__(self) -> Iterator[Interaction]:

@@ -6,7 +6,7 @@ optimizer, clipping and everything else see the same dense gradient; sums may be
 may differ.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -87,4 +87,4 @@ def gather_gradients(model: nn.Module) -> None:
         plain = type(module) is nn.Embedding and module.max_norm is None
         if plain and not module.scale_grad_by_freq and not module.sparse:
             module.__class__ = GatheredEmbedding
-            module.make_node()
+            cast(GatheredEmbedding, module).make_node()

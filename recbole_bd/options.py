@@ -133,7 +133,8 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     except ConfigError as error:
         raise ConfigError(f"configuration file {path}: {error}") from error
     except yaml.YAMLError as error:
-        place = f" line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).split("\n")[0]
         if symbol := re.search(r"python/[\w/]*:?([\w.]*)", problem):
             asked = f"asks for {symbol[1] or symbol[0]}, which could run code, and is refused"

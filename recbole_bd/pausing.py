@@ -124,7 +124,11 @@ class Resumable:
         def batch_done(step: int) -> None:
             self.keeper.batch_done(lambda: place(step))
 
-        train(_Batches(train_data, left, lambda: self._arrive(left), batch_done) if by_batch else train_data)
+        def arrive() -> None:
+            if left is not None:
+                self._arrive(left)
+
+        train(_Batches(train_data, left, arrive, batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:
         """Tell the keeper that an epoch was trained."""

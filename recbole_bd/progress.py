@@ -114,7 +114,7 @@ class Progress:
             ConfigError: naming what must stay as it is.
         """
         before, now = dict(_flat(self.settings)), dict(_flat(settings))
-        changes = [
+        changes: list[dict[str, Any]] = [
             {"setting": key, "before": before.get(key), "now": now.get(key), "after": self.reached()}
             for key in dict.fromkeys([*before, *now])
             if before.get(key) != now.get(key)

@@ -1,7 +1,7 @@
 """The states of every global source of chance, as plain data."""
 
 import random
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ import torch
 def random_state() -> dict[str, Any]:
     """States of Python's, NumPy's and torch's global generators, and of each CUDA device's once CUDA is in use."""
     version, words, gauss = random.getstate()
-    name, keys, *rest = np.random.get_state()
-    state = {
+    name, keys, *rest = cast(tuple, np.random.get_state(legacy=True))
+    state: dict[str, Any] = {
         "python": [version, torch.tensor(words), gauss],
         "numpy": [name, torch.from_numpy(keys.astype(np.int64)), *rest],
         "torch": torch.get_rng_state(),

@@ -4,7 +4,7 @@ import inspect
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from recbole.trainer import Trainer
@@ -22,6 +22,8 @@ from recbole_bd.roles import Role
 logger = logging.getLogger(__name__)
 
 WARMUP = "separate"
+# The trainer of RecBole that stands behind `RoleTrainerMixin` in the classes that are used.
+_Host: Any = Trainer if TYPE_CHECKING else object
 
 
 class _NoTensorBoard:
@@ -55,10 +57,11 @@ def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         return optimizer
     (settings,) = optimizer.param_groups
     names = inspect.signature(type(optimizer)).parameters.keys() & settings.keys() - {"params", "foreach", "fused"}
-    return type(optimizer)(parameters, **{name: settings[name] for name in names}, fused=True)
+    kind: Any = type(optimizer)
+    return kind(parameters, **{name: settings[name] for name in names}, fused=True)
 
 
-class RoleTrainerMixin(Resumable):
+class RoleTrainerMixin(Resumable, _Host):
     """What this package adds to the RecBole trainer of one role, whichever class that is.
 
     The best state by validation is kept in memory instead of a pickle; every validation and loss is journalled; a loss
@@ -73,7 +76,7 @@ class RoleTrainerMixin(Resumable):
     health: Health
     epoch = -1
 
-    def _build_optimizer(self, **kwargs):
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if self.stage != WARMUP:
             for name in ("learning_rate", "weight_decay"):
                 if self.config[f"distill_{name}"] is not None:
@@ -81,7 +84,9 @@ class RoleTrainerMixin(Resumable):
         kwargs.setdefault("params", [*self.model.parameters(), *self.beside])
         return fused(super()._build_optimizer(**kwargs))
 
-    def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> tuple[float, ...]:
         self.epoch, self._parts = epoch_idx, None
         name, stage = self.role.name, self.stage
         remedy = f"lower {self.health.rate} or set clip_grad_norm"
@@ -108,13 +113,13 @@ class RoleTrainerMixin(Resumable):
     def _noting(self, calculate_loss: Callable) -> Callable:
         """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum."""
 
-        def calculate(interaction):
+        def calculate(interaction: Any) -> Any:
             self._parts = calculate_loss(interaction)
             return self._parts
 
         return calculate
 
-    def _check_nan(self, loss):
+    def _check_nan(self, loss: torch.Tensor) -> None:
         if isinstance(self._parts, tuple) and len(self._parts) > 1:
             self.losses.add({f"loss{i}": part for i, part in enumerate(self._parts)})
         else:
@@ -153,7 +158,7 @@ class RoleTrainerMixin(Resumable):
         held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
         return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
-    def _valid_epoch(self, valid_data, show_progress=False):
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
         self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
@@ -161,7 +166,9 @@ class RoleTrainerMixin(Resumable):
         logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
         return score, result
 
-    def evaluate(self, eval_data, load_best_model=False, model_file=None, show_progress=False):
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
+    ) -> Any:
         """RecBole's evaluation of the model as it is now; metrics by name."""
         self.role.forget()
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
@@ -170,24 +177,24 @@ class RoleTrainerMixin(Resumable):
         self.role.forget()
         return result
 
-    def _full_sort_batch_eval(self, batched_data):
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
         self.keeper.validating()
         return super()._full_sort_batch_eval(batched_data)
 
-    def _neg_sample_batch_eval(self, batched_data):
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
         self.keeper.validating()
         return super()._neg_sample_batch_eval(batched_data)
 
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         # RecBole calls this when validation improved, or once, when there is nothing to train.
         if epoch < 0 and self.best is not None:
             return
         self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
 
-    def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
         pass  # the journal has the means already
 
-    def _add_hparam_to_tensorboard(self, best_valid_result):
+    def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
         pass  # the run folder holds the resolved configuration
 
 
@@ -208,7 +215,7 @@ def role_trainer(
         keeper: where the places it could go on from are kept.
     """
     host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
-    trainer_class = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
+    trainer_class: Any = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
     trainer = trainer_class.__new__(trainer_class)
     # Read while RecBole's constructor runs.
     trainer.role, trainer.journal, trainer.stage, trainer.beside, trainer.best = role, journal, stage, beside, None

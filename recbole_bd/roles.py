@@ -144,7 +144,7 @@ class Role:
             A scalar; the parts of a model that gives several are summed.
         """
         parts = self.model.calculate_loss(interaction)
-        return sum(parts).sum() if isinstance(parts, tuple) else parts.sum()
+        return torch.as_tensor(sum(parts) if isinstance(parts, tuple) else parts).sum()
 
     @contextmanager
     def step(self) -> Iterator["Role"]:

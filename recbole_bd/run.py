@@ -25,6 +25,7 @@ from recbole_bd.folders import read_result
 from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
+from recbole_bd.model.base import Distiller
 from recbole_bd.options import to_yaml
 from recbole_bd.pausing import Keeper
 from recbole_bd.progress import Progress, has_progress, runs_of
@@ -334,7 +335,7 @@ class _Run:
         logger.info("%s: starts from %s", role.name, role.config["checkpoint"])
         return snapshot
 
-    def _distiller(self, control: bool):
+    def _distiller(self, control: bool) -> Distiller:
         return self.config.method_class(self.config, self.split.train, self.roles, control=control).to(
             self.config["device"]
         )
@@ -403,7 +404,8 @@ class _Run:
 
     def _leave_arrays(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:
         """Write plain arrays, which `numpy.load(path, allow_pickle=False)` reads, into the run folder."""
-        write_atomically(self.folder / name, lambda stream: numpy.savez_compressed(stream, **arrays))
+        named: dict[str, Any] = arrays
+        write_atomically(self.folder / name, lambda stream: numpy.savez_compressed(stream, **named))
 
     # --- records -----------------------------------------------------------------------------------------------------
     def _leave(self, status: str, error: str | None = None) -> None:

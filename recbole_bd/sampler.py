@@ -59,7 +59,7 @@ class Direction:
         steepness = self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps
         return -steepness if self.rank_order == "reference" else steepness
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, allowed in (
             ("sampling", SAMPLINGS),
             ("shape", SHAPES),
@@ -292,7 +292,12 @@ class DistillationSampler:
             wanted = (block,) if columns is None else (block, columns)
             for number, users in enumerate(parts):
 
-                def logits(role: str, wanted=wanted, tables=tables, number=number) -> Tensor:
+                def logits(
+                    role: str,
+                    wanted: tuple[Tensor, ...] = wanted,
+                    tables: dict[str, tuple[Tensor, ...]] = tables,
+                    number: int = number,
+                ) -> Tensor:
                     if role not in tables:
                         tables[role] = scores[role](*wanted).split(self.chunk_users)
                     return tables[role][number]

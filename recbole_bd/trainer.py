@@ -66,17 +66,27 @@ class BDTrainer(Resumable, Trainer):
         """Each learner's best state by validation so far; empty before the first validation."""
         return {name: trainer.best for name, trainer in self.trainers.items() if trainer.best is not None}
 
-    def fit(self, train_data, valid_data=None, verbose=False, saved=True, show_progress=False, callback_fn=None):
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = False,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Any = None,
+    ) -> Any:
         """RecBole's `fit` over `distill_epochs`; the best states are in `best` afterwards."""
         for trainer in self.trainers.values():
             trainer.eval_collector.data_collect(train_data)
         with self.keeper.stop.deferred():
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
-    def _build_optimizer(self, **kwargs):
+    def _build_optimizer(self, **kwargs: Any) -> None:
         return None  # each role's trainer has its own
 
-    def _train_epoch(self, train_data: BatchStream, epoch_idx, loss_func=None, show_progress=False):
+    def _train_epoch(
+        self, train_data: BatchStream, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> tuple[float, ...]:
         self.epoch = epoch_idx
         self.losses = {name: self._epoch_losses(name, epoch_idx) for name in self.trainers}
         if self._is_trained(train_data):
@@ -163,7 +173,7 @@ class BDTrainer(Resumable, Trainer):
                 clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
             trainer.optimizer.step()
 
-    def _valid_epoch(self, valid_data, show_progress=False):
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
         improved, results = set(), {}
         for name, trainer in self.trainers.items():
             trainer.epoch = self.epoch
@@ -178,16 +188,16 @@ class BDTrainer(Resumable, Trainer):
         self.improvements += 1
         return self.improvements, results
 
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         pass  # each role's trainer keeps its own best
 
-    def _generate_train_loss_output(self, epoch_idx, s_time, e_time, losses):
+    def _generate_train_loss_output(self, epoch_idx: int, s_time: float, e_time: float, losses: Any) -> str:
         return ""  # logged by _train_epoch, by role and part
 
-    def _add_train_loss_to_tensorboard(self, epoch_idx, losses, tag="Loss/Train"):
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
         pass  # the journal has them already
 
-    def _add_hparam_to_tensorboard(self, best_valid_result):
+    def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
         pass  # the run folder holds the resolved configuration
 
     def _progress_text(self, losses: dict[str, EpochLosses]) -> str:
