@@ -45,6 +45,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def remove_torn_files(folder: Path) -> None:
+    """Remove what `write_atomically` of a killed process left in a folder that this process has claimed."""
+    for path in folder.glob(".*.*"):
+        path.unlink()
+
+
 def _reason(error: BaseException) -> BaseException:
     """The system's error behind one: torch ends a file that could not be written with an error of its own."""
     behind: BaseException | None = error

@@ -16,7 +16,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_bd import discrepancy, evaluation, plots, wins
-from recbole_bd.atomic import claimed, exclusively, write_atomically
+from recbole_bd.atomic import claimed, exclusively, remove_torn_files, write_atomically
 from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
@@ -98,6 +98,7 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
             logger.warning("%s has finished already; nothing is left to do", folder)
             return result
         so_far = Progress.load(folder)
+        remove_torn_files(folder)
         model, dataset, config_files, config_dict, command_line = given
         so_far.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
         own = folder / "config.yaml"

@@ -336,7 +336,9 @@ def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkey
     with claimed(folder), pytest.raises(InUseError, match=r"is in use by process \d+"):
         run_bd(resume=folder)
     (folder / ".lock").write_text("999999999")
+    (folder / f".{FILE}.torn").write_text("what a killed process was writing")
     assert run_bd(resume=folder)["status"] == "finished"
+    assert [path.name for path in folder.glob(".*")] == [".lock"]
 
 
 def test_a_failed_run_goes_on_after_the_cause_is_gone(quick, tmp_path, monkeypatch):
