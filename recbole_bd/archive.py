@@ -104,11 +104,7 @@ def _encode(value: Any, place: tuple) -> Any:
         return kind(_encode(item, (place, number)) for number, item in enumerate(value))
     if kind in (dict, OrderedDict):
         for key in value:
-            if (
-                type(key) not in (str, int)
-                or key == _KIND
-                or (type(key) is int and key.bit_length() > _LARGEST_INT_BITS)
-            ):
+            if not _is_key(key):
                 raise CheckpointError(f"{_where(place)} has the key {key!r}, which cannot be stored")
         return kind((key, _encode(item, (place, key))) for key, item in value.items())
     if isinstance(value, torch.Tensor) and not value.is_meta:

@@ -45,6 +45,16 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text, in UTF-8, or bytes as `write_atomically` writes.
+
+    Raises:
+        CheckpointError: see `write_atomically`.
+    """
+    whole = content.encode() if isinstance(content, str) else content
+    write_atomically(path, lambda stream: stream.write(whole))
+
+
 def remove_torn_files(folder: Path) -> None:
     """Remove what `write_atomically` of a killed process left in a folder that this process has claimed."""
     for path in folder.glob(".*.*"):

@@ -90,7 +90,7 @@ def _mark(value: Any) -> tuple:
         return (value, value._version)  # holds the tensor, so that another one is never taken for it
     if isinstance(value, np.ndarray):
         flat = np.ascontiguousarray(np.asarray(value)).reshape(-1)
-        return (value.dtype.str, value.shape, zlib.crc32(flat.tobytes()))
+        return (value.dtype.str, value.shape, zlib.crc32(flat.view(np.uint8).data))
     return (type(value), repr(value))
 
 

@@ -92,7 +92,7 @@ def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
     words = ["recbole-bd", "run"]
     if files:
         words += ["--config_files", *files]
-    for key, value in _dotted(_merged(layer.values for layer in layers)):
+    for key, value in dotted(_merged(layer.values for layer in layers)):
         words.append(f"--{key}={write_value(_plain(value))}")
     return shlex.join(words)
 
@@ -128,8 +128,8 @@ def _merged(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
-def _dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The settings of a role with its name in front; everything else as it is."""
+def dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Flatten settings: those of a role with its name in front, as `expand_dotted` takes them; all else as it is."""
     for key, value in settings.items():
         if key in BLOCKS and isinstance(value, Mapping):
             yield from ((f"{key}.{name}", setting) for name, setting in value.items())

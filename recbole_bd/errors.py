@@ -92,3 +92,14 @@ def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
     except Exception as error:
         text = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
         raise kind(f"{named} is damaged: {text}") from error
+
+
+@contextmanager
+def objects_refused(named: str, kind: type[BDError]) -> Iterator[None]:
+    """NumPy's error for an array of Python objects, which only pickle reads, as a refusal that names what holds it."""
+    try:
+        yield
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise kind(f"{named} holds Python objects, which could run code, and is refused") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_bd.errors import BDError, RunFolderError, named_damage
+from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
 from recbole_bd.options import is_name
 
 # What every result.json says, from its first lines on.
@@ -128,12 +128,8 @@ def read_arrays(path: Path, error: type[BDError] = RunFolderError) -> dict[str, 
 
 
 def _plain_array(content: Any, name: str, error: type[BDError]) -> np.ndarray:
-    try:
+    with objects_refused(name, error):
         return content[name]
-    except ValueError as failure:
-        if "allow_pickle" in str(failure):
-            raise error(f"{name} holds Python objects, which could run code, and is refused") from failure
-        raise
 
 
 def read_validations(path: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from recbole_bd.archive import check_records, is_sealed, load_archive, open_zip, refusal
-from recbole_bd.errors import CheckpointError, named_damage
+from recbole_bd.errors import CheckpointError, named_damage, objects_refused
 
 
 class _StandIn:
@@ -172,13 +172,12 @@ def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
 
 
 def _read_array(path: str | Path, *args: Any, **options: Any) -> np.ndarray:
-    with named_damage(f"file {path}", CheckpointError), Path(path).open("rb") as stream:
-        try:
-            return np.lib.format.read_array(stream, allow_pickle=False)
-        except ValueError as error:
-            if "allow_pickle" in str(error):
-                raise CheckpointError("it holds Python objects, which could run code, and is refused") from error
-            raise
+    with (
+        named_damage(f"file {path}", CheckpointError),
+        Path(path).open("rb") as stream,
+        objects_refused("it", CheckpointError),
+    ):
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_bd.atomic import write_atomically
+from recbole_bd.atomic import write_whole
 from recbole_bd.errors import CheckpointError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -62,8 +62,7 @@ class Journal:
         """Go on from `state_dict`; in a new journal, whose TensorBoard files are written anew."""
         for row in state["losses"]:
             self.loss(**_taken_apart(row, "parts"))
-        for row in state["validations"]:
-            self.validation(**_taken_apart(row, "metrics"))
+        self.replay(state["validations"])
         self.warnings = list(state["warnings"])
         self.seconds = {name: list(values) for name, values in state["seconds"].items()}
         self._earlier = dict(state["unfinished"])
@@ -88,7 +87,7 @@ class Journal:
         logger.warning("%s %s: epoch %d, %s", role, stage, epoch, message)
 
     def replay(self, rows: list[dict[str, Any]]) -> None:
-        """Record validations of an earlier run, when its warmed-up model is reused."""
+        """Record validations of before: of the run whose warmed-up model is reused, or of the run that goes on."""
         for row in rows:
             self.validation(**_taken_apart(row, "metrics"))
 
@@ -109,7 +108,7 @@ class Journal:
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(self.validations)
-        write_atomically(self.folder / "metrics.csv", lambda stream: stream.write(text.getvalue().encode()))
+        write_whole(self.folder / "metrics.csv", text.getvalue())
 
     def close(self) -> None:
         """Flush TensorBoard and write metrics.csv."""

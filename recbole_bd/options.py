@@ -114,7 +114,7 @@ def parse_value(text: str) -> Any:
         return None
     try:
         return parse_yaml(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
+    except yaml.YAMLError:
         return text
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_bd.archive import load_archive, save_archive
 from recbole_bd.checkpoint import Snapshot
-from recbole_bd.config import BLOCKS
+from recbole_bd.config import dotted
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
 from recbole_bd.folders import read_result
 from recbole_bd.options import WITHOUT_EFFECT
@@ -71,7 +71,7 @@ class Progress:
         """
         path = folder / FILE
         if not has_progress(folder):
-            raise RunFolderError(f"{folder} holds nothing to go on from: no {FILE} in it")
+            raise no_progress(folder)
         content = load_archive(path, "checkpoint")
         kind, version = content.pop("format", None), content.pop("version", None)
         if kind != FORMAT:
@@ -113,7 +113,7 @@ class Progress:
         Raises:
             ConfigError: naming what must stay as it is.
         """
-        before, now = dict(_flat(self.settings)), dict(_flat(settings))
+        before, now = dict(dotted(self.settings)), dict(dotted(settings))
         changes: list[dict[str, Any]] = [
             {"setting": key, "before": before.get(key), "now": now.get(key), "after": self.reached()}
             for key in dict.fromkeys([*before, *now])
@@ -143,6 +143,11 @@ def has_progress(folder: Path) -> bool:
     return (folder / FILE).is_file()
 
 
+def no_progress(folder: Path) -> RunFolderError:
+    """The error for a folder without such a run."""
+    return RunFolderError(f"{folder} holds nothing to go on from: no {FILE} in it")
+
+
 def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:
     return ConfigError(
         f"{folder} cannot go on with {setting}={now!r}: it began with {before!r}. Only {', '.join(MAY_CHANGE)} and "
@@ -166,11 +171,3 @@ def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]
             continue
         if result["config_hash"] == config_hash:
             yield path.parent, result["status"]
-
-
-def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if key in BLOCKS and isinstance(value, Mapping):
-            yield from ((f"{key}.{name}", setting) for name, setting in value.items())
-        else:
-            yield key, value

@@ -256,7 +256,6 @@ def warm_up(
         TrainingError: the loss is not finite.
     """
     trainer = role_trainer(role, journal, WARMUP, keeper=keeper)
-    trainer.epoch = -1
     if place is not None:
         trainer.take_up(place)
         trainer.epoch = place["epoch"]

@@ -16,7 +16,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_bd import discrepancy, evaluation, plots, wins
-from recbole_bd.atomic import claimed, exclusively, remove_torn_files, write_atomically
+from recbole_bd.atomic import claimed, exclusively, remove_torn_files, write_atomically, write_whole
 from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
@@ -28,7 +28,7 @@ from recbole_bd.model import METHODS
 from recbole_bd.model.base import Distiller
 from recbole_bd.options import to_yaml
 from recbole_bd.pausing import Keeper
-from recbole_bd.progress import Progress, has_progress, runs_of
+from recbole_bd.progress import Progress, has_progress, no_progress, runs_of
 from recbole_bd.role_trainer import WARMUP, warm_up
 from recbole_bd.roles import Role, build_role
 from recbole_bd.runfolder import logging_to, machine, new_run_folder, peak_memory, versions
@@ -91,7 +91,7 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
     if not (folder / "result.json").is_file() and not has_progress(folder):
-        Progress.load(folder)  # says what is missing, before a lock is left in a folder that is none of ours
+        raise no_progress(folder)  # before a lock is left in a folder that is none of ours
     with claimed(folder):
         result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
@@ -208,7 +208,6 @@ class _Run:
             self.so_far.settings = self.config.as_dict()
         self.result: dict[str, Any] = {
             **record,
-            "status": "running",
             **({"changes": self.so_far.changes} if self.so_far.changes else {}),
             "data": self.split.statistics(),
             "run_folder": str(self.folder),
@@ -220,8 +219,7 @@ class _Run:
         if self.so_far.journal:
             self.journal.load_state_dict(self.so_far.journal)
         if self.is_new or self.changes:
-            settings = to_yaml(self.config.as_dict())
-            write_atomically(self.folder / "config.yaml", lambda stream: stream.write(settings.encode()))
+            write_whole(self.folder / "config.yaml", to_yaml(self.config.as_dict()))
             self.so_far.journal = self.journal.state_dict()
             self.so_far.save(self.folder)
         self._write_result()
@@ -452,8 +450,7 @@ class _Run:
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
 
     def _write_result(self) -> None:
-        text = json.dumps(self.result, indent=2, ensure_ascii=False)
-        write_atomically(self.folder / "result.json", lambda stream: stream.write(text.encode()))
+        write_whole(self.folder / "result.json", json.dumps(self.result, indent=2, ensure_ascii=False))
 
     def _about(self, role: Role) -> dict[str, Any]:
         return {

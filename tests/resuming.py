@@ -1,13 +1,17 @@
 """What must be the same of a run that was stopped and one that was not."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from recbole_bd.archive import load_archive
-from recbole_bd.progress import FILE
+from recbole_bd.progress import FILE, Progress
 
 # Of result.json and settings: times, and what is another for every run; the command names the folder.
 VARYING = ("timing", "peak_rss_mb", "run_folder", "pid", "command", "checkpoint_dir")
@@ -58,3 +62,32 @@ def run_differences(first: dict, second: dict) -> list[str]:
     if (folders[0] / "metrics.csv").read_bytes() != (folders[1] / "metrics.csv").read_bytes():
         found.append("metrics.csv")
     return found
+
+
+class Killed(BaseException):
+    """Ends a run on the spot, as a kill does: nothing of this package handles it."""
+
+
+@contextmanager
+def writes_counted(
+    number: int = 0, error: BaseException | None = None, instead: bool = False
+) -> Iterator[SimpleNamespace]:
+    """Count how often `last.ckpt` is written, as `count`.
+
+    Args:
+        number: of the write at which something happens, from 1; 0 is none.
+        error: what is raised then.
+        instead: raised in place of the write, and not after it.
+    """
+    seen, save = SimpleNamespace(count=0), Progress.save
+
+    def counting(self, folder):
+        seen.count += 1
+        if not (instead and seen.count == number):
+            save(self, folder)
+        if seen.count == number:
+            raise error
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Progress, "save", counting)
+        yield seen

@@ -17,10 +17,11 @@ import pytest
 from recbole_bd import atomic, plots, run_bd
 from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.progress import FILE, Progress
+from tests.bounds import LONG
 from tests.conftest import tally
-from tests.resuming import run_differences
+from tests.damage import damaged
+from tests.resuming import Killed, run_differences, writes_counted
 
-LONG = os.environ.get("RECBOLE_BD_LONG") == "1"
 KINDS = ("write error", "short write", "fsync error", "rename error", "no space")
 
 
@@ -168,19 +169,10 @@ def test_a_full_disk(settings, tmp_path, small_disk, request):
 def test_a_folder_that_cannot_be_written(settings, tmp_path, small_disk, request):
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
     folder = small_disk("size=64m")
-    mine, save, count = in_folder(settings, folder), Progress.save, 0
-
-    def then_read_only(self, run_folder):
-        nonlocal count
-        count += 1
-        if count == 4:
-            raise CheckpointError(f"{run_folder / FILE} cannot be written: {os.strerror(errno.EROFS)}")
-        save(self, run_folder)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "save", then_read_only)
-        with pytest.raises(CheckpointError, match="Read-only"):
-            run_bd(config_dict=mine)
+    mine = in_folder(settings, folder)
+    refused = CheckpointError(f"{FILE} cannot be written: {os.strerror(errno.EROFS)}")
+    with writes_counted(4, refused, instead=True), pytest.raises(CheckpointError, match="Read-only"):
+        run_bd(config_dict=mine)
     (run_folder,) = {path.parent for path in folder.glob(f"*/{FILE}")}
     small_disk("ro")
     with pytest.raises(CheckpointError, match=r"cannot be written: .*Read-only file system"):
@@ -224,36 +216,16 @@ def test_tensorboard_files_that_cannot_be_written_are_named(settings):
 
 def test_a_damaged_checkpoint_is_refused_and_nothing_is_lost(settings, tmp_path, request):
     """Cut at 20 lengths and with 50 bytes changed: a line that says so, never other numbers."""
-    import random
-
-    save, count = Progress.save, 0
-
-    class Killed(BaseException):
-        pass
-
-    def then_die(self, folder):
-        nonlocal count
-        save(self, folder)
-        count += 1
-        if count == 6:
-            raise Killed
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "save", then_die)
-        with pytest.raises(Killed):
-            run_bd(config_dict=settings)
+    with writes_counted(6, Killed()), pytest.raises(Killed):
+        run_bd(config_dict=settings)
     (path,) = Path(settings["checkpoint_dir"]).glob(f"*/{FILE}")
-    good, chance = path.read_bytes(), random.Random(0)
-    damaged = [good[: len(good) * share // 20] for share in range(20)]
-    for _ in range(50):
-        place = chance.randrange(len(good))
-        damaged.append(good[:place] + bytes([good[place] ^ (1 << chance.randrange(8))]) + good[place + 1 :])
-    for content in damaged:
+    good = path.read_bytes()
+    for kind, content in damaged(good):
         path.write_bytes(content)
         with pytest.raises(CheckpointError, match=FILE) as caught:
             run_bd(resume=path.parent)
         assert "\n" not in str(caught.value)
-        tally(request.config, "last.ckpt cut or with a bit changed: refused")
+        tally(request.config, f"last.ckpt damaged: {kind} refused")
     path.write_bytes(good)
     assert run_bd(resume=path.parent)["status"] == "finished"
 

@@ -17,11 +17,12 @@ import pytest
 from recbole_bd.errors import BDError
 from recbole_bd.folders import read_result
 from recbole_bd.progress import FILE, Progress
+from tests.bounds import LONG
 from tests.conftest import block_pairs, tally, write_inter
 from tests.resuming import run_differences
 
 ROOT = Path(__file__).parent.parent
-KILLS = 40 if os.environ.get("RECBOLE_BD_LONG") == "1" else 6
+KILLS = 40 if LONG else 6
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
 # Stages of about the same length, together a few seconds.
 EPOCHS = {"BPR": 12, "CDAE": 12}

@@ -21,6 +21,7 @@ from recbole_bd.leaderboard.records import runs_below
 from recbole_bd.model import METHODS
 from tests.boards import write_board, write_run
 from tests.conftest import QUICK, alone, block_pairs, make_config, write_inter
+from tests.resuming import Killed, writes_counted
 
 ROOT = Path(__file__).parent.parent
 KINDS = ("md", "csv", "tex", "html", "png")
@@ -316,29 +317,13 @@ def test_a_method_that_cannot_be_had_is_one_line(point, message, tmp_path, monke
 def test_an_unfinished_run_goes_on(tmp_path, quick):
     """What a killed leaderboard began is finished in the same folder."""
     from recbole_bd.leaderboard.command import _entry, _resolved
-    from recbole_bd.progress import Progress
-    from recbole_bd.run import run_bd
-
-    class Killed(BaseException):
-        pass
-
-    save, count = Progress.save, 0
-
-    def then_die(self, folder):
-        nonlocal count
-        save(self, folder)
-        count += 1
-        if count == 4:
-            raise Killed
 
     settings = {key: value for key, value in quick.items() if key != "show_progress"} | {"threads": 1}
     (config,) = _resolved(["BD"], [2020], settings, ())
     command = _entry(config).command
     assert command[-1] == "--resume=auto"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Progress, "save", then_die)
-        with pytest.raises(Killed):
-            run_bd(config_dict={**settings, "model": "BD", "seed": 2020, "show_progress": False})
+    with writes_counted(4, Killed()), pytest.raises(Killed):
+        run_bd(config_dict={**settings, "model": "BD", "seed": 2020, "show_progress": False})
     (folder,) = {path.parent for path in Path(quick["checkpoint_dir"]).glob("*/last.ckpt")}
     run_leaderboard({**settings, "models": "BD", "seeds": 2020, "out": str(tmp_path / "out")})
     runs = [path for path in Path(quick["checkpoint_dir"]).glob("*/result.json")]

@@ -1,7 +1,6 @@
 """A run that was stopped and went on equals one that was never stopped, in every bit."""
 
 import json
-import os
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -10,15 +9,12 @@ import pytest
 import torch
 
 from recbole_bd import plots, run_bd
-from recbole_bd.errors import ConfigError, Interrupted, InUseError, RunFolderError
+from recbole_bd.errors import CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
 from recbole_bd.pausing import Keeper
 from recbole_bd.progress import FILE, Progress
+from tests.bounds import LONG
 from tests.conftest import alone, for_method
-from tests.resuming import run_differences
-
-
-class Killed(BaseException):
-    """Ends a run on the spot, as a kill does: nothing of this package handles it."""
+from tests.resuming import Killed, run_differences, writes_counted
 
 
 @pytest.fixture(autouse=True)
@@ -26,22 +22,10 @@ def _without_pictures(monkeypatch):
     monkeypatch.setattr(plots, "draw", lambda *_: [])
 
 
-def killed_at_write(monkeypatch, number: int, settings: dict) -> Path:
+def killed_at_write(number: int, settings: dict) -> Path:
     """Run until `last.ckpt` was written `number` times, and die."""
-    count = 0
-    save = Progress.save
-
-    def counting(self, folder):
-        nonlocal count
-        save(self, folder)
-        count += 1
-        if count == number:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "save", counting)
-        with pytest.raises(Killed):
-            run_bd(config_dict=settings)
+    with writes_counted(number, Killed()), pytest.raises(Killed):
+        run_bd(config_dict=settings)
     return folder_of(settings)
 
 
@@ -69,22 +53,6 @@ def folder_of(settings: dict) -> Path:
     return folder
 
 
-def writes(settings: dict, monkeypatch) -> int:
-    """How often a whole run writes `last.ckpt`."""
-    count = 0
-    save = Progress.save
-
-    def counting(self, folder):
-        nonlocal count
-        save(self, folder)
-        count += 1
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "save", counting)
-        run_bd(config_dict=settings)
-    return count
-
-
 def in_folder(settings: dict, folder: Path, **more) -> dict:
     return {**settings, "checkpoint_dir": str(folder), **more}
 
@@ -95,7 +63,6 @@ def short(quick: dict, **more) -> dict:
 
 
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
-LONG = os.environ.get("RECBOLE_BD_LONG") == "1"
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
@@ -103,11 +70,13 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
     teacher, student = pair
     settings = short(alone(quick), teacher_model=teacher, student_model=student, **{"student.embedding_size": 2})
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
-    total = writes(in_folder(settings, tmp_path / "count"), monkeypatch)
+    with writes_counted() as seen:
+        run_bd(config_dict=in_folder(settings, tmp_path / "count"))
+    total = seen.count
     assert total == 1 + 2 * (2 + 1) + 2 * (2 + 1)  # the beginning; each warm-up and each stage: two epochs and its end
     for number in range(1, total + 1) if LONG else range(PAIRS.index(pair) + 1, total + 1, 2):
         mine = in_folder(settings, tmp_path / str(number))
-        folder = killed_at_write(monkeypatch, number, mine)
+        folder = killed_at_write(number, mine)
         assert json.loads((folder / "result.json").read_text())["status"] == "running" if number > 1 else True
         result = run_bd(resume=folder)
         assert run_differences(whole, result) == [], f"killed after checkpoint {number}"
@@ -143,7 +112,7 @@ def test_models_that_keep_something_of_their_own(teacher, student, quick, tmp_pa
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
     for number in (2, 3, 5, 8, 9, 11) if LONG else (2, 5, 8, 11):  # of each warm-up, the distillation, the control
         mine = in_folder(settings, tmp_path / f"k{number}")
-        result = run_bd(resume=killed_at_write(monkeypatch, number, mine))
+        result = run_bd(resume=killed_at_write(number, mine))
         assert run_differences(whole, result) == [], f"killed after checkpoint {number}"
 
 
@@ -192,7 +161,7 @@ def test_early_stopping_and_bests_go_on(quick, tmp_path, monkeypatch):
     assert min(epochs.values()) < 9, "stopped early, or the test shows nothing"
     for number in (4, 9, 14, 20):
         mine = in_folder(settings, tmp_path / str(number))
-        result = run_bd(resume=killed_at_write(monkeypatch, number, mine))
+        result = run_bd(resume=killed_at_write(number, mine))
         assert run_differences(whole, result) == []
         assert {arm: len(result["timing"][f"{arm}_epoch_s"]) for arm in epochs} == epochs
 
@@ -202,7 +171,7 @@ def test_a_baseline_goes_on(model, quick, tmp_path, monkeypatch):
     settings = {**alone(quick), "model": model}
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
     for number in (2, 3, 5):
-        result = run_bd(resume=killed_at_write(monkeypatch, number, in_folder(settings, tmp_path / str(number))))
+        result = run_bd(resume=killed_at_write(number, in_folder(settings, tmp_path / str(number))))
         assert run_differences(whole, result) == []
     if model == "RecVAE":
         folder = interrupted_at_batch_of_its_own_kind(monkeypatch, in_folder(settings, tmp_path / "stopped"))
@@ -228,7 +197,7 @@ def interrupted_at_batch_of_its_own_kind(monkeypatch, settings: dict) -> Path:
 
 def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
     mine = in_folder(short(quick), tmp_path / "t")
-    folder = killed_at_write(monkeypatch, 9, mine)
+    folder = killed_at_write(9, mine)
     so_far = Progress.load(folder)
     result = run_bd(resume=folder)
     assert result["timing"]["total_s"] > so_far.seconds > 0
@@ -249,7 +218,7 @@ def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
     ],
 )
 def test_what_must_not_change_is_refused_by_name(change, named, quick, tmp_path, monkeypatch):
-    folder = killed_at_write(monkeypatch, 8, short(quick))
+    folder = killed_at_write(8, short(quick))
     before = (folder / FILE).read_bytes()
     with pytest.raises(ConfigError, match=named):
         run_bd(config_dict=change, resume=folder)
@@ -260,7 +229,7 @@ def test_other_data_is_refused(quick, tmp_path, monkeypatch, block_data):
     from tests.conftest import block_pairs, write_inter
 
     write_inter(tmp_path / "data", "blocks", block_pairs())
-    folder = killed_at_write(monkeypatch, 8, {**short(quick), "data_path": str(tmp_path / "data")})
+    folder = killed_at_write(8, {**short(quick), "data_path": str(tmp_path / "data")})
     write_inter(tmp_path / "data", "blocks", block_pairs(seed=1))
     with pytest.raises(Exception, match=r"its data set blocks, or the split, has changed"):
         run_bd(resume=folder)
@@ -270,22 +239,21 @@ def test_other_data_is_refused(quick, tmp_path, monkeypatch, block_data):
 
 def test_longer_training_is_accepted_logged_and_noted(quick, tmp_path, monkeypatch):
     whole = run_bd(config_dict=in_folder(short(quick, distill_epochs=5), tmp_path / "whole"))
-    folder = killed_at_write(monkeypatch, 8, in_folder(short(quick), tmp_path / "killed"))
+    folder = killed_at_write(8, in_folder(short(quick), tmp_path / "killed"))
     result = run_bd(resume=folder, command_line={"distill_epochs": 5, "threads": 1})
     assert len(result["timing"]["distill_epoch_s"]) == 5
     (change,) = result["changes"]
     assert change == {"setting": "distill_epochs", "before": 2, "now": 5, "after": "distilled, epoch 0"}
     assert "changed: distill_epochs is 5 from here on, it was 2" in (folder / "run.log").read_text()
-    assert result["config_hash"] not in (whole["config_hash"], Progress.load(tmp_path_of(whole)).record["config_hash"])
+    assert result["config_hash"] not in (
+        whole["config_hash"],
+        Progress.load(Path(whole["run_folder"])).record["config_hash"],
+    )
     assert result["teacher"]["separate"] == whole["teacher"]["separate"]
 
 
-def tmp_path_of(result: dict) -> Path:
-    return Path(result["run_folder"])
-
-
 def test_fewer_epochs_than_were_trained_end_the_stage(quick, tmp_path, monkeypatch):
-    folder = killed_at_write(monkeypatch, 11, in_folder(short(quick, distill_epochs=6), tmp_path / "k"))
+    folder = killed_at_write(11, in_folder(short(quick, distill_epochs=6), tmp_path / "k"))
     reached = Progress.load(folder)
     assert (reached.stage, reached.place["epoch"]) == ("distilled", 3)
     result = run_bd(resume=folder, config_dict={"distill_epochs": 2})
@@ -296,18 +264,14 @@ def test_fewer_epochs_than_were_trained_end_the_stage(quick, tmp_path, monkeypat
 # --- which run --------------------------------------------------------------------------------------------------------
 def test_auto_goes_on_with_the_same_settings_only(quick, monkeypatch):
     settings = short(quick)
-    folder = killed_at_write(monkeypatch, 5, settings)
+    folder = killed_at_write(5, settings)
     other = run_bd(config_dict={**settings, "seed": 1}, resume="auto")
     assert other["run_folder"] != str(folder)
     result = run_bd(config_dict=settings, resume="auto")
     assert result["run_folder"] == str(folder)
     again = run_bd(config_dict=settings, resume="auto")
-    assert without_varying(again) == without_varying(result)
+    assert again == json.loads(json.dumps(result))
     assert len(list(folder.parent.glob("*/result.json"))) == 2
-
-
-def without_varying(result: dict) -> dict:
-    return json.loads(json.dumps(result))
 
 
 def test_a_finished_run_is_left_alone(quick, monkeypatch):
@@ -332,7 +296,7 @@ def test_a_folder_without_progress_is_refused(tmp_path, cli):
 def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkeypatch):
     from recbole_bd.atomic import claimed
 
-    folder = killed_at_write(monkeypatch, 5, short(quick))
+    folder = killed_at_write(5, short(quick))
     with claimed(folder), pytest.raises(InUseError, match=r"is in use by process \d+"):
         run_bd(resume=folder)
     (folder / ".lock").write_text("999999999")
@@ -342,23 +306,12 @@ def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkey
 
 
 def test_a_failed_run_goes_on_after_the_cause_is_gone(quick, tmp_path, monkeypatch):
-    from recbole_bd.errors import CheckpointError
-
     settings = short(quick)
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
-    mine, save, count = in_folder(settings, tmp_path / "failed"), Progress.save, 0
-
-    def full(self, folder):
-        nonlocal count
-        count += 1
-        if count == 9:
-            raise CheckpointError("no space")
-        save(self, folder)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Progress, "save", full)
-        with pytest.raises(CheckpointError, match="no space"):
-            run_bd(config_dict=mine)
+    mine = in_folder(settings, tmp_path / "failed")
+    full = CheckpointError("no space")
+    with writes_counted(9, full, instead=True), pytest.raises(CheckpointError, match="no space"):
+        run_bd(config_dict=mine)
     folder = folder_of(mine)
     assert json.loads((folder / "result.json").read_text())["status"] == "failed"
     result = run_bd(resume=folder)

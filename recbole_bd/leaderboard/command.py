@@ -1,15 +1,14 @@
 """`recbole-bd leaderboard`: models x seeds run, or found, and shown; or shown again from their run folders."""
 
-import functools
 import json
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from recbole_bd.atomic import write_atomically
+from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
 from recbole_bd.data import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
@@ -67,8 +66,7 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
         load_split(first)  # data that cannot be used is said once, before anything starts
     runs = run_entries(entries, runs_folder, out / "logs", jobs, _environment(first["threads"]))
     manifest = {"reference": own.get("reference"), "runs": [os.path.relpath(run.folder, out) for run in runs]}
-    text = json.dumps(manifest, indent=2)
-    write_atomically(out / _MANIFEST, lambda stream: stream.write(text.encode()))
+    write_whole(out / _MANIFEST, json.dumps(manifest, indent=2))
     return write_outputs(runs, out, own.get("reference"))
 
 
@@ -87,20 +85,16 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
         LeaderboardError: runs that do not make one table, or no such reference.
     """
     board = judge(build(runs), reference)
-    contents = {
-        "md": markdown(board).encode(),
-        "csv": tidy_csv(board).encode(),
-        "tex": latex(board).encode(),
-        "html": page(board).encode(),
+    contents: dict[str, str | bytes] = {
+        "md": markdown(board),
+        "csv": tidy_csv(board),
+        "tex": latex(board),
+        "html": page(board),
         "png": picture(board),
     }
     for kind, content in contents.items():
-        write_atomically(out / f"leaderboard.{kind}", functools.partial(_write, content))
+        write_whole(out / f"leaderboard.{kind}", content)
     return f"{terminal(board)}\n\n{out / 'leaderboard'}.{{{','.join(contents)}}}"
-
-
-def _write(content: bytes, stream: BinaryIO) -> None:
-    stream.write(content)
 
 
 def _from_folder(

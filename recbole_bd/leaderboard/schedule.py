@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from recbole_bd.atomic import write_atomically
+from recbole_bd.atomic import write_whole
 from recbole_bd.errors import Interrupted, LeaderboardError
 from recbole_bd.leaderboard.records import Run, runs_below, that_count
 from recbole_bd.stopping import stoppable
@@ -147,8 +147,7 @@ def _outcome(child: _Child, runs_folder: Path) -> Run:
     folder = run.folder if run else _new_folder(child.entry, runs_folder)
     record = {**child.entry.record, **(run.result if run else {}), "status": "failed", "error": reason}
     record["run_folder"] = str(folder)
-    text = json.dumps(record, indent=2, ensure_ascii=False)
-    write_atomically(folder / "result.json", lambda stream: stream.write(text.encode()))
+    write_whole(folder / "result.json", json.dumps(record, indent=2, ensure_ascii=False))
     return Run(folder, record)
 
 
