@@ -27,6 +27,19 @@ def tally(config: pytest.Config, name: str, count: int = 1) -> None:
     config.stash.setdefault(COUNTS, Counter())[name] += count
 
 
+def pytest_sessionfinish(session):
+    """In a process of pytest-xdist: hand the counts to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["counts"] = dict(session.config.stash.get(COUNTS, {}))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Take over the counts of a process of pytest-xdist that has ended; one that crashed has none."""
+    for name, count in getattr(node, "workeroutput", {}).get("counts", {}).items():
+        tally(node.config, name, count)
+
+
 def pytest_terminal_summary(terminalreporter, config):
     """Print the counts, one line for each group: the words before a name's colon."""
     groups: dict[str, list[str]] = {}
