@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None reads `sys.argv`.
 
     Returns:
-        Exit code: 0, 2 for input or an installation the user can mend, 1 for a training that diverged.
+        Exit code: 2 for an installation the user can mend, else that of `cli.main`.
     """
     try:
         compat.require()

@@ -183,7 +183,7 @@ def open_zip(path: str | Path, what: str) -> Iterator[BinaryIO]:
     """Open a file that begins as a torch zip file does; torch's older formats are not read at all.
 
     Raises:
-        CheckpointError: there is no such file, or it cannot be read.
+        CheckpointError: there is no such file, it begins otherwise, or it cannot be read.
     """
     if not Path(path).is_file():
         raise CheckpointError(f"{what} {path} {'is no file' if Path(path).exists() else 'does not exist'}")

@@ -38,7 +38,7 @@ _STAND_IN = "\x1f"  # for separators of several bytes, which pandas' fast reader
 
 @dataclass(frozen=True)
 class Column:
-    """A column as the header has it: `name:type`."""
+    """A column as the header has it: `name:type`; the type is one of `TYPES`."""
 
     name: str
     type: str
@@ -60,7 +60,7 @@ class AtomicFile:
         columns: all columns of the file, in its order.
 
     Raises:
-        DataError: no such file, no such text, no header, or no lines behind it.
+        DataError: no such file, no such text, no header of known types, a column twice, or no lines behind the header.
         ConfigError: an encoding that Python does not know, or a separator that cannot be one.
     """
 
@@ -144,8 +144,9 @@ class AtomicFile:
             A row per line that is not blank; missing cells are NaN.
 
         Raises:
-            DataError: naming the first line with a wrong number of cells, without an id, with text or an infinite
-                number in a column of numbers, or with an id longer than 1,024 bytes.
+            DataError: naming the first line with a wrong number of cells, without an id, with the id of RecBole's
+                padding, with text or an infinite number in a column of numbers, or with a token of more than 1,024
+                bytes.
         """
         content = self._content
         problem = next(filter(None, (self._check_block(*block, set(usecols)) for block in self._blocks())), None)

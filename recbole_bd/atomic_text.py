@@ -30,7 +30,7 @@ def read_text(path: Path, encoding: str) -> bytes:
 
     Args:
         path: the file.
-        encoding: of its text.
+        encoding: of its text, as Python names it.
 
     Returns:
         The text in UTF-8.

@@ -44,6 +44,8 @@ def changed_attributes(model: nn.Module) -> dict[str, Any]:
 def restore_attributes(model: nn.Module, changed: dict[str, Any]) -> None:
     """Put attributes back; those not in `changed` become what they were when the model was built.
 
+    Of tensors and arrays above 16 MiB the first value is not kept: where `changed` has none they stay as they are.
+
     Args:
         model: a model of which `note_attributes` was taken.
         changed: what `changed_attributes` gave, of this model or of another built alike.

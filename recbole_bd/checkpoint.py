@@ -38,7 +38,12 @@ class Snapshot:
 
 
 def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = None) -> Snapshot:
-    """Copy a model's state to the CPU."""
+    """Copy a model's state to the CPU; what a closed-form model keeps in `other` is not copied.
+
+    Args:
+        model: a RecBole model.
+        epoch, valid: see `Snapshot`.
+    """
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     other = {name: value for name, value in model.other_parameter().items() if name not in CACHES}
     return Snapshot(state, other, changed_attributes(model), epoch, dict(valid or {}))
@@ -46,6 +51,11 @@ def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = 
 
 def restore_snapshot(model: Any, snapshot: Snapshot, source: str = "snapshot") -> None:
     """Put a state back into a model.
+
+    Args:
+        model: a RecBole model.
+        snapshot: the state.
+        source: where it is from, named in errors.
 
     Raises:
         CheckpointError: the state belongs to another model, or to other sizes or data.

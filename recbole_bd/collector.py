@@ -32,9 +32,10 @@ class ArrayCollector(Collector):
         """Collect one batch.
 
         Args:
-            scores_tensor: [B, n_items] scores; what is not to be recommended is -inf.
+            scores_tensor: [B, n_items] scores in the unit in which the model ranks; what is not to be recommended,
+                padding among it, is -inf.
             interaction: RecBole's batch.
-            positive_u, positive_i: row and item of each positive, none twice.
+            positive_u, positive_i: int64, row (from 0) and item of each positive, none twice.
         """
         if self.watch is not None:
             self.watch(scores_tensor, positive_u, positive_i)
@@ -62,12 +63,12 @@ def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
     """Mark which of the first k places of each row hold a positive item, as `torch.topk` orders them.
 
     Args:
-        scores: [B, n_items].
-        rows, items: int64, row and item of each positive, none twice.
-        k: number of places.
+        scores: [B, n_items], the highest is the best.
+        rows, items: int64, row (from 0) and item of each positive, none twice.
+        k: number of places, at most n_items.
 
     Returns:
-        bool [B, k].
+        bool [B, k], the best place first.
     """
     if len(rows) > _FEW_POSITIVES * len(scores):
         return _by_topk(scores, rows, items, k)

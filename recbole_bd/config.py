@@ -54,7 +54,14 @@ _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 
 
 def properties_path(*parts: str) -> Path:
-    """Path of a shipped property file: beside the package in a checkout, inside it when installed."""
+    """Path of a shipped property file: beside the package in a checkout, inside it when installed.
+
+    Args:
+        parts: names below properties/; the file need not be there.
+
+    Raises:
+        ConfigError: there is no properties/ at all.
+    """
     package = Path(__file__).parent
     for root in (package / "properties", package.parent / "properties"):
         if (root / "overall.yaml").is_file():
@@ -71,7 +78,11 @@ class Layer:
 
 
 def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn `{"teacher.embedding_size": 64}` into `{"teacher": {"embedding_size": 64}}`, leaving the rest as it is."""
+    """Turn `{"teacher.embedding_size": 64}` into `{"teacher": {"embedding_size": 64}}`, leaving the rest as it is.
+
+    Raises:
+        ConfigError: one key is a value and a block.
+    """
     expanded: dict[str, Any] = {}
     for key, value in settings.items():
         *path, last = key.split(".")
@@ -226,6 +237,9 @@ class BDConfig(_HostConfig):
 
     Attributes:
         command: the command line that gives these settings, however they were given.
+        method_class: the method, a `Distiller`; None for a baseline.
+        backbones: name of the RecBole model by role; of a baseline the one role is `model`.
+        layers: what the settings were folded from, the later above the earlier.
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
@@ -408,11 +422,18 @@ class BDConfig(_HostConfig):
 
         Args:
             role: teacher or student; `model` for a baseline.
+
+        Raises:
+            ConfigError: settings that contradict each other, or an unknown learner.
         """
         return RoleConfig(self, role)
 
     def role_settings(self, role: str) -> dict[str, Any]:
-        """Settings of one role that are above RecBole's defaults, folded over the layers."""
+        """Settings of one role that are above RecBole's defaults, folded over the layers; a copy.
+
+        Args:
+            role: teacher or student; `model` for a baseline.
+        """
         backbone = self.backbones[role]
         own = package_options().keys() - set(_ROLE_OPTIONS) - _recbole_options().keys()
         own |= method_options(self.method_class and self._name("model")).keys()
@@ -448,7 +469,15 @@ class BDConfig(_HostConfig):
 
 
 class RoleConfig(_HostConfig):
-    """What RecBole sees when it builds, trains or evaluates the model of one role."""
+    """What RecBole sees when it builds, trains or evaluates the model of one role.
+
+    Args:
+        parent: settings of the run.
+        role: teacher or student; `model` for a baseline.
+
+    Raises:
+        ConfigError: settings that contradict each other, or an unknown learner.
+    """
 
     def __init__(self, parent: BDConfig, role: str):
         self._device = parent["device"]
@@ -482,7 +511,11 @@ def _method_yaml(method: str) -> Path:
 
 
 def role_options(backbone: str) -> dict[str, Option]:
-    """Options that may stand in a role's block when `backbone` plays that role."""
+    """Options that may stand in a role's block when `backbone` plays that role.
+
+    Raises:
+        RoleError: RecBole has no such model.
+    """
     package = {key: option for key, option in package_options().items() if key in _ROLE_OPTIONS}
     host = {key: option for key, option in _recbole_options().items() if key in _OF_A_ROLE}
     return host | _backbone_options(backbone) | package

@@ -28,7 +28,12 @@ logger = logging.getLogger(__name__)
 
 
 class AtomicDataset(Dataset):
-    """RecBole's Dataset from checked files, whose download is whole or not there and says where it goes."""
+    """RecBole's Dataset from checked files, whose download is whole or not there and says where it goes.
+
+    Raises:
+        DataError: a missing or malformed file, see `AtomicFile`, or a download that failed.
+        ConfigError: an unknown encoding, or a separator that cannot be one.
+    """
 
     def _load_feat(self, filepath: str, source: Any) -> Any:
         wanted, _ = self._get_load_and_unload_col(source)
@@ -98,7 +103,7 @@ class Split:
     """The loaded data set and its three parts, shared by both roles.
 
     Attributes:
-        dataset: the whole data set, ids remapped, 0 is padding.
+        dataset: the whole data set, ids remapped to 1, 2, and so on; 0 is padding.
         train, valid, test: RecBole data sets of the parts.
         valid_loader, test_loader: RecBole's evaluation loaders, shared by both roles.
     """
@@ -128,14 +133,14 @@ class Split:
             part: train, valid or test.
 
         Returns:
-            Two int64 tensors of the part's length; repeated pairs stay repeated.
+            Two int64 tensors of the part's length, RecBole's inner ids, never padding; repeated pairs stay repeated.
         """
         features = getattr(self, part).inter_feat
         return features[self.dataset.uid_field], features[self.dataset.iid_field]
 
     @property
     def fingerprint(self) -> str:
-        """A hash of what a model can see of the data: both id maps and every interaction of every part."""
+        """Hash of what a model can see of the data: both id maps and every interaction of every part. 16 hex digits."""
         if not self._fingerprint:
             digest = hashlib.sha256()
             for name in (self.dataset.uid_field, self.dataset.iid_field):
@@ -147,7 +152,7 @@ class Split:
         return self._fingerprint
 
     def statistics(self) -> dict[str, Any]:
-        """Counts of users and items (without padding) and interactions, and how they were split."""
+        """Counts of `users` and `items` (without padding) and `interactions`, `split` by part, and `fingerprint`."""
         return {
             "users": self.n_users - 1,
             "items": self.n_items - 1,
@@ -165,7 +170,7 @@ def load_split(config: Config) -> Split:
 
     Raises:
         DataError: a missing, empty or malformed file, or data on which nothing can be distilled.
-        ConfigError: a cut-off above the number of items.
+        ConfigError: a cut-off above the number of items, or a setting that names no column, encoding or separator.
     """
     name = config["dataset"]
     init_seed(config["seed"], config["reproducibility"])
@@ -250,7 +255,8 @@ class Batch:
         interaction: what RecBole's loader gave, for the models' own loss.
         users: int64 [B], users for whom items are exchanged; padding is out, users may repeat.
         positives: int64 [B], each user's training item in this batch; None when the loader gives users only.
-        negatives: int64 [N], the items that the loader drew as negatives; None when it draws none.
+        negatives: int64 [N], the items that the loader drew as negatives, several per positive where the settings say
+            so; None when it draws none.
     """
 
     roles: tuple[str, ...]

@@ -22,7 +22,11 @@ _LEAST_WIDTH, _WIDTHS_PER_CATALOGUE, _STEP = 20.0, 200, 0.2
 
 
 def linear_width(n_items: int) -> float:
-    """Differences below this are on a linear scale, those far above on a logarithmic one."""
+    """Differences below this, in positions, are on a linear scale, those far above on a logarithmic one.
+
+    Args:
+        n_items: size of the catalogue with padding.
+    """
     return max(_LEAST_WIDTH, n_items / _WIDTHS_PER_CATALOGUE)
 
 
@@ -81,6 +85,9 @@ def count_discrepancies(
         `unseen`, int64 [bins], all pairs of these users and their unseen items; for each direction that is sampled
         `drawn_<direction>`, int64 [bins], and `how_<direction>`, its formula as text; `user`, original ids as unicode
         [users]; `unseen_items`, int64 [users], how many items each has not seen.
+
+    Raises:
+        DataError: a score is not a number; names the role.
     """
     device = roles[STUDENT].device
     seen = SeenItems(*split.pairs("train"), split.n_users, split.n_items).to(device)

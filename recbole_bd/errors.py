@@ -1,6 +1,6 @@
 """Errors a user can act on: one line that says what is wrong, where, and the way out.
 
-The command line prints the message alone and exits with code 2; from Python they are ordinary
+The command line prints the message alone and exits with the error's `exit_code`; from Python they are ordinary
 exceptions. Anything else that escapes is a defect of this package.
 """
 
@@ -9,7 +9,11 @@ from contextlib import contextmanager
 
 
 class BDError(Exception):
-    """Base of every error whose message is meant for the user: one line, whatever a name or a value in it holds."""
+    """Base of every error whose message is meant for the user: one line, whatever a name or a value in it holds.
+
+    Attributes:
+        exit_code: of the command line: 2, but 1 for a `TrainingError` and 128 above the signal for `Interrupted`.
+    """
 
     exit_code = 2
 
@@ -65,6 +69,9 @@ class Interrupted(BDError):
     Args:
         number: the signal that asked for it; the exit code is 128 above it, as shells have it.
         message: what was kept, and how to go on.
+
+    Attributes:
+        signal: the number of the signal.
     """
 
     def __init__(self, number: int, message: str = "stopped"):
@@ -80,6 +87,9 @@ def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
     Args:
         named: the file, as the line begins.
         kind: of the error that is raised.
+
+    Raises:
+        BDError: of that kind; `Interrupted` passes as it is.
     """
     try:
         yield
@@ -96,7 +106,15 @@ def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
 
 @contextmanager
 def objects_refused(named: str, kind: type[BDError]) -> Iterator[None]:
-    """NumPy's error for an array of Python objects, which only pickle reads, as a refusal that names what holds it."""
+    """NumPy's error for an array of Python objects, which only pickle reads, as a refusal that names what holds it.
+
+    Args:
+        named: what holds the array, as the line begins.
+        kind: of the error that is raised.
+
+    Raises:
+        BDError: of that kind; any other ValueError passes as it is.
+    """
     try:
         yield
     except ValueError as error:

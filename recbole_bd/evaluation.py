@@ -44,7 +44,10 @@ def evaluate(
         per_user: receives what each user contributes to the metrics, as `role/stage/metric`.
 
     Returns:
-        Metric name to value, e.g. `ndcg@10`.
+        Metric name, e.g. `ndcg@10`, to value, rounded to `metric_decimal_place`.
+
+    Raises:
+        TrainingError: a parameter or a score is not finite.
     """
     trainer = role_trainer(role, journal, stage)
     if per_user is not None:
@@ -111,7 +114,7 @@ class PerUser:
     Attributes:
         users: original ids, unicode [n_users], in the order of RecBole's inner ids, that is of first appearance in the
             data; None before anything was measured.
-        values: float64 [n_users] by `role/arm/metric`.
+        values: float64 [n_users] by `role/arm/metric`, not rounded.
     """
 
     def __init__(self, split: Split):
@@ -180,5 +183,12 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
 
 
 def share_of_wins(student: torch.Tensor, teacher: torch.Tensor) -> float:
-    """Share of test interactions whose item the student ranks strictly higher (nearer to 1) than the teacher."""
+    """Share of test interactions whose item the student ranks strictly higher (nearer to 1) than the teacher.
+
+    Args:
+        student, teacher: [number of test interactions], ranks in the same order, 1 is best.
+
+    Returns:
+        A number in [0, 1].
+    """
     return float((student < teacher).float().mean())

@@ -29,7 +29,10 @@ def read_json(path: Path, error: type[BDError] = RunFolderError) -> dict[str, An
 
     Args:
         path: the file.
-        error: raised where it is none.
+        error: the kind of error below.
+
+    Raises:
+        BDError: of that kind: the file cannot be read, or holds something else.
     """
     try:
         text = path.read_bytes()
@@ -116,7 +119,13 @@ def read_arrays(path: Path, error: type[BDError] = RunFolderError) -> dict[str, 
 
     Args:
         path: the file.
-        error: raised where it cannot be read, is damaged, or holds Python objects, which could run code.
+        error: the kind of error below.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        BDError: of that kind: the file cannot be read, is damaged, or holds Python objects, which could run code.
     """
     with named_damage(str(path), error):
         with zipfile.ZipFile(path) as archive:

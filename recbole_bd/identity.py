@@ -34,6 +34,9 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         config: settings of the role.
         fingerprint: of the data and its split.
         with_seed: without, the same for every seed.
+
+    Returns:
+        24 hex digits, as all hashes here.
     """
     drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
     settings: dict[str, Any] = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 class Journal:
     """Record of every epoch and validation of a run.
 
+    Everywhere a stage is `separate`, `distilled` or `continued`, and a role `teacher`, `student` or `model`; epochs
+    count from 0 in each stage, and -1 is before any.
+
     Args:
         folder: the run folder; None keeps the record in memory only.
 
@@ -30,6 +33,9 @@ class Journal:
         losses: one dict per role and epoch: stage, role, epoch, then each mean loss part.
         seconds: durations by name, in order (`distill_epoch`, `refresh`, `eval`, ...).
         warnings: one dict per thing a user should look at: kind, stage, role, epoch, message.
+
+    Raises, in every method that writes:
+        CheckpointError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path | None = None):
@@ -44,7 +50,7 @@ class Journal:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add the duration of a block to `seconds[name]`."""
+        """Add the duration of a block to `seconds[name]`; that of a block which an error ends is not added."""
         self._began[name] = time.perf_counter()
         yield
         spent = time.perf_counter() - self._began.pop(name) + self._earlier.pop(name, 0.0)
@@ -68,13 +74,13 @@ class Journal:
         self._earlier = dict(state["unfinished"])
 
     def loss(self, stage: str, role: str, epoch: int, parts: dict[str, float]) -> None:
-        """Record the mean loss parts of an epoch."""
+        """Record the loss parts of an epoch, means over its steps, by name."""
         self.losses.append({"stage": stage, "role": role, "epoch": epoch, **parts})
         for name, value in parts.items():
             self._scalar(f"loss/{stage}/{role}/{name}", value, epoch)
 
     def validation(self, stage: str, role: str, epoch: int, metrics: dict[str, float]) -> None:
-        """Record a validation."""
+        """Record a validation: metrics by name, e.g. `ndcg@10`."""
         self.validations.append({"stage": stage, "role": role, "epoch": epoch, **metrics})
         for name, value in metrics.items():
             self._scalar(f"valid/{stage}/{role}/{name}", value, epoch)

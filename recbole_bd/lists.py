@@ -32,16 +32,16 @@ def top_lists(
     Users come in chunks; what stays is 4 * n_users * length bytes.
 
     Args:
-        all_logits: logits [C, n_items] of users [C].
+        all_logits: logits [C, n_items], padding first, of users [C].
         seen: the training items.
-        length: items per user.
+        length: items per user at most.
         generator: breaks ties, which closed-form models have many of, so that nothing depends on item ids; the lists
             are on its device.
         progress: called with the number of users done so far.
         whose: the role whose scores they are, for the error.
 
     Returns:
-        int32 [n_users, length], the best item first; 0 for user 0 and behind the last item of a user.
+        int32 [n_users, min(length, n_items - 1)], the best item first; 0 for user 0 and behind the last item of a user.
 
     Raises:
         DataError: a score is not a number.
@@ -68,6 +68,9 @@ def head_length(temperature: float, distinct: int = 0) -> int:
     Args:
         temperature: of the draw, p(rank r) proportional to exp(-r / temperature).
         distinct: how many items are drawn without replacement; 0 for draws with replacement.
+
+    Returns:
+        Number of ranks.
     """
     return distinct + math.ceil(_HEAD_TEMPERATURES * temperature)
 
@@ -123,7 +126,7 @@ class UnseenItems:
         besides: [n_users, K] further items of each user that are not drawn; 0 is none.
 
     Attributes:
-        left: int64 [n_users], how many items can be drawn.
+        left: int64 [n_users], how many items can be drawn; never padding.
     """
 
     def __init__(self, seen: SeenItems, besides: Tensor | None = None):

@@ -40,7 +40,11 @@ class ArraySampler(Sampler):
         super().__init__(["train", "valid", "test"], parts, distribution, alpha)
 
     def get_used_ids(self) -> dict[str, np.ndarray]:
-        """Sorted keys `user * item_num + item` of the distinct training pairs."""
+        """Sorted keys `user * item_num + item` of the distinct training pairs, int64, under `train`.
+
+        Raises:
+            ValueError: a user has seen every item.
+        """
         features = self.datasets[0].inter_feat
         users, items = (features[field].numpy().astype(np.int64) for field in (self.uid_field, self.iid_field))
         keys = np.unique(users * self.item_num + items)
@@ -60,7 +64,7 @@ class ArraySampler(Sampler):
             num: negatives per user.
 
         Returns:
-            int64 [num * B], the first of every user, then the second of every user, and so on.
+            int64 [num * B], the first of every user, then the second of every user, and so on; never padding.
         """
         bases = np.tile(np.asarray(key_ids, dtype=np.int64) * self.item_num, num)
         items = self.sampling(len(bases)).astype(np.int64, copy=False)

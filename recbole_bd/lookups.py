@@ -55,7 +55,7 @@ class GatheredEmbedding(nn.Embedding):
     _node: Tensor | None = None
 
     def forward(self, input: Tensor) -> Tensor:
-        """Rows of the table. Any shape to that shape and [embedding_dim]."""
+        """Rows of the table. Whole numbers of any shape to that shape and [embedding_dim]."""
         if not (torch.is_grad_enabled() and self.weight.requires_grad):
             return F.embedding(input, self.weight, self.padding_idx)
         if self._node is None or self._node.data_ptr() != self.weight.data_ptr():  # the table has moved

@@ -37,7 +37,7 @@ def listwise_exchange(
 ) -> Tensor:
     """Cross-entropy between two softmax distributions over one list of items per row.
 
-    mean over b of - sum over k of softmax(z_other / temperature)_k * log softmax(z)_k
+    mean over b of - sum over k of softmax(z_other / temperature)_k * log softmax(z)_k   (this package's own form)
 
     Args:
         logits: [B, K], the learner's logits of the list; this package puts the positive in column 0.
@@ -78,8 +78,13 @@ def collaborative_exchange(logits: Tensor, target_logits: Tensor, temperature: f
 def position_weights(length: int, temperature: float, device: torch.device | None = None) -> Tensor:
     """Weight the ranks r = 1, 2, ..., length in proportion to exp(-r / temperature).   (RD, KDD 2018, Eq. 8)
 
+    Args:
+        length: number of ranks; 1 is best.
+        temperature: above 0; the larger, the less the first ranks stand out.
+        device: where the weights are made.
+
     Returns:
-        [length], adding up to 1.
+        float32 [length], best rank first, adding up to 1.
 
     Raises:
         ValueError: a temperature that is not allowed.
@@ -94,12 +99,13 @@ def estimated_rank(logits: Tensor, sampled_logits: Tensor, n_ranked: Tensor) -> 
     floor(n_ranked * share of sampled items scored above) + 1   (RD, KDD 2018)
 
     Args:
-        logits: [B, K] of the items.
-        sampled_logits: [B, S] of items drawn uniformly from all that are ranked for the row's user.
+        logits: [B, K], logits of the items.
+        sampled_logits: [B, S], logits (of the same type) of items drawn uniformly from all that are ranked for the
+            row's user.
         n_ranked: int64 [B], how many are ranked.
 
     Returns:
-        float [B, K] without gradient, 1 is best.
+        float32 [B, K] without gradient, 1 is best; at most n_ranked + 1.
     """
     # The sample in order, so that the place of an item in it tells how many stand above: no array of [B, K, S].
     ascending = sampled_logits.detach().sort(dim=1).values
@@ -130,7 +136,7 @@ def ranking_distillation(logits: Tensor, weights: Tensor) -> Tensor:
 
     Args:
         logits: [B, K], the student's logits of the teacher's top items, in its order.
-        weights: [B, K] or [K], not negative; 0 leaves a place out. A constant.
+        weights: [B, K] or [K], not negative; 0 leaves a place out. A constant, no gradient reaches it.
 
     Returns:
         A scalar.
@@ -141,14 +147,14 @@ def ranking_distillation(logits: Tensor, weights: Tensor) -> Tensor:
 def relaxed_ranking(
     interesting: Tensor, uninteresting: Tensor, listed: Tensor | None = None, drawn: Tensor | None = None
 ) -> Tensor:
-    """Likelihood of the order of interesting items, each before all uninteresting ones, whose own order is free.
+    """Negative log-likelihood of the order of interesting items, all before uninteresting ones, whose order is free.
 
     mean over b of - sum over k of log( exp(z_k) / (sum over i >= k of exp(z_i) + sum over l of exp(z_l)) )
     (RRD, CIKM 2020). All in log space, so that no logit overflows or vanishes.
 
     Args:
         interesting: [B, K], the student's logits in the teacher's order, best first.
-        uninteresting: [B, L], the student's logits.
+        uninteresting: [B, L], the student's logits; L may be 0.
         listed: bool [B, K], False where a row has no k-th item; such places stand at the end. None: everywhere True.
         drawn: bool [B, L], False where a row has no l-th item. None: everywhere True.
 

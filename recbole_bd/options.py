@@ -85,7 +85,8 @@ def parse_yaml(text: str) -> Any:
     """Read a YAML document without running anything it may ask for.
 
     Raises:
-        yaml.YAMLError: it is no YAML; also a date or number that is none, which PyYAML fails on in other ways.
+        yaml.YAMLError: it is no YAML, or asks for more than plain values; also a date or number that is none, which
+            PyYAML fails on in other ways.
         ConfigError: aliases make it grow beyond 100,000 values, or without end.
     """
     try:
@@ -149,7 +150,15 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Option:
-    """One setting: its default, the types it may have, its meaning and its range."""
+    """One setting.
+
+    Attributes:
+        key: its name.
+        default: None where there is none.
+        type: the types it may have, as declared, e.g. `int or ~`; empty where none is declared.
+        meaning: what it does, ending with its range or choices where it has some.
+        source: the file or package that declares it.
+    """
 
     key: str
     default: Any
@@ -205,6 +214,15 @@ def declared_options(path: str | Path) -> dict[str, Option]:
 
     Lines without a declaring comment still give an option, of unknown type. A file is parsed once as long as it stays
     the same.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Options by key, in the order of the file.
+
+    Raises:
+        ConfigError: see `load_yaml`.
     """
     try:
         changed = Path(path).stat().st_mtime_ns

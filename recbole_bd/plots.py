@@ -47,6 +47,7 @@ def redraw(folder: str | Path) -> list[Path]:
 
     Raises:
         RunFolderError: the folder holds no finished run, or lacks the data of a picture.
+        CheckpointError: a picture cannot be written.
     """
     folder = Path(folder)
     result = read_result(folder)
@@ -68,6 +69,7 @@ def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, An
 
     Raises:
         RunFolderError: the folder lacks the data of a picture.
+        CheckpointError: a picture cannot be written.
     """
     drawn = {"curves.png": curves_figure(result, validations)}
     if "teacher" in result:
@@ -117,7 +119,7 @@ def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) 
 
     Args:
         result: content of `result.json`.
-        validations: rows of `metrics.csv`.
+        validations: rows of `metrics.csv`, whose epochs count from 0 in each stage; drawn are epochs trained so far.
     """
     roles = [name for name in ROLES if name in result]
     metric = result["valid_metric"]
@@ -150,7 +152,7 @@ def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> 
 
     Args:
         result: content of `result.json`.
-        record: content of `test_ranks.npz`.
+        record: content of `test_ranks.npz`, see `wins.test_ranks_record`.
     """
     figure = _figure(figsize=(11, 4.2))
     axes = figure.subplots(1, 3, sharey=True, width_ratios=(1, 2.4, 2.4))
@@ -217,7 +219,7 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
 
     Args:
         result: content of `result.json`.
-        record: content of `discrepancy.npz`.
+        record: content of `discrepancy.npz`, see `discrepancy.count_discrepancies`.
     """
     edges, width = record["edges"], float(record["linear_width"])
     figure = _figure(figsize=(8, 4.8))

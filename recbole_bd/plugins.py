@@ -27,6 +27,9 @@ def load_methods(taken: Iterable[str]) -> dict[str, type]:
     Args:
         taken: names that are no longer free.
 
+    Returns:
+        The classes by the method's name, sorted.
+
     Raises:
         InstallationError: a method that cannot be imported or whose name is taken.
     """

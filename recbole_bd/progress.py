@@ -35,7 +35,7 @@ class Progress:
         stage: the stage that goes on, None between two.
         place: where in this stage, as `pausing.Resumable` tells it.
         changes: settings that were others at first: `setting`, `before`, `now`, `after` (what was over then).
-        seconds: how long it has taken.
+        seconds: how long it has taken so far, earlier processes included.
     """
 
     record: dict[str, Any]
@@ -160,7 +160,7 @@ def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]
 
     Args:
         config_hash: see `identity.run_hashes`.
-        checkpoint_dir: where run folders are.
+        checkpoint_dir: where run folders are; one that is damaged is logged and passed over.
     """
     files = {path: path.stat().st_mtime_ns for path in checkpoint_dir.glob("*/result.json")}
     for path in sorted(files, key=files.__getitem__, reverse=True):

@@ -27,6 +27,8 @@ class SeenItems:
         n_users, n_items: sizes with padding.
 
     Attributes:
+        items: int64, the items of user 0, 1, and so on, end to end; those of a user in ascending order.
+        starts: int64 [n_users + 1], where each user's items start in `items`.
         counts: int64 [n_users], distinct training items of each user.
 
     Raises:
@@ -48,12 +50,15 @@ class SeenItems:
             )
 
     def to(self, device: torch.device) -> "SeenItems":
-        """Move the rows to a device, in place."""
+        """Move the rows to a device, in place; gives back the same object."""
         self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
         return self
 
     def of(self, users: Tensor) -> Places:
         """Where in rows of these users stands what is not to be ranked: padding and training items.
+
+        Args:
+            users: int64 [C].
 
         Returns:
             Row numbers and item ids, int64, of one length; no place comes twice.
@@ -76,7 +81,7 @@ def require_numbers(greatest: Tensor, whose: str) -> None:
     """Refuse scores that cannot be ranked; infinite ones can.
 
     Args:
-        greatest: the greatest score of each row, which is NaN where one in the row is.
+        greatest: [C], the greatest score of each row, which is NaN where one in the row is.
         whose: the role whose scores they are.
 
     Raises:
@@ -90,7 +95,8 @@ def require_numbers(greatest: Tensor, whose: str) -> None:
 
 
 def slot(share: Tensor, size: Tensor) -> Tensor:
-    """A slot below `size` from a share in [0, 1); rounding may reach `size` itself, which is no slot."""
+    """A slot from 0 to `size` - 1 from a share in [0, 1), int64; -1 where the size is 0."""
+    # Rounding may reach `size` itself, which is no slot.
     return torch.minimum((share.double() * size).long(), size - 1)
 
 
@@ -175,7 +181,7 @@ class Ranks:
             self._all[crowded] = _exact_ranks(scores[crowded], of_rows(excluded, crowded))
 
     def everywhere(self) -> Tensor:
-        """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items."""
+        """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items. Copy it before you change it."""
         if self._all is not None:
             return self._all
         return self._means.view(-1).index_select(0, self._bins).view(self.shape)

@@ -14,7 +14,8 @@ def table(result: dict[str, Any]) -> str:
         result: content of `result.json`.
 
     Returns:
-        Lines of text. Shown are the first cut-off of each metric, four at most; gains are on the metric that selected.
+        Lines of text. Shown are the first cut-off of each metric, four at most, the selecting one among them; gains are
+        on this one, relative and in percent. Epochs count from 0.
     """
     roles = [name for name in ROLES if name in result]
     shown = _shown_metrics(result)

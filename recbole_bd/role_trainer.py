@@ -47,9 +47,15 @@ def without_host_tensorboard() -> Iterator[None]:
 
 
 def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """The same optimizer with torch's fused update, which reads and writes every parameter once; others as they are.
+    """A new optimizer of the same settings with torch's fused update, which reads and writes every parameter once.
 
     The mathematics are the same; rounding may differ in the last bit.
+
+    Args:
+        optimizer: a new one, with one group of parameters.
+
+    Returns:
+        Adam, AdamW and SGD fused, where all parameters are floating point on a CPU or CUDA; others as they are.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     plain = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
@@ -66,6 +72,15 @@ class RoleTrainerMixin(Resumable, _Host):
 
     The best state by validation is kept in memory instead of a pickle; every validation and loss is journalled; a loss
     that is not finite stops the run with the place where it happened; training can be left and taken up again.
+
+    Attributes:
+        role: whose model is trained.
+        journal: receives validations, losses and durations.
+        stage: `separate`, `distilled` or `continued`.
+        beside: what else the optimizer updates; never part of a saved state.
+        best: the best state by validation so far; None before the first validation.
+        health: looks at parameters, scores and validations.
+        epoch: the epoch that goes on, from 0; -1 before any.
     """
 
     role: Role
@@ -169,7 +184,14 @@ class RoleTrainerMixin(Resumable, _Host):
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
     ) -> Any:
-        """RecBole's evaluation of the model as it is now; metrics by name."""
+        """RecBole's evaluation of the model as it is now, whatever `load_best_model` and `model_file` say.
+
+        Returns:
+            Metrics by name, e.g. `ndcg@10`.
+
+        Raises:
+            TrainingError: a parameter or a score is not finite.
+        """
         self.role.forget()
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"):
@@ -253,7 +275,7 @@ def warm_up(
 
     Raises:
         Interrupted: the user stops; the keeper has the place.
-        TrainingError: the loss is not finite.
+        TrainingError: a loss, a parameter or a score is not finite.
     """
     trainer = role_trainer(role, journal, WARMUP, keeper=keeper)
     if place is not None:

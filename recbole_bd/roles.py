@@ -34,7 +34,7 @@ class Role:
     `sampling_steps`; Random) draw it anew as well.
 
     Attributes:
-        name: `teacher` or `student`.
+        name: `teacher` or `student`; `model` for a baseline.
         model: RecBole's model.
         config: the configuration the model was built with.
     """
@@ -123,8 +123,8 @@ class Role:
         width may differ from the model's embedding size. Under autograd unless in `scoring`.
 
         Args:
-            users: int64 [U]; None for all of them.
-            items: int64 [I]; None for all of them.
+            users: int64 [U]; None for all of them, padding first.
+            items: int64 [I]; None for all of them, padding first.
 
         Returns:
             Users [U, d] and items [I, d], or None for models that are no inner product.
@@ -138,7 +138,10 @@ class Role:
             return user_vectors, self._scores.item_vectors(items)
 
     def loss(self, interaction: Interaction) -> Tensor:
-        """Compute the model's own training loss on a batch of its own train loader.
+        """Compute the model's own training loss.
+
+        Args:
+            interaction: a batch of its own train loader.
 
         Returns:
             A scalar; the parts of a model that gives several are summed.
@@ -236,7 +239,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
         dataset: the training part, from which RecBole models take sizes, graphs and histories.
 
     Raises:
-        RoleError: the model refuses its settings or needs a package that is missing.
+        RoleError: the model is unknown, refuses its settings or needs a package that is missing.
         CheckpointError: a file that the model's settings name cannot be read, or asks for code to be run.
     """
     backbone = config["model"]

@@ -110,10 +110,16 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
 
 
 def describe(config: BDConfig) -> str:
-    """What a run would do, after loading the data and building both roles, as text.
+    """What a run would do, after loading the data and building its roles, as text.
 
     Args:
         config: settings of the run.
+
+    Returns:
+        The resolved settings as YAML, the data, each role's size, and an estimate of memory in MiB.
+
+    Raises:
+        BDError: whatever the user can mend, in one line.
     """
     split, roles = _prepare(config)
     users, items = split.n_users, split.n_items
@@ -473,7 +479,8 @@ def load_data_and_model(path: str | Path) -> tuple:
         (config, model, dataset, train_data, valid_data, test_data), the model in evaluation mode.
 
     Raises:
-        CheckpointError: the file is damaged, not of this package, or the data has changed since.
+        CheckpointError: the file is damaged, not of this package, or the data is gone or has changed since.
+        BDError: its settings, data files or model cannot be used here.
     """
     snapshot, about = load_model(path)
     if "settings" not in about:

@@ -40,7 +40,10 @@ class Direction:
         eps: steepness of the shape per position, or per catalogue when `rank_scale` is relative.
         rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
         rank_scale: `absolute` differences in positions, or `relative` to the number of items.
-        top_temperature: width of `top`.
+        top_temperature: width of `top`, p(rank r) proportional to exp(-r / top_temperature), in positions.
+
+    Raises:
+        ValueError: a value that is not allowed.
     """
 
     sampling: str = "rank_discrepancy"
@@ -51,10 +54,13 @@ class Direction:
     top_temperature: float = 10.0
 
     def scale(self, n_items: int) -> float:
-        """What a difference of ranks is multiplied by before the shape is taken; negative for the reference's order.
+        """What `rank_learner - rank_guide` is multiplied by before the shape is taken.
 
         Args:
             n_items: size of the catalogue with padding.
+
+        Returns:
+            `eps` per position; negative for the reference's order.
         """
         steepness = self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps
         return -steepness if self.rank_order == "reference" else steepness
@@ -104,14 +110,23 @@ def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float
 
 
 def top_weights(guide_rank: Tensor, excluded: Places, temperature: float) -> Tensor:
-    """Unnormalised probability exp(-(rank - best rank) / temperature) of each item. float32 [C, n_items]."""
+    """Unnormalised probability exp(-(rank - best rank) / temperature) of each item.
+
+    Args:
+        guide_rank: [C, n_items], 1 is best.
+        excluded: places of what may not be drawn.
+        temperature: above 0, in positions.
+
+    Returns:
+        float32 [C, n_items] in [0, 1], 0 at excluded places.
+    """
     exponent = guide_rank / -temperature
     exponent[excluded] = -torch.inf
     return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp_()
 
 
 def uniform_weights(n_rows: int, n_items: int, excluded: Places) -> Tensor:
-    """Weight 1 of every item that may be drawn. float32 [n_rows, n_items]."""
+    """Weight 1 of every item that may be drawn, 0 at excluded places. float32 [n_rows, n_items]."""
     weights = torch.ones(n_rows, n_items, device=excluded[0].device)
     weights[excluded] = 0
     return weights
@@ -127,7 +142,7 @@ def draw(weights: Tensor, excluded: Places, count: int, generator: torch.Generat
         generator: the source of chance, on the device of `weights`.
 
     Returns:
-        int64 [C, count].
+        int64 [C, count], columns of `weights`.
     """
     empty = weights.sum(dim=1) == 0
     if empty.any():
@@ -151,7 +166,7 @@ def propose(
         generator: the source of chance.
 
     Returns:
-        The proposed items, int64 [n_rows, count], and whether each was accepted.
+        The proposed items, int64 [n_rows, count], never padding, and whether each was accepted, bool [n_rows, count].
     """
     share = torch.rand(n_rows, count, dtype=torch.float64, generator=generator, device=generator.device)
     share.mul_(n_items - 1)
@@ -221,6 +236,14 @@ class DistillationSampler:
         device: where ranks are computed and the drawn items stay.
         chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores at
             least 40 users at once.
+
+    Attributes:
+        pools: int32 [sum of `sizes`] by learner, the drawn items user by user: never padding or training items.
+        sizes: int64 [n_users], items drawn per user; 0 for user 0.
+        generator: the source of chance.
+
+    Raises:
+        ValueError: an unknown way of ranking.
     """
 
     def __init__(
@@ -255,8 +278,8 @@ class DistillationSampler:
         """Rank items by both roles and draw every learner's items anew.
 
         Args:
-            scores: logits of a role, by its name: of all items [C, n_items] for users [C], or, given a second argument
-                [M], of these items [C, M].
+            scores: logits of a role, by its name: of all items [C, n_items], padding first, for users [C], or, given a
+                second argument [M], of these items [C, M].
             progress: called with the number of users done so far.
 
         Raises:
@@ -391,7 +414,7 @@ class DistillationSampler:
             count: items per row.
 
         Returns:
-            int64 [B, count].
+            int64 [B, count], item ids; never padding or training items.
 
         Raises:
             RuntimeError: nothing has been drawn yet.
@@ -408,7 +431,7 @@ class DistillationSampler:
         self.starts = self.sizes.cumsum(0) - self.sizes
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what comes next, as plain tensors."""
+        """Everything that decides what comes next: `sizes`, the generator's state, and `pools` by learner; tensors."""
         return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

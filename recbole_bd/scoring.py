@@ -464,7 +464,7 @@ FAMILIES: dict[str, type[Scores]] = {
 
 
 def family(model: AbstractRecommender) -> type[Scores]:
-    """Find how a model scores: RecBole's own by name, others by the scoring methods they have."""
+    """The class by which a model scores: RecBole's own by name, others by the scoring methods they have."""
     # A subclass or a third party's model of the same name may score otherwise: only RecBole's own classes are known.
     if type(model).__module__.startswith(PACKAGE + ".") and type(model).__name__ in FAMILIES:
         return FAMILIES[type(model).__name__]

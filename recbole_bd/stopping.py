@@ -34,8 +34,9 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, a signal is noted only, and the work itself calls `check` where it can stop; elsewhere it stops at
-        once.
+        """Within, a signal is noted only, and the work itself calls `check` where it can stop.
+
+        Elsewhere a signal stops the work at once.
         """
         before, self._is_deferred = self._is_deferred, True
         try:
@@ -55,7 +56,11 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Take SIGINT and SIGTERM as requests within; outside the main thread, where Python has no signals, none comes."""
+    """Take SIGINT and SIGTERM as requests within; outside the main thread, where Python has no signals, none comes.
+
+    Raises:
+        Interrupted: a signal comes while nothing is deferred; a second one ends the process.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

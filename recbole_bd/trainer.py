@@ -35,6 +35,10 @@ class BDTrainer(Resumable, Trainer):
         model: the method with its two roles; one that is no learner is left alone.
         journal: receives validations, losses and durations.
         keeper: where the places it could go on from are kept.
+
+    Attributes:
+        stage: `distilled`, or `continued` for the control.
+        trainers: RecBole's trainer of each learner by role; see `role_trainer`.
     """
 
     def __init__(self, config: Config, model: Distiller, journal: Journal | None = None, keeper: Keeper | None = None):
@@ -75,7 +79,22 @@ class BDTrainer(Resumable, Trainer):
         show_progress: bool = False,
         callback_fn: Any = None,
     ) -> Any:
-        """RecBole's `fit` over `distill_epochs`; the best states are in `best` afterwards."""
+        """RecBole's `fit` over `distill_epochs`; the best states are in `best` afterwards.
+
+        Args:
+            train_data: a `BatchStream`.
+            valid_data: RecBole's validation loader; without one `best` stays empty.
+            verbose, saved, show_progress, callback_fn: as RecBole's `fit` takes them.
+
+        Returns:
+            The number of validations at which a watched role reached a new best, -inf where there was none, and the
+            metrics by role at the last of these since `fit` was called, None where there was none.
+
+        Raises:
+            Interrupted: the user stops; the keeper has the place.
+            TrainingError: a loss, a parameter or a score is not finite.
+            DataError: a score cannot be ranked.
+        """
         for trainer in self.trainers.values():
             trainer.eval_collector.data_collect(train_data)
         with self.keeper.stop.deferred():

@@ -94,7 +94,7 @@ def share(won: np.ndarray, users: np.ndarray) -> Share:
 
     Args:
         won: bool [n], at least one.
-        users: [n], whose interaction each is.
+        users: [n], whose interaction each is, as any ids.
     """
     value = float(won.mean())
     _, owner = np.unique(users, return_inverse=True)
@@ -144,6 +144,9 @@ def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> lis
         record: see `test_ranks_record`.
         key: what groups them, `item_popularity` or `user_activity`.
         groups: how many, at most; see `quantile_groups`.
+
+    Returns:
+        The groups, the one of the lowest counts first.
     """
     wins, counts = student_wins(record), record[key]
     numbers = quantile_groups(counts, groups)

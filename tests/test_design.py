@@ -28,6 +28,32 @@ def module_name(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+def public_definitions(parent: ast.AST, prefix: str = ""):
+    """Classes, functions and methods without an underscore in front of any name of theirs, by dotted name.
+
+    What is defined inside a function is its own affair; what stands under a condition is public all the same.
+    """
+    for node in ast.iter_child_nodes(parent):
+        if not isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from public_definitions(node, prefix)
+        elif not node.name.startswith("_"):
+            yield prefix + node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from public_definitions(node, f"{prefix}{node.name}.")
+
+
+def unannotated(function: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -> list[str]:
+    """Names of the parameters without annotation, but for a method's first one, and `return` likewise."""
+    given = function.args
+    named = [*given.posonlyargs, *given.args]
+    is_static = any(isinstance(one, ast.Name) and one.id == "staticmethod" for one in function.decorator_list)
+    if is_method and not is_static:
+        assert named[0].arg in ("self", "cls")
+        del named[0]
+    named += [*given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+    return [one.arg for one in named if one.annotation is None] + ["return"] * (function.returns is None)
+
+
 def imported(path: Path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
@@ -68,3 +94,33 @@ def test_habits(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}"
             assert node.func.id != "print" or path.name in ("cli.py", "__main__.py"), f"{path}:{node.lineno} prints"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_public_is_described_and_annotated(path):
+    for name, node in public_definitions(ast.parse(path.read_text())):
+        assert ast.get_docstring(node), f"{path}:{node.lineno} {name} has no docstring"
+        if not isinstance(node, ast.ClassDef):
+            missing = unannotated(node, is_method="." in name)
+            assert not missing, f"{path}:{node.lineno} {name} lacks annotations: {', '.join(missing)}"
+
+
+def test_the_search_finds_what_is_public():
+    source = """
+if True:
+    class Shown:
+        def method(self, one, *more, last: int, **named): ...
+        @staticmethod
+        async def static(one: int) -> int: ...
+        def _hidden(self): ...
+        class Inner: ...
+class _Hidden:
+    def method(self): ...
+def function(one: int, /, two: int):
+    def local(): ...
+"""
+    found = dict(public_definitions(ast.parse(source)))
+    assert list(found) == ["Shown", "Shown.method", "Shown.static", "Shown.Inner", "function"]
+    assert unannotated(found["Shown.method"], is_method=True) == ["one", "more", "named", "return"]
+    assert unannotated(found["Shown.static"], is_method=True) == []
+    assert unannotated(found["function"], is_method=False) == ["return"]

@@ -83,6 +83,7 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
 
     Raises:
         LeaderboardError: runs that do not make one table, or no such reference.
+        CheckpointError: a file cannot be written.
     """
     board = judge(build(runs), reference)
     contents: dict[str, str | bytes] = {

@@ -19,13 +19,21 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The resolved settings; nothing where the run failed before it wrote them."""
+        """The resolved settings; nothing where the run failed before it wrote them.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
         path = self.folder / "config.yaml"
         return load_yaml(path) if path.is_file() else {}
 
     @property
     def validations(self) -> list[dict[str, Any]]:
-        """Rows of `metrics.csv`: role, stage, epoch, then each metric."""
+        """Rows of `metrics.csv`: role, stage, epoch (from 0), then each metric.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
         return read_validations(self.folder / "metrics.csv")
 
 

@@ -80,6 +80,7 @@ def run_entries(
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the processes have been ended, what had finished stays.
+        LeaderboardError: a process cannot be started.
     """
     finished = done(entries, runs_folder)
     waiting = [entry for entry in entries if entry.record["config_hash"] not in finished]

@@ -22,7 +22,7 @@ class Cell:
     """One metric of one row.
 
     Attributes:
-        values: test value by seed.
+        values: test value by seed, one at least.
         best: among the best of its column and size.
         difference: to the reference, a mean over users and over the seeds that both have; None where there is no test.
         p: Holm-adjusted p value of the paired t test over users; None where there is no test.
@@ -86,11 +86,11 @@ class Row:
 
     @property
     def parameters(self) -> int | None:
-        """Number of parameters of that model."""
+        """Number of trainable numbers in that model; None where every seed failed."""
         return self.first.result[self.role]["parameters"] if self.runs else None
 
     def entry(self, seed: int) -> dict[str, Any]:
-        """What the run of a seed says of this row: `valid`, `test`, `best_epoch`."""
+        """What the run of a seed says of this row: `valid` and `test`, metrics by name, and `best_epoch`, from 0."""
         return self.runs[seed].result[self.role][self.arm]
 
 
@@ -99,6 +99,13 @@ class Board:
     """A leaderboard: what is the same for all rows, and the rows in order.
 
     Attributes:
+        dataset: its name.
+        valid_metric: the metric that selected, such as `ndcg@10`.
+        metrics: the columns, in order.
+        seeds: in ascending order.
+        data: counts of users, items (without padding) and interactions; empty where no run came so far.
+        settings: of the first run that finished, else of the first.
+        rows: full-size models first; in each size separate, continued, then the others, the best first; failures last.
         references: by size, the row that the others of it are compared with; absent where there is none.
         notes: what a reader must know, e.g. why a test is missing.
     """
@@ -119,6 +126,9 @@ def build(runs: Iterable[Run]) -> Board:
 
     Args:
         runs: of one data set and one way of evaluation.
+
+    Returns:
+        The board, on which nothing is judged yet: see `verdicts.judge`.
 
     Raises:
         LeaderboardError: no run, or runs that do not belong in one table.

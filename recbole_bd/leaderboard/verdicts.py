@@ -17,6 +17,9 @@ def judge(board: Board, reference: str | None = None) -> Board:
         reference: name of the row that all are compared with; None compares the rows of each size with its continued
             control, else with its separate model, else with its best row by the selecting metric.
 
+    Returns:
+        The same board.
+
     Raises:
         LeaderboardError: no such reference.
     """

@@ -34,6 +34,7 @@ class Distiller(GeneralRecommender):
 
     Attributes:
         learners: names of the roles that learn in the distillation stage.
+        sampler: what draws items from both roles' rankings; None where a method has no such sampler.
 
     Raises:
         ConfigError: `stop_on` names a role that does not learn.
@@ -41,7 +42,6 @@ class Distiller(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
     learners: tuple[str, ...] = (TEACHER, STUDENT)
-    # What draws items from both roles' rankings; None where a method has no such sampler.
     sampler: DistillationSampler | None = None
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
@@ -79,8 +79,9 @@ class Distiller(GeneralRecommender):
         return self.roles[STUDENT if role == TEACHER else TEACHER]
 
     def parameters_beside(self, role: str) -> list[torch.nn.Parameter]:
-        """What learns with a role by its optimizer but is the method's own and no part of the role's model; nothing by
-        default. It ends with the stage: a role's saved state never holds it.
+        """What learns with a role by its optimizer but is no part of the role's model; nothing by default.
+
+        It is the method's own and ends with the stage: a role's saved state never holds it.
         """
         return []
 
@@ -92,12 +93,15 @@ class Distiller(GeneralRecommender):
             progress: called with the number of users done so far.
 
         Returns:
-            Whether there was anything to do.
+            Whether anything was ranked, taken or drawn; a number that is set for the epoch does not count.
+
+        Raises:
+            DataError: a score is not a number, so that items cannot be ranked.
         """
         return False
 
     def sampling_state(self) -> dict[str, Any]:
-        """Everything beside parameters that decides what comes next, as plain tensors; nothing by default."""
+        """Everything beside parameters that decides what comes next, as tensors by name; nothing by default."""
         return {}
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
@@ -112,10 +116,10 @@ class Distiller(GeneralRecommender):
             yield
 
     def loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """The loss of one role on one batch, by named parts which add up to it.
+        """The loss of one role on one batch, by named parts which add up to it; `refresh` comes before.
 
         Args:
-            role: a learner; the other role is a constant.
+            role: a learner; the other role is a constant, no gradient reaches it.
             batch: a batch of its stream.
 
         Returns:
@@ -130,7 +134,14 @@ class Distiller(GeneralRecommender):
         """The method's loss of one role: see `loss`."""
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
-        """Sum of the learners' own losses and distillation terms on a pairwise batch. Scalar."""
+        """Sum of the learners' own losses and distillation terms; `refresh` comes before.
+
+        Args:
+            interaction: a pairwise batch: users, items and negatives, [B] each.
+
+        Returns:
+            A scalar.
+        """
         users, items, negatives = (interaction[name] for name in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         batch = Batch(self.learners, interaction, users, items, negatives)
         parts = [part for role in self.learners for part in self.loss(role, batch).values()]
@@ -141,5 +152,5 @@ class Distiller(GeneralRecommender):
         return self.roles[STUDENT].model.predict(interaction)
 
     def full_sort_predict(self, interaction: Interaction) -> torch.Tensor:
-        """The student's scores of every item for each user, in its model's own unit. [B * n_items]."""
+        """The student's scores of every item for each user, padding first, in its model's own unit. [B * n_items]."""
         return self.roles[STUDENT].model.full_sort_predict(interaction)

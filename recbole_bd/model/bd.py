@@ -1,6 +1,6 @@
 """Bidirectional Distillation: each role follows the other where their rankings disagree most.
 
-Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 2021.
+Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 2021. doi 10.1145/3442381.3449878.
 """
 
 from collections.abc import Callable
@@ -27,13 +27,17 @@ class BD(Distiller):
 
     L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
 
-    Samples are drawn every `refresh_period` epochs from both roles' current rankings.
+    z are logits, j items that the user has not seen; the other role is a constant. Samples are drawn every
+    `refresh_period` epochs from both roles' current rankings.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
 
+    Attributes:
+        weight: lambda of the current epoch by learner; `full_weight` is that of the settings.
+
     Raises:
-        ConfigError: options that contradict the chosen models.
+        ConfigError: options that contradict the chosen models, or that ask for more items than there are.
         DataError: a user who has seen every item.
     """
 
@@ -87,7 +91,17 @@ class BD(Distiller):
         return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
-        """Set the weights of this epoch and, every `refresh_period` epochs, rank all items and draw anew."""
+        """Set the weights of this epoch and, every `refresh_period` epochs, rank items and draw anew.
+
+        Args:
+            epoch, progress: see `Distiller.refresh`.
+
+        Returns:
+            Whether items were ranked and drawn.
+
+        Raises:
+            DataError: a score is not a number; names the role.
+        """
         if self.control:
             return False
         if self.config["lambda_schedule"] == "linear":
@@ -100,7 +114,7 @@ class BD(Distiller):
         return True
 
     def sampling_state(self) -> dict[str, Any]:
-        """The sampler's state."""
+        """The sampler's state; see `DistillationSampler.state_dict`."""
         return self.sampler.state_dict()
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
@@ -108,7 +122,13 @@ class BD(Distiller):
         self.sampler.load_state_dict(state)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """`cf`, the model's own loss, and `distill`, the weighted exchange (absent where its weight is 0)."""
+        """`cf`, the model's own loss, and `distill`, the weighted exchange; scalars.
+
+        The exchange is absent where its weight is 0 or no user of the batch has a training item.
+
+        Raises:
+            RuntimeError: nothing has been drawn yet.
+        """
         learner, guide, weight = self.roles[role], self.other(role), self.weight[role]
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}

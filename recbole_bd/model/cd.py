@@ -1,6 +1,6 @@
 """Collaborative Distillation: the teacher's soft labels of items drawn by rank.
 
-Lee, Choi, Lee, Shim: Collaborative Distillation for Top-N Recommendation. ICDM 2019.
+Lee, Choi, Lee, Shim: Collaborative Distillation for Top-N Recommendation. ICDM 2019. arXiv 1911.05276.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,9 @@ class CD(OneWay):
 
     L = L_CF + lambda * mean over u, j ~ p(.|u) of BCE(z_S(u, j), sigmoid((z_T(u, j) + shift) / temperature))
 
-    p(rank r) is proportional to exp(-r / rank_temperature) in the guide's ranking: the student's own, where the teacher
-    corrects what the student wrongly ranks high, or the teacher's. As in BD, `samples_per_positive` items are drawn for
+    z are logits. p(rank r) is proportional to exp(-r / rank_temperature) in the guide's ranking of the items that the
+    user has not seen, rank 1 being the best. The guide is the student itself, where the teacher corrects what the
+    student wrongly ranks high, or the teacher. As in BD, `samples_per_positive` items are drawn for
     every positive.
 
     Args:

@@ -1,6 +1,7 @@
 """Distillation Experts: the teacher's embeddings from the student's, by experts that specialise.
 
 Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommender System. CIKM 2020.
+doi 10.1145/3340531.3412005.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class Experts(nn.Module):
         Args:
             student: [N, d_student].
             teacher: [N, d_teacher], of the same users or items.
-            temperature: of the Gumbel-softmax; near 0 one expert is taken, drawn by the selection's probabilities.
+            temperature: of the Gumbel-softmax, above 0; near 0 one expert is taken, drawn by the selection's
+                probabilities.
             generator: the source of the Gumbel noise.
 
         Returns:
@@ -65,7 +67,14 @@ class Experts(nn.Module):
         return torch.addmm(share @ self.second_bias, mixed.flatten(1), self.second.flatten(0, 1))
 
     def shares(self, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """Share of every expert: softmax((log alpha + g) / temperature), g standard Gumbel. [N, M]."""
+        """Share of every expert: softmax((log alpha + g) / temperature), g standard Gumbel.
+
+        Args:
+            teacher, temperature, generator: see `forward`.
+
+        Returns:
+            [N, M], rows add up to 1.
+        """
         log_alpha = torch.log_softmax(teacher @ self.selection + self.selection_bias, dim=1)
         noise = torch.empty_like(log_alpha).exponential_(generator=generator).log().neg()
         return torch.softmax((log_alpha + noise) / temperature, dim=1)
@@ -121,7 +130,7 @@ class DE(OneWay):
             )
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:
-        """Experts and selection networks."""
+        """Experts and selection networks; none in the control, or where distillation has no weight."""
         own = [module for name, module in self.named_children() if name.endswith("_experts")]
         return [parameter for module in own for parameter in module.parameters()]
 

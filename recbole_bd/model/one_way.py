@@ -27,6 +27,7 @@ class OneWay(Distiller):
     Attributes:
         frozen, learner: the roles of teacher and student.
         weight: lambda.
+        seen: the training items, on the device.
         generator: the source of chance, on the device.
         prepared: names of the attributes that `prepare` fills with tensors, None before.
 
@@ -46,7 +47,10 @@ class OneWay(Distiller):
         self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
-        """Take what the teacher shows, before the first epoch, and draw what is drawn once an epoch."""
+        """Take what the teacher shows, before the first epoch, and draw what is drawn once an epoch.
+
+        Args, returns and raises: see `Distiller.refresh`.
+        """
         if self.control or self.weight == 0:
             return False
         return self.prepare(epoch, progress)
@@ -56,7 +60,10 @@ class OneWay(Distiller):
         """The method's part of `refresh`, called only where distillation has a weight."""
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """`cf`, the student's own loss, and `distill`, the weighted transfer (absent where its weight is 0)."""
+        """`cf`, the student's own loss, and `distill`, the weighted transfer; scalars.
+
+        The transfer is absent where its weight is 0 or no user of the batch has a training item.
+        """
         parts = {"cf": self.learner.loss(batch.interaction)}
         users = batch.users
         if batch.positives is None:  # a loader of users only, some of whom may have nothing but a test item
@@ -75,7 +82,7 @@ class OneWay(Distiller):
             batch: the whole batch.
 
         Returns:
-            A scalar, a mean over users or positives.
+            A scalar, a mean over positives, or over distinct users and items.
         """
 
     def sampling_state(self) -> dict[str, Any]:

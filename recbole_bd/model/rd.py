@@ -1,7 +1,7 @@
 """Ranking Distillation: the top of the teacher's list as further positives.
 
 Tang, Wang: Ranking Distillation: Learning Compact Ranking Models With High Performance for Recommender System.
-KDD 2018.
+KDD 2018. doi 10.1145/3219819.3220021.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,9 @@ class RD(OneWay):
 
     L = L_CF + lambda * mean over (u, i) of sum over r of w_r * -log sigmoid(z_S(u, pi_r))
 
-    pi_r is the r-th item of the teacher's list for u; w_r the product of a weight by position and, from
-    `dynamic_start_epoch` on, one by how far below r the student ranks pi_r, estimated from sampled items. A user comes
+    z are logits. pi_r is the r-th item, r = 1 being the best, of the teacher's list for u, which has no training items;
+    w_r the product of a weight by position and, from `dynamic_start_epoch` on, one by how far below r the student ranks
+    pi_r, estimated from sampled items. With `normalised_weights` they add up to 1 over r. A user comes
     once per positive in the batch, as in the public code, where each training instance has its list. Sampled items are
     those the student ranks for this user, which excludes what the user has seen.
 
@@ -56,7 +57,7 @@ class RD(OneWay):
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Weighted log-likelihood of the teacher's top items. Scalar."""
+        """Weighted negative log-likelihood of the teacher's top items. Scalar."""
         assert self.lists is not None  # `refresh` comes before every loss
         items = self.lists[users].long()
         logits = self.learner.pair_logits(users, items)

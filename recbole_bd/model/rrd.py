@@ -1,6 +1,7 @@
 """Relaxed Ranking Distillation: the order of interesting items, above uninteresting ones whose order is free.
 
 Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommender System. CIKM 2020.
+doi 10.1145/3340531.3412005.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,8 @@ class RRD(OneWay):
     L = L_CF + lambda * mean over u of sum over k of -log( exp(z_k) / (sum over i >= k exp(z_i) + sum over l exp(z_l)) )
 
     z are the student's logits of K interesting items of the teacher's list, in its order, and of L uninteresting ones,
-    uniform from the rest of what the user has not seen; both are drawn anew every epoch. The mean is over the distinct
+    uniform from the rest of what the user has not seen; both are drawn anew every epoch, but for `interesting: top`,
+    where the interesting ones are always the first K of the list. The mean is over the distinct
     users of a batch, each with one list. The public code sums over the distinct users, and its own loss over positives,
     so that lambda means the same as far as a batch has as many distinct users as positives.
 
@@ -56,7 +58,7 @@ class RRD(OneWay):
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Likelihood of the teacher's order for the distinct users. Scalar."""
+        """Negative log-likelihood of the teacher's order for the distinct users. Scalar."""
         # `refresh` comes before every loss.
         assert self.interesting is not None
         assert self.uninteresting is not None
