@@ -122,6 +122,9 @@ def describe(config: BDConfig) -> str:
         BDError: whatever the user can mend, in one line.
     """
     split, roles = _prepare(config)
+    for role in roles.values():
+        if role.config["checkpoint"]:
+            _read_checkpoint(role, split)
     users, items = split.n_users, split.n_items
     lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
     lines += ["", f"data: {json.dumps(split.statistics())}", f"device: {config['device']}"]
@@ -148,7 +151,23 @@ def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
         role_config = config.role(name)
         init_seed(config["seed"], config["reproducibility"])
         roles[name] = build_role(name, role_config, split.train)
+    if config.method_class is not None:
+        config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
     return split, roles
+
+
+def _read_checkpoint(role: Role, split: Split) -> Snapshot:
+    path = role.config["checkpoint"]
+    snapshot, about = load_model(path)
+    if about.get("fingerprint", split.fingerprint) != split.fingerprint:
+        raise CheckpointError(f"checkpoint {path} was trained on other data or another split ({about['dataset']})")
+    for key in ("model", "dataset"):
+        if about.get(key, role.config[key]) != role.config[key]:
+            raise CheckpointError(
+                f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}"
+            )
+    restore_snapshot(role.model, snapshot, f"checkpoint {path}")
+    return snapshot
 
 
 class _Run:
@@ -173,11 +192,8 @@ class _Run:
         self.split, self.roles = _prepare(config)
         warmed_up = so_far.arms.get(WARMUP, {}) if so_far else {}
         given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
-        self.checkpoints = {role.name: self._read_checkpoint(role) for role in given}
+        self.checkpoints = {role.name: _read_checkpoint(role, self.split) for role in given}
         self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty()
-        if config.method_class is not None:
-            # Built once here so that contradicting options are refused before anything is written.
-            self._distiller(control=False)
         if so_far is None:
             record = opening_record(config, "running")
             so_far = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
@@ -316,19 +332,6 @@ class _Run:
                 self._place_in(stage),
             )
         self.journal.write_metrics()
-        return snapshot
-
-    def _read_checkpoint(self, role: Role) -> Snapshot:
-        path = role.config["checkpoint"]
-        snapshot, about = load_model(path)
-        if about.get("fingerprint", self.split.fingerprint) != self.split.fingerprint:
-            raise CheckpointError(f"checkpoint {path} was trained on other data or another split ({about['dataset']})")
-        for key in ("model", "dataset"):
-            if about.get(key, role.config[key]) != role.config[key]:
-                raise CheckpointError(
-                    f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}"
-                )
-        restore_snapshot(role.model, snapshot, f"checkpoint {path}")
         return snapshot
 
     def _from_checkpoint(self, role: Role) -> Snapshot:

@@ -37,13 +37,13 @@ def new_run_folder(config: BDConfig) -> Path:
         folder = Path(config["checkpoint_dir"]) / (f"{stem}-{attempt}" if attempt else stem)
         try:
             folder.mkdir(parents=True)
+            synchronise_folder(folder.parent)
         except FileExistsError:
             continue
         except OSError as error:
             raise ConfigError(
                 f"checkpoint_dir={config['checkpoint_dir']!r}: cannot be written ({error.strerror})"
             ) from error
-        synchronise_folder(folder.parent)
         return folder
     raise ConfigError(f"checkpoint_dir={config['checkpoint_dir']!r}: no free name for a run folder")
 

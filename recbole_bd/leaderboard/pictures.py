@@ -14,14 +14,15 @@ def picture(board: Board) -> bytes:
     Args:
         board: a leaderboard.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    # Not pyplot, which would change the backend of a notebook.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     metric = board.valid_metric
     rows = [row for row in board.rows if row.runs]
-    figure, axis = pyplot.subplots(figsize=(8, 1.6 + 0.36 * max(len(rows), 1)), layout="constrained")
+    figure = Figure(figsize=(8, 1.6 + 0.36 * max(len(rows), 1)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
     named = set()
     for place, row in enumerate(rows):
         colour, marker, title = _STYLES[row.size]
@@ -54,5 +55,4 @@ def picture(board: Board) -> bytes:
         axis.legend(frameon=False, loc="best")
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=150, metadata={"Software": None})
-    pyplot.close(figure)
     return stream.getvalue()
