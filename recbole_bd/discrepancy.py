@@ -168,5 +168,5 @@ def formula(direction: Direction) -> str:
         return "uniform"
     if direction.sampling == "top":
         return f"top, temperature {direction.top_temperature:g}"
-    scale = " of the catalogue" if direction.rank_scale == "relative" else ""
+    scale = {"absolute": "", "relative": " of the catalogue", "logarithmic": " of logarithms"}[direction.rank_scale]
     return f"{direction.shape}, eps {direction.eps:g}{scale}, {direction.rank_order} order"

@@ -17,7 +17,7 @@ from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows
 SAMPLINGS = ("rank_discrepancy", "uniform", "top")
 SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
-RANK_SCALES = ("absolute", "relative")
+RANK_SCALES = ("absolute", "relative", "logarithmic")
 RANKINGS = (*METHODS, "sampled")
 
 # Users a role scores at once at least: one matrix product of many users costs less than many of a few.
@@ -37,9 +37,11 @@ class Direction:
     Attributes:
         sampling: `rank_discrepancy` (the paper), `uniform`, or `top`: the head of the guide's list.
         shape: `tanh`, saturating, or `exp`, sharply peaked.
-        eps: steepness of the shape per position, or per catalogue when `rank_scale` is relative.
+        eps: steepness of the shape per position; per catalogue when `rank_scale` is relative; per factor e between two
+            ranks when it is logarithmic.
         rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
-        rank_scale: `absolute` differences in positions, or `relative` to the number of items.
+        rank_scale: `absolute` differences in positions, `relative` to the number of items, or `logarithmic`, of the
+            ranks' logarithms (this package's own).
         top_temperature: width of `top`, p(rank r) proportional to exp(-r / top_temperature), in positions.
 
     Raises:
@@ -53,17 +55,39 @@ class Direction:
     rank_scale: str = "absolute"
     top_temperature: float = 10.0
 
-    def scale(self, n_items: int) -> float:
-        """What `rank_learner - rank_guide` is multiplied by before the shape is taken.
+    def scale(self, n_items: int, stretch: float = 1.0) -> float:
+        """What a difference is multiplied by before the shape is taken; negative for the reference's order.
 
         Args:
             n_items: size of the catalogue with padding.
+            stretch: how many positions of the catalogue a rank stands for; a ratio of ranks does not depend on it.
+        """
+        steepness = self.eps * (1.0 if self.rank_scale == "logarithmic" else stretch)
+        if self.rank_scale == "relative":
+            steepness /= n_items - 1
+        return -steepness if self.rank_order == "reference" else steepness
+
+    def difference(self, learner_rank: Tensor, guide_rank: Tensor, scale: float) -> Tensor:
+        """How much higher the guide ranks items than the learner, or the opposite, as the shapes take it.
+
+        (rank_learner - rank_guide) * scale, or of the ranks' natural logarithms, by which `exp` becomes the power
+        (rank_learner / rank_guide) ** scale and differences at the top of a list count as much as they matter.
+
+        Args:
+            learner_rank, guide_rank: float32 [C, K], 1 is best; changed in place.
+            scale: see `scale`.
 
         Returns:
-            `eps` per position; negative for the reference's order.
+            float32 [C, K], in the place of `learner_rank`; NaN where a rank is.
         """
-        steepness = self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps
-        return -steepness if self.rank_order == "reference" else steepness
+        if self.rank_scale == "logarithmic":
+            learner_rank.log_()
+            guide_rank.log_()
+        return learner_rank.sub_(guide_rank).mul_(scale)
+
+    def greatest(self, n_ranked: int, scale: float) -> float:
+        """What no difference among so many items is above."""
+        return abs(scale) * (math.log(n_ranked) if self.rank_scale == "logarithmic" else n_ranked)
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -365,15 +389,16 @@ class DistillationSampler:
             The share of proposals that was accepted.
         """
         n_rows, n_columns = len(chunk.users), chunk.n_columns
-        scale, sizes = direction.scale(self.seen.n_items) * chunk.stretch, self.sizes[chunk.users].unsqueeze(1)
+        scale, sizes = direction.scale(self.seen.n_items, chunk.stretch), self.sizes[chunk.users].unsqueeze(1)
+        greatest = direction.greatest(n_columns, scale)
         count = int(1.25 * int(sizes.max()) / acceptance) + 16
-        if count > n_columns // 4 or (direction.shape == "exp" and abs(scale) * n_columns > _LARGEST_EXPONENT):
+        if count > n_columns // 4 or (direction.shape == "exp" and greatest > _LARGEST_EXPONENT):
             return acceptance
         own, other = chunk.ranks(learner), chunk.ranks(guide)
 
         def weigh(places: Tensor) -> Tensor:
-            difference = own.at(places).sub_(other.at(places)).mul_(scale)
-            return discrepancy_weights(difference, direction.shape, abs(scale) * n_columns)
+            difference = direction.difference(own.at(places), other.at(places), scale)
+            return discrepancy_weights(difference, direction.shape, greatest)
 
         columns, accepted = propose(weigh, n_rows, n_columns, count, self.generator)
         order = accepted.cumsum(dim=1)
@@ -396,7 +421,7 @@ class DistillationSampler:
             weights = top_weights(chunk.ranks(guide).everywhere()[left], excluded, temperature)
         else:
             own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
-            difference = own.sub_(other).mul_(direction.scale(self.seen.n_items) * chunk.stretch)
+            difference = direction.difference(own, other, direction.scale(self.seen.n_items, chunk.stretch))
             difference[excluded] = -torch.inf
             weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
         sizes = self.sizes[users]

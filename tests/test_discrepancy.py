@@ -167,5 +167,6 @@ def test_formulas_are_said_in_words():
     assert formula(Direction(shape="exp", rank_scale="relative", eps=3.0, rank_order="reference")) == (
         "exp, eps 3 of the catalogue, reference order"
     )
+    assert formula(Direction(eps=1.0, rank_scale="logarithmic")) == "tanh, eps 1 of logarithms, paper order"
     assert formula(Direction(sampling="uniform")) == "uniform"
     assert formula(Direction(sampling="top", top_temperature=5.0)) == "top, temperature 5"

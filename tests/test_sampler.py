@@ -55,6 +55,9 @@ def probabilities_by_hand(own, guide, excluded, direction: Direction):
             difference = (count + 1 - own_rank[item]) - (count + 1 - guide_rank[item])
         if direction.rank_scale == "relative":
             difference /= n - 1
+        if direction.rank_scale == "logarithmic":
+            sign = 1 if direction.rank_order == "paper" else -1
+            difference = sign * math.log(own_rank[item] / guide_rank[item])
         x = difference * direction.eps
         weights.append(math.tanh(max(x, 0.0)) if direction.shape == "tanh" else math.exp(x))
     total = sum(weights)
@@ -144,6 +147,8 @@ DIRECTIONS = {
     "exp reference": Direction(shape="exp", eps=0.05, rank_order="reference"),
     "tanh relative": Direction(eps=5.0, rank_scale="relative"),
     "exp relative": Direction(shape="exp", eps=2.0, rank_scale="relative"),
+    "tanh logarithmic": Direction(eps=1.5, rank_scale="logarithmic"),
+    "exp logarithmic": Direction(shape="exp", eps=1.2, rank_scale="logarithmic", rank_order="reference"),
     "top": Direction(sampling="top", top_temperature=5.0),
     "uniform": Direction(sampling="uniform"),
 }
@@ -174,7 +179,8 @@ def test_frequencies_are_those_of_the_formulas(name, learner, precision):
 def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, precision, monkeypatch):
     """Many users of equal scores need few items each, so no row of weights is made; together they show the odds."""
     n_users, n_items, pool = 1001, 600, 10
-    direction = replace(DIRECTIONS[name], eps=min(DIRECTIONS[name].eps, 2.0 if "relative" in name else 0.004))
+    moderate = {"tanh relative": 2.0, "exp relative": 2.0, "tanh logarithmic": 1.5, "exp logarithmic": 0.2}
+    direction = replace(DIRECTIONS[name], eps=min(DIRECTIONS[name].eps, moderate.get(name, 0.004)))
     generator = torch.Generator().manual_seed(5)
     own, guide = (torch.randn(n_items, generator=generator) for _ in range(2))
     users, items = torch.arange(1, n_users).repeat_interleave(3), torch.tensor([4, 9, 200]).repeat(n_users - 1)
@@ -251,11 +257,14 @@ def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(
 
 
 @pytest.mark.parametrize("shape", ["tanh", "exp"])
-@pytest.mark.parametrize("sampling", ["rank_discrepancy", "uniform", "top"])
+@pytest.mark.parametrize("sampling", ["rank_discrepancy", "uniform", "top", "logarithmic"])
 def test_drawing_among_sampled_items_follows_the_formulas_on_average(sampling, shape):
     """Shares of items by tenths of the true probability, over many refreshes."""
     n_items, learner = 3001, "student"
-    direction = Direction(sampling=sampling, shape=shape, eps=2e-3, top_temperature=300.0)
+    if sampling == "logarithmic":
+        direction = Direction(shape=shape, eps=0.5, rank_scale="logarithmic")
+    else:
+        direction = Direction(sampling=sampling, shape=shape, eps=2e-3, top_temperature=300.0)
     seen, tables, user = seen_items(4, n_items, 20), wide_tables(4, n_items), 3
     sizes = torch.full((4,), 40)
     sampler = DistillationSampler(seen, {learner: direction}, sizes, "sampled", 600, seed=5)

@@ -1,0 +1,193 @@
+"""The evidence in results/: searches settings on validation, runs every arm with several seeds, and writes the pages.
+
+    python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=N]
+
+Boards and their arms are in evidence.yaml, search spaces in properties/tuning/. Every trial is a line of
+results/BOARD/trials.csv as soon as it has ended; the same command goes on from there. An arm's best settings are in
+results/BOARD/settings/ARM.yaml, which `recbole-bd run --config_files=` takes.
+"""
+
+import argparse
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from recbole_bd.folders import read_result
+from recbole_bd.options import load_yaml, to_yaml
+from recbole_bd.tuning import draw_settings, read_space
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+COLUMNS = ("arm", "trial", "objective", "teacher", "student", "model", "seconds", "settings", "error")
+SEPARATE = ("teacher", "student")
+# One core each; a trial is not worth what keeping its place costs.
+OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is searched and run under one name.
+
+    Attributes:
+        board, name: e.g. `citeulike-bpr`, `BD`.
+        fixed: settings of every trial.
+        space: from `read_space`, ranges and what else stays as it is.
+        objective: roles whose validation is maximised; of two, the geometric mean.
+    """
+
+    board: str
+    name: str
+    fixed: dict[str, Any]
+    space: dict[str, Any]
+    objective: tuple[str, ...]
+
+    @property
+    def settings_file(self) -> Path:
+        """Where its best settings are."""
+        return ROOT / "results" / self.board / "settings" / f"{self.name}.yaml"
+
+
+def read_arm(board: str, name: str) -> Arm:
+    """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
+    plan = load_yaml(HERE / "evidence.yaml")["boards"][board]
+    arm = plan["arms"][name]
+    fixed = {**plan["settings"], **arm.get("settings", {})}
+    if name in SEPARATE:
+        fixed |= {"model": fixed.pop(f"{name}_model"), **plan["sizes"][name]}
+        fixed.pop("student_model" if name == "teacher" else "teacher_model")
+    else:
+        for role in SEPARATE:
+            best = load_yaml(Arm(board, role, {}, {}, ()).settings_file)
+            fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
+    space = read_space(ROOT / "properties" / "tuning" / arm["space"])
+    objective = tuple(arm.get("objective", ["model"] if name in SEPARATE else ["student"]))
+    return Arm(board, name, fixed, space, objective)
+
+
+def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any], log: Path) -> dict[str, Any]:
+    """Run one trial in a process of its own and say what came of it."""
+    settings = {**arm.fixed, **drawn, **OF_A_TRIAL, **given}
+    words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "recbole_bd", "run", "--resume=auto", *words]
+    with log.open("w+", encoding="utf-8") as stream:
+        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment).returncode
+        stream.seek(0)
+        text = stream.read()
+    row = {"arm": arm.name, "trial": number, "settings": json.dumps(drawn, sort_keys=True)}
+    if code < 0 or code > 128:
+        raise KeyboardInterrupt
+    folders = [line.removeprefix("run folder: ") for line in text.splitlines() if line.startswith("run folder: ")]
+    if code or not folders:
+        return {**row, "error": text.strip().splitlines()[-1]}
+    result = read_result(Path(folders[-1]))
+    metric = result["valid_metric"]
+    found = {}
+    for role in ("teacher", "student", "model"):
+        if role in result:
+            entry = result[role].get("distilled") or result[role]["separate"]
+            found[role] = entry["valid"][metric]
+    score = math.prod(found[role] for role in arm.objective) ** (1 / len(arm.objective))
+    return {**row, **found, "objective": round(score, 6), "seconds": round(result["timing"]["total_s"])}
+
+
+def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
+    """Search until the arm has so many trials, and write its best settings."""
+    path = ROOT / "results" / arm.board / "trials.csv"
+    rows = [row for row in read_rows(path) if row["arm"] == arm.name]
+    study = new_study(arm, rows)
+    logs = Path(tempfile.mkdtemp(prefix="evidence-"))
+    running: dict[Future, optuna.Trial] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        number = len(rows)
+        while number < trials or running:
+            while number < trials and len(running) < jobs:
+                trial = study.ask()
+                drawn = draw_settings(arm.space, trial)
+                running[pool.submit(trial_row, arm, number, drawn, given, logs / f"{number}.log")] = trial
+                number += 1
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                trial, row = running.pop(future), future.result()
+                failed = "error" in row
+                study.tell(trial, None if failed else row["objective"], state=_state(failed))
+                append_row(path, row)
+                rows.append(row)
+                print(f"{arm.board} {arm.name} {row['trial']}: {row.get('objective', row.get('error'))} "
+                      f"{row['settings']}", flush=True)  # fmt: skip
+    best = max((row for row in rows if row.get("objective")), key=lambda row: float(row["objective"]))
+    arm.settings_file.parent.mkdir(parents=True, exist_ok=True)
+    about = f"# {arm.board}, {arm.name}: the best of {len(rows)} trials by validation, {best['objective']}.\n"
+    arm.settings_file.write_text(about + to_yaml(json.loads(best["settings"])))
+
+
+def _state(failed: bool) -> optuna.trial.TrialState:
+    return optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
+
+
+def new_study(arm: Arm, rows: list[dict[str, Any]]) -> optuna.Study:
+    """A study that knows the trials of before."""
+    sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for row in rows:
+        drawn = json.loads(row["settings"])
+        fixed = optuna.trial.FixedTrial({key: drawn[key] for key in arm.space if key in drawn})
+        draw_settings(arm.space, fixed)
+        if row["objective"]:
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=fixed.params, distributions=fixed.distributions, value=float(row["objective"])
+                )
+            )
+    return study
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows of a trials.csv; none where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a row to a trials.csv."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.is_file()
+    with path.open("a", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["tune"])
+    parser.add_argument("board")
+    parser.add_argument("arms", nargs="*")
+    parser.add_argument("--data_path", required=True)
+    parser.add_argument("--checkpoint_dir", default="saved")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=20)
+    known = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
+    plan = load_yaml(HERE / "evidence.yaml")["boards"][known.board]
+    for name in known.arms or plan["arms"]:
+        tune(read_arm(known.board, name), known.trials, known.jobs, given)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

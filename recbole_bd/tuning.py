@@ -1,0 +1,76 @@
+"""Spaces of settings to search, and what Optuna draws from them. Selection is by validation alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_bd.errors import ConfigError
+from recbole_bd.options import load_yaml
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+# How a setting is drawn: RecBole's names, and how many numbers stand behind each.
+_RANGES = {"uniform": 2, "loguniform": 2, "quniform": 3}
+CHOICE = "choice"
+
+
+def read_space(path: Path) -> dict[str, Any]:
+    """Read a search space: `key: {choice: [...]}`, `{uniform: [low, high]}`, `{loguniform: [low, high]}`,
+    `{quniform: [low, high, step]}`, or `key: value` for what stays as it is.
+
+    Args:
+        path: a yaml file.
+
+    Returns:
+        The same by key.
+
+    Raises:
+        ConfigError: it cannot be read, holds no setting to search, or a range is none; names file and key.
+    """
+    space = load_yaml(path)
+    for key, range_ in space.items():
+        if _is_range(range_) and (fault := _fault(*next(iter(range_.items())))):
+            raise ConfigError(f"{path}: {key}: {fault}")
+    if not any(map(_is_range, space.values())):
+        raise ConfigError(f"{path} holds nothing to search: write e.g. learning_rate: {{loguniform: [0.0001, 0.01]}}")
+    return space
+
+
+def draw_settings(space: Mapping[str, Any], trial: "Trial") -> dict[str, Any]:
+    """Settings of one trial.
+
+    Args:
+        space: from `read_space`.
+        trial: of Optuna; chooses.
+
+    Returns:
+        A value for each key of the space.
+    """
+    return {key: _draw(key, value, trial) if _is_range(value) else value for key, value in space.items()}
+
+
+def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
+    (kind, numbers), *_ = value.items()
+    if kind == CHOICE:
+        return trial.suggest_categorical(key, numbers)
+    low, high, *step = numbers
+    if kind == "quniform" and all(isinstance(number, int) for number in numbers):
+        return trial.suggest_int(key, low, high, step=step[0])
+    return trial.suggest_float(key, low, high, log=kind == "loguniform", step=step[0] if step else None)
+
+
+def _is_range(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in (CHOICE, *_RANGES)
+
+
+def _fault(kind: str, numbers: Any) -> str | None:
+    if not isinstance(numbers, list) or not numbers:
+        return f"{kind} needs a list"
+    if kind == CHOICE:
+        return None
+    if len(numbers) != _RANGES[kind] or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        return f"{kind} needs {_RANGES[kind]} numbers"
+    if not numbers[0] < numbers[1] or (kind == "loguniform" and numbers[0] <= 0) or min(numbers[2:], default=1) <= 0:
+        return f"{kind}: {numbers} is no range"
+    return None
