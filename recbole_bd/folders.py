@@ -56,8 +56,9 @@ def fault_of(result: dict[str, Any]) -> str | None:
         return f"dataset is {result['dataset']!r:.60}, which is no name"
     if not all(isinstance(text, str) for text in (*result["learners"], *result["hashes"].values())):
         return f"learners or hashes hold what is no text: {result['learners']!r:.60}, {result['hashes']!r:.60}"
-    if not isinstance(result.get("error", ""), str):
-        return f"error is {result['error']!r:.60}"
+    for key in ("error", "label"):
+        if not isinstance(result.get(key, ""), str):
+            return f"{key} is {result[key]!r:.60}"
     roles = _TAUGHT if result["learners"] else _ALONE
     shared = ("settings", "control") if result["learners"] else ("settings",)
     if missing := [name for name in (*shared, *roles) if name not in result["hashes"]]:

@@ -104,6 +104,7 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "status": status,
         "method": config["model"],
+        **({"label": config["label"]} if config["label"] else {}),
         "dataset": config["dataset"],
         "seed": config["seed"],
         "valid_metric": config["valid_metric"].lower(),

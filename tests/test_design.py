@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
     ["version", "errors", "compat", "atomic", "archive", "host_pickles", "stopping", "randomness"],
-    ["options", "plugins", "backbones", "protocol", "config", "folders"],
+    ["options", "plugins", "backbones", "protocol", "config", "folders", "tuning"],
     ["loading", "atomic_text", "atomic_files", "data"],
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],

@@ -179,6 +179,26 @@ def test_everything_comes_again_from_run_folders_byte_by_byte(ran, tmp_path):
     assert bytes_of(tmp_path / "moved" / "leaderboard-blocks") == before
 
 
+def test_everything_comes_again_from_one_file_byte_by_byte(ran, tmp_path):
+    folder, _, _, shown = ran
+    before = bytes_of(folder / "leaderboard-blocks")
+    (tmp_path / "runs.jsonl").write_bytes((folder / "leaderboard-blocks" / "leaderboard.jsonl").read_bytes())
+    again = run_leaderboard({"from": str(tmp_path / "runs.jsonl"), "out": str(tmp_path / "a")})
+    assert again.splitlines()[:-1] == shown.splitlines()[:-1]
+    assert bytes_of(tmp_path / "a") == before
+    run_leaderboard({"from": str(tmp_path / "runs.jsonl")})
+    assert bytes_of(tmp_path / "leaderboard-blocks") == before
+
+
+def test_a_label_names_the_rows_of_a_run(tmp_path):
+    scores = {"teacher/separate": 0.3, "teacher/distilled": 0.4, "student/separate": 0.1, "student/distilled": 0.2}
+    write_run(tmp_path, "BD", 1, scores, ("teacher", "student"))
+    write_run(tmp_path, "BD", 2, scores, ("teacher", "student"), label="BD, uniform", settings={"temperature": 2.0})
+    shown = run_leaderboard({"from": str(tmp_path)})
+    for row in ("teacher, separate", "teacher, BD ", "teacher, BD, uniform", "student, BD ", "student, BD, uniform"):
+        assert row in shown
+
+
 def test_a_chosen_reference_is_remembered(tmp_path):
     runs = write_board(tmp_path / "runs")
     out = tmp_path / "out"

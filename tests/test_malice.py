@@ -14,11 +14,11 @@ import torch
 from recbole_bd import load_data_and_model
 from recbole_bd.archive import load_archive
 from recbole_bd.config import BDConfig
-from recbole_bd.errors import BDError, CheckpointError, ConfigError
+from recbole_bd.errors import BDError, CheckpointError, ConfigError, LeaderboardError
 from recbole_bd.folders import read_validations
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.leaderboard.page import page
-from recbole_bd.leaderboard.records import read_run, runs_below
+from recbole_bd.leaderboard.records import read_run, runs_below, runs_jsonl
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
@@ -303,6 +303,33 @@ def test_damaged_runs_in_a_leaderboard(name, tmp_path, request):
         return page(judge(build(runs_below(tmp_path / "runs"))))
 
     refused_or_right(request.config, "leaderboards", folder / name, read)
+
+
+def test_a_damaged_file_of_runs(tmp_path, request, monkeypatch):
+    from recbole_bd.leaderboard import command
+
+    write_run(tmp_path / "runs", "BPR", 1, {"model/separate": 0.3})
+    write_run(tmp_path / "runs", "BD", 1, two_roles(0.3, 0.2, 0.05), ("teacher", "student"))
+    path = tmp_path / "runs.jsonl"
+    path.write_text(runs_jsonl(runs_below(tmp_path / "runs")))
+    monkeypatch.setattr(command, "write_outputs", lambda runs, out, reference: page(judge(build(runs))))
+    refused_or_right(request.config, "leaderboards", path, lambda path: run_leaderboard({"from": str(path)}))
+
+
+def test_a_file_of_runs_that_asks_for_too_much_or_for_what_it_lacks(tmp_path, monkeypatch):
+    write_run(tmp_path / "runs", "BPR", 1, {"model/separate": 0.3})
+    path = tmp_path / "runs.jsonl"
+    array, *others = runs_jsonl(runs_below(tmp_path / "runs")).splitlines()
+    path.write_text("\n".join(others))
+    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 3: the array \w+ does not stand before it"):
+        run_leaderboard({"from": str(path)})
+    path.write_text("\n".join([array.replace('"values": [', '"values": ["more", '), *others]))
+    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 1: its checksum is wrong"):
+        run_leaderboard({"from": str(path)})
+    path.write_text("\n".join([array, *others]))
+    monkeypatch.setattr("recbole_bd.leaderboard.records._LARGEST_ARRAY", 100)
+    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 1: an array of more than 100 bytes"):
+        run_leaderboard({"from": str(path)})
 
 
 def test_a_damaged_list_of_runs(tmp_path, request, monkeypatch):

@@ -17,7 +17,7 @@ from recbole_bd.identity import opening_record
 from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
 from recbole_bd.leaderboard.page import page
 from recbole_bd.leaderboard.pictures import picture
-from recbole_bd.leaderboard.records import Run, read_run, runs_below
+from recbole_bd.leaderboard.records import Run, read_run, read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.schedule import Entry, done, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
@@ -75,7 +75,8 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
 
     Args:
         runs: what to show.
-        out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png` and `.html`.
+        out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png`, `.html` and, with the runs themselves,
+            `.jsonl`.
         reference: name of the row that the others are compared with.
 
     Returns:
@@ -92,6 +93,7 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
         "tex": latex(board),
         "html": page(board),
         "png": picture(board),
+        "jsonl": runs_jsonl(runs),
     }
     for kind, content in contents.items():
         write_whole(out / f"leaderboard.{kind}", content)
@@ -106,14 +108,17 @@ def _from_folder(
     seeds: list[int],
     config_files: Sequence[str],
 ) -> str:
-    """Everything again from a folder of run folders, or from the folder that a leaderboard was written to."""
+    """Everything again from a folder of run folders, from the folder that a leaderboard was written to, or from a
+    `leaderboard.jsonl`."""
     extra = sorted({*rest, *own.keys() & {"jobs"}} - {"dataset"}) + ["config_files"] * bool(config_files)
     if extra:
         raise ConfigError(f"--from shows what was run and takes no --{extra[0]}")
-    if not folder.is_dir():
-        raise LeaderboardError(f"--from={folder}: no such folder")
+    if not folder.exists():
+        raise LeaderboardError(f"--from={folder}: no such folder or file")
     manifest = _manifest(folder)
-    if manifest:
+    if folder.is_file():
+        found, folder = read_runs(folder), folder.parent
+    elif manifest:
         found = []
         for path in manifest["runs"]:
             run = read_run(folder / path)

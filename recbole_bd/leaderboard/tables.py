@@ -54,7 +54,8 @@ class Row:
     """One line of the table: a baseline, or one arm of one role.
 
     Attributes:
-        name: `BPR`, `student, separate`, `student, BD`; settings in brackets where two rows would read the same.
+        name: `BPR`, `student, separate`, `student, BD`, with a run's label for its method; settings in brackets where
+            two rows would read the same.
         size: `full` (baselines and teachers) or `student`: rows of one size compete.
         role, arm: whose numbers of a run these are.
         runs: run by seed, one of those that share the numbers.
@@ -192,7 +193,7 @@ def _rows(runs: list[Run]) -> list[Row]:
 
     for run in runs:
         result, seed = run.result, run.result["seed"]
-        method, hashes, learners = result["method"], result["hashes"], result["learners"]
+        method, hashes, learners = result.get("label", result["method"]), result["hashes"], result["learners"]
         if not learners:
             mine = [(BASELINE, SEPARATE)]
         else:

@@ -6,7 +6,7 @@ import numpy as np
 
 from recbole_bd.errors import ComparisonError, LeaderboardError
 from recbole_bd.leaderboard.tables import BASELINE, CONTINUED, FULL, SEPARATE, SMALL, Board, Row, less_is_better
-from recbole_bd.significance import holm, per_user, t_test
+from recbole_bd.significance import holm, t_test
 
 
 def judge(board: Board, reference: str | None = None) -> Board:
@@ -86,7 +86,7 @@ def _test(board: Board) -> None:
 
 def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Ids of a run's test users, sorted, [n_users], and their values by metric, [n_users] each."""
-    users, arrays = per_user(row.runs[seed].folder)
+    users, arrays = row.runs[seed].per_user()
     order = np.argsort(users)
     prefix = f"{row.role}/{row.arm}/"
     return users[order], {
