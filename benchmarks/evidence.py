@@ -1,10 +1,13 @@
 """The evidence in results/: searches settings on validation, runs every arm with several seeds, and writes the pages.
 
-    python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=N]
+    python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=20]
+    python benchmarks/evidence.py run BOARD [ARM ...] --data_path=DIR [--jobs=2]
 
 Boards and their arms are in evidence.yaml, search spaces in properties/tuning/. Every trial is a line of
 results/BOARD/trials.csv as soon as it has ended; the same command goes on from there. An arm's best settings are in
-results/BOARD/settings/ARM.yaml, which `recbole-bd run --config_files=` takes.
+results/BOARD/settings/ARM.yaml, which `recbole-bd run --config_files=` takes. `run` trains every arm with those
+settings and every seed; what a table needs of the runs is in results/BOARD/runs.jsonl, which
+`recbole-bd leaderboard --from=` takes, and what is in it is not run again.
 """
 
 import argparse
@@ -22,7 +25,13 @@ from typing import Any
 
 import optuna
 
+from recbole_bd.atomic import write_whole
+from recbole_bd.config import BDConfig
 from recbole_bd.folders import read_result
+from recbole_bd.leaderboard.command import entry_of, environment_of
+from recbole_bd.leaderboard.records import read_runs, runs_jsonl
+from recbole_bd.leaderboard.schedule import run_entries
+from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
 from recbole_bd.tuning import draw_settings, read_space
 
@@ -130,6 +139,28 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     arm.settings_file.write_text(about + to_yaml(json.loads(best["settings"])))
 
 
+def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
+    """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it."""
+    plan = load_yaml(HERE / "evidence.yaml")["boards"][board]
+    path = ROOT / "results" / board / "runs.jsonl"
+    runs_folder = Path(given["checkpoint_dir"])
+    for seed in plan["seeds"]:
+        entries = [entry_of(_config_of(read_arm(board, name), seed, given)) for name in arms if name not in SEPARATE]
+        kept = read_runs(path) if path.is_file() else []
+        known = {one.result["config_hash"] for one in kept}
+        missing = [entry for entry in entries if entry.record["config_hash"] not in known]
+        found = run_entries(missing, runs_folder, runs_folder / "logs", jobs, environment_of(1))
+        if failed := [one.result["error"] for one in found if one.result["status"] != "finished"]:
+            raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
+        write_whole(path, runs_jsonl([*kept, *found]))
+
+
+def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:
+    best = load_yaml(arm.settings_file) if arm.settings_file.is_file() else {}
+    settings = {"label": arm.name, "control": False, "show_progress": False, "threads": 1, "checkpoint_every": 1000}
+    return BDConfig(command_line={**settings, **arm.fixed, **best, **given, "seed": seed}, methods=METHODS)
+
+
 def _state(failed: bool) -> optuna.trial.TrialState:
     return optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
 
@@ -173,7 +204,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune"])
+    parser.add_argument("what", choices=["tune", "run"])
     parser.add_argument("board")
     parser.add_argument("arms", nargs="*")
     parser.add_argument("--data_path", required=True)
@@ -184,7 +215,11 @@ def main() -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
     plan = load_yaml(HERE / "evidence.yaml")["boards"][known.board]
-    for name in known.arms or plan["arms"]:
+    arms = known.arms or list(plan["arms"])
+    if known.what == "run":
+        run(known.board, arms, known.jobs, given)
+        return 0
+    for name in arms:
         tune(read_arm(known.board, name), known.trials, known.jobs, given)
     return 0
 

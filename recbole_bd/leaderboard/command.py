@@ -61,10 +61,10 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     out = _out(own, runs_folder, first["dataset"])
     if not Path(first["data_path"]).exists():
         load_split(first)  # download it once, not in every process
-    entries = [_entry(config) for config in configs]
+    entries = [entry_of(config) for config in configs]
     if len(done(entries, runs_folder)) < len(entries):
         load_split(first)  # data that cannot be used is said once, before anything starts
-    runs = run_entries(entries, runs_folder, out / "logs", jobs, _environment(first["threads"]))
+    runs = run_entries(entries, runs_folder, out / "logs", jobs, environment_of(first["threads"]))
     manifest = {"reference": own.get("reference"), "runs": [os.path.relpath(run.folder, out) for run in runs]}
     write_whole(out / _MANIFEST, json.dumps(manifest, indent=2))
     return write_outputs(runs, out, own.get("reference"))
@@ -167,14 +167,23 @@ def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], file
     return configs
 
 
-def _entry(config: BDConfig) -> Entry:
+def entry_of(config: BDConfig) -> Entry:
+    """A run of a leaderboard: the command of its settings, which goes on where it was stopped.
+
+    Args:
+        config: its settings.
+    """
     record = opening_record(config, "failed")
     words = [*shlex.split(config.command)[1:], "--resume=auto"]  # one that was stopped goes on
     return Entry(record, (sys.executable, "-m", "recbole_bd", *words))
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """This process's environment, in which the same package is found and libraries use as many threads as torch."""
+def environment_of(threads: int) -> dict[str, str]:
+    """This process's environment, in which the same package is found and libraries use as many threads as torch.
+
+    Args:
+        threads: of each run.
+    """
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
