@@ -52,6 +52,7 @@ class Arm:
         fixed: settings of every trial.
         space: from `read_space`, ranges and what else stays as it is.
         objective: roles whose validation is maximised; of two, the geometric mean.
+        first: settings of the first trial; empty leaves it to chance.
     """
 
     board: str
@@ -59,6 +60,7 @@ class Arm:
     fixed: dict[str, Any]
     space: dict[str, Any]
     objective: tuple[str, ...]
+    first: dict[str, Any]
 
     @property
     def settings_file(self) -> Path:
@@ -76,11 +78,11 @@ def read_arm(board: str, name: str) -> Arm:
         fixed.pop("student_model" if name == "teacher" else "teacher_model")
     else:
         for role in SEPARATE:
-            best = load_yaml(Arm(board, role, {}, {}, ()).settings_file)
+            best = load_yaml(Arm(board, role, {}, {}, (), {}).settings_file)
             fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
     space = read_space(ROOT / "properties" / "tuning" / arm["space"])
     objective = tuple(arm.get("objective", ["model"] if name in SEPARATE else ["student"]))
-    return Arm(board, name, fixed, space, objective)
+    return Arm(board, name, fixed, space, objective, arm.get("first", {}))
 
 
 def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any], log: Path) -> dict[str, Any]:
@@ -169,6 +171,8 @@ def new_study(arm: Arm, rows: list[dict[str, Any]]) -> optuna.Study:
     """A study that knows the trials of before."""
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
     study = optuna.create_study(direction="maximize", sampler=sampler)
+    if arm.first and not rows:
+        study.enqueue_trial(arm.first)
     for row in rows:
         drawn = json.loads(row["settings"])
         fixed = optuna.trial.FixedTrial({key: drawn[key] for key in arm.space if key in drawn})
