@@ -2,12 +2,13 @@
 
     python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=20]
     python benchmarks/evidence.py run BOARD [ARM ...] --data_path=DIR [--jobs=2]
+    python benchmarks/evidence.py pages
 
 Boards and their arms are in evidence.yaml, search spaces in properties/tuning/. Every trial is a line of
 results/BOARD/trials.csv as soon as it has ended; the same command goes on from there. An arm's best settings are in
 results/BOARD/settings/ARM.yaml, which `recbole-bd run --config_files=` takes. `run` trains every arm with those
 settings and every seed; what a table needs of the runs is in results/BOARD/runs.jsonl, which
-`recbole-bd leaderboard --from=` takes, and what is in it is not run again.
+`recbole-bd leaderboard --from=` takes, and what is in it is not run again. `pages` writes the pages of all boards.
 """
 
 import argparse
@@ -24,13 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from evidence_pages import claims_page, claims_picture, dataset_page
 
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
 from recbole_bd.folders import read_result
-from recbole_bd.leaderboard.command import entry_of, environment_of
+from recbole_bd.leaderboard.command import entry_of, environment_of, write_outputs
 from recbole_bd.leaderboard.records import read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import run_entries
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
 from recbole_bd.tuning import draw_settings, read_space
@@ -157,6 +161,28 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
         write_whole(path, runs_jsonl([*kept, *found]))
 
 
+def pages(out: Path) -> None:
+    """Write every page of results/ from the records of the boards that have some.
+
+    Args:
+        out: the folder; results/ itself, or another to compare with it.
+    """
+    plans = load_yaml(HERE / "evidence.yaml")["boards"]
+    boards = {}
+    for name in plans:
+        path = ROOT / "results" / name / "runs.jsonl"
+        if path.is_file():
+            runs = read_runs(path)
+            write_outputs(runs, out / name)
+            boards[name] = judge(build(runs))
+    command = "python benchmarks/evidence.py pages"
+    for dataset in dict.fromkeys(board.dataset for board in boards.values()):
+        mine = {name: board for name, board in boards.items() if board.dataset == dataset}
+        write_whole(out / f"{dataset}.md", dataset_page(dataset, mine, command))
+    write_whole(out / "claims.md", claims_page(boards, command))
+    write_whole(out / "claims.png", claims_picture(boards))
+
+
 def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:
     best = load_yaml(arm.settings_file) if arm.settings_file.is_file() else {}
     settings = {"label": arm.name, "control": False, "show_progress": False, "threads": 1, "checkpoint_every": 1000}
@@ -208,14 +234,17 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune", "run"])
-    parser.add_argument("board")
+    parser.add_argument("what", choices=["tune", "run", "pages"])
+    parser.add_argument("board", nargs="?")
     parser.add_argument("arms", nargs="*")
-    parser.add_argument("--data_path", required=True)
+    parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--checkpoint_dir", default="saved")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trials", type=int, default=20)
     known = parser.parse_args()
+    if known.what == "pages":
+        pages(ROOT / "results")
+        return 0
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
     plan = load_yaml(HERE / "evidence.yaml")["boards"][known.board]

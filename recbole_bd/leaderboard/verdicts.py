@@ -84,6 +84,23 @@ def _test(board: Board) -> None:
             cell.p = p
 
 
+def over_users(one: Row, other: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The users that both rows tested in every common seed: their values of a metric, means over these seeds.
+
+    Args:
+        one, other: rows whose runs left the values of their users.
+        metric: e.g. `ndcg@50`.
+
+    Returns:
+        [n_users] of each row, paired; None where there is no common seed or user.
+
+    Raises:
+        ComparisonError: a run left no such values.
+    """
+    sides = ({seed: _users_of(row, seed) for seed in row.runs} for row in (one, other))
+    return _paired(*sides, metric)
+
+
 def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Ids of a run's test users, sorted, [n_users], and their values by metric, [n_users] each."""
     users, arrays = row.runs[seed].per_user()

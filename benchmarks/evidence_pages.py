@@ -1,0 +1,223 @@
+"""The pages of results/ from the records of its boards: tables of a data set, and the claims with their verdicts.
+
+Everything here is a function of records: the same runs give the same pages. The driver is evidence.py.
+"""
+
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from recbole_bd.leaderboard.formats import number
+from recbole_bd.leaderboard.tables import ALPHA, Board, Row
+from recbole_bd.leaderboard.verdicts import over_users
+from recbole_bd.significance import Comparison, compare, holm
+
+ONE_WAY = ("RD", "CD", "DE", "RRD")
+PARTS = {
+    "BD, to the student": "only the student learns from the other",
+    "BD, to the teacher": "only the teacher learns from the other",
+    "BD, uniform": "items drawn uniformly",
+    "BD, top": "items from the head of the guide's list",
+    "BD (paper)": "the paper's form",
+    "BD (reference code)": "the paper's form, with the public code's direction",
+}
+_HOW_TO_READ = (
+    "mean ± standard deviation over seeds, at the best epoch by validation. Every arm had the same number of trials on "
+    "validation (`trials.csv`); test was read once. *separate* is the model alone, *continued* the same trained on as "
+    "long without distillation with BD's own learning rates, *continued alone* with learning rates searched for it. p: "
+    "paired t test over users, their values averaged over seeds, Holm's correction over all comparisons of this page. "
+    "d: mean difference over its standard deviation. Seeds: in how many BD is ahead. *BD* is this package's default "
+    "form, *BD (paper)* the published one."
+)
+
+
+@dataclass
+class Gain:
+    """How one row of a board stands to another by the metric that selects.
+
+    Attributes:
+        board, role: of which pair, and whose numbers.
+        against: name of the other row, without the role.
+        row, other: the rows.
+        test: of the users' values, means over seeds; `difference` above 0 where `row` is better.
+        ahead: seeds in which the row is better, of how many.
+        p: Holm's p over all gains of the page.
+    """
+
+    board: str
+    role: str
+    against: str
+    row: Row
+    other: Row
+    test: Comparison
+    ahead: tuple[int, int]
+    p: float | None = None
+
+    @property
+    def relative(self) -> float:
+        """The difference as a share of the other's mean."""
+        return self.test.difference / self.test.mean_a
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, or `no difference shown`."""
+        if self.p is None or self.p >= ALPHA:
+            return "no difference shown"
+        return "better" if self.test.difference > 0 else "worse"
+
+
+def gains(boards: dict[str, Board]) -> list[Gain]:
+    """Every comparison of the claims, Holm's correction over all of them."""
+    found = [gain for name, board in boards.items() for gain in _gains_of(name, board)]
+    for gain, p in zip(found, holm([gain.test.t_p for gain in found]), strict=True):
+        gain.p = p
+    return found
+
+
+def _gains_of(name: str, board: Board) -> list[Gain]:
+    rows = {row.name: row for row in board.rows if row.runs}
+    found = []
+    for role in ("teacher", "student"):
+        row = rows.get(f"{role}, BD")
+        others = ["separate", "continued", "continued alone", *(ONE_WAY if role == "student" else ()), *PARTS]
+        for against in others:
+            other = rows.get(f"{role}, {against}")
+            if row is None or other is None:
+                continue
+            pair = over_users(other, row, board.valid_metric)
+            if pair is None:
+                continue
+            values = [cell.values for cell in (row.cells[board.valid_metric], other.cells[board.valid_metric])]
+            common = values[0].keys() & values[1].keys()
+            ahead = sum(values[0][seed] > values[1][seed] for seed in common)
+            found.append(Gain(name, role, against, row, other, compare(*pair), (ahead, len(common))))
+    return found
+
+
+def claims_page(boards: dict[str, Board], command: str) -> str:
+    """One page: each claim, its verdict, and the numbers behind it."""
+    found = gains(boards)
+    metric = next(iter(boards.values())).valid_metric.upper()
+    lines = [
+        "# The claims of Bidirectional Distillation",
+        "",
+        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metric}, {_HOW_TO_READ}",
+        "",
+        "![Gains of BD](claims.png)",
+        "",
+        "## 1. On a large share of test interactions the student ranks the held-out item higher than the teacher",
+        "",
+        "| pair | before distillation | after BD |",
+        "|---|---:|---:|",
+    ]
+    lines += [_wins_line(name, board) for name, board in boards.items()]
+    lines += ["", "## 2. Both end better than alone", "", _verdict_of(found, ("separate", "continued")), ""]
+    lines += _table(found, ("separate", "continued", "continued alone"))
+    lines += ["", "## 3. The student is better than with one-way methods", "", _verdict_of(found, ONE_WAY), ""]
+    lines += _table(found, ONE_WAY)
+    lines += ["", "## 4. Each part earns its place", "", _verdict_of(found, tuple(PARTS)), ""]
+    lines += _table(found, tuple(PARTS))
+    lines += ["", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
+    return "\n".join(lines)
+
+
+def _wins_line(name: str, board: Board) -> str:
+    cells = []
+    row = next((row for row in board.rows if row.name == "student, BD"), None)
+    for arm in ("separate", "distilled"):
+        shares = [run.result["student_wins"][arm] for run in row.runs.values()] if row else []
+        spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
+        cells.append(f"{statistics.fmean(shares):.1%}{spread}" if shares else "")
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _verdict_of(found: Sequence[Gain], against: Sequence[str]) -> str:
+    """A sentence for each role: how often better, worse, and not told apart."""
+    said = []
+    for role in ("teacher", "student"):
+        mine = [gain for gain in found if gain.role == role and gain.against in against]
+        if mine:
+            counts = {
+                verdict: sum(gain.verdict == verdict for gain in mine)
+                for verdict in ("better", "no difference shown", "worse")
+            }
+            told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+            said.append(f"The {role}, of {len(mine)} comparisons: {told}.")
+    return " ".join(said)
+
+
+def _table(found: Sequence[Gain], against: Sequence[str]) -> list[str]:
+    lines = [
+        "| pair | role | against | its value | BD | gain | p | d | seeds | verdict |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for gain in found:
+        if gain.against not in against:
+            continue
+        metric = gain.row.runs[min(gain.row.runs)].result["valid_metric"]
+        p = "" if gain.p is None else "< .0001" if gain.p < 1e-4 else f"{gain.p:.4f}"
+        d = "" if gain.test.effect_size is None else f"{gain.test.effect_size:+.3f}"
+        values = [number(row.cells[metric]) for row in (gain.other, gain.row)]
+        seeds = f"{gain.ahead[0]} of {gain.ahead[1]}"
+        about = [gain.board, gain.role, gain.against, *values, f"{gain.relative:+.1%}", p, d, seeds, gain.verdict]
+        lines.append(f"| {' | '.join(about)} |")
+    return lines
+
+
+def claims_picture(boards: dict[str, Board]) -> bytes:
+    """BD's gains over separate, continued and one-way models with 95 % intervals over users, as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = [gain for gain in gains(boards) if gain.against not in PARTS]
+    figure = Figure(figsize=(8, 1.4 + 0.3 * len(shown)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for place, gain in enumerate(shown):
+        low, high = (100 * end / gain.test.mean_a for end in (gain.test.low or 0.0, gain.test.high or 0.0))
+        middle = 100 * gain.relative
+        colour, marker = ("#0072B2", "s") if gain.role == "teacher" else ("#D55E00", "o")
+        axis.errorbar(
+            middle, place, xerr=[[middle - low], [high - middle]], marker=marker, color=colour, capsize=3,
+            markerfacecolor=colour if gain.verdict != "no difference shown" else "white",
+        )  # fmt: skip
+    axis.axvline(0, color="0.4", linewidth=0.8)
+    axis.set_yticks(range(len(shown)), [f"{gain.board}: {gain.role} vs {gain.against}" for gain in shown])
+    axis.invert_yaxis()
+    axis.grid(axis="x", color="0.88", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.set_xlabel("gain of BD in % (95 % interval over users; filled: p < .05 after Holm's correction)")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
+    """The tables of one data set, pair by pair, with gains over the separate model beside the selecting metric."""
+    lines = [f"# {title}", "", f"Made by `{command}` from `results/*/runs.jsonl`.", ""]
+    for name, board in boards.items():
+        header = ["", "model", "parameters", "seeds", *board.metrics, "vs separate", "vs continued"]
+        lines += [f"## {name}", "", f"| {' | '.join(header)} |", f"|---|---|{'---:|' * (len(header) - 2)}"]
+        rows = {row.name: row for row in board.rows if row.runs}
+        for row in rows.values():
+            starts = (rows.get(f"{row.role}, {arm}") for arm in ("separate", "continued"))
+            changes = [_change(row, start, board.valid_metric) for start in starts]
+            values = [number(row.cells[metric]) for metric in board.metrics]
+            about = [row.name, row.model, f"{row.parameters:,}", str(len(row.runs))]
+            lines.append(f"| {' | '.join([*about, *values, *changes])} |")
+        lines += ["", _MORE.format(name=name), ""]
+    return "\n".join(lines)
+
+
+_MORE = (
+    "[Settings](./{name}/settings), every [trial](./{name}/trials.csv), [tests and commands](./{name}/leaderboard.md)."
+)
+
+
+def _change(row: Row, other: Row | None, metric: str) -> str:
+    if other is None or other is row:
+        return ""
+    return f"{row.cells[metric].mean / other.cells[metric].mean - 1:+.1%}"
