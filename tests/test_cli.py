@@ -121,6 +121,10 @@ REFUSED = {
     "not writable": (["--checkpoint_dir=/dev/null/saved"], "checkpoint_dir='/dev/null/saved': cannot be written"),
     "no GPU": (["--device=cuda:7"], "cuda:7"),
     "no user left": (["--user_inter_num_interval=[99,inf)"], "no user or item is left"),
+    "no run folder": (["--resume="], "--resume names no run folder"),
+    "null as a run folder": (["--resume=~"], "--resume names no run folder"),
+    "long checkpoint": ([f"--teacher.checkpoint={'a' * 300}"], "File name too long"),
+    "long file": (["--config_files", "a" * 300], "File name too long"),
     "command": (None, "unknown command 'walk'"),
 }
 
@@ -166,3 +170,31 @@ def test_a_terminal_gets_progress_bars(quick, monkeypatch, capsys):
     for bar in ("Train", "Evaluate", "refresh", "distilled", "continued"):
         assert bar in shown
     assert "valid teacher" in shown or "teacher cf" in shown
+
+
+@pytest.mark.parametrize("line", [["plots"], ["compare", "a" * 300], ["leaderboard", "--from"], ["run", "--resume"]])
+def test_what_the_system_says_of_a_file_is_one_line(line, cli):
+    code, _, err = cli(*line, "a" * 300)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"'{'a' * 200}'... (3" in err
+    assert "File name too long" in err
+
+
+def test_errors_without_a_file_are_not_hidden(cli, monkeypatch):
+    def broken(_):
+        raise OSError("a defect")
+
+    monkeypatch.setattr("recbole_bd.cli.redraw", broken)
+    with pytest.raises(OSError, match="a defect"):
+        cli("plots", "run")
+
+
+def test_ctrl_c_outside_of_a_run_is_one_line(monkeypatch, capsys):
+    from recbole_bd.__main__ import main
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_bd.cli.redraw", interrupted)
+    assert main(["plots", "run"]) == 130
+    assert capsys.readouterr().err == "recbole-bd: stopped\n"
