@@ -28,6 +28,8 @@ _FIRST_ACCEPTANCE = 0.25
 _LARGEST_EXPONENT = 3.0
 # Below this tanh(x) is x, but for less than one part in a million.
 _FLAT = 1e-3
+# Beyond this a rank difference times a steepness might leave float32, where infinity times 0 is no number.
+_STEEPEST = 1e25
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Direction:
             n_items: size of the catalogue with padding.
 
         Returns:
-            `eps` per position; negative for the reference's order.
+            `eps` per position, 1e25 at most; negative for the reference's order.
         """
-        steepness = self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps
+        steepness = min(self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps, _STEEPEST)
         return -steepness if self.rank_order == "reference" else steepness
 
     def __post_init__(self) -> None:
@@ -120,7 +122,7 @@ def top_weights(guide_rank: Tensor, excluded: Places, temperature: float) -> Ten
     Returns:
         float32 [C, n_items] in [0, 1], 0 at excluded places.
     """
-    exponent = guide_rank / -temperature
+    exponent = guide_rank / -max(temperature, 1 / _STEEPEST)
     exponent[excluded] = -torch.inf
     return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp_()
 
