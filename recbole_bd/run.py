@@ -175,7 +175,11 @@ def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
         init_seed(config["seed"], config["reproducibility"])
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:
-        config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
+        try:
+            config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
+        except (RuntimeError, MemoryError) as error:
+            problem = str(error).split("\n")[0] or "no memory is left"
+            raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
     return split, roles
 
 

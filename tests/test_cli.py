@@ -12,7 +12,7 @@ from recbole_bd.cli import help_text, parse_arguments
 from recbole_bd.config import method_options, package_options
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
-from tests.conftest import block_pairs, write_inter
+from tests.conftest import block_pairs, for_method, write_inter
 
 ROOT = Path(__file__).parent.parent
 
@@ -144,6 +144,12 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(case, cli, quick,
     if case != "not writable":  # a dry run writes nothing and finds the rest
         assert cli(*line, "--dry-run") == (2, "", err)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_that_no_memory_holds_is_one_line(cli, quick):
+    code, _, err = cli("run", *words(for_method(quick, "DE")), "--model=DE", "--experts=1000000000000")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "DE cannot be built with these settings: " in err
 
 
 def test_a_truncated_checkpoint_is_one_line(cli, quick, tmp_path):
