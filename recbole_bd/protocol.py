@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from recbole.evaluator import metric_types
+
 from recbole_bd.errors import ConfigError
 
 # RecBole's splits: by shares, by leaving interactions out, by shares of time.
@@ -29,6 +31,10 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
     names = [metrics] if isinstance(metrics, str) else metrics
     if not (isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)):
         raise ConfigError(f"metrics={metrics!r}: expected a list of names, such as [Recall, NDCG]")
+    if unknown := [name for name in names if name.lower() not in metric_types]:
+        raise ConfigError(
+            f"metrics: there is no metric named {unknown[0]!r}; there are: {', '.join(sorted(metric_types))}"
+        )
     if settings.get("valid_metric") is None:
         raise ConfigError("valid_metric: expected one of the metrics at one of topk, such as NDCG@10")
     cutoffs = topk if isinstance(topk, list | tuple) else [topk]

@@ -102,7 +102,7 @@ def resolve(settings):
         ({"teacher": 5}, "expected a block"),
         ({"sampling": "best"}, "must be one of rank_discrepancy, uniform, top"),
         ({"valid_metric": "NDCG@20"}, "must be one of the metrics"),
-        ({"metrics": ["Foo"]}, "no metric named 'Foo'"),
+        ({"metrics": ["Foo"]}, "no metric named 'Foo'; there are: .*recall"),
         ({"topk": [0]}, "positive"),
         ({"student.learner": "sdg"}, "must be one of adam"),
         ({"device": "tpu"}, "expected cpu, cuda"),
@@ -138,7 +138,7 @@ def test_a_bad_value_in_a_file_names_the_file(tmp_path):
 
 def test_wandb_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(protocol.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="log_wandb=True: wandb is not installed. Run: pip install wandb"):
+    with pytest.raises(ConfigError, match="log_wandb=True: wandb is not installed"):
         make_config(log_wandb=True)
 
 
