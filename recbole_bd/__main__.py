@@ -1,5 +1,6 @@
 """The entry of the program: `recbole-bd`, `python -m recbole_bd` and `python run_bd.py` all start here."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -14,15 +15,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what follows the program's name; None reads `sys.argv`.
 
     Returns:
-        Exit code: 2 for an installation the user can mend, else that of `cli.main`.
+        Exit code: 2 for an installation the user can mend, 130 where Ctrl-C finds nothing to keep, else that of
+        `cli.main`.
     """
     try:
         compat.require()
         from recbole_bd import cli  # imports RecBole, and the methods of other packages
+
+        return cli.main(arguments)
     except InstallationError as error:
         print(f"recbole-bd: error: {error}", file=sys.stderr)
         return error.exit_code
-    return cli.main(arguments)
+    except KeyboardInterrupt:  # while modules are imported or pictures drawn; a run takes the signal itself
+        print("recbole-bd: stopped", file=sys.stderr)
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

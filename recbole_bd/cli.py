@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.atomic_text import shown
 from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
 from recbole_bd.errors import BDError, ConfigError, Interrupted
@@ -96,6 +97,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BDError as error:
         print(f"recbole-bd: error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        # Whatever asks the system about a file, if only whether it is there: no permission, a name that is too long.
+        if error.filename is None:
+            raise
+        print(f"recbole-bd: error: {shown(str(error.filename), 200)}: {error.strerror}", file=sys.stderr)
+        return BDError.exit_code
 
 
 def _dispatch(words: list[str]) -> int:
@@ -114,6 +121,8 @@ def _dispatch(words: list[str]) -> int:
 
 def _run(words: list[str]) -> int:
     settings, files, dry_run = parse_arguments(words)
+    if "resume" in settings and settings["resume"] in (None, ""):
+        raise ConfigError("--resume names no run folder: write --resume=saved/RUN or --resume=auto")
     resume = settings.pop("resume", None)
     if dry_run and resume is not None:
         raise ConfigError("--dry-run shows what a new run would do and takes no --resume")

@@ -28,7 +28,7 @@ from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recomme
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.options import Option, declared_options, is_name, load_yaml, write_value
 from recbole_bd.plugins import options_beside
-from recbole_bd.protocol import check_protocol, check_valid_metric
+from recbole_bd.protocol import check_clipping, check_protocol, check_valid_metric
 
 BLOCKS = (TEACHER, STUDENT)
 # The one role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
@@ -49,6 +49,8 @@ _RANGES = {
     "worker": "[0, inf)",
     "dropout_prob": "[0, 1)",
 }
+# Sources of settings that are no files.
+_GIVEN = ("config_dict", "command line")
 # RecBole picks a default silently when the learner is unknown.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 
@@ -259,8 +261,8 @@ class BDConfig(_HostConfig):
         named = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
         files = [str(file) for file in config_file_list or ()]
         settings = [
-            Layer("config_dict", expand_dotted({**(config_dict or {}), **named})),
-            Layer("command line", expand_dotted(command_line or {})),
+            Layer(_GIVEN[0], expand_dotted({**(config_dict or {}), **named})),
+            Layer(_GIVEN[1], expand_dotted(command_line or {})),
         ]
         settings = [*(Layer(file, expand_dotted(load_yaml(file))) for file in files), *settings]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
@@ -352,7 +354,7 @@ class BDConfig(_HostConfig):
                     near = self._blocks if isinstance(value, Mapping) else {*top, *self._foreign}
                     raise ConfigError(self._unknown(key, key, near, layer.source))
                 else:
-                    _check_option(top[key], value, key)
+                    _check_option(top[key], value, key, layer.source)
 
     def _check_block(self, role: str, block: Any, source: str) -> None:
         if not isinstance(block, Mapping):
@@ -383,7 +385,7 @@ class BDConfig(_HostConfig):
                 raise ConfigError(f"{where}.{key}: holds for both roles; set it at the top level ({source})")
             if key not in known:
                 raise ConfigError(self._unknown(f"{where}.{key}", key, known, source))
-            _check_option(known[key], value, f"{where}.{key}")
+            _check_option(known[key], value, f"{where}.{key}", source)
 
     def _unknown(self, where: str, key: str, known: Iterable[str], source: str) -> str:
         return (
@@ -487,6 +489,7 @@ class RoleConfig(_HostConfig):
         )
         if str(self["learner"]).lower() not in _LEARNERS:
             raise ConfigError(f"{role}.learner={self['learner']!r}: must be one of {', '.join(_LEARNERS)}")
+        check_clipping(self["clip_grad_norm"], f"{role}.clip_grad_norm")
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
         return model, self._class, dataset
@@ -537,12 +540,17 @@ def _fold(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
     return copy.deepcopy(folded)
 
 
-def _check_option(option: Option, value: Any, where: str) -> None:
-    option.check(value, where)
-    numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    for number in numbers:
-        if isinstance(number, float) and number != number:
-            raise ConfigError(f"{where}={value!r}: must hold finite numbers")
+def _check_option(option: Option, value: Any, where: str, source: str) -> None:
+    try:
+        option.check(value, where)
+        numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+        for number in numbers:
+            if isinstance(number, float) and number != number:
+                raise ConfigError(f"{where}={value!r}: must hold finite numbers")
+    except ConfigError as error:
+        if source in _GIVEN:
+            raise
+        raise ConfigError(f"{error} ({source})") from error
 
 
 def _plain(value: Any) -> Any:

@@ -16,13 +16,14 @@ from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
-from recbole.utils import init_seed
+from recbole.utils import FeatureType, init_seed
 
 from recbole_bd.atomic_files import AtomicFile
 from recbole_bd.atomic_text import shown
 from recbole_bd.compat import reading_through
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.loading import make_evaluation_loader, make_train_loader
+from recbole_bd.protocol import check_interval
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,20 @@ class AtomicDataset(Dataset):
         file.require(sorted(wanted or ()), keys.get(getattr(source, "value", source), ()))
         with reading_through(file.header, file.frame):
             return super()._load_feat(filepath, source)
+
+    def _filter_by_field_value(self) -> None:
+        """Filter by val_interval.
+
+        Raises:
+            ConfigError: intervals for a column of ids, or none for a column of numbers.
+        """
+        for column, wanted in (self.config["val_interval"] or {}).items():
+            kind = self.field2type.get(column)
+            if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                check_interval(f"val_interval: {column}", wanted)
+            elif kind is not None and not isinstance(wanted, list):
+                raise ConfigError(f"val_interval: {column}={wanted!r}: holds ids; expected a list of those to keep")
+        super()._filter_by_field_value()
 
     def _download(self) -> None:
         """Download into a folder beside and rename it when all is there: a torn download is none.
@@ -199,6 +214,10 @@ def _check_files(config: Config) -> None:
     for kind, columns in (config["load_col"] or {}).items():
         if columns != "*" and not (isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)):
             raise ConfigError(f"load_col: {kind}={columns!r}: expected a list of columns, or '*' for all")
+        if kind == "inter" and columns != "*":
+            for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+                if config[key] not in columns:
+                    raise ConfigError(f"load_col: inter={columns!r}: lacks {config[key]}, the column that {key} names")
     folder, name = Path(config["data_path"]), config["dataset"]
     try:
         if not folder.exists():
@@ -223,6 +242,10 @@ def _check_size(dataset: Dataset, config: Config) -> None:
 
 def _explain(error: Exception) -> str:
     text = str(error)
+    if "is not exist in interaction" in text:
+        return "the time of the interactions is not loaded; name its column in TIME_FIELD and in load_col"
+    if "not defined in dataset" in text:
+        return f"{text.rstrip('.')}; name it in load_col, or leave it out of val_interval"
     if "feat is empty" in text:
         return (
             "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or "

@@ -1,19 +1,25 @@
 """Checks of the settings that say how data is split and what is measured, where RecBole would give a traceback."""
 
+import importlib.util
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
+
+from recbole.evaluator import metric_types
 
 from recbole_bd.errors import ConfigError
 
 # RecBole's splits: by shares, by leaving interactions out, by shares of time.
 _SPLITS = ("RS", "LS", "TS")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+_CLIPPING = ("max_norm", "norm_type")
+_EVAL_ARGS = ("split", "group_by", "order", "mode")
+_INTERVAL = re.compile(r"[(\[]([^,]+),([^,]+)[)\]]")
 
 
 def check_protocol(settings: Mapping[str, Any]) -> None:
-    """Check metrics, cut-offs, split and fixed parts before RecBole reads them.
+    """Check metrics, cut-offs, split, fixed parts and intervals before RecBole reads them.
 
     Args:
         settings: resolved, by name.
@@ -25,6 +31,12 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
     names = [metrics] if isinstance(metrics, str) else metrics
     if not (isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)):
         raise ConfigError(f"metrics={metrics!r}: expected a list of names, such as [Recall, NDCG]")
+    if unknown := [name for name in names if name.lower() not in metric_types]:
+        raise ConfigError(
+            f"metrics: there is no metric named {unknown[0]!r}; there are: {', '.join(sorted(metric_types))}"
+        )
+    if settings.get("valid_metric") is None:
+        raise ConfigError("valid_metric: expected one of the metrics at one of topk, such as NDCG@10")
     cutoffs = topk if isinstance(topk, list | tuple) else [topk]
     if not cutoffs or not all(type(cutoff) is int and cutoff > 0 for cutoff in cutoffs):
         raise ConfigError(f"topk={topk!r}: expected a list of positive whole numbers, such as [10, 20]")
@@ -33,11 +45,59 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
     ):
         raise ConfigError(f"benchmark_filename={parts!r}: expected three parts, such as [train, valid, test]")
     _check_eval_args(settings.get("eval_args"))
+    for key in ("user_inter_num_interval", "item_inter_num_interval"):
+        if (interval := settings.get(key)) is not None:
+            check_interval(key, interval)
+    for column, interval in (settings.get("val_interval") or {}).items():
+        if not isinstance(interval, list):  # of a column of numbers; a list holds ids
+            check_interval(f"val_interval: {column}", interval)
+    if settings.get("log_wandb") and importlib.util.find_spec("wandb") is None:
+        raise ConfigError("log_wandb=True: wandb is not installed. Run: pip install wandb")
+
+
+def check_interval(where: str, value: Any) -> None:
+    """Check intervals, which RecBole passes over where they are none, or takes apart with a traceback.
+
+    Args:
+        where: the key, as the user wrote it.
+        value: intervals as text, with semicolons between; [3, 5] is one too.
+
+    Raises:
+        ConfigError: naming the key and what is expected.
+    """
+    for interval in str(value).split(";"):
+        found = _INTERVAL.fullmatch(interval.strip())
+        try:
+            low, high = (float(end) for end in found.groups()) if found else (1, 0)
+        except ValueError:
+            low, high = 1, 0
+        if not low <= high:
+            raise ConfigError(f"{where}={value!r}: expected intervals such as [5,inf) or (0,1];[3,4)")
+
+
+def check_clipping(given: Any, where: str) -> None:
+    """Check the arguments with which torch is to clip gradients.
+
+    Args:
+        given: the setting `clip_grad_norm`; None or empty clips nothing.
+        where: the key, as the user wrote it.
+
+    Raises:
+        ConfigError: other arguments than torch has, or norms that are not above 0.
+    """
+    if not given:
+        return
+    values = [value for key, value in given.items() if key in _CLIPPING]
+    are_norms = all(type(value) in (int, float) and value > 0 for value in values)
+    if "max_norm" not in given or len(values) < len(given) or not are_norms:
+        raise ConfigError(f"{where}={given!r}: expected {{max_norm: 5.0}}, and norm_type if need be, both above 0")
 
 
 def _check_eval_args(given: Any) -> None:
     if not isinstance(given, Mapping):
         raise ConfigError(f"eval_args={given!r}: expected a block, such as {{split: {{RS: [0.8, 0.1, 0.1]}}}}")
+    if unknown := [key for key in given if key not in _EVAL_ARGS]:
+        raise ConfigError(f"eval_args: unknown key {unknown[0]!r}; there are: {', '.join(_EVAL_ARGS)}")
     split = given.get("split", {"RS": [8, 1, 1]})
     if not (isinstance(split, Mapping) and len(split) == 1 and next(iter(split)) in _SPLITS):
         raise ConfigError(f"eval_args: split={split!r}: expected one of {', '.join(_SPLITS)} with its value")

@@ -20,7 +20,7 @@ from recbole_bd.atomic import claimed, exclusively, remove_torn_files, write_ato
 from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
-from recbole_bd.errors import BDError, CheckpointError, Interrupted, InUseError, RunFolderError
+from recbole_bd.errors import BDError, CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
 from recbole_bd.folders import read_result
 from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
@@ -78,7 +78,7 @@ def run_bd(
                 if status != "finished" and not has_progress(folder):
                     continue  # stopped before there was anything to keep
                 try:
-                    return _gone_on(folder, given, stop)
+                    return _gone_on(folder, given, stop, is_named=False)
                 except InUseError as error:
                     logger.warning("%s", error)
         run = _Run(config, stop)
@@ -86,8 +86,15 @@ def run_bd(
             return run.execute()
 
 
-def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
-    """The result of the run in a folder, after what is left of it was done."""
+def _gone_on(folder: Path, given: tuple, stop: Stop, is_named: bool = True) -> dict[str, Any]:
+    """The result of the run in a folder, after what is left of it was done.
+
+    Args:
+        folder: the run folder.
+        given: the arguments of `run_bd` before `resume`.
+        stop: whether the user wants it to stop.
+        is_named: the user named the folder; else it was found by its settings, which are those that are given.
+    """
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
     if not (folder / "result.json").is_file() and not has_progress(folder):
@@ -95,18 +102,34 @@ def _gone_on(folder: Path, given: tuple, stop: Stop) -> dict[str, Any]:
     with claimed(folder):
         result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
+            if any(given) and is_named:
+                _, changes = _settings_on(folder, given, Progress.load(folder))
+                if changes:
+                    raise ConfigError(
+                        "{} has finished with {setting}={before!r} and is trained no further with {now!r}; begin a new "
+                        "run".format(folder, **changes[0])
+                    )
             logger.warning("%s has finished already; nothing is left to do", folder)
             return result
         so_far = Progress.load(folder)
         remove_torn_files(folder)
-        model, dataset, config_files, config_dict, command_line = given
-        so_far.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
-        own = folder / "config.yaml"
-        files = [*([own] if own.is_file() else []), *(config_files or ())]
-        base = {} if own.is_file() else so_far.settings
-        config = BDConfig(model, dataset, files, {**base, **(config_dict or {})}, command_line, methods=METHODS)
-        changes = so_far.check_settings(config.as_dict(), config["device"].type, folder)
+        config, changes = _settings_on(folder, given, so_far)
         return _Run(config, stop, folder, so_far, changes).execute()
+
+
+def _settings_on(folder: Path, given: tuple, so_far: Progress) -> tuple[BDConfig, list[dict[str, Any]]]:
+    """A run's own settings with what is given above them, and what that changes.
+
+    Raises:
+        ConfigError: what must stay as it is would change.
+    """
+    model, dataset, config_files, config_dict, command_line = given
+    so_far.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
+    own = folder / "config.yaml"
+    files = [*([own] if own.is_file() else []), *(config_files or ())]
+    base = {} if own.is_file() else so_far.settings
+    config = BDConfig(model, dataset, files, {**base, **(config_dict or {})}, command_line, methods=METHODS)
+    return config, so_far.check_settings(config.as_dict(), config["device"].type, folder)
 
 
 def describe(config: BDConfig) -> str:
@@ -152,7 +175,11 @@ def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
         init_seed(config["seed"], config["reproducibility"])
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:
-        config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
+        try:
+            config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
+        except (RuntimeError, MemoryError) as error:
+            problem = str(error).split("\n")[0] or "no memory is left"
+            raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
     return split, roles
 
 

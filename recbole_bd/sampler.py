@@ -28,6 +28,8 @@ _FIRST_ACCEPTANCE = 0.25
 _LARGEST_EXPONENT = 3.0
 # Below this tanh(x) is x, but for less than one part in a million.
 _FLAT = 1e-3
+# Beyond this a rank difference times a steepness might leave float32, where infinity times 0 is no number.
+_STEEPEST = 1e25
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,14 @@ class Direction:
         Args:
             n_items: size of the catalogue with padding.
             stretch: how many positions of the catalogue a rank stands for; a ratio of ranks does not depend on it.
+
+        Returns:
+            `eps` per unit of the difference, 1e25 at most; negative for the reference's order.
         """
         steepness = self.eps * (1.0 if self.rank_scale == "logarithmic" else stretch)
         if self.rank_scale == "relative":
             steepness /= n_items - 1
+        steepness = min(steepness, _STEEPEST)
         return -steepness if self.rank_order == "reference" else steepness
 
     def difference(self, learner_rank: Tensor, guide_rank: Tensor, scale: float) -> Tensor:
@@ -144,7 +150,7 @@ def top_weights(guide_rank: Tensor, excluded: Places, temperature: float) -> Ten
     Returns:
         float32 [C, n_items] in [0, 1], 0 at excluded places.
     """
-    exponent = guide_rank / -temperature
+    exponent = guide_rank / -max(temperature, 1 / _STEEPEST)
     exponent[excluded] = -torch.inf
     return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp_()
 

@@ -12,7 +12,7 @@ from recbole_bd.cli import help_text, parse_arguments
 from recbole_bd.config import method_options, package_options
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
-from tests.conftest import block_pairs, write_inter
+from tests.conftest import block_pairs, for_method, write_inter
 
 ROOT = Path(__file__).parent.parent
 
@@ -121,6 +121,10 @@ REFUSED = {
     "not writable": (["--checkpoint_dir=/dev/null/saved"], "checkpoint_dir='/dev/null/saved': cannot be written"),
     "no GPU": (["--device=cuda:7"], "cuda:7"),
     "no user left": (["--user_inter_num_interval=[99,inf)"], "no user or item is left"),
+    "no run folder": (["--resume="], "--resume names no run folder"),
+    "null as a run folder": (["--resume=~"], "--resume names no run folder"),
+    "long checkpoint": ([f"--teacher.checkpoint={'a' * 300}"], "File name too long"),
+    "long file": (["--config_files", "a" * 300], "File name too long"),
     "command": (None, "unknown command 'walk'"),
 }
 
@@ -140,6 +144,12 @@ def test_bad_input_is_one_line_exit_code_2_and_nothing_written(case, cli, quick,
     if case != "not writable":  # a dry run writes nothing and finds the rest
         assert cli(*line, "--dry-run") == (2, "", err)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_method_that_no_memory_holds_is_one_line(cli, quick):
+    code, _, err = cli("run", *words(for_method(quick, "DE")), "--model=DE", "--experts=1000000000000")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "DE cannot be built with these settings: " in err
 
 
 def test_a_truncated_checkpoint_is_one_line(cli, quick, tmp_path):
@@ -166,3 +176,31 @@ def test_a_terminal_gets_progress_bars(quick, monkeypatch, capsys):
     for bar in ("Train", "Evaluate", "refresh", "distilled", "continued"):
         assert bar in shown
     assert "valid teacher" in shown or "teacher cf" in shown
+
+
+@pytest.mark.parametrize("line", [["plots"], ["compare", "a" * 300], ["leaderboard", "--from"], ["run", "--resume"]])
+def test_what_the_system_says_of_a_file_is_one_line(line, cli):
+    code, _, err = cli(*line, "a" * 300)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"'{'a' * 200}'... (3" in err
+    assert "File name too long" in err
+
+
+def test_errors_without_a_file_are_not_hidden(cli, monkeypatch):
+    def broken(_):
+        raise OSError("a defect")
+
+    monkeypatch.setattr("recbole_bd.cli.redraw", broken)
+    with pytest.raises(OSError, match="a defect"):
+        cli("plots", "run")
+
+
+def test_ctrl_c_outside_of_a_run_is_one_line(monkeypatch, capsys):
+    from recbole_bd.__main__ import main
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_bd.cli.redraw", interrupted)
+    assert main(["plots", "run"]) == 130
+    assert capsys.readouterr().err == "recbole-bd: stopped\n"

@@ -4,16 +4,16 @@ import sys
 import pytest
 import torch
 
-from recbole_bd.config import expand_dotted
+from recbole_bd import protocol
+from recbole_bd.config import BDConfig, expand_dotted
 from recbole_bd.errors import BDError, ConfigError, RoleError
+from recbole_bd.model import METHODS
 from tests.conftest import make_config
 
 
 def test_layers_go_command_line_files_dataset_method_recbole(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("temperature: 3.0\nstopping_step: 7\nteacher: {learning_rate: 0.05}\n")
-    from recbole_bd.config import BDConfig
-    from recbole_bd.model import METHODS
 
     config = BDConfig(
         config_file_list=[file],
@@ -102,7 +102,7 @@ def resolve(settings):
         ({"teacher": 5}, "expected a block"),
         ({"sampling": "best"}, "must be one of rank_discrepancy, uniform, top"),
         ({"valid_metric": "NDCG@20"}, "must be one of the metrics"),
-        ({"metrics": ["Foo"]}, "no metric named 'Foo'"),
+        ({"metrics": ["Foo"]}, "no metric named 'Foo'; there are: .*recall"),
         ({"topk": [0]}, "positive"),
         ({"student.learner": "sdg"}, "must be one of adam"),
         ({"device": "tpu"}, "expected cpu, cuda"),
@@ -110,12 +110,41 @@ def resolve(settings):
         ({"eval_args": {"mode": "best"}}, "eval_args"),
         ({"backbones": {"BPR": {"pupil": {}}}}, "under teacher or student"),
         ({"dataset": "../evil"}, "expected a name"),
+        ({"valid_metric": None}, "expected one of the metrics at one of topk, such as NDCG@10"),
+        ({"threads": 1_000_000}, r"must be in \[1, 1024\]"),
+        ({"eval_args": {"mod": "full"}}, "unknown key 'mod'; there are: split, group_by, order, mode"),
+        ({"user_inter_num_interval": "[5,inf"}, r"user_inter_num_interval='\[5,inf': expected intervals such as"),
+        ({"item_inter_num_interval": "5"}, "expected intervals such as"),
+        ({"item_inter_num_interval": "[5,four]"}, "expected intervals such as"),
+        ({"item_inter_num_interval": "[9,5]"}, "expected intervals such as"),
+        ({"item_inter_num_interval": ""}, "expected intervals such as"),
+        ({"val_interval": {"rating": 3}}, "val_interval: rating=3: expected intervals such as"),
+        ({"clip_grad_norm": {"max": 1}}, r"teacher.clip_grad_norm=.*expected \{max_norm: 5.0\}"),
+        ({"student.clip_grad_norm": {"max_norm": -1}}, r"student.clip_grad_norm=.*above 0"),
     ],
 )
 def test_bad_settings_are_named_with_the_way_out(settings, message):
     with pytest.raises(BDError, match=message) as error:
         resolve(settings)
     assert "\n" not in str(error.value)
+
+
+def test_a_bad_value_in_a_file_names_the_file(tmp_path):
+    for text in ("epochs: many", "teacher: {epochs: many}", "backbones: {BPR: {student: {epochs: many}}}"):
+        (tmp_path / "mine.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"epochs='many': expected int \(.*mine.yaml\)"):
+            BDConfig(config_file_list=[tmp_path / "mine.yaml"], methods=METHODS)
+
+
+def test_wandb_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(protocol.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ConfigError, match="log_wandb=True: wandb is not installed"):
+        make_config(log_wandb=True)
+
+
+def test_intervals_as_recbole_writes_them():
+    config = make_config(user_inter_num_interval="(0,1];[3,inf)", val_interval={"rating": "[3,inf)", "user_id": ["a"]})
+    assert config["user_inter_num_interval"] == "(0,1];[3,inf)"
 
 
 def test_unknown_models_are_suggested():
@@ -136,8 +165,6 @@ def test_the_command_gives_the_same_settings_however_they_were_given(tmp_path):
     import shlex
 
     from recbole_bd.cli import parse_arguments
-    from recbole_bd.config import BDConfig
-    from recbole_bd.model import METHODS
 
     file = tmp_path / "my settings.yaml"
     file.write_text("temperature: 3.0\nteacher: {learning_rate: 0.05}\n")

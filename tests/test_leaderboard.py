@@ -217,6 +217,8 @@ WRONG = {
     "no models": ({"seeds": "1"}, "--models names no model"),
     "no seeds": ({"models": "Pop"}, "--seeds names no seed"),
     "empty seeds": ({"models": "Pop", "seeds": ","}, "--seeds names no seed"),
+    "seeds of another kind": ({"models": "Pop", "seeds": {"a": 1}}, "expected names or numbers with commas between"),
+    "models of another kind": ({"models": [["Pop"]], "seeds": "1"}, "expected names or numbers with commas between"),
     "a seed that is none": ({"models": "Pop", "seeds": "1,x"}, "'x' is no seed"),
     "unknown model": ({"models": "Pop,BRP", "seeds": "1"}, "Did you mean BPR?"),
     "unknown key": ({"models": "Pop,BD", "seeds": "1", "temprature": 2}, "Did you mean temperature?"),

@@ -269,6 +269,22 @@ def test_stopping_on_a_role_that_does_not_learn_is_refused(method, quick):
             Scene(quick, model=method, stop_on=role)
 
 
+@pytest.mark.parametrize(
+    ("method", "option"),
+    [
+        ("BD", "samples_per_positive"),
+        ("CD", "samples_per_positive"),
+        ("RD", "top_items"),
+        ("RRD", "interesting_items"),
+        ("RRD", "uninteresting_items"),
+    ],
+)
+def test_more_items_than_there_are_is_refused(method, option, quick):
+    Scene(quick, model=method, **{option: 48})
+    with pytest.raises(ConfigError, match=f"{option}=49: above the number of items, 48"):
+        Scene(quick, model=method, **{option: 49})
+
+
 # --- BD -------------------------------------------------------------------------------------------------------------
 def test_the_loss_is_the_papers(quick):
     """L_role = L_CF + lambda * BCE(z_role, sigmoid(z_other / tau)) on the drawn items."""

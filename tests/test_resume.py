@@ -282,6 +282,23 @@ def test_a_finished_run_is_left_alone(quick, monkeypatch):
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"} == before
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"distill_epochs": 9}, "has finished with distill_epochs=3 and is trained no further with 9; begin a new run"),
+        ({"temperature": 3.0}, "cannot go on with temperature=3.0: it began with 5.0"),
+        ({"tempreture": 3.0}, r"unknown setting tempreture.*Did you mean temperature\?"),
+        ({"dataset": "ml-1m"}, "cannot go on with dataset='ml-1m'"),
+    ],
+)
+def test_a_finished_run_takes_no_other_settings(quick, settings, message):
+    given = short(quick, distill_epochs=3)
+    folder = run_bd(config_dict=given)["run_folder"]
+    with pytest.raises(ConfigError, match=message):
+        run_bd(config_dict=settings, resume=folder)
+    assert run_bd(config_dict={"threads": 1, **given}, resume=folder)["status"] == "finished"
+
+
 def test_a_folder_without_progress_is_refused(tmp_path, cli):
     code, _, said = cli("run", "--resume=nowhere")
     assert (code, said.count("\n")) == (2, 1)

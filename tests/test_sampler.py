@@ -459,3 +459,26 @@ def test_no_array_of_users_times_items_is_made(precision):
     with _Largest() as largest:
         sampler.refresh({name: lambda u: vectors[u] @ vectors[n_users:].T for name in ("teacher", "student")})
     assert largest.size < n_users * n_items / 5
+
+
+@pytest.mark.parametrize("ranks_by", ["exact", "sampled"])
+@pytest.mark.parametrize("pool", [4, 300])
+@pytest.mark.parametrize(
+    "direction",
+    [
+        Direction(shape="tanh", eps=1e300),
+        Direction(shape="exp", eps=1e300),
+        Direction(shape="exp", eps=1e300, rank_order="reference", rank_scale="relative"),
+        Direction(sampling="top", top_temperature=1e-300),
+    ],
+)
+def test_the_steepest_directions_draw_items(direction, pool, ranks_by):
+    scores = tables(n_items=300)
+    table = {role: some_of(scores[role]) for role in scores}
+    seen = seen_items(N_USERS, 300)
+    sampler = DistillationSampler(seen, {"student": direction}, torch.full((N_USERS,), pool), ranks_by, 100, seed=1)
+    sampler.refresh(table)
+    for user in range(1, N_USERS):
+        drawn = sampler.sample("student", torch.tensor([user]), 50).flatten()
+        assert ((drawn >= 1) & (drawn < 300)).all()
+        assert not seen.of(torch.tensor([user]))[1].unsqueeze(0).eq(drawn.unsqueeze(1)).any()

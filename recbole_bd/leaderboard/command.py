@@ -201,6 +201,8 @@ def _words(value: Any) -> list[Any]:
     """`a,b` or [a, b] as a list without repetitions; a number is a list of one."""
     words = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
     words = [word.strip() if isinstance(word, str) else word for word in words if word not in (None, "")]
+    if not all(isinstance(word, str | int | float) for word in words):
+        raise ConfigError(f"{value!r}: expected names or numbers with commas between, such as --models=Pop,BD")
     return list(dict.fromkeys(words))
 
 

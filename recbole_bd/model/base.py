@@ -74,6 +74,19 @@ class Distiller(GeneralRecommender):
             else:
                 recommender_class(name)
 
+    def require_items(self, *names: str) -> None:
+        """Refuse options that ask for more items per user than there are.
+
+        Args:
+            names: options whose values are numbers of items.
+
+        Raises:
+            ConfigError: naming the first that is too large.
+        """
+        for name in names:
+            if self.config[name] > self.n_items - 1:
+                raise ConfigError(f"{name}={self.config[name]}: above the number of items, {self.n_items - 1}")
+
     def other(self, role: str) -> Role:
         """The role from which `role` learns."""
         return self.roles[STUDENT if role == TEACHER else TEACHER]

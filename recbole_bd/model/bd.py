@@ -47,10 +47,7 @@ class BD(Distiller):
         super().__init__(config, dataset, roles, control)
         self.refresh_period = config["refresh_period"]
         self.samples_per_positive = config["samples_per_positive"]
-        if self.samples_per_positive > self.n_items - 1:
-            raise ConfigError(
-                f"samples_per_positive={self.samples_per_positive}: above the number of items, {self.n_items - 1}"
-            )
+        self.require_items("samples_per_positive")
         self.full_weight = {
             role: config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0
             for role, direction in INTO.items()

@@ -32,12 +32,16 @@ class CD(OneWay):
 
     Args:
         config, dataset, roles, control: see `Distiller`.
+
+    Raises:
+        ConfigError: more items are asked for than there are.
     """
 
     prepared = ("lists", "targets")
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
+        self.require_items("samples_per_positive")
         self.samples = config["samples_per_positive"]
         # A loader of users only (autoencoders): as many items for each as users have positives on average.
         self.samples_per_user = self.samples * max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))

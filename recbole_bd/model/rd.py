@@ -30,12 +30,16 @@ class RD(OneWay):
 
     Args:
         config, dataset, roles, control: see `Distiller`.
+
+    Raises:
+        ConfigError: more items are asked for than there are.
     """
 
     prepared = ("lists",)
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
+        self.require_items("top_items")
         self.lists: torch.Tensor | None = None  # int32 [n_users, K]
         self.unseen = UnseenItems(self.seen)
         self.is_dynamic = False

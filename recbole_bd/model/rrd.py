@@ -30,12 +30,16 @@ class RRD(OneWay):
 
     Args:
         config, dataset, roles, control: see `Distiller`.
+
+    Raises:
+        ConfigError: more items are asked for than there are.
     """
 
     prepared = ("lists", "interesting", "uninteresting")
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
+        self.require_items("interesting_items", "uninteresting_items")
         self.lists: torch.Tensor | None = None  # int32 [n_users, head of the list]
         self.interesting: torch.Tensor | None = None  # int32 [n_users, K]
         self.uninteresting: torch.Tensor | None = None  # int32 [n_users, L]
