@@ -338,11 +338,11 @@ def test_a_method_that_cannot_be_had_is_one_line(point, message, tmp_path, monke
 
 def test_an_unfinished_run_goes_on(tmp_path, quick):
     """What a killed leaderboard began is finished in the same folder."""
-    from recbole_bd.leaderboard.command import _entry, _resolved
+    from recbole_bd.leaderboard.command import _resolved, entry_of
 
     settings = {key: value for key, value in quick.items() if key != "show_progress"} | {"threads": 1}
     (config,) = _resolved(["BD"], [2020], settings, ())
-    command = _entry(config).command
+    command = entry_of(config).command
     assert command[-1] == "--resume=auto"
     with writes_counted(4, Killed()), pytest.raises(Killed):
         run_bd(config_dict={**settings, "model": "BD", "seed": 2020, "show_progress": False})

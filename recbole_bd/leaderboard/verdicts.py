@@ -97,8 +97,8 @@ def over_users(one: Row, other: Row, metric: str) -> tuple[np.ndarray, np.ndarra
     Raises:
         ComparisonError: a run left no such values.
     """
-    sides = ({seed: _users_of(row, seed) for seed in row.runs} for row in (one, other))
-    return _paired(*sides, metric)
+    of_one, of_other = ({seed: _users_of(row, seed) for seed in row.runs} for row in (one, other))
+    return _paired(of_one, of_other, metric)
 
 
 def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
