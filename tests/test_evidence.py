@@ -1,0 +1,93 @@
+"""The pages of results/: what they say of known runs, and that they are what the records give."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from recbole_bd.leaderboard.records import read_runs, runs_below, runs_jsonl
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
+from recbole_bd.significance import compare, holm
+from tests.boards import write_run
+
+ROOT = Path(__file__).parent.parent
+RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs.jsonl"))
+
+
+@pytest.fixture
+def pages_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("evidence_pages")
+
+
+def scores(teacher, student):
+    arms = {
+        "teacher/separate": 0.3,
+        "student/separate": 0.1,
+        "teacher/distilled": teacher,
+        "student/distilled": student,
+    }
+    return {**arms, "teacher/continued": 0.32, "student/continued": 0.12}
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """BD lifts the student well above RD's and keeps the teacher where its control is."""
+    both = ("teacher", "student")
+    for seed in (1, 2, 3):
+        wins = {"separate": 0.2, "distilled": 0.2 + seed / 100}
+        write_run(tmp_path, "BD", seed, scores(0.32, 0.3), both, student_wins=wins)
+        one_way = {key: value for key, value in scores(0, 0.15).items() if not key.startswith("teacher/c")}
+        del one_way["teacher/distilled"]
+        write_run(tmp_path, "RD", seed, one_way, ("student",), settings={"temperature": 3})
+    (tmp_path / "runs.jsonl").write_text(runs_jsonl(runs_below(tmp_path)))
+    return {"toys-bpr": judge(build(read_runs(tmp_path / "runs.jsonl")))}
+
+
+def test_gains_are_paired_tests_with_holms_correction_over_all(pages_module, boards):
+    found = {(gain.role, gain.against): gain for gain in pages_module.gains(boards)}
+    assert set(found) == {
+        ("teacher", "separate"), ("teacher", "continued"), ("student", "separate"), ("student", "continued"),
+        ("student", "RD"),
+    }  # fmt: skip
+    better = found["student", "RD"]
+    assert better.relative == pytest.approx(0.3 / 0.15 - 1)
+    assert (better.verdict, better.ahead) == ("better", (3, 3))
+    rows = {row.name: row for row in boards["toys-bpr"].rows}
+    users = []
+    for row, arm in ((rows["student, RD"], "distilled"), (rows["student, BD"], "distilled")):
+        values = [run.per_user()[1][f"student/{arm}/ndcg@5"] for run in row.runs.values()]
+        users.append(sum(values) / 3)
+    expected = compare(*users)
+    for name in ("difference", "t_p", "effect_size"):
+        assert getattr(better.test, name) == pytest.approx(getattr(expected, name))
+    raw = [gain.test.t_p for gain in found.values()]
+    assert [gain.p for gain in found.values()] == holm(raw)
+    assert found["teacher", "continued"].verdict == "no difference shown"
+
+
+def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
+    page = pages_module.claims_page(boards, "the command")
+    assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% |" in page
+    assert "The student, of 1 comparisons: 1 better." in page
+    assert "| toys-bpr | student | RD | 0.1500 ± 0.0000 | 0.3000 ± 0.0000 | +100.0% | < .0001 |" in page
+    assert "3 of 3 | better |" in page
+    assert "the command" in page
+    table = pages_module.dataset_page("toys", boards, "the command")
+    assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
+    assert pages_module.claims_picture(boards).startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
+def test_the_shipped_pages_are_what_their_records_give(tmp_path, monkeypatch):
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    importlib.import_module("evidence").pages(tmp_path)
+    made = [
+        path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".jsonl")
+    ]
+    assert {path.parent.name for path in made} >= set(RECORDED)
+    for path in made:
+        if path.suffix != ".jsonl":
+            assert (tmp_path / path).read_text() == (ROOT / "results" / path).read_text(), path
