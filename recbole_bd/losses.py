@@ -55,6 +55,33 @@ def listwise_exchange(
     return functional.cross_entropy(learner, torch.softmax(target, dim=1))
 
 
+def pairwise_exchange(
+    logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target"
+) -> Tensor:
+    """Cross-entropy of how far the positive stands above each sampled item against the same of the other role.
+
+    mean over (b, k >= 1) of BCE(z_0 - z_k, sigmoid((z_other_0 - z_other_k) / temperature))
+
+    This package's own form: like `listwise_exchange` it does not depend on where a role's logits have their zero.
+
+    Args:
+        logits: [B, 1 + K], the learner's logits, the positive in column 0.
+        target_logits: [B, 1 + K], the other role's logits of the same items; a constant, no gradient reaches it.
+        temperature: above 0.
+        temperature_on: `target`, or `both` to divide the learner's logits too.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: unequal shapes, or a temperature or `temperature_on` that is not allowed.
+    """
+    learner, target = _softened(logits, target_logits, temperature, temperature_on)
+    return functional.binary_cross_entropy_with_logits(
+        learner[:, :1] - learner[:, 1:], torch.sigmoid(target[:, :1] - target[:, 1:])
+    )
+
+
 def collaborative_exchange(logits: Tensor, target_logits: Tensor, temperature: float, shift: float = 0.0) -> Tensor:
     """Binary cross-entropy of each logit against the teacher's shifted and softened probability.
 

@@ -10,6 +10,7 @@ from recbole_bd.losses import (
     dynamic_weights,
     estimated_rank,
     listwise_exchange,
+    pairwise_exchange,
     pointwise_exchange,
     position_weights,
     ranking_distillation,
@@ -42,10 +43,22 @@ def listwise_by_hand(logits, targets, temperature, on):
     return total / len(logits)
 
 
-BOTH = [(pointwise_exchange, pointwise_by_hand), (listwise_exchange, listwise_by_hand)]
+def pairwise_by_hand(logits, targets, temperature, on):
+    total, count = 0.0, 0
+    for row, target_row in zip(logits, targets, strict=True):
+        for z, other in zip(row[1:], target_row[1:], strict=True):
+            ahead = (row[0] - z) / (temperature if on == "both" else 1.0)
+            q, p = sigmoid((target_row[0] - other) / temperature), sigmoid(ahead)
+            total -= q * math.log(p) + (1 - q) * math.log(1 - p)
+            count += 1
+    return total / count
 
 
-@pytest.mark.parametrize(("loss", "by_hand"), BOTH)
+EXCHANGES = [pointwise_exchange, listwise_exchange, pairwise_exchange]
+BY_HAND = list(zip(EXCHANGES, [pointwise_by_hand, listwise_by_hand, pairwise_by_hand], strict=True))
+
+
+@pytest.mark.parametrize(("loss", "by_hand"), BY_HAND)
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 5.0])
 @pytest.mark.parametrize("on", ["target", "both"])
 def test_equals_the_equation_written_out(loss, by_hand, temperature, on):
@@ -55,7 +68,7 @@ def test_equals_the_equation_written_out(loss, by_hand, temperature, on):
     assert float(loss(logits, targets, temperature, on)) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("loss", [pointwise_exchange, listwise_exchange])
+@pytest.mark.parametrize("loss", EXCHANGES)
 def test_the_gradient_pulls_towards_the_other_role_and_leaves_it_alone(loss):
     logits = torch.zeros(1, 2, requires_grad=True)
     targets = torch.tensor([[4.0, -4.0]], requires_grad=True)
@@ -64,7 +77,7 @@ def test_the_gradient_pulls_towards_the_other_role_and_leaves_it_alone(loss):
     assert targets.grad is None
 
 
-@pytest.mark.parametrize("loss", [pointwise_exchange, listwise_exchange])
+@pytest.mark.parametrize("loss", EXCHANGES)
 def test_extreme_logits_stay_finite(loss):
     logits = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     value = loss(logits, torch.tensor([[-1e4, 1e4, 0.0]]), 1.0)
@@ -79,7 +92,7 @@ def test_agreement_is_the_minimum(values, shift):
     agreed = torch.tensor([values], dtype=torch.float64)
     other = agreed.clone()
     other[0, 0] += shift
-    for loss in (pointwise_exchange, listwise_exchange):
+    for loss in EXCHANGES:
         assert float(loss(agreed, agreed, 1.0)) <= float(loss(other, agreed, 1.0)) + 1e-12
 
 
@@ -90,7 +103,7 @@ def test_agreement_is_the_minimum(values, shift):
      ((2, 3), 1.0, "student", "temperature_on")],
 )  # fmt: skip
 def test_what_is_not_allowed_is_named(shape, temperature, on, message):
-    for loss in (pointwise_exchange, listwise_exchange):
+    for loss in EXCHANGES:
         with pytest.raises(ValueError, match=message):
             loss(torch.zeros(2, 3), torch.zeros(shape), temperature, on)
 

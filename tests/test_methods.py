@@ -14,7 +14,7 @@ from recbole_bd.config import method_options
 from recbole_bd.data import batch_stream, load_split
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.journal import Journal
-from recbole_bd.model import METHODS
+from recbole_bd.model import METHODS, bd
 from recbole_bd.roles import Role, build_role
 from recbole_bd.trainer import BDTrainer
 from tests.conftest import for_method, make_config
@@ -304,21 +304,34 @@ def test_the_loss_is_the_papers(quick):
         assert torch.allclose(parts["distill"], weight * losses.pointwise_exchange(z, target, 2.0), rtol=1e-5)
 
 
-def test_listwise_puts_the_batchs_positive_first(quick, monkeypatch):
+@pytest.mark.parametrize("exchange", ["listwise", "pairwise"])
+def test_the_batchs_positive_comes_first(exchange, quick, monkeypatch):
     seen = {}
 
     def spy(logits, targets, temperature, temperature_on):
         seen["logits"] = logits
         return logits.sum()
 
-    monkeypatch.setattr(losses, "listwise_exchange", spy)
-    scene = Scene(quick, exchange="listwise", samples_per_positive=3)
+    monkeypatch.setitem(bd._EXCHANGES, exchange, spy)
+    scene = Scene(quick, exchange=exchange, samples_per_positive=3)
     batch = scene.batch_of(STUDENT)
     scene.method.loss(STUDENT, batch)
     model = scene.roles[STUDENT].model
     positive = (model.user_embedding(batch.users) * model.item_embedding(batch.positives)).sum(1)
     assert seen["logits"].shape == (len(batch.users), 4)
     assert torch.allclose(seen["logits"][:, 0], positive)
+
+
+def test_a_list_without_the_positive_holds_what_was_sampled(quick, monkeypatch):
+    seen = []
+    monkeypatch.setitem(bd._EXCHANGES, "listwise", lambda logits, *_, **__: seen.append(logits.shape) or logits.sum())
+    scene = Scene(quick, exchange="listwise", samples_per_positive=3, list_positive=False)
+    batch = scene.batch_of(STUDENT)
+    monkeypatch.setattr(scene.method.seen, "random_positive", None)
+    scene.method.loss(STUDENT, batch)
+    assert seen == [(len(batch.users), 3)]
+    with pytest.raises(ConfigError, match="a list of one item says nothing"):
+        Scene(quick, exchange="listwise", samples_per_positive=1, list_positive=False)
 
 
 @pytest.mark.parametrize(("directions", "taught"), [("teacher_to_student", STUDENT), ("student_to_teacher", TEACHER)])
@@ -329,7 +342,7 @@ def test_one_direction_leaves_the_other_role_to_its_own_loss(directions, taught,
     assert list(scene.method.sampler.pools) == [taught]
 
 
-@pytest.mark.parametrize("exchange", ["pointwise", "listwise"])
+@pytest.mark.parametrize("exchange", ["pointwise", "listwise", "pairwise"])
 def test_users_without_training_items_exchange_nothing(exchange, quick, tmp_path, monkeypatch):
     from tests.conftest import block_pairs, write_inter
 
@@ -347,7 +360,7 @@ def test_users_without_training_items_exchange_nothing(exchange, quick, tmp_path
     assert torch.isfinite(parts["distill"])
     ((users, items),) = asked
     assert sorted(users.tolist()) == sorted(set(batch.users.tolist()) - {late})
-    if exchange == "listwise":
+    if exchange != "pointwise":
         train = set(zip(*(ids.tolist() for ids in scene.split.pairs("train")), strict=True))
         assert set(zip(users.tolist(), items[:, 0].tolist(), strict=True)) <= train
 

@@ -254,7 +254,7 @@ def test_a_diverged_run_leaves_the_last_good_states(quick, monkeypatch):
         ("SGL", "SimpleX"),
     ],
 )
-@pytest.mark.parametrize("exchange", ["pointwise", "listwise"])
+@pytest.mark.parametrize("exchange", ["pointwise", "listwise", "pairwise"])
 def test_any_pair_runs(teacher, student, exchange, quick):
     settings = {**alone(quick), "teacher_model": teacher, "student_model": student, "exchange": exchange}
     result = run_bd(config_dict={**settings, "epochs": 1, "distill_epochs": 1})

@@ -21,6 +21,12 @@ from recbole_bd.ranking import SeenItems
 from recbole_bd.roles import Role
 from recbole_bd.sampler import Direction, DistillationSampler
 
+_EXCHANGES = {
+    "pointwise": losses.pointwise_exchange,
+    "listwise": losses.listwise_exchange,
+    "pairwise": losses.pairwise_exchange,
+}
+
 
 class BD(Distiller):
     """Both roles learn from their own loss and from the other's logits on items drawn by rank discrepancy.
@@ -53,7 +59,13 @@ class BD(Distiller):
             for role, direction in INTO.items()
         }
         self.weight = dict(self.full_weight)
-        self.listwise = config["exchange"] == "listwise"
+        kind = config["exchange"]
+        self.exchange = _EXCHANGES[kind]
+        self.takes_positive = kind == "pairwise" or (kind == "listwise" and config["list_positive"])
+        if kind == "listwise" and not self.takes_positive and self.samples_per_positive == 1:
+            raise ConfigError(
+                "list_positive=False: a list of one item says nothing; use samples_per_positive=2 or more"
+            )
         if config["cf_negatives"] == "distilled":
             for role in roles.values():
                 _require_one_negative(role)
@@ -139,15 +151,14 @@ class BD(Distiller):
         own = learner.loss(interaction)
         if len(users) == 0:
             return {"cf": own}
-        if self.listwise:
+        if self.takes_positive:
             if positives is None:
                 positives = self.seen.random_positive(users, self.sampler.generator)
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(users, items)
         target = guide.target_logits(users, items, learning=guide.name in batch.roles)
-        exchange = losses.listwise_exchange if self.listwise else losses.pointwise_exchange
         options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
-        return {"cf": own, "distill": weight * exchange(logits, target, **options)}
+        return {"cf": own, "distill": weight * self.exchange(logits, target, **options)}
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)
