@@ -166,7 +166,7 @@ def formula(direction: Direction) -> str:
     """How a direction draws, for people: `tanh, eps 0.01, paper order`."""
     if direction.sampling == "uniform":
         return "uniform"
-    if direction.sampling == "top":
-        return f"top, temperature {direction.top_temperature:g}"
+    if direction.sampling in ("top", "own_top"):
+        return f"{direction.sampling}, temperature {direction.top_temperature:g}"
     scale = {"absolute": "", "relative": " of the catalogue", "logarithmic": " of logarithms"}[direction.rank_scale]
     return f"{direction.shape}, eps {direction.eps:g}{scale}, {direction.rank_order} order"

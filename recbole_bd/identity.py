@@ -22,7 +22,8 @@ _OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
 _OF_RANKING = {"rank_precision", "ranked_items"}
 # What a model trained alone does not read.
 _OF_TWO_ROLES = {
-    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "stop_on", "student_model", "teacher_model",
+    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "rest_at_best", "stop_on", "student_model",
+    "teacher_model",
 }  # fmt: skip
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 

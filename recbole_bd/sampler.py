@@ -14,7 +14,7 @@ from torch import Tensor
 
 from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, slot
 
-SAMPLINGS = ("rank_discrepancy", "uniform", "top")
+SAMPLINGS = ("rank_discrepancy", "uniform", "top", "own_top")
 SHAPES = ("tanh", "exp")
 RANK_ORDERS = ("paper", "reference")
 RANK_SCALES = ("absolute", "relative", "logarithmic")
@@ -37,14 +37,16 @@ class Direction:
     """How the items that one role learns on are drawn.
 
     Attributes:
-        sampling: `rank_discrepancy` (the paper), `uniform`, or `top`: the head of the guide's list.
+        sampling: `rank_discrepancy` (the paper), `uniform`, `top`, the head of the guide's list, or `own_top`, that of
+            the learner's.
         shape: `tanh`, saturating, or `exp`, sharply peaked.
         eps: steepness of the shape per position; per catalogue when `rank_scale` is relative; per factor e between two
             ranks when it is logarithmic.
         rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
         rank_scale: `absolute` differences in positions, `relative` to the number of items, or `logarithmic`, of the
             ranks' logarithms (this package's own).
-        top_temperature: width of `top`, p(rank r) proportional to exp(-r / top_temperature), in positions.
+        top_temperature: width of `top` and `own_top` in positions, p(rank r) proportional to
+            exp(-r / top_temperature).
 
     Raises:
         ValueError: a value that is not allowed.
@@ -139,18 +141,18 @@ def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float
     return difference.sub_(greatest).mul_(1 / math.log(2)).exp2_()
 
 
-def top_weights(guide_rank: Tensor, excluded: Places, temperature: float) -> Tensor:
+def top_weights(rank: Tensor, excluded: Places, temperature: float) -> Tensor:
     """Unnormalised probability exp(-(rank - best rank) / temperature) of each item.
 
     Args:
-        guide_rank: [C, n_items], 1 is best.
+        rank: [C, n_items], 1 is best.
         excluded: places of what may not be drawn.
         temperature: above 0, in positions.
 
     Returns:
         float32 [C, n_items] in [0, 1], 0 at excluded places.
     """
-    exponent = guide_rank / -max(temperature, 1 / _STEEPEST)
+    exponent = rank / -max(temperature, 1 / _STEEPEST)
     exponent[excluded] = -torch.inf
     return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp_()
 
@@ -303,7 +305,10 @@ class DistillationSampler:
         self.pools: dict[str, Tensor] = {}
 
     def refresh(
-        self, scores: Mapping[str, Callable[..., Tensor]], progress: Callable[[int], None] | None = None
+        self,
+        scores: Mapping[str, Callable[..., Tensor]],
+        progress: Callable[[int], None] | None = None,
+        users: Tensor | None = None,
     ) -> None:
         """Rank items by both roles and draw every learner's items anew.
 
@@ -311,15 +316,21 @@ class DistillationSampler:
             scores: logits of a role, by its name: of all items [C, n_items], padding first, for users [C], or, given a
                 second argument [M], of these items [C, M].
             progress: called with the number of users done so far.
+            users: int64, no padding: those whose items are drawn; the others keep theirs. None: all, as it must be the
+                first time.
 
         Raises:
-            DataError: a score is not a number; names the role. What was drawn before stays.
+            DataError: a score is not a number; names the role. What was drawn before stays, but for some of `users`.
         """
-        total = int(self.sizes.sum())
-        pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}
+        if users is None:
+            total = int(self.sizes.sum())
+            pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}
+            users = torch.arange(1, len(self.sizes), device=self.device)
+        else:
+            pools = self.pools
         acceptance = dict.fromkeys(self.directions, _FIRST_ACCEPTANCE)
         done = 0
-        for chunk in self._chunks(scores):
+        for chunk in self._chunks(scores, users):
             for learner, direction in self.directions.items():
                 guide = next(role for role in scores if role != learner)
                 left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
@@ -334,9 +345,9 @@ class DistillationSampler:
                 progress(done)
         self.pools = pools
 
-    def _chunks(self, scores: Mapping[str, Callable[..., Tensor]]) -> Iterator[_Chunk]:
+    def _chunks(self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor) -> Iterator[_Chunk]:
         """Users in chunks of similar pool size, so that few draws are made in vain."""
-        ordered = torch.argsort(self.sizes[1:], stable=True) + 1
+        ordered = users[torch.argsort(self.sizes[users], stable=True)]
         chunks_a_block = -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         for block in ordered.split(self.chunk_users * chunks_a_block):
             tables: dict[str, tuple[Tensor, ...]] = {}
@@ -422,9 +433,10 @@ class DistillationSampler:
         users, excluded = chunk.users[left], of_rows(chunk.excluded, left)
         if direction.sampling == "uniform":
             weights = uniform_weights(len(users), chunk.n_columns, excluded)
-        elif direction.sampling == "top":
+        elif direction.sampling in ("top", "own_top"):
             temperature = direction.top_temperature / chunk.stretch
-            weights = top_weights(chunk.ranks(guide).everywhere()[left], excluded, temperature)
+            listed = guide if direction.sampling == "top" else learner
+            weights = top_weights(chunk.ranks(listed).everywhere()[left], excluded, temperature)
         else:
             own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
             difference = direction.difference(own, other, direction.scale(self.seen.n_items, chunk.stretch))

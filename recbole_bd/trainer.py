@@ -12,7 +12,7 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_bd.attributes import changed_attributes, restore_attributes
-from recbole_bd.checkpoint import Snapshot
+from recbole_bd.checkpoint import Snapshot, restore_snapshot
 from recbole_bd.data import Batch, BatchStream
 from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.model.base import Distiller
@@ -28,7 +28,8 @@ class BDTrainer(Resumable, Trainer):
     """Trains the learners of a `Distiller` together: an optimizer per role, all validated, each role's best kept.
 
     RecBole's `fit` runs the epochs and its early stopping; what it is told to watch is the number of validations at
-    which a watched role (`stop_on`) reached a new best, so that it stops when none improves any more.
+    which a watched role (`stop_on`) reached a new best, so that it stops when none improves any more. With
+    `rest_at_best` a role rests at its best state from when it would have ended the stage had it been alone.
 
     Args:
         config: settings of the run.
@@ -64,6 +65,8 @@ class BDTrainer(Resumable, Trainer):
         self.best_scores = dict.fromkeys(self.trainers, -math.inf)
         self.watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
         self.improvements = 0
+        self.waits = dict.fromkeys(self.trainers, 0)  # validations since a role's last best
+        self.resting: list[str] = []
 
     @property
     def best(self) -> dict[str, Snapshot]:
@@ -124,8 +127,8 @@ class BDTrainer(Resumable, Trainer):
         with self.journal.timed(timed):
             self._pass_over(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
-        for name, parts in means.items():
-            self.journal.loss(self.stage, name, epoch_idx, parts)
+        for name in self._learning(means):
+            self.journal.loss(self.stage, name, epoch_idx, means[name])
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
         self._epoch_done(train_data, epoch_idx)
@@ -146,6 +149,8 @@ class BDTrainer(Resumable, Trainer):
             "losses": {name: one.state_dict() for name, one in self.losses.items()},
             "best_scores": dict(self.best_scores),
             "improvements": self.improvements,
+            "waits": dict(self.waits),
+            "resting": list(self.resting),
             "sampling": self.model.sampling_state(),
         }
 
@@ -158,6 +163,7 @@ class BDTrainer(Resumable, Trainer):
             if hasattr(self, "losses"):
                 self.losses[name].load_state_dict(state["losses"][name])
         self.best_scores, self.improvements = dict(state["best_scores"]), state["improvements"]
+        self.waits, self.resting = dict(state["waits"]), list(state["resting"])
 
     def _refresh(self, epoch: int, show_progress: bool) -> None:
         if self._left is not None:  # done before, and timed: what it drew then is in the place
@@ -175,7 +181,7 @@ class BDTrainer(Resumable, Trainer):
 
     def _step(self, batch: Batch, losses: dict[str, EpochLosses]) -> None:
         """One update of every role that learns from the batch; both losses are taken before either update."""
-        learning = [name for name in batch.roles if name in self.trainers]
+        learning = self._learning(batch.roles)
         parts, totals = {}, {}
         with self.model.step():
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
@@ -192,9 +198,14 @@ class BDTrainer(Resumable, Trainer):
                 clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
             trainer.optimizer.step()
 
+    def _learning(self, roles: Iterable[str]) -> list[str]:
+        """Those of the roles that learn and do not rest."""
+        return [name for name in roles if name in self.trainers and name not in self.resting]
+
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
         improved, results = set(), {}
-        for name, trainer in self.trainers.items():
+        for name in self._learning(self.trainers):
+            trainer = self.trainers[name]
             trainer.epoch = self.epoch
             score, results[name] = trainer._valid_epoch(valid_data, show_progress)
             signed = score if trainer.valid_metric_bigger else -score
@@ -202,10 +213,22 @@ class BDTrainer(Resumable, Trainer):
                 self.best_scores[name] = signed
                 trainer._save_checkpoint(trainer.epoch)
                 improved.add(name)
+            self.waits[name] = 0 if name in improved else self.waits[name] + 1
+            if self.config["rest_at_best"] and self.waits[name] > self.stopping_step:
+                self._rest(name)
         if not improved.intersection(self.watched):
             return -1, results
         self.improvements += 1
         return self.improvements, results
+
+    def _rest(self, name: str) -> None:
+        """Put a role back to its best state, at which it stays."""
+        trainer = self.trainers[name]
+        if trainer.best is None:
+            return
+        restore_snapshot(trainer.model, trainer.best, f"best state of the {name}")
+        self.resting.append(name)
+        logger.info("%s: the %s rests at its best state, of epoch %d", self.stage, name, trainer.best.epoch)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         pass  # each role's trainer keeps its own best

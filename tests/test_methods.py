@@ -325,13 +325,13 @@ def test_the_batchs_positive_comes_first(exchange, quick, monkeypatch):
 def test_a_list_without_the_positive_holds_what_was_sampled(quick, monkeypatch):
     seen = []
     monkeypatch.setitem(bd._EXCHANGES, "listwise", lambda logits, *_, **__: seen.append(logits.shape) or logits.sum())
-    scene = Scene(quick, exchange="listwise", samples_per_positive=3, list_positive=False)
+    scene = Scene(quick, exchange="listwise", samples_per_positive=3, list_positive_teacher_to_student=False)
     batch = scene.batch_of(STUDENT)
     monkeypatch.setattr(scene.method.seen, "random_positive", None)
     scene.method.loss(STUDENT, batch)
     assert seen == [(len(batch.users), 3)]
     with pytest.raises(ConfigError, match="a list of one item says nothing"):
-        Scene(quick, exchange="listwise", samples_per_positive=1, list_positive=False)
+        Scene(quick, exchange="listwise", samples_per_positive=1, list_positive_student_to_teacher=False)
 
 
 @pytest.mark.parametrize(("directions", "taught"), [("teacher_to_student", STUDENT), ("student_to_teacher", TEACHER)])

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -64,6 +65,13 @@ def test_the_best_state_of_each_role_is_kept(quick):
 def test_it_stops_when_no_watched_role_improves(stop_on, improves, epochs, quick, monkeypatch):
     scene = Scene(quick, distill_epochs=9, stopping_step=1, stop_on=stop_on)
     trainer = BDTrainer(scene.config, scene.method, Journal())
+    validate_as_told(trainer, improves, monkeypatch)
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert trainer.epoch + 1 == epochs
+
+
+def validate_as_told(trainer, improves, monkeypatch):
+    """Validations without models: some roles are better every time, the others never after the first."""
     count = iter(range(1000))
     for name, role_trainer in trainer.trainers.items():
 
@@ -73,8 +81,33 @@ def test_it_stops_when_no_watched_role_improves(stop_on, improves, epochs, quick
             return score, trainer.valid_result
 
         monkeypatch.setattr(role_trainer, "_valid_epoch", validate)
+
+
+@pytest.mark.parametrize("rests", [True, False])
+@pytest.mark.parametrize("tired", [TEACHER, STUDENT])
+def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(rests, tired, quick, monkeypatch):
+    scene = Scene(quick, distill_epochs=9, stopping_step=1, rest_at_best=rests, refresh_period=2)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    other = STUDENT if tired == TEACHER else TEACHER
+    validate_as_told(trainer, {other}, monkeypatch)
+    states = {role: [] for role in (tired, other)}
+    train = trainer._train_epoch
+
+    def noted(*arguments, **options):
+        done = train(*arguments, **options)
+        for role, seen in states.items():
+            seen.append(next(scene.roles[role].model.parameters()).detach().clone())
+        return done
+
+    monkeypatch.setattr(trainer, "_train_epoch", noted)
     trainer.fit(scene.stream(), scene.split.valid_loader)
-    assert trainer.epoch + 1 == epochs
+    assert trainer.epoch == 8
+    moved = {role: [not torch.equal(a, b) for a, b in itertools.pairwise(seen)] for role, seen in states.items()}
+    assert all(moved[other])
+    # Best in epoch 0, none better in 1 and 2, so that it goes back after 2 and does not move from then on.
+    assert moved[tired] == ([True] * 3 + [False] * 5 if rests else [True] * 8)
+    assert torch.equal(states[tired][3], states[tired][0]) == rests
+    assert trainer.resting == ([tired] if rests else [])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

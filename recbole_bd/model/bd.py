@@ -61,11 +61,12 @@ class BD(Distiller):
         self.weight = dict(self.full_weight)
         kind = config["exchange"]
         self.exchange = _EXCHANGES[kind]
-        self.takes_positive = kind == "pairwise" or (kind == "listwise" and config["list_positive"])
-        if kind == "listwise" and not self.takes_positive and self.samples_per_positive == 1:
-            raise ConfigError(
-                "list_positive=False: a list of one item says nothing; use samples_per_positive=2 or more"
-            )
+        self.takes_positive = {
+            role: kind == "pairwise" or (kind == "listwise" and config[f"list_positive_{direction}"])
+            for role, direction in INTO.items()
+        }
+        if kind == "listwise" and not all(self.takes_positive.values()) and self.samples_per_positive == 1:
+            raise ConfigError("a list of one item says nothing: use samples_per_positive=2 or more, or list_positive")
         if config["cf_negatives"] == "distilled":
             for role in roles.values():
                 _require_one_negative(role)
@@ -86,7 +87,7 @@ class BD(Distiller):
     def _direction(self, direction: str) -> Direction:
         shape = self.config[f"shape_{direction}"]
         return Direction(
-            sampling=self.config["sampling"],
+            sampling=self.config[f"sampling_{direction}"] or self.config["sampling"],
             shape=shape,
             eps=self.config["eps_t" if shape == "tanh" else "eps_e"],
             rank_order=self.config[f"rank_order_{direction}"],
@@ -116,10 +117,15 @@ class BD(Distiller):
         if self.config["lambda_schedule"] == "linear":
             share = min(1.0, (epoch + 1) / self.config["lambda_warmup_epochs"])
             self.weight = {role: share * weight for role, weight in self.full_weight.items()}
-        if epoch % self.refresh_period or not any(self.full_weight.values()):
+        is_share = self.config["refresh_users"] == "rolling" and epoch > 0
+        if not any(self.full_weight.values()) or (epoch % self.refresh_period and not is_share):
             return False
+        users = None
+        if is_share:
+            everyone = torch.arange(1, self.n_users, device=self.device)
+            users = everyone[everyone % self.refresh_period == epoch % self.refresh_period]
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
-            self.sampler.refresh({name: role.all_logits for name, role in self.roles.items()}, progress)
+            self.sampler.refresh({name: role.all_logits for name, role in self.roles.items()}, progress, users)
         return True
 
     def sampling_state(self) -> dict[str, Any]:
@@ -151,7 +157,7 @@ class BD(Distiller):
         own = learner.loss(interaction)
         if len(users) == 0:
             return {"cf": own}
-        if self.takes_positive:
+        if self.takes_positive[role]:
             if positives is None:
                 positives = self.seen.random_positive(users, self.sampler.generator)
             items = torch.cat([positives[:, None], items], dim=1)
