@@ -45,8 +45,9 @@ def probabilities_by_hand(own, guide, excluded, direction: Direction):
         if direction.sampling == "uniform":
             weights.append(1.0)
             continue
-        if direction.sampling == "top":
-            weights.append(math.exp(-guide_rank[item] / direction.top_temperature))
+        if direction.sampling in ("top", "own_top"):
+            rank = guide_rank if direction.sampling == "top" else own_rank
+            weights.append(math.exp(-rank[item] / direction.top_temperature))
             continue
         if direction.rank_order == "paper":
             difference = own_rank[item] - guide_rank[item]
@@ -150,6 +151,7 @@ DIRECTIONS = {
     "tanh logarithmic": Direction(eps=1.5, rank_scale="logarithmic"),
     "exp logarithmic": Direction(shape="exp", eps=1.2, rank_scale="logarithmic", rank_order="reference"),
     "top": Direction(sampling="top", top_temperature=5.0),
+    "own_top": Direction(sampling="own_top", top_temperature=5.0),
     "uniform": Direction(sampling="uniform"),
 }
 
