@@ -124,9 +124,9 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     logs = Path(tempfile.mkdtemp(prefix="evidence-"))
     running: dict[Future, optuna.Trial] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        number = len(rows)
-        while number < trials or running:
-            while number < trials and len(running) < jobs:
+        number = 1 + max((int(row["trial"]) for row in rows), default=-1)
+        while len(rows) < trials or running:
+            while len(rows) + len(running) < trials and len(running) < jobs:
                 trial = study.ask()
                 drawn = draw_settings(arm.space, trial)
                 running[pool.submit(trial_row, arm, number, drawn, given, logs / f"{number}.log")] = trial

@@ -17,6 +17,7 @@ ONE_WAY = ("RD", "CD", "DE", "RRD")
 PARTS = {
     "BD, to the student": "only the student learns from the other",
     "BD, to the teacher": "only the teacher learns from the other",
+    "BD, discrepancy both ways": "both learn with the positive, on items that they rank far above the other",
     "BD, uniform": "items drawn uniformly",
     "BD, top": "items from the head of the guide's list",
     "BD (paper)": "the paper's form",
