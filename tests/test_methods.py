@@ -431,12 +431,12 @@ def ablations() -> dict[str, dict]:
 
 def test_ablations_are_configuration_only(quick):
     def trained(**settings) -> dict[str, torch.Tensor]:
-        scene = Scene(quick, eps_e=0.1, eps_t=0.1, **settings)
+        scene = Scene(quick, **{"eps_e": 0.1, "eps_t": 0.1, **settings})
         scene.trained()
         return scene.states()
 
     found = {name: trained(**settings) for name, settings in ablations().items()} | {"BD": trained()}
-    assert len(found) == 11, "the README's table"
+    assert len(found) == 17, "the README's tables"
     names = list(found)
     for place, name in enumerate(names):
         assert not any(equal(found[name], found[other]) for other in names[:place]), f"{name} changes nothing"
