@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from evidence_pages import claims_page, claims_picture, dataset_page
+from evidence_pages import claims_page, claims_picture, dataset_page, gains
 
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
@@ -34,7 +33,6 @@ from recbole_bd.leaderboard.command import entry_of, environment_of, write_outpu
 from recbole_bd.leaderboard.records import read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import run_entries
 from recbole_bd.leaderboard.tables import build
-from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
 from recbole_bd.tuning import draw_settings, read_space
@@ -69,12 +67,22 @@ class Arm:
     @property
     def settings_file(self) -> Path:
         """Where its best settings are."""
-        return ROOT / "results" / self.board / "settings" / f"{self.name}.yaml"
+        return settings_file(self.board, self.name)
+
+
+def settings_file(board: str, name: str) -> Path:
+    """Where the best settings of an arm are."""
+    return ROOT / "results" / board / "settings" / f"{name}.yaml"
+
+
+def read_plans() -> dict[str, Any]:
+    """The boards of evidence.yaml by name."""
+    return load_yaml(HERE / "evidence.yaml")["boards"]
 
 
 def read_arm(board: str, name: str) -> Arm:
     """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
-    plan = load_yaml(HERE / "evidence.yaml")["boards"][board]
+    plan = read_plans()[board]
     arm = plan["arms"][name]
     fixed = {**plan["settings"], **arm.get("settings", {})}
     if name in SEPARATE:
@@ -82,7 +90,7 @@ def read_arm(board: str, name: str) -> Arm:
         fixed.pop("student_model" if name == "teacher" else "teacher_model")
     else:
         for role in SEPARATE:
-            best = load_yaml(Arm(board, role, {}, {}, (), {}).settings_file)
+            best = load_yaml(settings_file(board, role))
             fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
     space = read_space(ROOT / "properties" / "tuning" / arm["space"])
     objective = tuple(arm.get("objective", ["model"] if name in SEPARATE else ["student"]))
@@ -93,10 +101,9 @@ def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any
     """Run one trial in a process of its own and say what came of it."""
     settings = {**arm.fixed, **drawn, **OF_A_TRIAL, **given}
     words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "recbole_bd", "run", "--resume=auto", *words]
     with log.open("w+", encoding="utf-8") as stream:
-        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment).returncode
+        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment_of(1)).returncode
         stream.seek(0)
         text = stream.read()
     row = {"arm": arm.name, "trial": number, "settings": json.dumps(drawn, sort_keys=True)}
@@ -140,14 +147,13 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
                 print(f"{arm.board} {arm.name} {row['trial']}: {row.get('objective', row.get('error'))} "
                       f"{row['settings']}", flush=True)  # fmt: skip
     best = max((row for row in rows if row.get("objective")), key=lambda row: float(row["objective"]))
-    arm.settings_file.parent.mkdir(parents=True, exist_ok=True)
     about = f"# {arm.board}, {arm.name}: the best of {len(rows)} trials by validation, {best['objective']}.\n"
-    arm.settings_file.write_text(about + to_yaml(json.loads(best["settings"])))
+    write_whole(arm.settings_file, about + to_yaml(json.loads(best["settings"])))
 
 
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it."""
-    plan = load_yaml(HERE / "evidence.yaml")["boards"][board]
+    plan = read_plans()[board]
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
     for seed in plan["seeds"]:
@@ -167,20 +173,20 @@ def pages(out: Path) -> None:
     Args:
         out: the folder; results/ itself, or another to compare with it.
     """
-    plans = load_yaml(HERE / "evidence.yaml")["boards"]
     boards = {}
-    for name in plans:
+    for name in read_plans():
         path = ROOT / "results" / name / "runs.jsonl"
         if path.is_file():
             runs = read_runs(path)
             write_outputs(runs, out / name)
-            boards[name] = judge(build(runs))
+            boards[name] = build(runs)
     command = "python benchmarks/evidence.py pages"
     for dataset in dict.fromkeys(board.dataset for board in boards.values()):
         mine = {name: board for name, board in boards.items() if board.dataset == dataset}
         write_whole(out / f"{dataset}.md", dataset_page(dataset, mine, command))
-    write_whole(out / "claims.md", claims_page(boards, command))
-    write_whole(out / "claims.png", claims_picture(boards))
+    found = gains(boards)
+    write_whole(out / "claims.md", claims_page(boards, found, command))
+    write_whole(out / "claims.png", claims_picture(found))
 
 
 def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:
@@ -247,7 +253,7 @@ def main() -> int:
         return 0
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
-    plan = load_yaml(HERE / "evidence.yaml")["boards"][known.board]
+    plan = read_plans()[known.board]
     arms = known.arms or list(plan["arms"])
     if known.what == "run":
         run(known.board, arms, known.jobs, given)

@@ -96,9 +96,8 @@ def _gains_of(name: str, board: Board) -> list[Gain]:
     return found
 
 
-def claims_page(boards: dict[str, Board], command: str) -> str:
-    """One page: each claim, its verdict, and the numbers behind it."""
-    found = gains(boards)
+def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -> str:
+    """One page: each claim, its verdict, and the numbers behind it, `found` by `gains`."""
     metric = next(iter(boards.values())).valid_metric.upper()
     lines = [
         "# The claims of Bidirectional Distillation",
@@ -166,14 +165,12 @@ def _table(found: Sequence[Gain], against: Sequence[str]) -> list[str]:
     return lines
 
 
-def claims_picture(boards: dict[str, Board]) -> bytes:
+def claims_picture(found: Sequence[Gain]) -> bytes:
     """BD's gains over separate, continued and one-way models with 95 % intervals over users, as PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = [gain for gain in gains(boards) if gain.against not in PARTS]
+    shown = [gain for gain in found if gain.against not in PARTS]
     figure = Figure(figsize=(8, 1.4 + 0.3 * len(shown)), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     for place, gain in enumerate(shown):
         low, high = (100 * end / gain.test.mean_a for end in (gain.test.low or 0.0, gain.test.high or 0.0))

@@ -68,7 +68,8 @@ def test_gains_are_paired_tests_with_holms_correction_over_all(pages_module, boa
 
 
 def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
-    page = pages_module.claims_page(boards, "the command")
+    found = pages_module.gains(boards)
+    page = pages_module.claims_page(boards, found, "the command")
     assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% |" in page
     assert "The student, of 1 comparisons: 1 better." in page
     assert "| toys-bpr | student | RD | 0.1500 ± 0.0000 | 0.3000 ± 0.0000 | +100.0% | < .0001 |" in page
@@ -76,7 +77,7 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
     assert "the command" in page
     table = pages_module.dataset_page("toys", boards, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
-    assert pages_module.claims_picture(boards).startswith(b"\x89PNG")
+    assert pages_module.claims_picture(found).startswith(b"\x89PNG")
 
 
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")

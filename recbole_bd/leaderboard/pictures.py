@@ -15,13 +15,11 @@ def picture(board: Board) -> bytes:
         board: a leaderboard.
     """
     # Not pyplot, which would change the backend of a notebook.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     metric = board.valid_metric
     rows = [row for row in board.rows if row.runs]
     figure = Figure(figsize=(8, 1.6 + 0.36 * max(len(rows), 1)), layout="constrained")
-    FigureCanvasAgg(figure)
     axis = figure.subplots()
     named = set()
     for place, row in enumerate(rows):

@@ -179,13 +179,17 @@ def _recorded(record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Recor
 def _packed(array: np.ndarray) -> dict[str, Any]:
     """An array of numbers or texts by its distinct values and, for each place, which of them stands there."""
     values, codes = np.unique(array, return_inverse=True)
-    listed = values.tolist()
-    content = json.dumps(listed).encode() + b"\0" + codes.astype(_CODES).tobytes()
+    listed, raw = values.tolist(), codes.astype(_CODES).tobytes()
     return {
-        "array": hashlib.sha256(content).hexdigest()[:24],
+        "array": _key_of(listed, raw),
         "values": listed,
-        "codes": base64.b64encode(zlib.compress(codes.astype(_CODES).tobytes(), 9)).decode(),
+        "codes": base64.b64encode(zlib.compress(raw, 9)).decode(),
     }
+
+
+def _key_of(values: list[Any], raw: bytes) -> str:
+    """The key of an array, by which it is found and verified."""
+    return hashlib.sha256(json.dumps(values).encode() + b"\0" + raw).hexdigest()[:24]
 
 
 def _unpacked(record: Mapping[str, Any]) -> np.ndarray:
@@ -193,7 +197,6 @@ def _unpacked(record: Mapping[str, Any]) -> np.ndarray:
     raw = unpacking.decompress(base64.b64decode(record["codes"], validate=True), _LARGEST_ARRAY)
     if unpacking.unconsumed_tail:
         raise LeaderboardError(f"an array of more than {_LARGEST_ARRAY} bytes")
-    content = json.dumps(record["values"]).encode() + b"\0" + raw
-    if hashlib.sha256(content).hexdigest()[:24] != record["array"]:
+    if _key_of(record["values"], raw) != record["array"]:
         raise LeaderboardError("its checksum is wrong")
     return np.array(record["values"])[np.frombuffer(raw, _CODES)]
