@@ -5,7 +5,7 @@ learner.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,9 +152,9 @@ def top_weights(rank: Tensor, excluded: Places, temperature: float) -> Tensor:
     Returns:
         float32 [C, n_items] in [0, 1], 0 at excluded places.
     """
-    exponent = rank / -max(temperature, 1 / _STEEPEST)
+    exponent = rank * (-1 / math.log(2) / max(temperature, 1 / _STEEPEST))
     exponent[excluded] = -torch.inf
-    return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp_()
+    return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp2_()  # exp takes 15 times as long where it underflows
 
 
 def uniform_weights(n_rows: int, n_items: int, excluded: Places) -> Tensor:
@@ -164,7 +164,9 @@ def uniform_weights(n_rows: int, n_items: int, excluded: Places) -> Tensor:
     return weights
 
 
-def draw(weights: Tensor, excluded: Places, count: int, generator: torch.Generator) -> Tensor:
+def draw(
+    weights: Tensor, excluded: Places, count: int, generator: torch.Generator, room: Tensor | None = None
+) -> Tensor:
     """Draw items with replacement in proportion to their weights; an item of weight zero is never drawn.
 
     Args:
@@ -172,6 +174,8 @@ def draw(weights: Tensor, excluded: Places, count: int, generator: torch.Generat
         excluded: places of the items that are never drawn; at least one item of each row is not among them.
         count: draws per row.
         generator: the source of chance, on the device of `weights`.
+        room: float64 [C, n_items], written over: where draws follow on draws, fresh memory for the cumulative weights
+            costs ten times what summing them does.
 
     Returns:
         int64 [C, count], columns of `weights`.
@@ -179,7 +183,7 @@ def draw(weights: Tensor, excluded: Places, count: int, generator: torch.Generat
     empty = weights.sum(dim=1) == 0
     if empty.any():
         weights[empty] = uniform_weights(int(empty.sum()), weights.shape[1], of_rows(excluded, empty))
-    cumulative = weights.cumsum(dim=1, dtype=torch.float64)
+    cumulative = torch.cumsum(weights, dim=1, dtype=torch.float64, out=room)
     share = torch.rand(len(weights), count, dtype=torch.float64, generator=generator, device=weights.device)
     # In (0, total]: the first item whose cumulative weight reaches it has a weight of its own.
     return torch.searchsorted(cumulative, (1 - share).mul_(cumulative[:, -1:]))
@@ -303,14 +307,16 @@ class DistillationSampler:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
         self.chunk_users = max(1, chunk_scores // (self.ranked_items or seen.n_items))
         self.pools: dict[str, Tensor] = {}
+        self._room = torch.empty(0, dtype=torch.float64, device=self.device)
 
     def refresh(
         self,
         scores: Mapping[str, Callable[..., Tensor]],
         progress: Callable[[int], None] | None = None,
         users: Tensor | None = None,
+        learners: Collection[str] | None = None,
     ) -> None:
-        """Rank items by both roles and draw every learner's items anew.
+        """Rank items by the roles whose rankings are asked for and draw the learners' items anew.
 
         Args:
             scores: logits of a role, by its name: of all items [C, n_items], padding first, for users [C], or, given a
@@ -318,20 +324,22 @@ class DistillationSampler:
             progress: called with the number of users done so far.
             users: int64, no padding: those whose items are drawn; the others keep theirs. None: all, as it must be the
                 first time.
+            learners: those whose items are drawn; what was drawn for others is dropped. None: all.
 
         Raises:
             DataError: a score is not a number; names the role. What was drawn before stays, but for some of `users`.
         """
+        directions = {name: one for name, one in self.directions.items() if learners is None or name in learners}
         if users is None:
             total = int(self.sizes.sum())
-            pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in self.directions}
+            pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in directions}
             users = torch.arange(1, len(self.sizes), device=self.device)
         else:
-            pools = self.pools
-        acceptance = dict.fromkeys(self.directions, _FIRST_ACCEPTANCE)
+            pools = {name: self.pools[name] for name in directions}
+        acceptance = dict.fromkeys(directions, _FIRST_ACCEPTANCE)
         done = 0
         for chunk in self._chunks(scores, users):
-            for learner, direction in self.directions.items():
+            for learner, direction in directions.items():
                 guide = next(role for role in scores if role != learner)
                 left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
                 if direction.sampling == "rank_discrepancy":
@@ -445,8 +453,14 @@ class DistillationSampler:
         sizes = self.sizes[users]
         draws = torch.arange(int(sizes.max()), device=self.device)
         wanted = draws < sizes.unsqueeze(1)
-        columns = draw(weights, excluded, len(draws), self.generator)
+        columns = draw(weights, excluded, len(draws), self.generator, self._room_of(weights))
         pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = chunk.items(columns[wanted])
+
+    def _room_of(self, weights: Tensor) -> Tensor:
+        """Memory for the cumulative weights, the same for every chunk."""
+        if len(self._room) < weights.numel():
+            self._room = torch.empty(weights.numel(), dtype=torch.float64, device=self.device)
+        return self._room[: weights.numel()].view(weights.shape)
 
     def sample(self, learner: str, users: Tensor, count: int) -> Tensor:
         """Hand out items for a batch: random ones, with replacement, of those drawn for each user.

@@ -66,7 +66,6 @@ class BDTrainer(Resumable, Trainer):
         self.watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
         self.improvements = 0
         self.waits = dict.fromkeys(self.trainers, 0)  # validations since a role's last best
-        self.resting: list[str] = []
 
     @property
     def best(self) -> dict[str, Snapshot]:
@@ -150,7 +149,7 @@ class BDTrainer(Resumable, Trainer):
             "best_scores": dict(self.best_scores),
             "improvements": self.improvements,
             "waits": dict(self.waits),
-            "resting": list(self.resting),
+            "resting": list(self.model.resting),
             "sampling": self.model.sampling_state(),
         }
 
@@ -163,7 +162,7 @@ class BDTrainer(Resumable, Trainer):
             if hasattr(self, "losses"):
                 self.losses[name].load_state_dict(state["losses"][name])
         self.best_scores, self.improvements = dict(state["best_scores"]), state["improvements"]
-        self.waits, self.resting = dict(state["waits"]), list(state["resting"])
+        self.waits, self.model.resting = dict(state["waits"]), list(state["resting"])
 
     def _refresh(self, epoch: int, show_progress: bool) -> None:
         if self._left is not None:  # done before, and timed: what it drew then is in the place
@@ -200,7 +199,7 @@ class BDTrainer(Resumable, Trainer):
 
     def _learning(self, roles: Iterable[str]) -> list[str]:
         """Those of the roles that learn and do not rest."""
-        return [name for name in roles if name in self.trainers and name not in self.resting]
+        return [name for name in roles if name in self.trainers and name not in self.model.resting]
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
         improved, results = set(), {}
@@ -227,7 +226,7 @@ class BDTrainer(Resumable, Trainer):
         if trainer.best is None:
             return
         restore_snapshot(trainer.model, trainer.best, f"best state of the {name}")
-        self.resting.append(name)
+        self.model.resting.append(name)
         logger.info("%s: the %s rests at its best state, of epoch %d", self.stage, name, trainer.best.epoch)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:

@@ -388,6 +388,21 @@ def test_top_weights_do_not_vanish_far_down_the_list():
     assert top_weights(rank, places(excluded), 10.0).sum() > 1
 
 
+def test_only_the_learners_asked_for_get_items_and_only_their_guides_are_asked():
+    scores = tables()
+    sampler = refreshed({"teacher": Direction(), "student": Direction(sampling="own_top")}, scores)
+    asked = set()
+
+    def table(role):
+        return lambda users: asked.add(role) or scores[role][users]
+
+    sampler.refresh({role: table(role) for role in scores}, learners=["student"])
+    assert asked == {"student"}
+    assert set(sampler.pools) == {"student"}
+    with pytest.raises(RuntimeError, match="no items have been drawn for the teacher"):
+        sampler.sample("teacher", torch.tensor([1]), 2)
+
+
 # --- what it is made of -----------------------------------------------------------------------------------------------
 def test_every_user_gets_items_by_their_own_scores_whatever_the_chunks():
     n_users, n_items = 50, 60

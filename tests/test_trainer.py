@@ -107,7 +107,8 @@ def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(r
     # Best in epoch 0, none better in 1 and 2, so that it goes back after 2 and does not move from then on.
     assert moved[tired] == ([True] * 3 + [False] * 5 if rests else [True] * 8)
     assert torch.equal(states[tired][3], states[tired][0]) == rests
-    assert trainer.resting == ([tired] if rests else [])
+    assert trainer.model.resting == ([tired] if rests else [])
+    assert set(scene.method.sampler.pools) == ({other} if rests else {tired, other})  # nothing is drawn for who rests
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -35,6 +35,7 @@ class Distiller(GeneralRecommender):
     Attributes:
         learners: names of the roles that learn in the distillation stage.
         sampler: what draws items from both roles' rankings; None where a method has no such sampler.
+        resting: names of the learners that have stopped learning at their best; the trainer adds to it.
 
     Raises:
         ConfigError: `stop_on` names a role that does not learn.
@@ -54,6 +55,7 @@ class Distiller(GeneralRecommender):
         self.config = config
         self.roles = roles
         self.control = control
+        self.resting: list[str] = []
         # Registered under the roles' names, so that parameters and states read teacher.* and student.*
         for name, role in roles.items():
             self.add_module(name, role.model)

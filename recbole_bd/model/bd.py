@@ -101,7 +101,7 @@ class BD(Distiller):
         return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
-        """Set the weights of this epoch and, every `refresh_period` epochs, rank items and draw anew.
+        """Set the weights of this epoch and, every `refresh_period` epochs, rank items and draw anew for who learns.
 
         Args:
             epoch, progress: see `Distiller.refresh`.
@@ -125,7 +125,8 @@ class BD(Distiller):
             everyone = torch.arange(1, self.n_users, device=self.device)
             users = everyone[everyone % self.refresh_period == epoch % self.refresh_period]
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
-            self.sampler.refresh({name: role.all_logits for name, role in self.roles.items()}, progress, users)
+            scores = {name: role.all_logits for name, role in self.roles.items()}
+            self.sampler.refresh(scores, progress, users, [name for name in self.roles if name not in self.resting])
         return True
 
     def sampling_state(self) -> dict[str, Any]:
