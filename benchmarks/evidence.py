@@ -1,6 +1,6 @@
 """The evidence in results/: searches settings on validation, runs every arm with several seeds, and writes the pages.
 
-    python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=20]
+    python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=N]
     python benchmarks/evidence.py run BOARD [ARM ...] --data_path=DIR [--jobs=2]
     python benchmarks/evidence.py pages
 
@@ -35,7 +35,7 @@ from recbole_bd.leaderboard.schedule import run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
-from recbole_bd.tuning import draw_settings, read_space
+from recbole_bd.tuning import draw_settings, is_range, read_space
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -52,7 +52,7 @@ class Arm:
     Attributes:
         board, name: e.g. `citeulike-bpr`, `BD`.
         fixed: settings of every trial.
-        space: from `read_space`, ranges and what else stays as it is.
+        space: from `read_space`, ranges and what else stays as it is; empty where nothing is searched.
         objective: roles whose validation is maximised; of two, the geometric mean.
         first: settings of the first trial; empty leaves it to chance.
     """
@@ -75,9 +75,24 @@ def settings_file(board: str, name: str) -> Path:
     return ROOT / "results" / board / "settings" / f"{name}.yaml"
 
 
-def read_plans() -> dict[str, Any]:
-    """The boards of evidence.yaml by name."""
-    return load_yaml(HERE / "evidence.yaml")["boards"]
+def read_plans() -> dict[str, dict[str, Any]]:
+    """The boards of evidence.yaml by name, each with its arms by name."""
+    plans = load_yaml(HERE / "evidence.yaml")
+    arms = plans["arms"]
+    taught = [name for name, arm in arms.items() if name in SEPARATE or arm["settings"]["model"] in METHODS]
+    return {
+        board: {**plan, "arms": {name: arms[name] for name in plan.get("arms", taught)}}
+        for board, plan in plans["boards"].items()
+    }
+
+
+def separate_file(board: str, role: str) -> Path:
+    """Where the best settings are of a role alone, which a board may share with another: `BOARD` or `BOARD/ROLE`."""
+    shared = read_plans()[board].get("separate", {}).get(role)
+    if shared is None:
+        return settings_file(board, role)
+    other, _, other_role = shared.partition("/")
+    return separate_file(other, other_role or role)
 
 
 def read_arm(board: str, name: str) -> Arm:
@@ -86,15 +101,24 @@ def read_arm(board: str, name: str) -> Arm:
     arm = plan["arms"][name]
     fixed = {**plan["settings"], **arm.get("settings", {})}
     if name in SEPARATE:
-        fixed |= {"model": fixed.pop(f"{name}_model"), **plan["sizes"][name]}
-        fixed.pop("student_model" if name == "teacher" else "teacher_model")
+        fixed |= {"model": fixed[f"{name}_model"], **plan["sizes"][name]}
+    if fixed["model"] not in METHODS:
+        for role in SEPARATE:
+            del fixed[f"{role}_model"]
     else:
         for role in SEPARATE:
-            best = load_yaml(settings_file(board, role))
+            best = load_yaml(separate_file(board, role))
             fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
-    space = read_space(ROOT / "properties" / "tuning" / arm["space"])
-    objective = tuple(arm.get("objective", ["model"] if name in SEPARATE else ["student"]))
-    return Arm(board, name, fixed, space, objective, arm.get("first", {}))
+    space = read_space(ROOT / "properties" / "tuning" / arm["space"]) if "space" in arm else {}
+    objective = tuple(arm.get("objective", ["student"] if fixed["model"] in METHODS else ["model"]))
+    return Arm(board, name, fixed, space, objective, _first_of(plan, name, space))
+
+
+def _first_of(plan: dict[str, Any], name: str, space: dict[str, Any]) -> dict[str, Any]:
+    """Settings of an arm's first trial: the best of another board where the plan names one."""
+    if "first" in plan and (path := settings_file(plan["first"], name)).is_file():
+        return {key: value for key, value in load_yaml(path).items() if is_range(space[key])}
+    return plan["arms"][name].get("first", {})
 
 
 def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any], log: Path) -> dict[str, Any]:
@@ -124,9 +148,10 @@ def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any
 
 
 def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
-    """Search until the arm has so many trials, and write its best settings."""
+    """Search until the arm has so many trials, and write its best settings; one where there is nothing to search."""
     path = ROOT / "results" / arm.board / "trials.csv"
     rows = [row for row in read_rows(path) if row["arm"] == arm.name]
+    trials = trials if arm.space else 1
     study = new_study(arm, rows)
     logs = Path(tempfile.mkdtemp(prefix="evidence-"))
     running: dict[Future, optuna.Trial] = {}
@@ -246,7 +271,7 @@ def main() -> int:
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--checkpoint_dir", default="saved")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("--trials", type=int, help="settings tried for each arm; the board's own number by default")
     known = parser.parse_args()
     if known.what == "pages":
         pages(ROOT / "results")
@@ -254,12 +279,12 @@ def main() -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
     plan = read_plans()[known.board]
-    arms = known.arms or list(plan["arms"])
+    arms = known.arms or [name for name in plan["arms"] if name not in plan.get("separate", {})]
     if known.what == "run":
         run(known.board, arms, known.jobs, given)
         return 0
     for name in arms:
-        tune(read_arm(known.board, name), known.trials, known.jobs, given)
+        tune(read_arm(known.board, name), known.trials or plan["trials"], known.jobs, given)
     return 0
 
 

@@ -30,9 +30,9 @@ def read_space(path: Path) -> dict[str, Any]:
     """
     space = load_yaml(path)
     for key, range_ in space.items():
-        if _is_range(range_) and (fault := _fault(*next(iter(range_.items())))):
+        if is_range(range_) and (fault := _fault(*next(iter(range_.items())))):
             raise ConfigError(f"{path}: {key}: {fault}")
-    if not any(map(_is_range, space.values())):
+    if not any(map(is_range, space.values())):
         raise ConfigError(f"{path} holds nothing to search: write e.g. learning_rate: {{loguniform: [0.0001, 0.01]}}")
     return space
 
@@ -47,7 +47,7 @@ def draw_settings(space: Mapping[str, Any], trial: "Trial") -> dict[str, Any]:
     Returns:
         A value for each key of the space.
     """
-    return {key: _draw(key, value, trial) if _is_range(value) else value for key, value in space.items()}
+    return {key: _draw(key, value, trial) if is_range(value) else value for key, value in space.items()}
 
 
 def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
@@ -60,7 +60,8 @@ def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
     return trial.suggest_float(key, low, high, log=kind == "loguniform", step=step[0] if step else None)
 
 
-def _is_range(value: Any) -> bool:
+def is_range(value: Any) -> bool:
+    """Whether a value of a space is a range to draw from, and not a setting that stays as it is."""
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in (CHOICE, *_RANGES)
 
 

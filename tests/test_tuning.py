@@ -1,5 +1,6 @@
 """Search spaces: how they are read, what is drawn from them, and that the shipped ones are spaces of their methods."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -60,21 +61,39 @@ def test_what_is_no_space_is_refused(line, message, tmp_path):
         read_space(tmp_path / "space.yaml")
 
 
-PLAN = yaml.safe_load((ROOT / "benchmarks" / "evidence.yaml").read_text())["boards"]
+@pytest.fixture(scope="module")
+def evidence():
+    """The driver, which lies beside the package."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "benchmarks"))
+        yield importlib.import_module("evidence")
 
 
-@pytest.mark.parametrize(("board", "arm"), [(board, arm) for board in PLAN for arm in PLAN[board]["arms"]])
-def test_what_the_shipped_spaces_give_are_settings_of_their_arms(board, arm):
-    plan = PLAN[board]
-    about = plan["arms"][arm]
-    space = read_space(ROOT / "properties" / "tuning" / about["space"])
-    ranges = {key for key, value in space.items() if isinstance(value, dict)}
-    assert not about.get("first") or set(about["first"]) == ranges
-    settings = {**plan["settings"], **about.get("settings", {})}
-    if arm in ("teacher", "student"):
-        settings["model"] = settings[f"{arm}_model"]
-        del settings["teacher_model"], settings["student_model"]
-    for drawn in [{**space, **about.get("first", {})}] if about.get("first") else trials(space, 3):
-        config = make_config({**settings, "data_path": str(ROOT), **drawn})
-        for role in config.backbones:
-            config.role(role)
+PLAN = yaml.safe_load((ROOT / "benchmarks" / "evidence.yaml").read_text())
+
+
+@pytest.mark.parametrize("board", PLAN["boards"])
+def test_what_is_searched_are_settings_of_the_arms(board, evidence, tmp_path, monkeypatch):
+    (tmp_path / "best.yaml").write_text("learning_rate: 0.001")  # of the separate models
+    monkeypatch.setattr(evidence, "separate_file", lambda board, role: tmp_path / "best.yaml")
+    for name, plan in evidence.read_plans()[board]["arms"].items():
+        arm = evidence.read_arm(board, name)
+        ranges = {key for key, value in arm.space.items() if isinstance(value, dict)}
+        assert not arm.first or set(arm.first) == ranges, name
+        assert not plan.get("first") or set(plan["first"]) == ranges, name
+        for drawn in [{**arm.space, **arm.first}] if arm.first else trials(arm.space, 3):
+            config = make_config({**arm.fixed, "data_path": str(ROOT), **drawn})
+            for role in config.backbones:
+                config.role(role)
+
+
+def test_every_arm_is_searched_on_some_board(evidence):
+    assert {name for plan in evidence.read_plans().values() for name in plan["arms"]} == set(PLAN["arms"])
+
+
+def test_boards_take_over_what_others_found(evidence):
+    shared = evidence.separate_file("citeulike-bpr-same", "student")
+    assert shared == evidence.settings_file("citeulike-bpr", "teacher")
+    assert evidence.separate_file("citeulike-bpr-half", "student") == evidence.settings_file(
+        "citeulike-bpr-half", "student"
+    )
