@@ -7,6 +7,7 @@ item 0 says "no item": rows of users who have fewer items left than asked for en
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,28 @@ _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
 # Ranks beyond the number of draws without replacement, in temperatures, that a draw from the head can reach: fewer than
 # one item in 10,000 would come from further down.
 _HEAD_TEMPERATURES = 10
+
+
+def best_first(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The greatest numbers of each row in order, as `torch.topk` gives them.
+
+    Args:
+        scores: float32 [C, n], no NaN.
+        length: how many of each row, n at most.
+
+    Returns:
+        The numbers, [C, length], the greatest first, and their columns, int64 [C, length].
+    """
+    if scores.device.type != "cpu":
+        greatest = scores.topk(length, dim=1)
+        return greatest.values, greatest.indices
+    # topk and sort take five times as long on a CPU as NumPy's.
+    negated = -scores.numpy()
+    columns = np.argpartition(negated, length - 1, axis=1)[:, :length]
+    negated = np.take_along_axis(negated, columns, axis=1)
+    order = np.argsort(negated, axis=1)
+    columns, negated = (np.take_along_axis(table, order, axis=1) for table in (columns, negated))
+    return torch.from_numpy(-negated), torch.from_numpy(columns)
 
 
 def top_lists(
@@ -55,7 +78,7 @@ def top_lists(
         require_numbers(scores.amax(dim=1), whose)
         scores.clamp_(min=torch.finfo(scores.dtype).min)[seen.of(users)] = -torch.inf  # for what is not listed only
         shuffled = torch.randperm(n_items, generator=generator, device=device)
-        best, place = scores.index_select(1, shuffled).topk(length, dim=1)
+        best, place = best_first(scores.index_select(1, shuffled), length)
         lists[users] = torch.where(best == -torch.inf, 0, shuffled[place]).to(torch.int32)
         if progress:
             progress(int(users[-1]))

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, slot
+from recbole_bd.lists import best_first, draw_places, head_length
+from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, require_numbers, slot
 
 SAMPLINGS = ("rank_discrepancy", "uniform", "top", "own_top")
 SHAPES = ("tanh", "exp")
@@ -248,6 +249,21 @@ class _Chunk:
         """The items in some columns, as they are kept."""
         return (places if self.columns is None else self.columns[places]).to(torch.int32)
 
+    def best(self, role: str, length: int) -> tuple[Tensor, Tensor]:
+        """The best columns of one role, of what may be drawn.
+
+        Returns:
+            Logits, float32 [C, length], the best first and -inf behind the last, and their columns.
+
+        Raises:
+            DataError: a score is not a number.
+        """
+        scores = self._logits(role).float()
+        require_numbers(scores.amax(dim=1), role)
+        scores = scores.clamp(min=torch.finfo(scores.dtype).min)
+        scores[self.excluded] = -torch.inf
+        return best_first(scores, length)
+
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role."""
         if role not in self._ranks:
@@ -346,6 +362,9 @@ class DistillationSampler:
                     acceptance[learner] = self._fill_by_rejection(
                         pools[learner], chunk, learner, guide, direction, acceptance[learner], left
                     )
+                elif direction.sampling in ("top", "own_top"):
+                    listed = guide if direction.sampling == "top" else learner
+                    self._fill_from_head(pools[learner], chunk, listed, direction.top_temperature, left)
                 if left.any():
                     self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
             done += len(chunk.users)
@@ -434,6 +453,31 @@ class DistillationSampler:
         left &= ~enough.squeeze(1)
         return max(float(accepted.float().mean()), 1e-3)
 
+    def _fill_from_head(self, pool: Tensor, chunk: _Chunk, listed: str, temperature: float, left: Tensor) -> None:
+        """Draw from the head of a list, without weighing the rest, where that is by far the greater part.
+
+        Rows with equal scores in the head are left to the search, which favours none of them.
+        """
+        temperature = max(temperature / chunk.stretch, 1 / _STEEPEST)
+        length = head_length(temperature)
+        if length > chunk.n_columns // 16:
+            return
+        logits, columns = chunk.best(listed, length + 1)
+        clear = ((logits[:, 1:] < logits[:, :-1]) | (logits[:, 1:] == -torch.inf)).all(dim=1)
+        if not clear.any():
+            return
+        users, logits, columns = chunk.users[clear], logits[clear, :length], columns[clear, :length]
+        lengths = (logits > -torch.inf).sum(dim=1)
+        places = draw_places(lengths, int(self.sizes[users].max()), temperature, self.generator)
+        self._put(pool, users, chunk.items(columns.gather(1, places)))
+        left &= ~clear
+
+    def _put(self, pool: Tensor, users: Tensor, drawn: Tensor) -> None:
+        """Keep as many of a user's draws, int32 [C, K], as the pool has room for."""
+        draws = torch.arange(drawn.shape[1], device=self.device)
+        wanted = draws < self.sizes[users].unsqueeze(1)
+        pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = drawn[wanted]
+
     def _fill_by_search(
         self, pool: Tensor, chunk: _Chunk, learner: str, guide: str, direction: Direction, left: Tensor
     ) -> None:
@@ -450,11 +494,8 @@ class DistillationSampler:
             difference = direction.difference(own, other, direction.scale(self.seen.n_items, chunk.stretch))
             difference[excluded] = -torch.inf
             weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
-        sizes = self.sizes[users]
-        draws = torch.arange(int(sizes.max()), device=self.device)
-        wanted = draws < sizes.unsqueeze(1)
-        columns = draw(weights, excluded, len(draws), self.generator, self._room_of(weights))
-        pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = chunk.items(columns[wanted])
+        columns = draw(weights, excluded, int(self.sizes[users].max()), self.generator, self._room_of(weights))
+        self._put(pool, users, chunk.items(columns))
 
     def _room_of(self, weights: Tensor) -> Tensor:
         """Memory for the cumulative weights, the same for every chunk."""

@@ -230,6 +230,37 @@ def wide_tables(n_users=4, n_items=3001):
     return {"teacher": shared + noise[0], "student": shared + noise[1]}
 
 
+@pytest.mark.parametrize("sampling", ["top", "own_top"])
+def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling, monkeypatch):
+    """No row is weighed but those with equal scores at the top, or infinite ones; the odds are the same in all."""
+    scores = wide_tables(n_users=6)
+    listed = scores["teacher" if sampling == "top" else "student"]
+    listed[2] = listed[2].mul(2).round()  # a head of few different scores
+    listed[3] = 1.0
+    listed[4, torch.randperm(3001)[:20]] = math.inf
+    searched, search = [], DistillationSampler._fill_by_search
+
+    def counted(self, *arguments):
+        searched.append(int(arguments[-1].sum()))
+        search(self, *arguments)
+
+    monkeypatch.setattr(DistillationSampler, "_fill_by_search", counted)
+    direction = Direction(sampling=sampling, top_temperature=8.0)
+    sampler = refreshed({"student": direction}, scores, ranks="exact")
+    assert sum(searched) == 3
+    for user in range(1, 6):
+        excluded = mask_of(sampler.seen, torch.tensor([user]))[0].numpy()
+        expected = 4000 * probabilities_by_hand(
+            scores["student"][user].numpy(), scores["teacher"][user].numpy(), excluded, direction
+        )
+        counts = np.bincount(sampler.pools["student"][int(sampler.starts[user]) :][:4000], minlength=3001)
+        assert counts[excluded].sum() == 0
+        often = expected > 1
+        found = np.append(counts[often], counts[~often].sum())
+        wanted = np.append(expected[often], expected[~often].sum())
+        assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
+
+
 def some_of(table):
     return lambda users, items=None: table[users] if items is None else table[users][:, items]
 
