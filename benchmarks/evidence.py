@@ -99,7 +99,8 @@ def read_arm(board: str, name: str) -> Arm:
     """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
     plan = read_plans()[board]
     arm = plan["arms"][name]
-    fixed = {**plan["settings"], **arm.get("settings", {})}
+    shipped = load_yaml(ROOT / "properties" / "model" / arm["file"]) if "file" in arm else {}
+    fixed = {**shipped, **plan["settings"], **arm.get("settings", {})}
     if name in SEPARATE:
         fixed |= {"model": fixed[f"{name}_model"], **plan["sizes"][name]}
     if fixed["model"] not in METHODS:

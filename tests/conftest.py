@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd.config import BDConfig, method_options
+from recbole_bd.config import BDConfig, method_options, properties_path
 from recbole_bd.model import METHODS
+from recbole_bd.options import load_yaml
 
 torch.set_num_threads(1)
 
@@ -97,6 +98,10 @@ QUICK = {
     "device": "cpu",
     "show_progress": False,
 }
+
+
+# BD as it was published, which is not the default.
+PAPER = load_yaml(properties_path("model", "BD-paper.yaml"))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS, bd
 from recbole_bd.roles import Role, build_role
 from recbole_bd.trainer import BDTrainer
-from tests.conftest import for_method, make_config
+from tests.conftest import PAPER, for_method, make_config
 
 
 class Scene:
@@ -223,7 +223,7 @@ def test_a_restored_method_goes_on_bitwise_equal(method, quick):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_training_item_and_no_padding_is_exchanged(method, quick, monkeypatch):
-    scene = Scene(quick, model=method)
+    scene = Scene({**quick, **PAPER} if method == "BD" else quick, model=method)  # without positives in lists
     asked = []
     original = Role.pair_logits
 
@@ -288,7 +288,8 @@ def test_more_items_than_there_are_is_refused(method, option, quick):
 # --- BD -------------------------------------------------------------------------------------------------------------
 def test_the_loss_is_the_papers(quick):
     """L_role = L_CF + lambda * BCE(z_role, sigmoid(z_other / tau)) on the drawn items."""
-    scene = Scene(quick, **{"lambda_teacher_to_student": 0.3, "lambda_student_to_teacher": 0.7, "temperature": 2.0})
+    weights = {"lambda_teacher_to_student": 0.3, "lambda_student_to_teacher": 0.7}
+    scene = Scene(quick, **{**PAPER, **weights, "temperature": 2.0})
     for role, weight in ((STUDENT, 0.3), (TEACHER, 0.7)):
         batch = scene.batch_of(role)
         state = scene.method.sampler.generator.get_state()
@@ -313,7 +314,7 @@ def test_the_batchs_positive_comes_first(exchange, quick, monkeypatch):
         return logits.sum()
 
     monkeypatch.setitem(bd._EXCHANGES, exchange, spy)
-    scene = Scene(quick, exchange=exchange, samples_per_positive=3)
+    scene = Scene(quick, exchange=exchange, samples_per_positive=3, list_positive_teacher_to_student=True)
     batch = scene.batch_of(STUDENT)
     scene.method.loss(STUDENT, batch)
     model = scene.roles[STUDENT].model
@@ -349,7 +350,7 @@ def test_users_without_training_items_exchange_nothing(exchange, quick, tmp_path
     for part, rows in {"train": block_pairs(), "valid": [("u0", "i47"), ("new", "i3")], "test": [("u1", "i0")]}.items():
         write_inter(tmp_path, "late", rows, part)
     settings = {**pair(quick, "CDAE", "CDAE"), "dataset": "late", "data_path": str(tmp_path)}
-    scene = Scene(settings, benchmark_filename=["train", "valid", "test"], exchange=exchange)
+    scene = Scene(settings, benchmark_filename=["train", "valid", "test"], **{**PAPER, "exchange": exchange})
     (batch,) = scene.batches
     late = int(scene.split.dataset.token2id("user_id", "new"))
     assert late in batch.users
@@ -388,7 +389,7 @@ def test_the_linear_schedule_reaches_the_full_weight(quick):
 
 
 def test_distilled_negatives_replace_the_sampled_ones(quick):
-    scene = Scene(quick, cf_negatives="distilled")
+    scene = Scene(quick, **{**PAPER, "cf_negatives": "distilled"})
     batch = scene.batch_of(STUDENT)
     before = batch.interaction["neg_item_id"].clone()
     state = scene.method.sampler.generator.get_state()
@@ -431,7 +432,7 @@ def ablations() -> dict[str, dict]:
 
 def test_ablations_are_configuration_only(quick):
     def trained(**settings) -> dict[str, torch.Tensor]:
-        scene = Scene(quick, **{"eps_e": 0.1, "eps_t": 0.1, **settings})
+        scene = Scene(quick, **{**PAPER, "eps_e": 0.1, "eps_t": 0.1, **settings})
         scene.trained()
         return scene.states()
 

@@ -6,8 +6,10 @@ from recbole_bd.config import properties_path
 from recbole_bd.errors import ConfigError
 from recbole_bd.options import Option, declared_options, load_yaml, parse_value
 
-# A search space declares nothing: its keys are those of methods.
-SHIPPED = sorted(path for path in properties_path().rglob("*.yaml") if path.parent.name != "tuning")
+# A search space and the paper's values declare nothing: their keys are those of methods.
+SHIPPED = sorted(
+    path for path in properties_path().rglob("*.yaml") if path.parent.name != "tuning" and path.name != "BD-paper.yaml"
+)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -15,6 +17,14 @@ def test_every_shipped_key_declares_type_and_meaning(path):
     for option in declared_options(path).values():
         assert option.type, f"{path}: {option.key} has no (type)"
         assert len(option.meaning) > 10, f"{path}: {option.key} has no meaning"
+
+
+def test_the_papers_file_leaves_nothing_to_the_defaults():
+    options = declared_options(properties_path("model", "BD.yaml"))
+    paper = load_yaml(properties_path("model", "BD-paper.yaml"))
+    assert list(paper) == list(options)
+    for key, value in paper.items():
+        options[key].check(value, key)
 
 
 @pytest.mark.parametrize(

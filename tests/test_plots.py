@@ -50,9 +50,9 @@ def test_the_data_is_that_of_the_run(finished):
     record = load(result["run_folder"], "discrepancy.npz")
     assert record["unseen"].sum() == record["unseen_items"].sum()
     assert len(record["user"]) == 60
-    draws = len(split.train) * 2  # refresh_period
+    draws = len(split.train) * 2 * 10  # refresh_period, samples_per_positive
     assert record["drawn_teacher_to_student"].sum() == record["drawn_student_to_teacher"].sum() == draws
-    assert str(record["how_student_to_teacher"]) == "exp, eps 0.0001, paper order"
+    assert str(record["how_student_to_teacher"]) == "exp, eps 1.5 of logarithms, reference order"
 
 
 def test_pictures_are_made_anew_from_the_folder_alone(folder, cli):

@@ -286,7 +286,7 @@ def test_a_finished_run_is_left_alone(quick, monkeypatch):
     ("settings", "message"),
     [
         ({"distill_epochs": 9}, "has finished with distill_epochs=3 and is trained no further with 9; begin a new run"),
-        ({"temperature": 3.0}, "cannot go on with temperature=3.0: it began with 5.0"),
+        ({"temperature": 3.0}, "cannot go on with temperature=3.0: it began with 1.0"),
         ({"tempreture": 3.0}, r"unknown setting tempreture.*Did you mean temperature\?"),
         ({"dataset": "ml-1m"}, "cannot go on with dataset='ml-1m'"),
     ],

@@ -87,7 +87,7 @@ class BD(Distiller):
     def _direction(self, direction: str) -> Direction:
         shape = self.config[f"shape_{direction}"]
         return Direction(
-            sampling=self.config[f"sampling_{direction}"] or self.config["sampling"],
+            sampling=self.config["sampling"] or self.config[f"sampling_{direction}"],
             shape=shape,
             eps=self.config["eps_t" if shape == "tanh" else "eps_e"],
             rank_order=self.config[f"rank_order_{direction}"],
