@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,18 @@ def entries_of(folder: Path, count: int, seconds: float = 0.05) -> list[Entry]:
 
 def finished(folder: Path) -> list[str]:
     return [run.result["config_hash"] for run in runs_below(folder) if run.result["status"] == "finished"]
+
+
+def test_a_run_that_was_there_has_the_label_of_its_entry(tmp_path):
+    entries = entries_of(tmp_path, 2)
+    run_entries(entries, tmp_path, tmp_path / "logs", jobs=2)
+    named = [replace(one, record={**one.record, "label": f"row {place}"}) for place, one in enumerate(entries)]
+    assert [one.name for one in named] == ["row 0 seed 1", "row 1 seed 1"]
+    assert [run.result["label"] for run in run_entries(named, tmp_path, tmp_path / "logs", jobs=2)] == [
+        "row 0",
+        "row 1",
+    ]
+    assert not any("label" in run.result for run in run_entries(entries, tmp_path, tmp_path / "logs", jobs=2))
 
 
 def test_every_entry_runs_once_and_is_reused(tmp_path, capfd):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Model and seed."""
-        return f"{self.record['method']} seed {self.record['seed']}"
+        """What tables call it, and its seed."""
+        return f"{self.record.get('label', self.record['method'])} seed {self.record['seed']}"
 
 
 @dataclass
@@ -76,7 +76,8 @@ def run_entries(
         environment: of the processes; None is this one's.
 
     Returns:
-        The run of each entry, finished or failed, in the order of the entries.
+        The run of each entry, finished or failed, in the order of the entries; one that was there already has the
+        entry's label.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; the processes have been ended, what had finished stays.
@@ -108,11 +109,17 @@ def run_entries(
         finally:
             _end(children)
             progress.close()
-    return [ended[entry.record["config_hash"]] for entry in entries]
+    return [_labelled(ended[entry.record["config_hash"]], entry.record.get("label")) for entry in entries]
+
+
+def _labelled(run: Run, label: str | None) -> Run:
+    result = {key: value for key, value in run.result.items() if key != "label"}
+    return replace(run, result=result | ({"label": label} if label else {}))
 
 
 def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, str] | None) -> _Child:
-    output = logs / f"{entry.record['method']}-{entry.record['seed']}.log"
+    # A method may run with several settings at a time.
+    output = logs / f"{entry.record['method']}-{entry.record['seed']}-{entry.record['config_hash'][:8]}.log"
     try:
         logs.mkdir(parents=True, exist_ok=True)
         with output.open("wb") as stream:
