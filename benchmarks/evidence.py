@@ -124,7 +124,7 @@ def _first_of(plan: dict[str, Any], name: str, space: dict[str, Any]) -> dict[st
 
 def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any], log: Path) -> dict[str, Any]:
     """Run one trial in a process of its own and say what came of it."""
-    settings = {**arm.fixed, **drawn, **OF_A_TRIAL, **given}
+    settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given}
     words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
     command = [sys.executable, "-m", "recbole_bd", "run", "--resume=auto", *words]
     with log.open("w+", encoding="utf-8") as stream:
@@ -205,6 +205,7 @@ def pages(out: Path) -> None:
         if path.is_file():
             runs = read_runs(path)
             write_outputs(runs, out / name)
+            (out / name / "leaderboard.jsonl").unlink()  # runs.jsonl again
             boards[name] = build(runs)
     command = "python benchmarks/evidence.py pages"
     for dataset in dict.fromkeys(board.dataset for board in boards.values()):
