@@ -111,6 +111,7 @@ def read_arm(board: str, name: str) -> Arm:
             best = load_yaml(separate_file(board, role))
             fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
     space = read_space(ROOT / "properties" / "tuning" / arm["space"]) if "space" in arm else {}
+    fixed |= {key: value for key, value in space.items() if not is_range(value)}
     objective = tuple(arm.get("objective", ["student"] if fixed["model"] in METHODS else ["model"]))
     return Arm(board, name, fixed, space, objective, _first_of(plan, name, space))
 

@@ -38,7 +38,7 @@ def read_space(path: Path) -> dict[str, Any]:
 
 
 def draw_settings(space: Mapping[str, Any], trial: "Trial") -> dict[str, Any]:
-    """Settings of one trial.
+    """Settings of one trial; numbers from a range without steps have three digits, as people write them.
 
     Args:
         space: from `read_space`.
@@ -57,7 +57,8 @@ def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
     low, high, *step = numbers
     if kind == "quniform" and all(isinstance(number, int) for number in numbers):
         return trial.suggest_int(key, low, high, step=step[0])
-    return trial.suggest_float(key, low, high, log=kind == "loguniform", step=step[0] if step else None)
+    drawn = trial.suggest_float(key, low, high, log=kind == "loguniform", step=step[0] if step else None)
+    return drawn if step else min(max(float(f"{drawn:.3g}"), low), high)
 
 
 def is_range(value: Any) -> bool:

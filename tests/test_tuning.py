@@ -36,6 +36,7 @@ def test_every_range_is_drawn_from_and_the_rest_stays(tmp_path):
     assert all(type(one["epochs"]) is int for one in drawn)
     assert {one["eps_t"] for one in drawn} == {0.5, 0.75, 1.0, 1.25, 1.5}
     assert {one["exchange"] for one in drawn} == {"listwise", "pointwise"}
+    assert all(len(f"{one['learning_rate']:e}".partition("e")[0].rstrip("0")) <= 4 for one in drawn)
     assert all(0.001 <= one["learning_rate"] <= 0.1 and 0 <= one["weight_decay"] <= 0.5 for one in drawn)
     small = sum(one["learning_rate"] < 0.01 for one in drawn)
     assert 70 < small < 130  # half of them: the scale is logarithmic
