@@ -85,7 +85,9 @@ def test_the_shipped_pages_are_what_their_records_give(tmp_path, monkeypatch):
     pytest.importorskip("optuna", reason="the driver searches with optuna")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     importlib.import_module("evidence").pages(tmp_path)
-    made = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".html")]
+    made = [
+        path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".html")
+    ]
     assert {path.parent.name for path in made} >= set(RECORDED)
     for path in made:
         assert (tmp_path / path).read_text() == (ROOT / "results" / path).read_text(), path
