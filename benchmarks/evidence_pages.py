@@ -133,8 +133,13 @@ def _wins_line(name: str, board: Board) -> str:
 
 
 def _verdict_of(found: Sequence[Gain], against: Sequence[str]) -> str:
-    """A sentence for each role: how often better, worse, and not told apart."""
-    said = []
+    """Whether it holds, and for each role how often BD is better, worse, and not told apart."""
+    verdicts = {gain.verdict for gain in found if gain.against in against}
+    if not verdicts:
+        return "Nothing was compared yet."
+    said = [
+        "**Holds.**" if verdicts == {"better"} else "**Holds in part.**" if "better" in verdicts else "**Not shown.**"
+    ]
     for role in ("teacher", "student"):
         mine = [gain for gain in found if gain.role == role and gain.against in against]
         if mine:
