@@ -8,8 +8,10 @@ import pytest
 from recbole_bd.leaderboard.records import read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
+from recbole_bd.model import METHODS
 from recbole_bd.significance import compare, holm
 from tests.boards import write_run
+from tests.conftest import make_config
 
 ROOT = Path(__file__).parent.parent
 RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs.jsonl"))
@@ -80,6 +82,21 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
     table = pages_module.dataset_page("toys", boards, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
     assert pages_module.claims_picture(found).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_defaults_on_citeulike_are_what_was_found(method, monkeypatch):
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    evidence = importlib.import_module("evidence")
+    given = {"data_path": "dataset", "checkpoint_dir": "saved"}
+    found = evidence._config_of(evidence.read_arm("citeulike-bpr", method), 2020, given)
+    shipped = make_config({"dataset": "citeulike", "model": method, "topk": [50, 100], "seed": 2020, **given})
+    beside = {"threads", "show_progress", "checkpoint_every", "label", "control", "stop_on"}
+    for name, config in (("", shipped), *((role, shipped.role(role)) for role in shipped.backbones)):
+        of_arm = found.role(name) if name else found
+        differing = {key for key, value in config.final_config_dict.items() if value != of_arm[key]} - beside
+        assert not differing, name
 
 
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
