@@ -15,6 +15,7 @@ import argparse
 import csv
 import json
 import math
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,8 +40,10 @@ from recbole_bd.tuning import draw_settings, is_range, read_space
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-COLUMNS = ("arm", "trial", "objective", "teacher", "student", "model", "seconds", "settings", "error")
+COLUMNS = ("arm", "trial", "seed", "objective", "teacher", "student", "model", "seconds", "settings", "error")
 SEPARATE = ("teacher", "student")
+# The best of an arm's trials that are run with two more seeds: by one seed alone, luck decides among them.
+FINALISTS = 3
 # One core each; a trial is not worth what keeping its place costs.
 OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
 
@@ -123,16 +126,18 @@ def _first_of(plan: dict[str, Any], name: str, space: dict[str, Any]) -> dict[st
     return plan["arms"][name].get("first", {})
 
 
-def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any], log: Path) -> dict[str, Any]:
+def trial_row(
+    arm: Arm, number: int, seed: int, drawn: dict[str, Any], given: dict[str, Any], log: Path
+) -> dict[str, Any]:
     """Run one trial in a process of its own and say what came of it."""
-    settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given}
+    settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given, "seed": seed}
     words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
     command = [sys.executable, "-m", "recbole_bd", "run", "--resume=auto", *words]
     with log.open("w+", encoding="utf-8") as stream:
         code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment_of(1)).returncode
         stream.seek(0)
         text = stream.read()
-    row = {"arm": arm.name, "trial": number, "settings": json.dumps(drawn, sort_keys=True)}
+    row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn, sort_keys=True)}
     if code < 0 or code > 128:
         raise KeyboardInterrupt
     folders = [line.removeprefix("run folder: ") for line in text.splitlines() if line.startswith("run folder: ")]
@@ -150,32 +155,77 @@ def trial_row(arm: Arm, number: int, drawn: dict[str, Any], given: dict[str, Any
 
 
 def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
-    """Search until the arm has so many trials, and write its best settings; one where there is nothing to search."""
+    """Search until the arm has so many trials, one where there is nothing to search; run the best three of them with
+    two more seeds; write the settings that are best over these seeds.
+    """
+    first, *more = read_plans()[arm.board]["seeds"][:FINALISTS]
     path = ROOT / "results" / arm.board / "trials.csv"
     rows = [row for row in read_rows(path) if row["arm"] == arm.name]
+    tried = [row for row in rows if int(row["seed"]) == first]
     trials = trials if arm.space else 1
-    study = new_study(arm, rows)
+    study = new_study(arm, tried)
     logs = Path(tempfile.mkdtemp(prefix="evidence-"))
-    running: dict[Future, optuna.Trial] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        number = 1 + max((int(row["trial"]) for row in rows), default=-1)
-        while len(rows) < trials or running:
-            while len(rows) + len(running) < trials and len(running) < jobs:
+    pool = ThreadPoolExecutor(jobs)
+
+    def start(number: int, seed: int, drawn: dict[str, Any]) -> Future:
+        return pool.submit(trial_row, arm, number, seed, drawn, given, logs / f"{number}-{seed}.log")
+
+    def note(future: Future) -> dict[str, Any]:
+        row = future.result()
+        append_row(path, row)
+        outcome = row.get("objective", row.get("error"))
+        print(f"{arm.board} {arm.name} {row['trial']}, seed {row['seed']}: {outcome} {row['settings']}", flush=True)
+        return row
+
+    with pool:
+        running: dict[Future, optuna.Trial] = {}
+        number = 1 + max((int(row["trial"]) for row in tried), default=-1)
+        while len(tried) < trials or running:
+            while len(tried) + len(running) < trials and len(running) < jobs:
                 trial = study.ask()
-                drawn = draw_settings(arm.space, trial)
-                running[pool.submit(trial_row, arm, number, drawn, given, logs / f"{number}.log")] = trial
+                running[start(number, first, draw_settings(arm.space, trial))] = trial
                 number += 1
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                trial, row = running.pop(future), future.result()
+                trial, row = running.pop(future), note(future)
                 failed = "error" in row
                 study.tell(trial, None if failed else row["objective"], state=_state(failed))
-                append_row(path, row)
-                rows.append(row)
-                print(f"{arm.board} {arm.name} {row['trial']}: {row.get('objective', row.get('error'))} "
-                      f"{row['settings']}", flush=True)  # fmt: skip
-    best = max((row for row in rows if row.get("objective")), key=lambda row: float(row["objective"]))
-    about = f"# {arm.board}, {arm.name}: the best of {len(rows)} trials by validation, {best['objective']}.\n"
-    write_whole(arm.settings_file, about + to_yaml(json.loads(best["settings"])))
+                tried.append(row)
+        done = {(int(row["trial"]), int(row["seed"])) for row in rows}
+        again = [
+            start(int(row["trial"]), seed, json.loads(row["settings"]))
+            for row in finalists(tried)
+            for seed in (more if arm.space else [])
+            if (int(row["trial"]), seed) not in done
+        ]
+        rows = [*(row for row in rows if int(row["seed"]) != first), *tried, *map(note, again)]
+    write_best(arm, rows, tried)
+
+
+def finalists(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The best of the trials of one seed, the best first."""
+    return sorted((row for row in tried if row.get("objective")), key=lambda row: -float(row["objective"]))[:FINALISTS]
+
+
+def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]) -> None:
+    """Write the settings of the finalist that is best over its seeds.
+
+    Args:
+        arm: whose settings.
+        rows: all of its trials.
+        tried: those of the first seed.
+    """
+    scores: dict[str, list[float]] = {}
+    for finalist in finalists(tried):
+        of_seeds = [row.get("objective") for row in rows if int(row["trial"]) == int(finalist["trial"])]
+        if all(of_seeds):
+            scores[finalist["settings"]] = [float(score) for score in of_seeds]
+    best = max(scores, key=lambda settings: statistics.fmean(scores[settings]))
+    mean = statistics.fmean(scores[best])
+    about = (
+        f"# {arm.board}, {arm.name}: the best by validation, {mean:.6f} over {len(scores[best])} seed(s), of the best "
+        f"{len(scores)} of {len(tried)} settings tried with one seed.\n"
+    )
+    write_whole(arm.settings_file, about + to_yaml(json.loads(best)))
 
 
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
@@ -287,7 +337,8 @@ def main() -> int:
         run(known.board, arms, known.jobs, given)
         return 0
     for name in arms:
-        tune(read_arm(known.board, name), known.trials or plan["trials"], known.jobs, given)
+        trials = known.trials or plan["trials"] + plan.get("more", {}).get(name, 0)
+        tune(read_arm(known.board, name), trials, known.jobs, given)
     return 0
 
 

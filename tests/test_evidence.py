@@ -1,6 +1,7 @@
 """The pages of results/: what they say of known runs, and that they are what the records give."""
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,46 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
     table = pages_module.dataset_page("toys", boards, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
     assert pages_module.claims_picture(found).startswith(b"\x89PNG")
+
+
+@pytest.fixture
+def driver(monkeypatch, tmp_path):
+    """The driver with a board of one arm whose trials are a formula, below a folder of its own."""
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    evidence = importlib.import_module("evidence")
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    monkeypatch.setattr(evidence, "read_plans", lambda: {"toys": {"seeds": [7, 8, 9, 10]}})
+    return evidence
+
+
+def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path, monkeypatch):
+    asked = []
+
+    def trial(arm, number, seed, drawn, given, log):
+        asked.append((number, seed))
+        row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn)}
+        # The best of the first seed is the worst of the finalists by the others.
+        rate = drawn["learning_rate"]
+        return {**row, "error": "broke"} if number == 2 else {**row, "objective": rate if seed == 7 else 1 - rate}
+
+    monkeypatch.setattr(driver, "trial_row", trial)
+    arm = driver.Arm("toys", "BD", {}, {"learning_rate": {"uniform": [0.1, 0.9]}}, ("student",), {})
+    driver.tune(arm, 4, 2, {})
+    driver.tune(arm, 6, 2, {})
+    assert sorted(number for number, seed in asked if seed == 7) == [0, 1, 2, 3, 4, 5]
+    rows = driver.read_rows(tmp_path / "results" / "toys" / "trials.csv")
+    tried = {int(row["trial"]): float(row["objective"]) for row in rows if row["seed"] == "7" and row["objective"]}
+    best = sorted(tried, key=tried.get)[-3:]
+    assert {(number, seed) for number, seed in asked if seed != 7} >= {
+        (number, seed) for number in best for seed in (8, 9)
+    }
+    assert len(asked) == len(set(asked)) == len(rows)
+    chosen = driver.load_yaml(arm.settings_file)["learning_rate"]
+    assert chosen == min(tried[number] for number in best)
+    before = len(asked)
+    driver.tune(arm, 6, 2, {})
+    assert len(asked) == before
 
 
 @pytest.mark.parametrize("method", METHODS)
