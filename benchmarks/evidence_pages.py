@@ -190,7 +190,7 @@ def claims_picture(found: Sequence[Gain]) -> bytes:
     axis.invert_yaxis()
     axis.grid(axis="x", color="0.88", linewidth=0.8)
     axis.set_axisbelow(True)
-    axis.set_xlabel("gain of BD in % (95 % interval over users; filled: p < .05 after Holm's correction)")
+    axis.set_xlabel("gain of BD in %\n(95 % interval over users; filled: p < .05 after Holm's correction)")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     stream = io.BytesIO()
