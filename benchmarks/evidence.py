@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from evidence_pages import claims_page, claims_picture, dataset_page, gains
+from evidence_pages import claims_page, claims_picture, dataset_page, gains, headline
 
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
@@ -42,6 +42,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 COLUMNS = ("arm", "trial", "seed", "objective", "teacher", "student", "model", "seconds", "settings", "error")
 SEPARATE = ("teacher", "student")
+HEADLINE = "citeulike-bpr"  # the board of the README's table
 # The best of an arm's trials that are run with two more seeds: by one seed alone, luck decides among them.
 FINALISTS = 3
 # One core each; a trial is not worth what keeping its place costs.
@@ -245,10 +246,10 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
 
 
 def pages(out: Path) -> None:
-    """Write every page of results/ from the records of the boards that have some.
+    """Write every page of results/ from the records of the boards that have some, and the README's table.
 
     Args:
-        out: the folder; results/ itself, or another to compare with it.
+        out: the folder; results/ itself, or another to compare with it. The README is beside it.
     """
     boards = {}
     for name in read_plans():
@@ -265,6 +266,11 @@ def pages(out: Path) -> None:
     found = gains(boards)
     write_whole(out / "claims.md", claims_page(boards, found, command))
     write_whole(out / "claims.png", claims_picture(found))
+    readme = out.parent / "README.md"
+    if HEADLINE in boards and readme.is_file():
+        head, start, rest = readme.read_text().partition("<!-- headline -->\n")
+        _, end, tail = rest.partition("<!-- /headline -->")
+        write_whole(readme, head + start + headline(boards[HEADLINE]) + end + tail)
 
 
 def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:

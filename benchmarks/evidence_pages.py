@@ -215,6 +215,20 @@ def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
     return "\n".join(lines)
 
 
+def headline(board: Board) -> str:
+    """The short table of one board for the README: both roles alone and by each method, of the metric that selects."""
+    rows = {row.name: row for row in board.rows if row.runs}
+    names = ["separate", "continued", *ONE_WAY, "BD"]
+    lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
+    for name in names:
+        cells = [rows.get(f"{role}, {name}") for role in ("teacher", "student")]
+        values = ["" if row is None else number(row.cells[board.valid_metric]) for row in cells]
+        lines.append(f"| {name} | {' | '.join(values)} |")
+    sizes = [f"{rows[f'{role}, separate'].parameters:,}" for role in ("teacher", "student")]
+    lines.append(f"| parameters | {' | '.join(sizes)} |")
+    return "\n".join([*lines, ""])
+
+
 _MORE = (
     "[Settings](./{name}/settings), every [trial](./{name}/trials.csv), [tests and commands](./{name}/leaderboard.md)."
 )
