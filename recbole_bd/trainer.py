@@ -212,6 +212,7 @@ class BDTrainer(Resumable, Trainer):
                 self.best_scores[name] = signed
                 trainer._save_checkpoint(trainer.epoch)
                 improved.add(name)
+                self.model.new_best(name)
             self.waits[name] = 0 if name in improved else self.waits[name] + 1
             if self.config["rest_at_best"] and self.waits[name] > self.stopping_step:
                 self._rest(name)

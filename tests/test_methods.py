@@ -1,5 +1,6 @@
 """What every distillation method keeps to, and what is BD's own. A new method in the table inherits the first part."""
 
+import copy
 import re
 from pathlib import Path
 
@@ -423,6 +424,38 @@ def test_a_graph_model_propagates_once_a_step(quick, monkeypatch):
     assert len(calls) == 1
 
 
+def test_the_best_state_teaches_until_there_is_a_better_one(quick):
+    scene = Scene(quick, guide_state="best")
+    batch = scene.batch_of(STUDENT)
+    items = torch.arange(1, 6).repeat(len(batch.users), 1)
+
+    def targets():
+        return scene.method.best_guides[TEACHER].target_logits(batch.users, items, learning=False)
+
+    teacher = scene.roles[TEACHER]
+    first = teacher.target_logits(batch.users, items, learning=False)
+    assert torch.equal(targets(), first)
+    with torch.no_grad():
+        teacher.model.item_embedding.weight.mul_(-1)
+    assert torch.equal(targets(), first)
+    state = scene.method.sampling_state()
+    state = {**state, "guides": copy.deepcopy(state["guides"])}
+    scene.method.new_best(TEACHER)
+    assert torch.equal(targets(), -first)
+    scene.method.load_sampling_state(state)
+    assert torch.equal(targets(), first)
+    assert scene.gradients(STUDENT)[TEACHER] == 0
+    assert not any(name.startswith("best_guides") for name, _ in scene.method.named_parameters())
+
+
+def test_what_teaches_changes_no_random_number(quick):
+    drawn = []
+    for state in ("current", "best"):
+        Scene(quick, guide_state=state)
+        drawn.append(torch.rand(1))
+    assert drawn[0] == drawn[1]
+
+
 def ablations() -> dict[str, dict]:
     """What the README's table of ablations says, as settings."""
     text = (Path(__file__).parent.parent / "README.md").read_text().partition("### Ablations of BD")[2]
@@ -437,7 +470,7 @@ def test_ablations_are_configuration_only(quick):
         return scene.states()
 
     found = {name: trained(**settings) for name, settings in ablations().items()} | {"BD": trained()}
-    assert len(found) == 17, "the README's tables"
+    assert len(found) == 18, "the README's tables"
     names = list(found)
     for place, name in enumerate(names):
         assert not any(equal(found[name], found[other]) for other in names[:place]), f"{name} changes nothing"

@@ -82,9 +82,12 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
         assert run_differences(whole, result) == [], f"killed after checkpoint {number}"
 
 
-@pytest.mark.parametrize("method", ["BD", "RD", "CD", "DE", "RRD"])
-def test_stopped_within_an_epoch_of_any_method(method, quick, tmp_path, monkeypatch):
-    settings = for_method(short(quick, model=method), method)
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("BD", {}), ("BD", {"guide_state": "best"}), *((name, {}) for name in ("RD", "CD", "DE", "RRD"))],
+)
+def test_stopped_within_an_epoch_of_any_method(method, more, quick, tmp_path, monkeypatch):
+    settings = for_method(short(quick, model=method, **more), method)
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
     batches = 0
     for number in (2, 11, 18, 21, 29):  # warm-ups, distillation, control

@@ -115,6 +115,9 @@ class Distiller(GeneralRecommender):
         """
         return False
 
+    def new_best(self, role: str) -> None:
+        """A learner has a new best by validation and is in that state; nothing by default."""
+
     def sampling_state(self) -> dict[str, Any]:
         """Everything beside parameters that decides what comes next, as tensors by name; nothing by default."""
         return {}

@@ -13,12 +13,14 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_bd import losses
+from recbole_bd.attributes import changed_attributes, restore_attributes
 from recbole_bd.backbones import INTO, STUDENT, TEACHER
 from recbole_bd.data import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
+from recbole_bd.randomness import random_state, set_random_state
 from recbole_bd.ranking import SeenItems
-from recbole_bd.roles import Role
+from recbole_bd.roles import Role, build_role
 from recbole_bd.sampler import Direction, DistillationSampler
 
 _EXCHANGES = {
@@ -33,7 +35,8 @@ class BD(Distiller):
 
     L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
 
-    z are logits, j items that the user has not seen; the other role is a constant. Samples are drawn every
+    z are logits, j items that the user has not seen; the other role is a constant, as it is now or, with
+    `guide_state: best`, as it was at its best validation so far, at the start before the first. Samples are drawn every
     `refresh_period` epochs from both roles' current rankings.
 
     Args:
@@ -41,6 +44,7 @@ class BD(Distiller):
 
     Attributes:
         weight: lambda of the current epoch by learner; `full_weight` is that of the settings.
+        best_guides: copies of the roles that teach, in their best states; empty where they teach as they are.
 
     Raises:
         ConfigError: options that contradict the chosen models, or that ask for more items than there are.
@@ -61,6 +65,14 @@ class BD(Distiller):
         self.weight = dict(self.full_weight)
         kind = config["exchange"]
         self.exchange = _EXCHANGES[kind]
+        self.best_guides: dict[str, Role] = {}
+        if config["guide_state"] == "best" and not control:
+            before = random_state()
+            for learner in (role for role in roles if self.full_weight[role] > 0):
+                guide = self.other(learner)
+                self.best_guides[guide.name] = build_role(guide.name, guide.config, dataset)
+                self.new_best(guide.name)
+            set_random_state(before)
         self.takes_positive = {
             role: kind == "pairwise" or (kind == "listwise" and config[f"list_positive_{direction}"])
             for role, direction in INTO.items()
@@ -129,13 +141,27 @@ class BD(Distiller):
             self.sampler.refresh(scores, progress, users, [name for name in self.roles if name not in self.resting])
         return True
 
+    def new_best(self, role: str) -> None:
+        """Let the other role learn from this state from now on, where it learns from best states."""
+        if role in self.best_guides:
+            model, copy = self.roles[role].model, self.best_guides[role].model
+            copy.load_state_dict(model.state_dict())
+            restore_attributes(copy, changed_attributes(model))
+
     def sampling_state(self) -> dict[str, Any]:
-        """The sampler's state; see `DistillationSampler.state_dict`."""
-        return self.sampler.state_dict()
+        """The sampler's state, see `DistillationSampler.state_dict`, and, as `guides`, what the best guides are."""
+        guides = {
+            name: {"model": guide.model.state_dict(), "attributes": changed_attributes(guide.model)}
+            for name, guide in self.best_guides.items()
+        }
+        return {**self.sampler.state_dict(), "guides": guides}
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
         """Continue exactly where `sampling_state` was taken."""
         self.sampler.load_state_dict(state)
+        for name, guide in state["guides"].items():
+            self.best_guides[name].model.load_state_dict(guide["model"])
+            restore_attributes(self.best_guides[name].model, guide["attributes"])
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """`cf`, the model's own loss, and `distill`, the weighted exchange; scalars.
@@ -145,7 +171,7 @@ class BD(Distiller):
         Raises:
             RuntimeError: nothing has been drawn yet.
         """
-        learner, guide, weight = self.roles[role], self.other(role), self.weight[role]
+        learner, weight = self.roles[role], self.weight[role]
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
         users, positives, count = batch.users, batch.positives, self.samples_per_positive
@@ -163,7 +189,12 @@ class BD(Distiller):
                 positives = self.seen.random_positive(users, self.sampler.generator)
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(users, items)
-        target = guide.target_logits(users, items, learning=guide.name in batch.roles)
+        guide = self.other(role)
+        best = self.best_guides.get(guide.name)
+        if best:
+            target = best.target_logits(users, items, learning=False)
+        else:
+            target = guide.target_logits(users, items, learning=guide.name in batch.roles)
         options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
         return {"cf": own, "distill": weight * self.exchange(logits, target, **options)}
 
