@@ -45,7 +45,7 @@ SEPARATE = ("teacher", "student")
 HEADLINE = "citeulike-bpr"  # the board of the README's table
 # The best of an arm's trials that are run with two more seeds: by one seed alone, luck decides among them.
 FINALISTS = 3
-# One core each; a trial is not worth what keeping its place costs.
+# One core each; neither a trial nor a run of a table is worth what keeping its place costs.
 OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
 
 
@@ -256,8 +256,7 @@ def pages(out: Path) -> None:
         path = ROOT / "results" / name / "runs.jsonl"
         if path.is_file():
             runs = read_runs(path)
-            write_outputs(runs, out / name)
-            (out / name / "leaderboard.jsonl").unlink()  # runs.jsonl again
+            write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
             boards[name] = build(runs)
     command = "python benchmarks/evidence.py pages"
     for dataset in dict.fromkeys(board.dataset for board in boards.values()):
@@ -275,7 +274,7 @@ def pages(out: Path) -> None:
 
 def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:
     best = load_yaml(arm.settings_file) if arm.settings_file.is_file() else {}
-    settings = {"label": arm.name, "control": False, "show_progress": False, "threads": 1, "checkpoint_every": 1000}
+    settings = {"label": arm.name, **OF_A_TRIAL}
     return BDConfig(command_line={**settings, **arm.fixed, **best, **given, "seed": seed}, methods=METHODS)
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +70,18 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     return write_outputs(runs, out, own.get("reference"))
 
 
-def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) -> str:
-    """Write every form of the leaderboard; the same bytes for the same runs.
+KINDS = ("md", "csv", "tex", "html", "png", "jsonl")
+
+
+def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None, kinds: Sequence[str] = KINDS) -> str:
+    """Write the leaderboard in its forms; the same bytes for the same runs.
 
     Args:
         runs: what to show.
         out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png`, `.html` and, with the runs themselves,
             `.jsonl`.
         reference: name of the row that the others are compared with.
+        kinds: the forms, of `KINDS`.
 
     Returns:
         The table as text and where the files are.
@@ -87,17 +91,18 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None) 
         CheckpointError: a file cannot be written.
     """
     board = judge(build(runs), reference)
-    contents: dict[str, str | bytes] = {
-        "md": markdown(board),
-        "csv": tidy_csv(board),
-        "tex": latex(board),
-        "html": page(board),
-        "png": picture(board),
-        "jsonl": runs_jsonl(runs),
+    makers: dict[str, Callable[[], str | bytes]] = {
+        "md": lambda: markdown(board),
+        "csv": lambda: tidy_csv(board),
+        "tex": lambda: latex(board),
+        "html": lambda: page(board),
+        "png": lambda: picture(board),
+        "jsonl": lambda: runs_jsonl(runs),
     }
+    contents = {kind: makers[kind]() for kind in kinds}
     for kind, content in contents.items():
         write_whole(out / f"leaderboard.{kind}", content)
-    return f"{terminal(board)}\n\n{out / 'leaderboard'}.{{{','.join(contents)}}}"
+    return f"{terminal(board)}\n\n{out / 'leaderboard'}.{{{','.join(kinds)}}}"
 
 
 def _from_folder(
