@@ -11,13 +11,34 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_bd.ranking import SeenItems, require_numbers, slot
+from recbole_bd.ranking import Places, SeenItems, require_numbers, slot
 
 # Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
 # Ranks beyond the number of draws without replacement, in temperatures, that a draw from the head can reach: fewer than
 # one item in 10,000 would come from further down.
 _HEAD_TEMPERATURES = 10
+
+
+def listable(scores: Tensor, excluded: Places, whose: str) -> Tensor:
+    """Scores by which items are listed: a copy in which only what is not listed is -inf.
+
+    Args:
+        scores: logits [C, n].
+        excluded: places of what is not listed.
+        whose: the role whose scores they are, for the error.
+
+    Returns:
+        float32 [C, n].
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    scores = scores.float()
+    require_numbers(scores.amax(dim=1), whose)
+    scores = scores.clamp(min=torch.finfo(scores.dtype).min)
+    scores[excluded] = -torch.inf
+    return scores
 
 
 def best_first(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -74,9 +95,7 @@ def top_lists(
     lists = torch.zeros(seen.n_users, length, dtype=torch.int32, device=device)
     step = max(1, _SCORES_AT_ONCE.get(device.type, _SCORES_AT_ONCE["cuda"]) // n_items)
     for users in torch.arange(1, seen.n_users, device=device).split(step):
-        scores = all_logits(users).float()
-        require_numbers(scores.amax(dim=1), whose)
-        scores.clamp_(min=torch.finfo(scores.dtype).min)[seen.of(users)] = -torch.inf  # for what is not listed only
+        scores = listable(all_logits(users), seen.of(users), whose)
         shuffled = torch.randperm(n_items, generator=generator, device=device)
         best, place = best_first(scores.index_select(1, shuffled), length)
         lists[users] = torch.where(best == -torch.inf, 0, shuffled[place]).to(torch.int32)

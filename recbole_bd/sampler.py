@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_bd.lists import best_first, draw_places, head_length
-from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, require_numbers, slot
+from recbole_bd.lists import best_first, draw_places, head_length, listable
+from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, slot
 
 SAMPLINGS = ("rank_discrepancy", "uniform", "top", "own_top")
 SHAPES = ("tanh", "exp")
@@ -93,6 +93,10 @@ class Direction:
             learner_rank.log_()
             guide_rank.log_()
         return learner_rank.sub_(guide_rank).mul_(scale)
+
+    def listed(self, learner: str, guide: str) -> str | None:
+        """The role from the head of whose list items are drawn; None where they are drawn otherwise."""
+        return {"top": guide, "own_top": learner}.get(self.sampling)
 
     def greatest(self, n_ranked: int, scale: float) -> float:
         """What no difference among so many items is above."""
@@ -258,11 +262,7 @@ class _Chunk:
         Raises:
             DataError: a score is not a number.
         """
-        scores = self._logits(role).float()
-        require_numbers(scores.amax(dim=1), role)
-        scores = scores.clamp(min=torch.finfo(scores.dtype).min)
-        scores[self.excluded] = -torch.inf
-        return best_first(scores, length)
+        return best_first(listable(self._logits(role), self.excluded, role), length)
 
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role."""
@@ -362,8 +362,7 @@ class DistillationSampler:
                     acceptance[learner] = self._fill_by_rejection(
                         pools[learner], chunk, learner, guide, direction, acceptance[learner], left
                     )
-                elif direction.sampling in ("top", "own_top"):
-                    listed = guide if direction.sampling == "top" else learner
+                elif listed := direction.listed(learner, guide):
                     self._fill_from_head(pools[learner], chunk, listed, direction.top_temperature, left)
                 if left.any():
                     self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
@@ -485,9 +484,8 @@ class DistillationSampler:
         users, excluded = chunk.users[left], of_rows(chunk.excluded, left)
         if direction.sampling == "uniform":
             weights = uniform_weights(len(users), chunk.n_columns, excluded)
-        elif direction.sampling in ("top", "own_top"):
+        elif listed := direction.listed(learner, guide):
             temperature = direction.top_temperature / chunk.stretch
-            listed = guide if direction.sampling == "top" else learner
             weights = top_weights(chunk.ranks(listed).everywhere()[left], excluded, temperature)
         else:
             own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))

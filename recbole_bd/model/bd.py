@@ -144,24 +144,23 @@ class BD(Distiller):
     def new_best(self, role: str) -> None:
         """Let the other role learn from this state from now on, where it learns from best states."""
         if role in self.best_guides:
-            model, copy = self.roles[role].model, self.best_guides[role].model
-            copy.load_state_dict(model.state_dict())
-            restore_attributes(copy, changed_attributes(model))
+            self._set_guide(role, **_state_of(self.roles[role]))
 
     def sampling_state(self) -> dict[str, Any]:
         """The sampler's state, see `DistillationSampler.state_dict`, and, as `guides`, what the best guides are."""
-        guides = {
-            name: {"model": guide.model.state_dict(), "attributes": changed_attributes(guide.model)}
-            for name, guide in self.best_guides.items()
-        }
+        guides = {name: _state_of(guide) for name, guide in self.best_guides.items()}
         return {**self.sampler.state_dict(), "guides": guides}
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
         """Continue exactly where `sampling_state` was taken."""
         self.sampler.load_state_dict(state)
         for name, guide in state["guides"].items():
-            self.best_guides[name].model.load_state_dict(guide["model"])
-            restore_attributes(self.best_guides[name].model, guide["attributes"])
+            self._set_guide(name, **guide)
+
+    def _set_guide(self, role: str, model: dict[str, Any], attributes: dict[str, Any]) -> None:
+        guide = self.best_guides[role].model
+        guide.load_state_dict(model)
+        restore_attributes(guide, attributes)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """`cf`, the model's own loss, and `distill`, the weighted exchange; scalars.
@@ -202,6 +201,10 @@ class BD(Distiller):
         changed = interaction.to(items.device)
         changed.interaction[self.NEG_ITEM_ID] = items
         return changed
+
+
+def _state_of(role: Role) -> dict[str, Any]:
+    return {"model": role.model.state_dict(), "attributes": changed_attributes(role.model)}
 
 
 def _require_one_negative(role: Role) -> None:
