@@ -15,10 +15,13 @@ import argparse
 import csv
 import json
 import math
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,11 +43,17 @@ from recbole_bd.tuning import draw_settings, is_range, read_space
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-COLUMNS = ("arm", "trial", "seed", "objective", "teacher", "student", "model", "seconds", "settings", "error")
+COLUMNS = (
+    "arm", "trial", "seed", "objective", "teacher", "student", "model", "seconds", "settings", "error",
+    "curve", "pruned",
+)  # fmt: skip
 SEPARATE = ("teacher", "student")
 HEADLINE = "citeulike-bpr"  # the board of the README's table
 # The best of an arm's trials that are run with two more seeds: by one seed alone, luck decides among them.
 FINALISTS = 3
+# A trial ends after this epoch where its best so far is below the median of the arm's other trials at the same epoch.
+PRUNED_FROM = 20
+VALIDATED = re.compile(r"(teacher|student|model) (?:distilled|separate): epoch (\d+), valid \S+ ([\d.]+)$")
 # One core each; neither a trial nor a run of a table is worth what keeping its place costs.
 OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
 
@@ -127,23 +136,79 @@ def _first_of(plan: dict[str, Any], name: str, space: dict[str, Any]) -> dict[st
     return plan["arms"][name].get("first", {})
 
 
+class Watch:
+    """Follows the validations of a trial as it runs.
+
+    Args:
+        objective: roles whose validation is maximised.
+        trial: of Optuna, which is told and says whether the trial is worth its time; None lets it run to its end.
+
+    Attributes:
+        curve: the best objective so far by epoch; a geometric mean of two roles' own best.
+        pruned: the epoch at which the trial was given up; None where it was not.
+    """
+
+    def __init__(self, objective: tuple[str, ...], trial: optuna.Trial | None = None):
+        self.curve: dict[int, float] = {}
+        self.pruned: int | None = None
+        self._best = dict.fromkeys(objective, 0.0)
+        self._trial = trial
+
+    def sees(self, line: str) -> bool:
+        """Read a line of the run's log; whether the trial is to be given up now."""
+        if (found := VALIDATED.search(line)) is None or found[1] not in self._best:
+            return False
+        role, epoch = found[1], int(found[2])
+        self._best[role] = max(self._best[role], float(found[3]))
+        if role == list(self._best)[-1]:
+            self.curve[epoch] = round(_together(self._best.values()), 6)
+            if self._trial is not None:
+                self._trial.report(self.curve[epoch], epoch)
+                if self._trial.should_prune():
+                    self.pruned = epoch
+        return self.pruned is not None
+
+
+def _together(scores: Iterable[float]) -> float:
+    scores = list(scores)
+    return math.prod(scores) ** (1 / len(scores))
+
+
 def trial_row(
-    arm: Arm, number: int, seed: int, drawn: dict[str, Any], given: dict[str, Any], log: Path
+    arm: Arm,
+    number: int,
+    seed: int,
+    drawn: dict[str, Any],
+    given: dict[str, Any],
+    log: Path,
+    trial: optuna.Trial | None = None,
 ) -> dict[str, Any]:
-    """Run one trial in a process of its own and say what came of it."""
+    """Run one trial in a process of its own and say what came of it; Optuna's trial may end it early."""
     settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given, "seed": seed}
     words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
     command = [sys.executable, "-m", "recbole_bd", "run", "--resume=auto", *words]
-    with log.open("w+", encoding="utf-8") as stream:
-        code = subprocess.run(command, stdout=stream, stderr=subprocess.STDOUT, env=environment_of(1)).returncode
-        stream.seek(0)
-        text = stream.read()
+    watch, lines, started = Watch(arm.objective, trial), [], time.monotonic()
+    with (
+        log.open("w", encoding="utf-8") as stream,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment_of(1)
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            stream.write(line)
+            lines.append(line.strip())
+            if watch.pruned is None and watch.sees(line):
+                process.terminate()
+    code = process.returncode
     row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn, sort_keys=True)}
+    row |= {"curve": json.dumps(watch.curve), "seconds": round(time.monotonic() - started)}
+    if watch.pruned is not None:
+        return {**row, "objective": watch.curve[watch.pruned], "pruned": watch.pruned}
     if code < 0 or code > 128:
         raise KeyboardInterrupt
-    folders = [line.removeprefix("run folder: ") for line in text.splitlines() if line.startswith("run folder: ")]
+    folders = [line.removeprefix("run folder: ") for line in lines if line.startswith("run folder: ")]
     if code or not folders:
-        return {**row, "error": text.strip().splitlines()[-1]}
+        return {**row, "error": next((line for line in reversed(lines) if line), f"exit code {code}")}
     result = read_result(Path(folders[-1]))
     metric = result["valid_metric"]
     found = {}
@@ -151,7 +216,7 @@ def trial_row(
         if role in result:
             entry = result[role].get("distilled") or result[role]["separate"]
             found[role] = entry["valid"][metric]
-    score = math.prod(found[role] for role in arm.objective) ** (1 / len(arm.objective))
+    score = _together(found[role] for role in arm.objective)
     return {**row, **found, "objective": round(score, 6), "seconds": round(result["timing"]["total_s"])}
 
 
@@ -168,8 +233,8 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     logs = Path(tempfile.mkdtemp(prefix="evidence-"))
     pool = ThreadPoolExecutor(jobs)
 
-    def start(number: int, seed: int, drawn: dict[str, Any]) -> Future:
-        return pool.submit(trial_row, arm, number, seed, drawn, given, logs / f"{number}-{seed}.log")
+    def start(number: int, seed: int, drawn: dict[str, Any], trial: optuna.Trial | None = None) -> Future:
+        return pool.submit(trial_row, arm, number, seed, drawn, given, logs / f"{number}-{seed}.log", trial)
 
     def note(future: Future) -> dict[str, Any]:
         row = future.result()
@@ -184,12 +249,11 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
         while len(tried) < trials or running:
             while len(tried) + len(running) < trials and len(running) < jobs:
                 trial = study.ask()
-                running[start(number, first, draw_settings(arm.space, trial))] = trial
+                running[start(number, first, draw_settings(arm.space, trial), trial)] = trial
                 number += 1
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 trial, row = running.pop(future), note(future)
-                failed = "error" in row
-                study.tell(trial, None if failed else row["objective"], state=_state(failed))
+                study.tell(trial, row.get("objective"), state=_state(row))
                 tried.append(row)
         done = {(int(row["trial"]), int(row["seed"])) for row in rows}
         again = [
@@ -204,7 +268,8 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
 
 def finalists(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The best of the trials of one seed, the best first."""
-    return sorted((row for row in tried if row.get("objective")), key=lambda row: -float(row["objective"]))[:FINALISTS]
+    ended = [row for row in tried if row.get("objective") and not row.get("pruned")]
+    return sorted(ended, key=lambda row: -float(row["objective"]))[:FINALISTS]
 
 
 def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]) -> None:
@@ -278,14 +343,17 @@ def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:
     return BDConfig(command_line={**settings, **arm.fixed, **best, **given, "seed": seed}, methods=METHODS)
 
 
-def _state(failed: bool) -> optuna.trial.TrialState:
-    return optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
+def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
+    if not row.get("objective"):
+        return optuna.trial.TrialState.FAIL
+    return optuna.trial.TrialState.PRUNED if row.get("pruned") else optuna.trial.TrialState.COMPLETE
 
 
 def new_study(arm: Arm, rows: list[dict[str, Any]]) -> optuna.Study:
     """A study that knows the trials of before."""
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=PRUNED_FROM)
+    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     if arm.first and not rows:
         study.enqueue_trial(arm.first)
     for row in rows:
@@ -295,7 +363,11 @@ def new_study(arm: Arm, rows: list[dict[str, Any]]) -> optuna.Study:
         if row["objective"]:
             study.add_trial(
                 optuna.trial.create_trial(
-                    params=fixed.params, distributions=fixed.distributions, value=float(row["objective"])
+                    params=fixed.params,
+                    distributions=fixed.distributions,
+                    value=float(row["objective"]),
+                    state=_state(row),
+                    intermediate_values={int(epoch): best for epoch, best in json.loads(row["curve"] or "{}").items()},
                 )
             )
     return study
@@ -330,7 +402,7 @@ def main() -> int:
     parser.add_argument("--checkpoint_dir", default="saved")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trials", type=int, help="settings tried for each arm; the board's own number by default")
-    known = parser.parse_args()
+    known = parser.parse_intermixed_args()
     if known.what == "pages":
         pages(ROOT / "results")
         return 0
