@@ -253,7 +253,9 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
                 number += 1
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 trial, row = running.pop(future), note(future)
-                study.tell(trial, row.get("objective"), state=_state(row))
+                state = _state(row)
+                ended = state is optuna.trial.TrialState.COMPLETE
+                study.tell(trial, row["objective"] if ended else None, state=state)  # a pruned one has its last report
                 tried.append(row)
         done = {(int(row["trial"]), int(row["seed"])) for row in rows}
         again = [

@@ -105,6 +105,8 @@ def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path,
         row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn)}
         # The best of the first seed is the worst of the finalists by the others.
         rate = drawn["learning_rate"]
+        if number == 3 and seed == 7:
+            return {**row, "objective": 0.95, "pruned": 24}
         return {**row, "error": "broke"} if number == 2 else {**row, "objective": rate if seed == 7 else 1 - rate}
 
     monkeypatch.setattr(driver, "trial_row", trial)
@@ -113,7 +115,8 @@ def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path,
     driver.tune(arm, 6, 2, {})
     assert sorted(number for number, seed in asked if seed == 7) == [0, 1, 2, 3, 4, 5]
     rows = driver.read_rows(tmp_path / "results" / "toys" / "trials.csv")
-    tried = {int(row["trial"]): float(row["objective"]) for row in rows if row["seed"] == "7" and row["objective"]}
+    ended = [row for row in rows if row["seed"] == "7" and row["objective"] and not row["pruned"]]
+    tried = {int(row["trial"]): float(row["objective"]) for row in ended}
     best = sorted(tried, key=tried.get)[-3:]
     assert {(number, seed) for number, seed in asked if seed != 7} >= {
         (number, seed) for number in best for seed in (8, 9)
