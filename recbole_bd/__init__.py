@@ -13,7 +13,7 @@ __all__ = ["__version__", "load_data_and_model", "run_bd"]
 
 def __getattr__(name: str) -> Any:
     # RecBole and torch take seconds to import: only those who run something wait for them.
-    if name in ("run_bd", "load_data_and_model"):
+    if module := {"run_bd": "run", "load_data_and_model": "trained"}.get(name):
         compat.require()
-        return getattr(importlib.import_module("recbole_bd.run"), name)
+        return getattr(importlib.import_module(f"recbole_bd.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

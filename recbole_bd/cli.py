@@ -15,6 +15,7 @@ from recbole_bd.options import Option, parse_value
 from recbole_bd.plots import redraw
 from recbole_bd.report import table, warnings_text, wins_line
 from recbole_bd.run import describe, run_bd
+from recbole_bd.serving.command import export_command, recommend_command, serve_bench_command
 from recbole_bd.version import VERSION
 
 _USAGE = """\
@@ -23,6 +24,9 @@ usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
        recbole-bd plots RUN ...
        recbole-bd leaderboard --models=NAME,... --seeds=N,... [--jobs=N] [--out=DIR] [--reference=ROW] [--key=value ...]
        recbole-bd leaderboard --from=DIR [--out=DIR] [--reference=ROW]
+       recbole-bd recommend RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME]
+       recbole-bd export RUN [--format=NAME,...] [--index=hnsw] [-k N] [--role=NAME] [--out=DIR]
+       recbole-bd serve-bench RUN [-k N] [--batch=N,...] [--requests=N] [--threads=N]
        recbole-bd --help | --version
 
 Trains a teacher and a student that teach each other (BD) or a student that a frozen teacher teaches (RD, CD, DE, RRD),
@@ -75,7 +79,31 @@ Whether two runs differ, by paired tests over the users of the test part:
 Pictures:
 
   recbole-bd plots RUN ...       draw the pictures of run folders anew, from their data alone
+
+A trained model at work; RUN is a finished run's folder, or a model's file in it:
+
+  recbole-bd recommend saved/RUN --out=recs.parquet        the best 10 items of every user, in the ids of the data
+  recbole-bd recommend saved/RUN --users=users.txt -k 20 --out=recs.csv
+  recbole-bd export saved/RUN --format=npz,onnx,recbole    files for other programs, and a model card, in RUN/export
+  recbole-bd export saved/RUN --index=hnsw                 an approximate index of its items, with its recall
+  recbole-bd serve-bench saved/RUN                         latency, throughput and bytes of teacher and student
+
+  --role=teacher                 this role's model; else the student's
+  --users=FILE                   one id a line; all: everyone in the data
+  --unknown=skip|popular|error   users who are not in the data: nothing, the most popular items, or an error
+  --exclude=train|known|nothing  what is not recommended: a user's training items, all their items in the data, nothing
+  --out=FILE                     of recommend: .csv, .jsonl or .parquet; a row per user and item with rank and logit
+  --format=NAME,...              npz, safetensors: vectors and ids, of models whose logit is their product; onnx: a
+                                 graph from users to their best items; recbole: for RecBole's load_data_and_model
+  --batch=1,256 --requests=200   users per request, and how many requests of each size are timed
 """
+# What reads runs: each takes the words after its name and gives what to print.
+_READERS = {
+    "compare": compare_runs,
+    "recommend": recommend_command,
+    "export": export_command,
+    "serve-bench": serve_bench_command,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,10 +141,14 @@ def _dispatch(words: list[str]) -> int:
         print(f"recbole-bd {VERSION}")
         return 0
     command, *rest = words
-    commands = {"run": _run, "leaderboard": _leaderboard, "compare": _compare, "plots": _plots}
-    if command not in commands:
-        raise ConfigError(f"unknown command {command!r}; there are: {', '.join(commands)}. See recbole-bd --help")
-    return commands[command](rest)
+    commands = {"run": _run, "leaderboard": _leaderboard, "plots": _plots}
+    if command in commands:
+        return commands[command](rest)
+    if command not in _READERS:
+        there_are = ", ".join([*commands, *_READERS])
+        raise ConfigError(f"unknown command {command!r}; there are: {there_are}. See recbole-bd --help")
+    print(_READERS[command](rest))
+    return 0
 
 
 def _run(words: list[str]) -> int:
@@ -147,11 +179,6 @@ def _leaderboard(words: list[str]) -> int:
     if dry_run:
         raise ConfigError("--dry-run is of one run: recbole-bd run --dry-run")
     print(run_leaderboard(settings, files))
-    return 0
-
-
-def _compare(words: list[str]) -> int:
-    print(compare_runs(words))
     return 0
 
 

@@ -1,28 +1,21 @@
 """`recbole-bd compare`: two runs, two arms of a run, or two sets of seeds, tested for a difference."""
 
-import argparse
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
+from recbole_bd.arguments import Arguments
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.report import ARMS, ROLES, grid
 from recbole_bd.significance import compare, holm, paired, run_record
 
 LEVEL = 0.95
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises what is wrong instead of printing the usage and leaving."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"compare: {message}. See recbole-bd --help")
 
 
 @dataclass(frozen=True)
@@ -58,7 +51,7 @@ def compare_runs(words: Sequence[str]) -> str:
     Raises:
         BDError: whatever the user can mend, in one line.
     """
-    parser = _Parser(prog="recbole-bd compare", add_help=False, allow_abbrev=False)
+    parser = Arguments("compare")
     parser.add_argument("runs", nargs="*")
     parser.add_argument("--metric")
     parser.add_argument("--role", choices=ROLES)

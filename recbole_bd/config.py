@@ -513,6 +513,11 @@ def _method_yaml(method: str) -> Path:
     return shipped if shipped.is_file() else options_beside(method) or shipped
 
 
+def options_unknown_to_host() -> set[str]:
+    """Names of this package's options that mean nothing to RecBole."""
+    return package_options().keys() - _recbole_options().keys() - {"model", "dataset"}
+
+
 def role_options(backbone: str) -> dict[str, Option]:
     """Options that may stand in a role's block when `backbone` plays that role.
 

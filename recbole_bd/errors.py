@@ -59,6 +59,10 @@ class InUseError(RunFolderError):
     """Another process works in a run folder."""
 
 
+class ExportError(BDError):
+    """A model cannot be delivered in the form that was asked for."""
+
+
 class LeaderboardError(BDError):
     """Runs that do not make one table, or entries that cannot be run."""
 

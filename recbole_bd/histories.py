@@ -19,7 +19,8 @@ class HistoryLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """[B, n] to [B, out_features]."""
-        if input.requires_grad:  # which would have to reach the zeros too
+        # A gradient would have to reach the zeros too; a recorded graph is of operations that every engine has.
+        if input.requires_grad or torch.compiler.is_compiling():
             return super().forward(input)
         places = _nonzero(input)
         rows, columns = places // input.shape[1], places % input.shape[1]

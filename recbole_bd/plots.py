@@ -94,7 +94,7 @@ def _arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _figure(**options: Any) -> "Figure":
+def empty_figure(**options: Any) -> "Figure":
     """An empty figure outside pyplot, so that no state of a caller's notebook is touched."""
     from matplotlib.figure import Figure
 
@@ -123,7 +123,7 @@ def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) 
     """
     roles = [name for name in ROLES if name in result]
     metric = result["valid_metric"]
-    figure = _figure(figsize=(5.5 * len(roles), 3.8))
+    figure = empty_figure(figsize=(5.5 * len(roles), 3.8))
     for axis, role in zip(figure.subplots(1, len(roles), squeeze=False)[0], roles, strict=True):
         start = 0
         for arm, (colour, line) in _ARMS.items():
@@ -154,7 +154,7 @@ def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> 
         result: content of `result.json`.
         record: content of `test_ranks.npz`, see `wins.test_ranks_record`.
     """
-    figure = _figure(figsize=(11, 4.2))
+    figure = empty_figure(figsize=(11, 4.2))
     axes = figure.subplots(1, 3, sharey=True, width_ratios=(1, 2.4, 2.4))
     shares = wins.overall(record)
     _bars(axes[0], [f"all\nn = {len(record['user']):,}"], [shares])
@@ -222,7 +222,7 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
         record: content of `discrepancy.npz`, see `discrepancy.count_discrepancies`.
     """
     edges, width = record["edges"], float(record["linear_width"])
-    figure = _figure(figsize=(8, 4.8))
+    figure = empty_figure(figsize=(8, 4.8))
     axis = figure.subplots()
     _steps(
         axis, edges, record["unseen"], fill="0.85", color="0.45", linewidth=1.0,

@@ -137,6 +137,20 @@ class Role:
             user_vectors = torch.cat([self._scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
             return user_vectors, self._scores.item_vectors(items)
 
+    def graph_logits(self, users: Tensor) -> Tensor:
+        """`all_logits` by operations that can be recorded once and run for any number of users.
+
+        Pair networks take all pairs at once: B * n_items times the width of their layers.
+
+        Args:
+            users: [B] int64.
+
+        Returns:
+            Logits [B, n_items], column 0 being the padding item.
+        """
+        with self._fresh():
+            return self._scores.graph_rows(users)
+
     def loss(self, interaction: Interaction) -> Tensor:
         """Compute the model's own training loss.
 

@@ -42,6 +42,10 @@ class Scores:
         self.model = model
         self.shared: list[tuple[Any, str]] = []  # objects and methods to run once per scope, such as the propagation
 
+    def graph_rows(self, users: Tensor) -> Tensor:
+        """`rows` of all items by the same operations for any number of users, as a graph needs. [B] to [B, n_items]."""
+        return self.rows(users, None)
+
     def all_items(self) -> Tensor:
         """Ids of all items, padding first. [n_items]."""
         return torch.arange(self.model.n_items, device=device_of(self.model))
@@ -242,6 +246,12 @@ class _PairNetwork(Scores):
         width = max(1, self.pairs_at_once // max(len(users), 1))
         items = self.all_items() if items is None else items
         return torch.cat([self.pairs(users, some.expand(len(users), -1)) for some in items.split(width)], dim=1)
+
+    def graph_rows(self, users: Tensor) -> Tensor:
+        """See `Scores`; all pairs at once."""
+        items = self.all_items()
+        pairs = users.repeat_interleave(len(items)), items.repeat(users.shape[0])
+        return self.network(*pairs).view(-1, len(items))
 
 
 class _NeuMF(_PairNetwork):

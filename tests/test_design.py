@@ -9,15 +9,15 @@ PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
     ["version", "errors", "compat", "atomic", "archive", "host_pickles", "stopping", "randomness"],
-    ["options", "plugins", "backbones", "protocol", "config", "folders", "tuning"],
+    ["options", "arguments", "plugins", "backbones", "protocol", "config", "folders", "tuning"],
     ["loading", "atomic_text", "atomic_files", "data"],
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
     ["ranking", "lists", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "health", "pausing", "role_trainer", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison"],
-    ["progress", "runfolder", "run"],
-    ["leaderboard"],
+    ["progress", "runfolder", "run", "trained"],
+    ["leaderboard", "serving"],
     ["cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}

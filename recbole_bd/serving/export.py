@@ -1,0 +1,180 @@
+"""`recbole-bd export`: a trained model in the forms in which others take it up."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from recbole.config import Config
+
+from recbole_bd.atomic import write_atomically, write_whole
+from recbole_bd.checkpoint import take_snapshot
+from recbole_bd.config import options_unknown_to_host
+from recbole_bd.errors import ExportError, InstallationError
+from recbole_bd.roles import Role
+from recbole_bd.serving.graph import onnx_bytes
+from recbole_bd.serving.top import Recommender
+from recbole_bd.trained import Trained
+
+_CHECKED_USERS = 64
+_MEASURED_USERS = 1000
+HNSW = "hnsw"
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What an inner-product model consists of: its logit of user u and item i is `users[u] @ items[i]`.
+
+    Attributes:
+        user_ids, item_ids: ids of the data, unicode [n], without padding.
+        users, items: float32 [n, d], in the order of the ids.
+    """
+
+    user_ids: np.ndarray
+    item_ids: np.ndarray
+    users: np.ndarray
+    items: np.ndarray
+
+
+def vectors_of(trained: Trained) -> Vectors:
+    """The vectors of a model, whatever makes them folded in.
+
+    Raises:
+        ExportError: its logits are no inner products.
+    """
+    role, dataset = trained.role, trained.split.dataset
+    with role.scoring():
+        found = role.embeddings()
+    if found is None:
+        raise ExportError(
+            f"{trained.about['model']} is no inner product of user and item vectors: use --format=onnx or "
+            "--format=recbole"
+        )
+    user_ids, item_ids = (_ids(dataset, field) for field in (dataset.uid_field, dataset.iid_field))
+    users, items = (table[1:].float().cpu().numpy() for table in found)
+    return Vectors(np.array(user_ids), np.array(item_ids), np.ascontiguousarray(users), np.ascontiguousarray(items))
+
+
+def _ids(dataset: Any, field: str) -> list[str]:
+    return [str(name) for name in dataset.field2id_token[field][1:]]
+
+
+def export_npz(trained: Trained, folder: Path, count: int) -> list[Path]:
+    """Write `ROLE.npz`: `user_ids`, `item_ids`, `user_embedding`, `item_embedding`; see `Vectors`."""
+    vectors = vectors_of(trained)
+    path = folder / f"{trained.role.name}.npz"
+    arrays: dict[str, Any] = {
+        "user_ids": vectors.user_ids,
+        "item_ids": vectors.item_ids,
+        "user_embedding": vectors.users,
+        "item_embedding": vectors.items,
+    }
+    write_atomically(path, lambda stream: np.savez(stream, **arrays))
+    return [path]
+
+
+def export_safetensors(trained: Trained, folder: Path, count: int) -> list[Path]:
+    """Write `ROLE.safetensors` with `user_embedding` and `item_embedding`, and the ids of their rows beside."""
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise InstallationError('--format=safetensors needs it: pip install "recbole-bd[export]"') from error
+    vectors = vectors_of(trained)
+    path, ids = (folder / f"{trained.role.name}.safetensors{ending}" for ending in ("", ".ids.json"))
+    about = {name: trained.about[name] for name in ("model", "role", "method", "dataset", "fingerprint")}
+    tensors = {"user_embedding": vectors.users, "item_embedding": vectors.items}
+    write_whole(path, save(tensors, metadata=about))
+    _write_json(ids, {"users": vectors.user_ids.tolist(), "items": vectors.item_ids.tolist()})
+    return [path, ids]
+
+
+def export_onnx(trained: Trained, folder: Path, count: int) -> list[Path]:
+    """Write `ROLE.onnx`, which gives the best `count` items, and beside it what its numbers mean."""
+    role, split = trained.role, trained.split
+    recommender = Recommender(role, split, count)
+    known = recommender.known(torch.arange(1, min(split.n_users, _CHECKED_USERS + 1)))
+    path, ids = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json"))
+    write_whole(path, onnx_bytes(role, recommender.count, known))
+    dataset = split.dataset
+    users = {name: number for number, name in enumerate(_ids(dataset, dataset.uid_field), start=1)}
+    _write_json(ids, {"users": users, "items": [None, *_ids(dataset, dataset.iid_field)]})
+    return [path, ids]
+
+
+def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
+    """Write `ROLE-recbole.pth`, which `recbole.quick_start.load_data_and_model` of RecBole 1.2.1 reads."""
+    path = folder / f"{trained.role.name}-recbole.pth"
+    snapshot = take_snapshot(trained.role.model)
+    content = {
+        "config": host_config(trained.role),
+        "epoch": 0,
+        "cur_step": 0,
+        "best_valid_score": trained.valid.get(str(trained.role.config["valid_metric"]).lower(), 0.0),
+        "state_dict": snapshot.state,
+        "other_parameter": snapshot.other,
+        "optimizer": {},
+    }
+    write_atomically(path, lambda stream: torch.save(content, stream))
+    return [path]
+
+
+def host_config(role: Role) -> Config:
+    """A role's settings as an object of RecBole's own class, on the CPU, that is unpickled without this package."""
+    settings = role.config.final_config_dict
+    foreign = options_unknown_to_host()
+    plain = {key: value for key, value in settings.items() if key not in foreign}
+    config = Config.__new__(Config)
+    own = {name: value for name, value in vars(role.config).items() if not name.startswith("_")}
+    config.__dict__.update(own, final_config_dict={**plain, "device": torch.device("cpu"), "use_gpu": False})
+    for name in ("external_config_dict", "variable_config_dict", "internal_config_dict"):
+        config.__dict__[name] = {key: value for key, value in own[name].items() if key in plain}
+    return config
+
+
+FORMATS: dict[str, Callable[[Trained, Path, int], list[Path]]] = {
+    "npz": export_npz,
+    "safetensors": export_safetensors,
+    "onnx": export_onnx,
+    "recbole": export_recbole,
+}
+
+
+def export_index(trained: Trained, folder: Path, count: int) -> tuple[Path, float]:
+    """Write an index of the item vectors that finds the best items without looking at all of them.
+
+    Args:
+        trained: an inner-product model.
+        folder: receives `ROLE.hnsw.faiss`, whose numbers are the rows of `ROLE.npz`.
+        count: items whose recall is measured.
+
+    Returns:
+        The file, and the share of the exact `count` best items that the index finds, over up to 1,000 users; nothing is
+        excluded from either.
+
+    Raises:
+        ExportError: the model's logits are no inner products.
+        InstallationError: faiss is absent.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise InstallationError('--index=hnsw needs faiss: pip install "recbole-bd[export]"') from error
+    vectors = vectors_of(trained)
+    index = faiss.IndexHNSWFlat(vectors.items.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction, index.hnsw.efSearch = 200, max(128, 2 * count)
+    index.add(vectors.items)
+    path = folder / f"{trained.role.name}.hnsw.faiss"
+    write_whole(path, faiss.serialize_index(index).tobytes())
+    count = min(count, len(vectors.items))
+    users = vectors.users[np.linspace(0, len(vectors.users) - 1, min(_MEASURED_USERS, len(vectors.users))).astype(int)]
+    found = index.search(users, count)[1]
+    exact = np.argpartition(-(users @ vectors.items.T), count - 1, axis=1)[:, :count]
+    recall = np.mean([len(np.intersect1d(*rows)) / count for rows in zip(found, exact, strict=True)])
+    return path, float(recall)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    write_whole(path, json.dumps(content, ensure_ascii=False))
