@@ -14,14 +14,9 @@ settings and every seed; what a table needs of the runs is in results/BOARD/runs
 import argparse
 import csv
 import json
-import math
-import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,14 +27,15 @@ from evidence_pages import claims_page, claims_picture, dataset_page, gains, hea
 
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
-from recbole_bd.folders import read_result
-from recbole_bd.leaderboard.command import entry_of, environment_of, write_outputs
+from recbole_bd.leaderboard.command import entry_of, write_outputs
 from recbole_bd.leaderboard.records import read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
-from recbole_bd.tuning import draw_settings, is_range, read_space
+from recbole_bd.processes import environment_of
+from recbole_bd.tuning.space import draw_settings, is_range, read_space
+from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, run_trial
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -53,7 +49,6 @@ HEADLINE = "citeulike-bpr"  # the board of the README's table
 FINALISTS = 3
 # A trial ends after this epoch where its best so far is below the median of the arm's other trials at the same epoch.
 PRUNED_FROM = 20
-VALIDATED = re.compile(r"(teacher|student|model) (?:distilled|separate): epoch (\d+), valid \S+ ([\d.]+)$")
 # One core each; neither a trial nor a run of a table is worth what keeping its place costs.
 OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
 
@@ -136,44 +131,6 @@ def _first_of(plan: dict[str, Any], name: str, space: dict[str, Any]) -> dict[st
     return plan["arms"][name].get("first", {})
 
 
-class Watch:
-    """Follows the validations of a trial as it runs.
-
-    Args:
-        objective: roles whose validation is maximised.
-        trial: of Optuna, which is told and says whether the trial is worth its time; None lets it run to its end.
-
-    Attributes:
-        curve: the best objective so far by epoch; a geometric mean of two roles' own best.
-        pruned: the epoch at which the trial was given up; None where it was not.
-    """
-
-    def __init__(self, objective: tuple[str, ...], trial: optuna.Trial | None = None):
-        self.curve: dict[int, float] = {}
-        self.pruned: int | None = None
-        self._best = dict.fromkeys(objective, 0.0)
-        self._trial = trial
-
-    def sees(self, line: str) -> bool:
-        """Read a line of the run's log; whether the trial is to be given up now."""
-        if (found := VALIDATED.search(line)) is None or found[1] not in self._best:
-            return False
-        role, epoch = found[1], int(found[2])
-        self._best[role] = max(self._best[role], float(found[3]))
-        if role == list(self._best)[-1]:
-            self.curve[epoch] = round(_together(self._best.values()), 6)
-            if self._trial is not None:
-                self._trial.report(self.curve[epoch], epoch)
-                if self._trial.should_prune():
-                    self.pruned = epoch
-        return self.pruned is not None
-
-
-def _together(scores: Iterable[float]) -> float:
-    scores = list(scores)
-    return math.prod(scores) ** (1 / len(scores))
-
-
 def trial_row(
     arm: Arm,
     number: int,
@@ -185,39 +142,24 @@ def trial_row(
 ) -> dict[str, Any]:
     """Run one trial in a process of its own and say what came of it; Optuna's trial may end it early."""
     settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given, "seed": seed}
-    words = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
-    command = [sys.executable, "-m", "recbole_bd", "run", "--resume=auto", *words]
-    watch, lines, started = Watch(arm.objective, trial), [], time.monotonic()
-    with (
-        log.open("w", encoding="utf-8") as stream,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment_of(1)
-        ) as process,
-    ):
-        for line in process.stdout or ():
-            stream.write(line)
-            lines.append(line.strip())
-            if watch.pruned is None and watch.sees(line):
-                process.terminate()
-    code = process.returncode
-    row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn, sort_keys=True)}
-    row |= {"curve": json.dumps(watch.curve), "seconds": round(time.monotonic() - started)}
-    if watch.pruned is not None:
-        return {**row, "objective": watch.curve[watch.pruned], "pruned": watch.pruned}
-    if code < 0 or code > 128:
+    metric = str(BDConfig(command_line={**arm.fixed, **given}, methods=METHODS)["valid_metric"]).lower()
+
+    def hopeless(epoch: int, best: float) -> bool:
+        if trial is None:
+            return False
+        trial.report(best, epoch)
+        return trial.should_prune()
+
+    outcome = run_trial(settings, arm.objective, metric, log, judge=hopeless)
+    if outcome.state == STOPPED:
         raise KeyboardInterrupt
-    folders = [line.removeprefix("run folder: ") for line in lines if line.startswith("run folder: ")]
-    if code or not folders:
-        return {**row, "error": next((line for line in reversed(lines) if line), f"exit code {code}")}
-    result = read_result(Path(folders[-1]))
-    metric = result["valid_metric"]
-    found = {}
-    for role in ("teacher", "student", "model"):
-        if role in result:
-            entry = result[role].get("distilled") or result[role]["separate"]
-            found[role] = entry["valid"][metric]
-    score = _together(found[role] for role in arm.objective)
-    return {**row, **found, "objective": round(score, 6), "seconds": round(result["timing"]["total_s"])}
+    row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn, sort_keys=True)}
+    row |= {"curve": json.dumps(outcome.curve), "seconds": round(outcome.seconds)}
+    if outcome.state == FAILED:
+        return {**row, "error": outcome.error}
+    if outcome.state == PRUNED:
+        row["pruned"] = max(outcome.curve)
+    return {**row, **outcome.values, "objective": outcome.objective}
 
 
 def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:

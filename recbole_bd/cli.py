@@ -16,6 +16,7 @@ from recbole_bd.plots import redraw
 from recbole_bd.report import table, warnings_text, wins_line
 from recbole_bd.run import describe, run_bd
 from recbole_bd.serving.command import export_command, recommend_command, serve_bench_command
+from recbole_bd.tuning.command import run_tuning
 from recbole_bd.version import VERSION
 
 _USAGE = """\
@@ -24,6 +25,7 @@ usage: recbole-bd run [--config_files FILE ...] [--key=value ...] [--dry-run]
        recbole-bd plots RUN ...
        recbole-bd leaderboard --models=NAME,... --seeds=N,... [--jobs=N] [--out=DIR] [--reference=ROW] [--key=value ...]
        recbole-bd leaderboard --from=DIR [--out=DIR] [--reference=ROW]
+       recbole-bd tune --space=FILE [--trials=N] [--jobs=N] [--objective=ROLE] [--storage=WHERE] [--key=value ...]
        recbole-bd recommend RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME]
        recbole-bd export RUN [--format=NAME,...] [--index=hnsw] [-k N] [--role=NAME] [--out=DIR]
        recbole-bd serve-bench RUN [-k N] [--batch=N,...] [--requests=N] [--threads=N]
@@ -64,6 +66,21 @@ Methods and baselines beside each other, every model with every seed:
                                  --dataset, --models and --seeds choose among the runs
   --key=value                    settings of the runs. One that only some models know is passed over by the others;
                                  --BD.temperature=2 is for one model alone, as is a block `BD:` in a file
+
+Settings searched on validation, by Optuna:
+
+  recbole-bd tune --space=properties/tuning/BD.yaml --dataset=ml-100k --trials=20 --jobs=2
+  recbole-bd run --config_files=saved/tune-BD-ml-100k/best.yaml        the best of them
+
+  --space=FILE                   what to search, key: {choice: [...]}, {uniform: [low, high]}, {quniform: [low, high,
+                                 step]}, {loguniform: [low, high]}, or key: value for all; or RecBole's hyper.test
+  --trials=N                     in all, 20 by default; the same command goes on where it was stopped
+  --objective=student|teacher|both         whose validation is maximised; both: the geometric mean
+  --storage=WHERE                machines that name the same one search together: sqlite:///FILE, any address of
+                                 SQLAlchemy's, or a FILE.journal in a shared folder; else OUT/study.db
+  --study=NAME --out=DIR         the study's name in the storage; the folder of its files, else
+                                 CHECKPOINT_DIR/tune-STUDY
+  --engine=ray                   the same search on Ray Tune, where that is installed
 
 Whether two runs differ, by paired tests over the users of the test part:
 
@@ -141,7 +158,7 @@ def _dispatch(words: list[str]) -> int:
         print(f"recbole-bd {VERSION}")
         return 0
     command, *rest = words
-    commands = {"run": _run, "leaderboard": _leaderboard, "plots": _plots}
+    commands = {"run": _run, "leaderboard": _leaderboard, "tune": _tune, "plots": _plots}
     if command in commands:
         return commands[command](rest)
     if command not in _READERS:
@@ -179,6 +196,14 @@ def _leaderboard(words: list[str]) -> int:
     if dry_run:
         raise ConfigError("--dry-run is of one run: recbole-bd run --dry-run")
     print(run_leaderboard(settings, files))
+    return 0
+
+
+def _tune(words: list[str]) -> int:
+    settings, files, dry_run = parse_arguments(words)
+    if dry_run:
+        raise ConfigError("--dry-run is of one run: recbole-bd run --dry-run")
+    print(run_tuning(settings, files))
     return 0
 
 

@@ -5,7 +5,7 @@ import io
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ class Journal:
 
     Args:
         folder: the run folder; None keeps the record in memory only.
+        watch: called with every validation as it is recorded.
 
     Attributes:
         validations: one dict per role and validation: stage, role, epoch, then each metric.
@@ -38,8 +39,8 @@ class Journal:
         CheckpointError: the folder cannot be written.
     """
 
-    def __init__(self, folder: Path | None = None):
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, watch: Callable[[dict[str, Any]], None] | None = None):
+        self.folder, self._watch = folder, watch
         self.validations: list[dict[str, Any]] = []
         self.losses: list[dict[str, Any]] = []
         self.seconds: dict[str, list[float]] = {}
@@ -84,6 +85,8 @@ class Journal:
         self.validations.append({"stage": stage, "role": role, "epoch": epoch, **metrics})
         for name, value in metrics.items():
             self._scalar(f"valid/{stage}/{role}/{name}", value, epoch)
+        if self._watch:
+            self._watch(dict(self.validations[-1]))
 
     def warn(self, kind: str, stage: str, role: str, epoch: int, message: str) -> None:
         """Record and log a warning, the first of its kind in the stage of a role only."""

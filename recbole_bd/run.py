@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ def run_bd(
     config_dict: Mapping[str, Any] | None = None,
     command_line: Mapping[str, Any] | None = None,
     resume: str | Path | None = None,
+    watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Warm up teacher and student, let a method distil, and measure what it taught against honest controls.
 
@@ -60,6 +61,8 @@ def run_bd(
         resume: a run folder, whose run goes on with its own settings, or with those of the other arguments above them
             where these may change; or `auto`: the newest run of exactly these settings that has not finished, if there
             is one, and the result of one that has.
+        watch: called after every validation with its row of `metrics.csv`: `stage`, `role`, `epoch` and each metric; in
+            a run that goes on, with those of before first.
 
     Returns:
         The content of `result.json`; `run_folder` says where the run's files are.
@@ -71,28 +74,35 @@ def run_bd(
     given = (model, dataset, config_files, config_dict, command_line)
     with stoppable() as stop:
         if resume is not None and str(resume) != AUTO:
-            return _gone_on(Path(resume), given, stop)
+            return _gone_on(Path(resume), given, stop, watch)
         config = BDConfig(*given, methods=METHODS)
         if resume is not None:
             for folder, status in runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"])):
                 if status != "finished" and not has_progress(folder):
                     continue  # stopped before there was anything to keep
                 try:
-                    return _gone_on(folder, given, stop, is_named=False)
+                    return _gone_on(folder, given, stop, watch, is_named=False)
                 except InUseError as error:
                     logger.warning("%s", error)
-        run = _Run(config, stop)
+        run = _Run(config, stop, watch)
         with claimed(run.folder):
             return run.execute()
 
 
-def _gone_on(folder: Path, given: tuple, stop: Stop, is_named: bool = True) -> dict[str, Any]:
+def _gone_on(
+    folder: Path,
+    given: tuple,
+    stop: Stop,
+    watch: Callable[[dict[str, Any]], None] | None,
+    is_named: bool = True,
+) -> dict[str, Any]:
     """The result of the run in a folder, after what is left of it was done.
 
     Args:
         folder: the run folder.
         given: the arguments of `run_bd` before `resume`.
         stop: whether the user wants it to stop.
+        watch: see `run_bd`.
         is_named: the user named the folder; else it was found by its settings, which are those that are given.
     """
     if not folder.is_dir():
@@ -114,7 +124,7 @@ def _gone_on(folder: Path, given: tuple, stop: Stop, is_named: bool = True) -> d
         so_far = Progress.load(folder)
         remove_torn_files(folder)
         config, changes = _settings_on(folder, given, so_far)
-        return _Run(config, stop, folder, so_far, changes).execute()
+        return _Run(config, stop, watch, folder, so_far, changes).execute()
 
 
 def _settings_on(folder: Path, given: tuple, so_far: Progress) -> tuple[BDConfig, list[dict[str, Any]]]:
@@ -203,6 +213,7 @@ class _Run:
     Args:
         config: settings of the run.
         stop: whether the user wants it to stop.
+        watch: see `run_bd`.
         folder, so_far, changes: of a run that goes on; a new one makes its folder.
     """
 
@@ -210,11 +221,12 @@ class _Run:
         self,
         config: BDConfig,
         stop: Stop,
+        watch: Callable[[dict[str, Any]], None] | None = None,
         folder: Path | None = None,
         so_far: Progress | None = None,
         changes: Sequence[dict[str, Any]] = (),
     ):
-        self.config, self.stop = config, stop
+        self.config, self.stop, self.watch = config, stop, watch
         self.started = time.perf_counter()
         self.split, self.roles = _prepare(config)
         warmed_up = so_far.arms.get(WARMUP, {}) if so_far else {}
@@ -264,7 +276,7 @@ class _Run:
             "versions": versions(),
             "machine": machine(self.config),
         }
-        self.journal = Journal(self.folder)
+        self.journal = Journal(self.folder, self.watch)
         if self.so_far.journal:
             self.journal.load_state_dict(self.so_far.journal)
         if self.is_new or self.changes:

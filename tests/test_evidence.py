@@ -129,40 +129,6 @@ def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path,
     assert len(asked) == before
 
 
-def lines_of(role, *scores):
-    return [f"2026 INFO    {role} distilled: epoch {5 * n + 4}, valid ndcg@50 {s:.4f}" for n, s in enumerate(scores)]
-
-
-def test_a_trial_far_below_the_others_is_given_up(driver):
-    arm = driver.Arm("toys", "BD", {}, {"learning_rate": {"uniform": [0.1, 0.9]}}, ("student",), {})
-    curve = json.dumps({epoch: 0.2 for epoch in range(4, 60, 5)})
-    before = [
-        {
-            "trial": str(n),
-            "objective": "0.2",
-            "settings": json.dumps({"learning_rate": 0.5}),
-            "curve": curve,
-            "pruned": "",
-        }
-        for n in range(5)
-    ]
-    study = driver.new_study(arm, before)
-    good, bad, early = (driver.Watch(("student",), study.ask()) for _ in range(3))
-    assert not any(good.sees(line) for line in lines_of("student", *[0.3] * 8))
-    assert [bad.sees(line) for line in lines_of("student", 0.1, 0.11, 0.1, 0.1, 0.12)] == [False] * 4 + [True]
-    assert (bad.pruned, bad.curve) == (24, {4: 0.1, 9: 0.11, 14: 0.11, 19: 0.11, 24: 0.12})
-    assert not any(early.sees(line) for line in lines_of("student", 0.1, 0.1, 0.1, 0.1))  # too soon to say
-    assert not any(driver.Watch(("student",)).sees(line) for line in lines_of("student", *[0.0] * 9))
-
-
-def test_of_two_roles_the_mean_of_their_own_best_is_watched(driver):
-    watch = driver.Watch(("teacher", "student"))
-    teacher, student = lines_of("teacher", 0.4, 0.3), lines_of("student", 0.1, 0.9)
-    for line in (teacher[0], "loss 3", student[0], teacher[1], student[1], lines_of("model", 1.0)[0]):
-        watch.sees(line)
-    assert watch.curve == {4: 0.2, 9: 0.6}
-
-
 def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     row = {"objective": "0.4", "settings": json.dumps({"learning_rate": 0.5}), "curve": '{"24": 0.4}'}
     rows = [{**row, "pruned": "24"}, {**row, "objective": "0.3", "pruned": ""}]

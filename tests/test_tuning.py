@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from recbole_bd.errors import ConfigError
-from recbole_bd.tuning import draw_settings, read_space
+from recbole_bd.tuning.space import draw_settings, read_space
 from tests.conftest import make_config
 
 ROOT = Path(__file__).parent.parent

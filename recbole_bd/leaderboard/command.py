@@ -22,6 +22,7 @@ from recbole_bd.leaderboard.schedule import Entry, done, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
+from recbole_bd.processes import cores, environment_of
 
 # Options of the leaderboard; every other key is one of a run.
 OPTIONS = ("models", "seeds", "jobs", "out", "reference", "from")
@@ -55,7 +56,7 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     jobs = own.get("jobs", 1)
     if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
         raise ConfigError(f"jobs={jobs!r}: must be a number of processes, at least 1")
-    configs = _resolved(models, seeds, {"threads": max(1, _cores() // jobs), **rest}, config_files)
+    configs = _resolved(models, seeds, {"threads": max(1, cores() // jobs), **rest}, config_files)
     first = configs[0]
     runs_folder = Path(first["checkpoint_dir"])
     out = _out(own, runs_folder, first["dataset"])
@@ -181,21 +182,6 @@ def entry_of(config: BDConfig) -> Entry:
     record = opening_record(config, "failed")
     words = [*shlex.split(config.command)[1:], "--resume=auto"]  # one that was stopped goes on
     return Entry(record, (sys.executable, "-m", "recbole_bd", *words))
-
-
-def environment_of(threads: int) -> dict[str, str]:
-    """This process's environment, in which the same package is found and libraries use as many threads as torch.
-
-    Args:
-        threads: of each run.
-    """
-    package = str(Path(__file__).parents[2])
-    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _out(own: Mapping[str, Any], runs_folder: Path, dataset: str) -> Path:

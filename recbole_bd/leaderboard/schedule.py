@@ -1,6 +1,5 @@
 """Entries of a leaderboard as processes of their own: what is there is reused, what fails is noted, the rest runs."""
 
-import ctypes
 import json
 import logging
 import shlex
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from recbole_bd.atomic import write_whole
 from recbole_bd.errors import Interrupted, LeaderboardError
 from recbole_bd.leaderboard.records import Run, runs_below, that_count
+from recbole_bd.processes import start
 from recbole_bd.stopping import stoppable
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ logger = logging.getLogger(__name__)
 _LOOK, _GRACE = 0.1, 10.0
 # Seconds by which the clock of the file system may be behind.
 _CLOCK = 1.0
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -123,18 +122,10 @@ def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, s
     try:
         logs.mkdir(parents=True, exist_ok=True)
         with output.open("wb") as stream:
-            process = subprocess.Popen(
-                entry.command, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT, env=environment,
-                start_new_session=True, preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-            )  # fmt: skip
+            process = start(entry.command, environment, subprocess.STDOUT, stdin=subprocess.DEVNULL, stdout=stream)
     except OSError as error:
         raise LeaderboardError(f"{entry.name} cannot be started: {error}") from error
     return _Child(entry, process, output)
-
-
-def _end_with_parent() -> None:
-    """Ask the system to end this process when the leaderboard's is killed, so that no run goes on unseen."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _runs_of(entry: Entry, runs_folder: Path) -> list[Run]:

@@ -1,11 +1,12 @@
 """Spaces of settings to search, and what Optuna draws from them. Selection is by validation alone."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_bd.errors import ConfigError
-from recbole_bd.options import load_yaml
+from recbole_bd.options import load_yaml, parse_value
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -16,11 +17,15 @@ CHOICE = "choice"
 
 
 def read_space(path: Path) -> dict[str, Any]:
-    """Read a search space: `key: {choice: [...]}`, `{uniform: [low, high]}`, `{loguniform: [low, high]}`,
-    `{quniform: [low, high, step]}`, or `key: value` for what stays as it is.
+    """Read a search space.
+
+    A yaml file has `key: {choice: [...]}`, `{uniform: [low, high]}`, `{loguniform: [low, high]}`,
+    `{quniform: [low, high, step]}`, or `key: value` for what stays as it is. A `.test` file is read as RecBole
+    reads it: `key choice [...]`, `key uniform low,high`, `key quniform low,high,step`, and `key loguniform low,high`,
+    whose numbers are natural logarithms.
 
     Args:
-        path: a yaml file.
+        path: a yaml file, or a `.test` file.
 
     Returns:
         The same by key.
@@ -28,12 +33,34 @@ def read_space(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, holds no setting to search, or a range is none; names file and key.
     """
-    space = load_yaml(path)
+    space = _read_hyper_test(path) if path.suffix == ".test" else load_yaml(path)
     for key, range_ in space.items():
         if is_range(range_) and (fault := _fault(*next(iter(range_.items())))):
             raise ConfigError(f"{path}: {key}: {fault}")
     if not any(map(is_range, space.values())):
         raise ConfigError(f"{path} holds nothing to search: write e.g. learning_rate: {{loguniform: [0.0001, 0.01]}}")
+    return space
+
+
+def _read_hyper_test(path: Path) -> dict[str, Any]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    space: dict[str, Any] = {}
+    for number, line in enumerate(lines, start=1):
+        words = line.split(maxsplit=2)
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) < 3 or words[1] not in (CHOICE, *_RANGES):
+            raise ConfigError(
+                f"{path}: line {number}: expected KEY KIND VALUES, KIND one of {CHOICE}, {', '.join(_RANGES)}"
+            )
+        key, kind, text = words
+        values = parse_value(text if kind == CHOICE else f"[{text}]")
+        if kind == "loguniform" and isinstance(values, list):
+            values = [math.exp(value) if isinstance(value, int | float) else value for value in values]
+        space[key] = {kind: values}
     return space
 
 

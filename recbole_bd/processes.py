@@ -1,0 +1,53 @@
+"""Processes that this package starts: where they find it, how many cores they take, and that none is left behind."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+_PR_SET_PDEATHSIG = 1
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """This process's environment, in which the same package is found and libraries use as many threads as torch.
+
+    Args:
+        threads: of each run.
+    """
+    package = str(Path(__file__).parents[1])
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+
+
+def start(
+    command: Sequence[str], environment: dict[str, str] | None, stderr: IO[Any] | int, **streams: Any
+) -> subprocess.Popen:
+    """Start a process that the terminal's Ctrl-C does not reach, and that ends when this one is killed.
+
+    Args:
+        command: the program and its words.
+        environment: of the process; None is this one's.
+        stderr: where its errors go.
+        streams: `stdin` and `stdout` as `subprocess.Popen` takes them, and `text`.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    return subprocess.Popen(
+        command, stderr=stderr, env=environment, start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None, **streams,
+    )  # fmt: skip
+
+
+def _end_with_parent() -> None:
+    """Ask the system to end this process when the one that started it is killed, so that none goes on unseen."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,107 @@
+"""`recbole-bd tune`: settings searched on validation."""
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.config import BDConfig
+from recbole_bd.data import load_split
+from recbole_bd.errors import ConfigError, Interrupted
+from recbole_bd.model import METHODS
+from recbole_bd.options import load_yaml
+from recbole_bd.processes import cores
+from recbole_bd.tuning.record import leave, summary
+from recbole_bd.tuning.space import is_range, read_space
+from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
+
+# Options of the search; every other key is one of a run.
+OPTIONS = ("space", "trials", "jobs", "storage", "study", "objective", "out", "engine")
+OPTUNA, RAY = "optuna", "ray"
+BOTH = "both"
+
+
+def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) -> str:
+    """Search settings, or go on with a search.
+
+    Args:
+        settings: `space` (a file), `trials`, `jobs`, `storage`, `study`, `objective`, `out`, `engine`, and any setting
+            of a run, which every trial has.
+        config_files: yaml files of settings of a run.
+
+    Returns:
+        What to print: the best trials and where the files are.
+
+    Raises:
+        BDError: whatever the user can mend, in one line; a trial that fails is no error but a row of the trials.
+    """
+    own = {key: settings[key] for key in OPTIONS if key in settings}
+    given = {key: value for file in config_files for key, value in load_yaml(file).items()}
+    given |= {key: value for key, value in settings.items() if key not in OPTIONS}
+    import_optuna()
+    if "space" not in own:
+        raise ConfigError("tune: --space=FILE names the settings to search, such as properties/tuning/BD.yaml")
+    space = read_space(Path(str(own["space"])))
+    trials, jobs = (_count(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
+    engine = own.get("engine", OPTUNA)
+    if engine not in (OPTUNA, RAY):
+        raise ConfigError(f"engine={engine!r}: must be one of {OPTUNA}, {RAY}")
+    fixed = {key: value for key, value in space.items() if not is_range(value)}
+    config = BDConfig(command_line={**given, **fixed}, methods=METHODS)
+    # Whatever is wrong with the data or the models would be wrong in every trial.
+    load_split(config)
+    objective = _objective(own.get("objective"), config)
+    name = str(own.get("study") or f"{config['model']}-{config['dataset']}")
+    folder = Path(str(own.get("out") or Path(config["checkpoint_dir"]) / f"tune-{name}"))
+    storage = str(own.get("storage") or f"sqlite:///{folder / 'study.db'}")
+    folder.mkdir(parents=True, exist_ok=True)
+    # The pipeline's controls are no help in choosing; they come with the run that takes the settings.
+    of_trials = {"show_progress": False, **({} if config.method_class is None else {"control": False})}
+    threads = given.get("threads") or max(1, cores() // jobs)
+    metric = str(config["valid_metric"]).lower()
+    search = Search(space, given, of_trials, objective, metric, trials, jobs, threads, folder, config["seed"])
+    study = open_study(name, storage, search)
+    _log_to_terminal()
+    try:
+        if engine == RAY:
+            from recbole_bd.tuning.ray_engine import run_on_ray
+
+            run_on_ray(study, search)
+        else:
+            run_search(study, search)
+    except Interrupted:
+        leave(study, search)
+        raise
+    files = leave(study, search)
+    lines = [summary(study, search), "", *map(str, files)]
+    if (folder / "best.yaml") in files:
+        lines += ["", f"the best: recbole-bd run --config_files={shlex.quote(str(folder / 'best.yaml'))}"]
+    return "\n".join(lines)
+
+
+def _count(key: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key}={value!r}: must be a whole number of at least 1")
+    return value
+
+
+def _objective(wanted: Any, config: BDConfig) -> tuple[str, ...]:
+    """The roles whose validation is maximised."""
+    if config.method_class is None:
+        if wanted not in (None, "model"):
+            raise ConfigError(f"objective={wanted!r}: a baseline has one model, whose validation is maximised")
+        return ("model",)
+    learners = config.method_class.learners
+    choices = [*learners, *([BOTH] if len(learners) > 1 else [])]
+    wanted = wanted or "student"
+    if wanted not in choices:
+        raise ConfigError(f"objective={wanted!r}: must be one of {', '.join(choices)}, the roles that learn")
+    return learners if wanted == BOTH else (wanted,)
+
+
+def _log_to_terminal() -> None:
+    logger = logging.getLogger("recbole_bd.tuning")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+    logger.setLevel(logging.INFO)

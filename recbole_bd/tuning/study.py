@@ -1,0 +1,281 @@
+"""A search on Optuna: trials side by side, on one machine or several that share a storage, and gone on with."""
+
+import hashlib
+import json
+import logging
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from tqdm import tqdm
+
+from recbole_bd.errors import ConfigError, InstallationError, Interrupted
+from recbole_bd.stopping import stoppable
+from recbole_bd.tuning.space import draw_settings
+from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, Outcome, run_trial
+
+if TYPE_CHECKING:
+    import optuna
+
+logger = logging.getLogger(__name__)
+
+# What a trial has among its attributes that failed by itself. One that was stopped and runs again, or was one too many,
+# has failed for Optuna too, and counts for nothing.
+ERROR = "error"
+_TERMINATION = 10.0  # seconds a stopped trial has to write what it has
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched.
+
+    Attributes:
+        space: from `read_space`.
+        settings: of every trial, below what is drawn.
+        of_trials: further settings of trials, which the run that takes the best settings has not.
+        objective: roles whose validation is maximised; of two, the geometric mean.
+        metric: by which, e.g. `ndcg@10`.
+        trials: how many in all.
+        jobs: how many at a time, here.
+        threads: of each.
+        folder: receives the logs.
+        seed: of what is drawn; a trial draws from this and its number.
+    """
+
+    space: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    of_trials: Mapping[str, Any]
+    objective: tuple[str, ...]
+    metric: str
+    trials: int
+    jobs: int
+    threads: int
+    folder: Path
+    seed: int = 2020
+
+    @property
+    def identity(self) -> str:
+        """Hash of what makes two searches one: space, settings, objective and metric."""
+        text = json.dumps([self.space, self.settings, self.objective, self.metric], sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def run_settings(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of the run of a trial."""
+        return {**self.settings, **self.of_trials, **drawn, "threads": self.threads}
+
+
+def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
+    """Make a study, or open the one of that name to go on with it.
+
+    Args:
+        name: of the study.
+        storage: a database's address as SQLAlchemy has it, or a `.journal` file for machines that share a folder.
+        search: what is searched.
+
+    Raises:
+        InstallationError: Optuna is absent.
+        ConfigError: the storage cannot be opened, or its study of that name is another search.
+    """
+    optuna = import_optuna()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # A trial ends where its best so far is below the median of the others at the same epoch.
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=10)
+    try:
+        study = optuna.create_study(
+            storage=_storage(storage), study_name=name, direction="maximize", load_if_exists=True,
+            pruner=pruner,
+        )  # fmt: skip
+        known = study.user_attrs.get("identity")
+        if known is None:
+            study.set_user_attr("identity", search.identity)
+    except Exception as error:  # whatever a database's driver raises
+        problem = str(error).strip().splitlines()[0][:200]
+        raise ConfigError(f"storage {storage} cannot be opened: {problem}") from error
+    if known not in (None, search.identity):
+        raise ConfigError(
+            f"study {name} in {storage} is of another space or of other settings; give it another --study or --storage"
+        )
+    return study
+
+
+def import_optuna() -> Any:
+    """Optuna.
+
+    Raises:
+        InstallationError: it is absent.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise InstallationError('searches need Optuna: pip install "recbole-bd[tune]"') from error
+    return optuna
+
+
+def _storage(address: str) -> Any:
+    optuna = import_optuna()
+    if not address.endswith(".journal"):
+        return address
+    journal = optuna.storages.journal
+    return optuna.storages.JournalStorage(journal.JournalFileBackend(address))
+
+
+def counting(study: "optuna.Study", before: int | None = None) -> list["optuna.trial.FrozenTrial"]:
+    """The trials that count: those that have ended with a result or an error of their own, and those that run.
+
+    Args:
+        study: the study.
+        before: only those with a smaller number; None is all.
+    """
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False)
+        if (before is None or trial.number < before)
+        and (trial.state.name in ("COMPLETE", "PRUNED", "RUNNING") or ERROR in trial.user_attrs)
+    ]
+
+
+def run_search(study: "optuna.Study", search: Search) -> None:
+    """Run trials until the study has as many as were asked for, whoever ran them.
+
+    Args:
+        study: from `open_study`.
+        search: what is searched.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM: the trials that ran are stopped, and the next call goes on with them.
+    """
+    _take_over(study)
+    running: dict[Future, tuple[Any, dict[str, Any]]] = {}
+    processes: list[subprocess.Popen] = []
+    bar = tqdm(total=search.trials, initial=len(ended(study)), unit="trial", disable=not sys.stderr.isatty())
+    with ThreadPoolExecutor(search.jobs) as pool, bar, stoppable() as stop, stop.deferred():
+        try:
+            while True:
+                while len(running) < search.jobs and (begun := _begin(study, search)) is not None:
+                    trial, settings = begun
+                    future = pool.submit(_run, search, trial, settings, processes.append)
+                    running[future] = begun
+                if not running:
+                    return
+                for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
+                    trial, settings = running.pop(future)
+                    outcome = future.result()
+                    _tell(study, trial, settings, outcome)
+                    bar.update(outcome.state != STOPPED)
+                    bar.set_postfix_str(_best(study))
+                    _log(search, trial, outcome)
+                stop.check()
+        except Interrupted as error:
+            _terminate(processes)
+            for future, (trial, settings) in running.items():
+                _tell(study, trial, settings, future.result())
+            raise Interrupted(
+                error.signal, f"stopped; {len(ended(study))} of {search.trials} trials have ended and stay: the same "
+                "command goes on"
+            ) from error  # fmt: skip
+
+
+def _run(search: Search, trial: Any, settings: dict[str, Any], started: Any) -> Outcome:
+    def hopeless(epoch: int, best: float) -> bool:
+        trial.report(best, epoch)
+        return trial.should_prune()
+
+    log = search.folder / "logs" / f"trial-{trial.number}.log"
+    return run_trial(
+        search.run_settings(settings), search.objective, search.metric, log, search.threads, hopeless, started
+    )
+
+
+def _begin(study: "optuna.Study", search: Search) -> tuple[Any, dict[str, Any]] | None:
+    """A trial to run, and what is drawn for it; None where there are enough."""
+    if len(counting(study)) >= search.trials:
+        return None
+    trial = study.ask()
+    # Numbers are given out once: of several machines that ask for the last trial one gets it.
+    if len(counting(study, trial.number)) >= search.trials:
+        study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
+        return None
+    # By the trial's number: what goes on, or is on another machine, draws nothing that has been drawn already.
+    study.sampler = import_optuna().samplers.TPESampler(
+        seed=search.seed + trial.number, n_startup_trials=8, constant_liar=True
+    )
+    own = psutil.Process()
+    trial.set_user_attr("process", [platform.node(), own.pid, own.create_time()])
+    settings = draw_settings(search.space, trial)
+    trial.set_user_attr("settings", settings)
+    return trial, settings
+
+
+def _tell(study: "optuna.Study", trial: Any, settings: dict[str, Any], outcome: Outcome) -> None:
+    states = import_optuna().trial.TrialState
+    if outcome.state == STOPPED:
+        study.enqueue_trial(trial.params)
+        study.tell(trial, state=states.FAIL)
+        return
+    about = {"values": outcome.values, "folder": outcome.folder, "seconds": outcome.seconds, ERROR: outcome.error}
+    for name, value in about.items():
+        if value:
+            trial.set_user_attr(name, value)
+    if outcome.state == FAILED:
+        study.tell(trial, state=states.FAIL)
+    elif outcome.state == PRUNED:
+        study.tell(trial, state=states.PRUNED)
+    else:
+        study.tell(trial, outcome.objective)
+
+
+def _take_over(study: "optuna.Study") -> None:
+    """Let trials run again whose process, on this machine, is gone."""
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name != "RUNNING":
+            continue
+        node, pid, created = trial.user_attrs.get("process", (platform.node(), -1, 0.0))
+        if node != platform.node() or _is_alive(pid, created):
+            continue
+        logger.warning("trial %d was cut off; it is run again", trial.number)
+        if trial.params:
+            study.enqueue_trial(trial.params)
+        study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)
+
+
+def _is_alive(pid: int, created: float) -> bool:
+    try:
+        return pid >= 0 and abs(psutil.Process(pid).create_time() - created) < 1.0
+    except psutil.NoSuchProcess:
+        return False
+
+
+def ended(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    """The trials that count and run no more."""
+    return [trial for trial in counting(study) if trial.state.is_finished()]
+
+
+def _best(study: "optuna.Study") -> str:
+    values = [trial.value or 0.0 for trial in counting(study) if trial.state.name == "COMPLETE"]
+    return f"best {max(values):.4f}" if values else "nothing yet"
+
+
+def _log(search: Search, trial: Any, outcome: Outcome) -> None:
+    if outcome.state == FAILED:
+        logger.warning("trial %d failed: %s", trial.number, outcome.error)
+    elif outcome.objective is not None:
+        logger.info("trial %d %s: %s %.4f", trial.number, outcome.state, search.metric, outcome.objective)
+
+
+def _terminate(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    limit = time.monotonic() + _TERMINATION
+    for process in processes:
+        try:
+            process.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -1,0 +1,158 @@
+"""One trial of a search: a run in a process of its own, watched as it goes and ended early where it is not worth it."""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.folders import read_result
+from recbole_bd.processes import environment_of, start
+
+FINISHED, PRUNED, FAILED, STOPPED = "finished", "pruned", "failed", "stopped"
+ROLES = ("teacher", "student", "model")
+# Exit codes of a run that a signal stopped: in peace, or before it could take it as a request.
+_OF_SIGNALS = (130, 143, -2, -15)
+# The stage whose validations count: distillation where there is one, else the training of the one model.
+_STAGES = {"teacher": "distilled", "student": "distilled", "model": "separate"}
+
+
+@dataclass
+class Outcome:
+    """What came of a trial.
+
+    Attributes:
+        state: `finished`; `pruned`, where its judge gave it up; `failed`; `stopped`, where a signal ended it.
+        objective: the best validation, of two roles the geometric mean of their own best; None of one that failed.
+        values: each role's best validation, of a finished trial.
+        curve: the best objective so far by epoch.
+        error: of one that failed, in one line.
+        folder: the run's; empty where it left none.
+        seconds: the time of the run, of one that went on all of it together; the time here where it did not finish.
+    """
+
+    state: str
+    objective: float | None = None
+    values: dict[str, float] = field(default_factory=dict)
+    curve: dict[int, float] = field(default_factory=dict)
+    error: str = ""
+    folder: str = ""
+    seconds: float = 0.0
+
+
+class Watch:
+    """Follows the validations of a trial.
+
+    Args:
+        objective: roles whose validation is maximised.
+        metric: by which, e.g. `ndcg@10`.
+
+    Attributes:
+        curve: the best objective so far by epoch.
+    """
+
+    def __init__(self, objective: tuple[str, ...], metric: str):
+        self.metric = metric
+        self.curve: dict[int, float] = {}
+        self._best: dict[str, float] = {}
+        self._objective = objective
+        self._epoch, self._here, self._expected = -1, 0, len(objective)  # rows of this epoch, and of the one before
+
+    def sees(self, row: Mapping[str, Any]) -> int | None:
+        """Take one validation.
+
+        Args:
+            row: `stage`, `role`, `epoch` and each metric.
+
+        Returns:
+            Its epoch with the last row that comes of it, once every role has been validated; else None.
+        """
+        role, epoch = row["role"], row["epoch"]
+        if role not in self._objective or row["stage"] != _STAGES[role] or self.metric not in row:
+            return None
+        if epoch != self._epoch:
+            # A role that rests is validated no more: the other's epochs go on.
+            self._expected, self._here, self._epoch = self._here or self._expected, 0, epoch
+        self._here += 1
+        self._best[role] = max(self._best.get(role, 0.0), row[self.metric])
+        if len(self._best) < len(self._objective):
+            return None
+        self.curve[epoch] = round(together(self._best.values()), 6)
+        return epoch if self._here >= self._expected else None
+
+
+def together(scores: Iterable[float]) -> float:
+    """The geometric mean."""
+    scores = list(scores)
+    return math.prod(scores) ** (1 / len(scores))
+
+
+def run_trial(
+    settings: Mapping[str, Any],
+    objective: tuple[str, ...],
+    metric: str,
+    log: Path,
+    threads: int = 1,
+    judge: Callable[[int, float], bool] | None = None,
+    started: Callable[[subprocess.Popen], None] | None = None,
+) -> Outcome:
+    """Run one trial to its end, or until its judge gives it up.
+
+    Args:
+        settings: of the run; what has been run of exactly these already is gone on with.
+        objective: roles whose validation is maximised.
+        metric: by which, e.g. `ndcg@10`.
+        log: receives what the run says.
+        threads: of the process.
+        judge: asked with an epoch and the best objective so far whether the trial is hopeless.
+        started: receives the process, for who wants to end it.
+    """
+    watch, began = Watch(objective, metric), time.monotonic()
+    outcome = Outcome(STOPPED, curve=watch.curve)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = (sys.executable, "-m", "recbole_bd.tuning.worker")
+    with (
+        log.open("wb") as stream,
+        start(
+            command, environment_of(threads), stream, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as run,
+    ):
+        if started:
+            started(run)
+        assert run.stdin is not None
+        assert run.stdout is not None
+        with run.stdin:
+            json.dump(settings, run.stdin)
+        for line in run.stdout:
+            event = json.loads(line)
+            outcome.folder = event.get("folder", "")
+            outcome.error = event.get("error", "")
+            epoch = watch.sees(event["validation"]) if "validation" in event else None
+            if epoch is not None and judge and outcome.state != PRUNED and judge(epoch, watch.curve[epoch]):
+                outcome.state, outcome.objective = PRUNED, watch.curve[epoch]
+                run.terminate()
+    outcome.seconds = round(time.monotonic() - began, 1)
+    if outcome.state == PRUNED:
+        return outcome
+    if outcome.error or (run.returncode > 0 and run.returncode not in _OF_SIGNALS):
+        outcome.state, outcome.error = FAILED, outcome.error or _last_line(log, run.returncode)
+    elif run.returncode < 0 and run.returncode not in _OF_SIGNALS:
+        outcome.state, outcome.error = FAILED, f"ended by signal {-run.returncode}"
+    elif outcome.folder:
+        result = read_result(Path(outcome.folder))
+        outcome.state, outcome.seconds = FINISHED, result["timing"]["total_s"]
+        for role in ROLES:
+            if role in result:
+                entry = result[role].get("distilled") or result[role]["separate"]
+                outcome.values[role] = entry["valid"][metric]
+        outcome.objective = round(together(outcome.values[role] for role in objective), 6)
+    return outcome
+
+
+def _last_line(log: Path, code: int) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].strip() if lines else f"exit code {code}"
