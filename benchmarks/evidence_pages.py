@@ -15,7 +15,7 @@ from recbole_bd.significance import Comparison, compare, holm
 
 ONE_WAY = ("RD", "CD", "DE", "RRD")
 PARTS = {
-    "BD, best guide": "each role learns from the other's best state so far",
+    "BD, present guide": "each role learns from the other as it is, not as it was at its best",
     "BD, to the student": "only the student learns from the other",
     "BD, to the teacher": "only the teacher learns from the other",
     "BD, discrepancy both ways": "both learn with the positive, on items that they rank far above the other",
