@@ -239,15 +239,26 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 
 
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
-    """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it."""
+    """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it.
+
+    What is in it with other settings than those chosen now is dropped.
+    """
     plan = read_plans()[board]
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
+    chosen = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
+    entries = {
+        (name, seed): entry_of(_config_of(read_arm(board, name), seed, given))
+        for seed in plan["seeds"]
+        for name in dict.fromkeys([*chosen, *arms])
+        if name not in SEPARATE
+    }
+    current = {entry.record["config_hash"] for entry in entries.values()}
     for seed in plan["seeds"]:
-        entries = [entry_of(_config_of(read_arm(board, name), seed, given)) for name in arms if name not in SEPARATE]
-        kept = read_runs(path) if path.is_file() else []
+        kept = [one for one in read_runs(path) if one.result["config_hash"] in current] if path.is_file() else []
         known = {one.result["config_hash"] for one in kept}
-        missing = [entry for entry in entries if entry.record["config_hash"] not in known]
+        wanted = [entry for (name, of_seed), entry in entries.items() if of_seed == seed and name in arms]
+        missing = [entry for entry in wanted if entry.record["config_hash"] not in known]
         found = run_entries(missing, runs_folder, runs_folder / "logs", jobs, environment_of(1))
         if failed := [one.result["error"] for one in found if one.result["status"] != "finished"]:
             raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
@@ -298,7 +309,7 @@ def new_study(arm: Arm, rows: list[dict[str, Any]]) -> optuna.Study:
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=PRUNED_FROM)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    if arm.first and not rows:
+    if arm.first and not any(arm.first.items() <= json.loads(row["settings"]).items() for row in rows):
         study.enqueue_trial(arm.first)
     for row in rows:
         drawn = json.loads(row["settings"])
