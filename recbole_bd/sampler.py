@@ -23,6 +23,8 @@ RANKINGS = (*METHODS, "sampled")
 
 # Users a role scores at once at least: one matrix product of many users costs less than many of a few.
 _USERS_SCORED_AT_ONCE = 40
+# Users whose draws come from one source of chance, about.
+_USERS_A_SPAN = 256
 # Drawing by rejection: how much of the proposals is accepted until it is known, and the largest exponent of the exp
 # shape for which proposals from all items are worth while.
 _FIRST_ACCEPTANCE = 0.25
@@ -228,6 +230,7 @@ class _Chunk:
         excluded: places of training items and padding, in columns.
         logits: logits [C, M] of a role, by its name.
         method: how ranks are made.
+        chance: the source of what is drawn for these users.
 
     Attributes:
         n_columns: M.
@@ -242,8 +245,9 @@ class _Chunk:
         excluded: Places,
         logits: Callable[[str], Tensor],
         method: str,
+        chance: torch.Generator,
     ):
-        self.users, self.columns, self.excluded = users, columns, excluded
+        self.users, self.columns, self.excluded, self.chance = users, columns, excluded, chance
         self.n_columns = n_items if columns is None else len(columns)
         self.stretch = (n_items - 1) / (self.n_columns - 1)
         self._logits, self._method = logits, method
@@ -322,6 +326,7 @@ class DistillationSampler:
         if chunk_scores is None:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
         self.chunk_users = max(1, chunk_scores // (self.ranked_items or seen.n_items))
+        self.block_users = self.chunk_users * -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         self.pools: dict[str, Tensor] = {}
         self._room = torch.empty(0, dtype=torch.float64, device=self.device)
 
@@ -352,33 +357,44 @@ class DistillationSampler:
             users = torch.arange(1, len(self.sizes), device=self.device)
         else:
             pools = {name: self.pools[name] for name in directions}
-        acceptance = dict.fromkeys(directions, _FIRST_ACCEPTANCE)
         done = 0
-        for chunk in self._chunks(scores, users):
-            for learner, direction in directions.items():
-                guide = next(role for role in scores if role != learner)
-                left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
-                if direction.sampling == "rank_discrepancy":
-                    acceptance[learner] = self._fill_by_rejection(
-                        pools[learner], chunk, learner, guide, direction, acceptance[learner], left
-                    )
-                elif listed := direction.listed(learner, guide):
-                    self._fill_from_head(pools[learner], chunk, listed, direction.top_temperature, left)
-                if left.any():
-                    self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
-            done += len(chunk.users)
-            if progress:
-                progress(done)
+        for span, chance in self._spans(users):
+            acceptance = dict.fromkeys(directions, _FIRST_ACCEPTANCE)
+            for chunk in self._chunks(scores, span, chance):
+                for learner, direction in directions.items():
+                    guide = next(role for role in scores if role != learner)
+                    left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
+                    if direction.sampling == "rank_discrepancy":
+                        acceptance[learner] = self._fill_by_rejection(
+                            pools[learner], chunk, learner, guide, direction, acceptance[learner], left
+                        )
+                    elif listed := direction.listed(learner, guide):
+                        self._fill_from_head(pools[learner], chunk, listed, direction.top_temperature, left)
+                    if left.any():
+                        self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
+                done += len(chunk.users)
+                if progress:
+                    progress(done)
         self.pools = pools
 
-    def _chunks(self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor) -> Iterator[_Chunk]:
-        """Users in chunks of similar pool size, so that few draws are made in vain."""
+    def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
+        """Users in spans, each with a source of chance of its own: what is drawn in one does not depend on the others.
+
+        Users of similar pool size are together, so that few draws are made in vain.
+        """
         ordered = users[torch.argsort(self.sizes[users], stable=True)]
-        chunks_a_block = -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
-        for block in ordered.split(self.chunk_users * chunks_a_block):
+        base = int(torch.randint(2**62, (1,), generator=self.generator, device=self.device))
+        for number, span in enumerate(ordered.split(self.block_users * max(1, _USERS_A_SPAN // self.block_users))):
+            yield span, torch.Generator(self.device).manual_seed(base + number)
+
+    def _chunks(
+        self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor, chance: torch.Generator
+    ) -> Iterator[_Chunk]:
+        """Users in chunks, of which a few at a time are scored together."""
+        for block in users.split(self.block_users):
             tables: dict[str, tuple[Tensor, ...]] = {}
             parts = block.split(self.chunk_users)
-            columns, excluded = self._columns(parts)
+            columns, excluded = self._columns(parts, chance)
             wanted = (block,) if columns is None else (block, columns)
             for number, users in enumerate(parts):
 
@@ -392,9 +408,9 @@ class DistillationSampler:
                         tables[role] = scores[role](*wanted).split(self.chunk_users)
                     return tables[role][number]
 
-                yield _Chunk(users, columns, self.seen.n_items, excluded[number], logits, self.ranks)
+                yield _Chunk(users, columns, self.seen.n_items, excluded[number], logits, self.ranks, chance)
 
-    def _columns(self, parts: Sequence[Tensor]) -> tuple[Tensor | None, list[Places]]:
+    def _columns(self, parts: Sequence[Tensor], chance: torch.Generator) -> tuple[Tensor | None, list[Places]]:
         """What is ranked for some chunks of users, and what of it is not drawn for each.
 
         Returns:
@@ -404,9 +420,7 @@ class DistillationSampler:
         everywhere = [self.seen.of(users) for users in parts]
         if self.ranked_items is None:
             return None, everywhere
-        some = torch.randint(
-            1, self.seen.n_items, (self.ranked_items,), generator=self.generator, device=self.device
-        ).unique()
+        some = torch.randint(1, self.seen.n_items, (self.ranked_items,), generator=chance, device=self.device).unique()
         columns = torch.cat([some.new_zeros(1), some])
         excluded = [among(columns, places) for places in everywhere]
         if any((torch.bincount(rows) == len(columns)).any() for rows, _ in excluded):
@@ -443,7 +457,7 @@ class DistillationSampler:
             difference = direction.difference(own.at(places), other.at(places), scale)
             return discrepancy_weights(difference, direction.shape, greatest)
 
-        columns, accepted = propose(weigh, n_rows, n_columns, count, self.generator)
+        columns, accepted = propose(weigh, n_rows, n_columns, count, chunk.chance)
         order = accepted.cumsum(dim=1)
         enough = order[:, -1:] >= sizes
         rows, draws = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
@@ -467,7 +481,7 @@ class DistillationSampler:
             return
         users, logits, columns = chunk.users[clear], logits[clear, :length], columns[clear, :length]
         lengths = (logits > -torch.inf).sum(dim=1)
-        places = draw_places(lengths, int(self.sizes[users].max()), temperature, self.generator)
+        places = draw_places(lengths, int(self.sizes[users].max()), temperature, chunk.chance)
         self._put(pool, users, chunk.items(columns.gather(1, places)))
         left &= ~clear
 
@@ -492,7 +506,7 @@ class DistillationSampler:
             difference = direction.difference(own, other, direction.scale(self.seen.n_items, chunk.stretch))
             difference[excluded] = -torch.inf
             weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
-        columns = draw(weights, excluded, int(self.sizes[users].max()), self.generator, self._room_of(weights))
+        columns = draw(weights, excluded, int(self.sizes[users].max()), chunk.chance, self._room_of(weights))
         self._put(pool, users, chunk.items(columns))
 
     def _room_of(self, weights: Tensor) -> Tensor:

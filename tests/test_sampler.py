@@ -273,8 +273,8 @@ def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(
     sampler = DistillationSampler(seen, {}, torch.ones(4, dtype=torch.int64), "sampled", ranked, chunk_scores=ranked)
     errors = []
     for seed in range(120):
-        sampler.generator.manual_seed(seed)
-        for chunk in sampler._chunks({"teacher": some_of(tables["teacher"])}, torch.arange(1, 4)):
+        chance = torch.Generator().manual_seed(seed)
+        for chunk in sampler._chunks({"teacher": some_of(tables["teacher"])}, torch.arange(1, 4), chance):
             if chunk.users.tolist() == [2]:
                 found = chunk.ranks("teacher").everywhere()[0] * chunk.stretch
                 real = ~torch.isnan(found)
@@ -287,6 +287,26 @@ def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(
     standardised = errors[middle] / deviations[middle]
     assert abs(float(standardised.mean())) < 0.3  # errors of one draw of items go together: 120 draws of their own
     assert 0.7 < float(standardised.std()) < 1.15
+
+
+@pytest.mark.parametrize("how", ["binned", "sampled"])
+@pytest.mark.parametrize("sampling", ["rank_discrepancy", "uniform", "own_top"])
+def test_what_is_drawn_for_some_users_does_not_depend_on_others(sampling, how, monkeypatch):
+    monkeypatch.setattr("recbole_bd.sampler._USERS_A_SPAN", 80)
+    n_users, n_items = 200, 301
+    seen, sizes = seen_items(n_users, n_items, 20), torch.full((n_users,), 50)
+    tables = wide_tables(n_users, n_items)
+    pools = []
+    for change in (0.0, 1.0):
+        changed = {name: table.clone() for name, table in tables.items()}
+        for table in changed.values():
+            table[-30:] = table[-30:].flip(1) * change + table[-30:] * (1 - change)
+        direction = Direction(sampling=sampling, eps=0.02, top_temperature=3.0)
+        sampler = DistillationSampler(seen, {"student": direction}, sizes, how, 100, seed=3, chunk_scores=10 * n_items)
+        sampler.refresh({name: some_of(table) for name, table in changed.items()})
+        pools.append(sampler.pools["student"].view(n_users - 1, 50))
+    assert (pools[0][:80] == pools[1][:80]).all()
+    assert sampling == "uniform" or (pools[0][-30:] != pools[1][-30:]).any()
 
 
 @pytest.mark.parametrize("shape", ["tanh", "exp"])
