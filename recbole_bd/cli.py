@@ -1,10 +1,12 @@
 """The command line: `recbole-bd run`, `python -m recbole_bd run` and `python run_bd.py` are the same."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_bd import launch
 from recbole_bd.atomic_text import shown
 from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
@@ -140,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"recbole-bd: {error}", file=sys.stderr)
         return error.exit_code
     except BDError as error:
-        print(f"recbole-bd: error: {error}", file=sys.stderr)
+        print(f"recbole-bd: {_whose()}error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
         # Whatever asks the system about a file, if only whether it is there: no permission, a name that is too long.
@@ -148,6 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"recbole-bd: error: {shown(str(error.filename), 200)}: {error.strerror}", file=sys.stderr)
         return BDError.exit_code
+
+
+def _whose() -> str:
+    """Which of the processes that train one run speaks; empty where there is one."""
+    return f"process {os.environ['RANK']}: " if "RANK" in os.environ and "WORLD_SIZE" in os.environ else ""
 
 
 def _dispatch(words: list[str]) -> int:
@@ -178,7 +185,11 @@ def _run(words: list[str]) -> int:
     if dry_run:
         print(describe(BDConfig(config_file_list=files, command_line=settings, methods=METHODS)))
         return 0
+    if (count := launch.wanted(settings)) is not None:
+        return launch.launch(count, ["run", *words])
     result = run_bd(config_files=files, command_line=settings, resume=None if resume is None else str(resume))
+    if int(os.environ.get("RANK", "0")):
+        return 0  # the first of several processes shows what came of it
     print()
     print(table(result))
     if "student_wins" in result:

@@ -4,11 +4,14 @@ What it hands to RecBole's metrics is the same, number for number; RecBole's own
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
+
+from recbole_bd.distributed import group
 
 # What RecBole's metrics may ask of every batch.
 _OF_A_BATCH = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
@@ -22,8 +25,10 @@ class ArrayCollector(Collector):
 
     Attributes:
         watch: sees each batch's scores, rows and items of positives before they are collected; None where nothing does.
+        is_shared: of several processes each collects a share of the users, in the order of the processes.
     """
 
+    is_shared = False
     watch: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
     def eval_batch_collect(
@@ -50,6 +55,8 @@ class ArrayCollector(Collector):
     def get_data_struct(self) -> DataStruct:
         """Hand over what was collected. RecBole 1.2.1 asks numbers for `.cpu()`, which breaks some metrics."""
         held = self.data_struct._data_dict
+        if self.is_shared and group().size > 1:
+            self._merge(held)
         plain = {name: value for name, value in held.items() if not isinstance(value, Tensor)}
         for name in plain:
             del held[name]
@@ -57,6 +64,14 @@ class ArrayCollector(Collector):
         held.update(plain)
         collected._data_dict.update(plain)
         return collected
+
+    def _merge(self, held: dict[str, Any]) -> None:
+        """Put what the processes have collected of their users together, as one would have collected it."""
+        names = [name for name in held if name in _OF_A_BATCH]
+        shares = group().gather({name: held[name].cpu() for name in names})
+        for name in _OF_A_BATCH:
+            if tables := [share[name] for share in shares if name in share]:
+                held[name] = torch.cat(tables).to(held[name].device if name in held else tables[0].device)
 
 
 def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:

@@ -25,6 +25,7 @@ from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class
+from recbole_bd.distributed import group, local_rank
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.options import Option, declared_options, is_name, load_yaml, write_value
 from recbole_bd.plugins import options_beside
@@ -329,6 +330,8 @@ class BDConfig(_HostConfig):
         if wanted == "auto":
             if not self["use_gpu"] or not torch.cuda.is_available():
                 return torch.device("cpu")
+            if group().size > 1:  # a card for each process on a machine
+                return torch.device("cuda", local_rank())
             # A preset CUDA_VISIBLE_DEVICES already names the card; RecBole's gpu_id counts otherwise.
             named = gpu_id is not None and "CUDA_VISIBLE_DEVICES" not in os.environ
             wanted = f"cuda:{gpu_id}" if named else "cuda"

@@ -21,6 +21,7 @@ from recbole.utils import FeatureType, init_seed
 from recbole_bd.atomic_files import AtomicFile
 from recbole_bd.atomic_text import shown
 from recbole_bd.compat import reading_through
+from recbole_bd.distributed import Group
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.loading import make_evaluation_loader, make_train_loader
 from recbole_bd.protocol import check_interval
@@ -280,6 +281,8 @@ class Batch:
         positives: int64 [B], each user's training item in this batch; None when the loader gives users only.
         negatives: int64 [N], the items that the loader drew as negatives, several per positive where the settings say
             so; None when it draws none.
+        place: of the share of one of several processes: how many users of the whole batch stand before these, and how
+            many it has; None for a whole batch.
     """
 
     roles: tuple[str, ...]
@@ -287,11 +290,27 @@ class Batch:
     users: torch.Tensor
     positives: torch.Tensor | None
     negatives: torch.Tensor | None = None
+    place: tuple[int, int] | None = None
+
+    def share(self, own: Group) -> tuple["Batch", float, float]:
+        """The part of one of several processes.
+
+        Returns:
+            Its rows, and its weights in means over the whole batch: over the rows of `interaction`, and over users.
+        """
+        rows, of_rows = own.share(len(self.interaction))
+        users, of_users = own.share(len(self.users))
+        positives = None if self.positives is None else self.positives[users]
+        negatives = None if self.negatives is None else self.negatives[own.share(len(self.negatives))[0]]
+        place = (users.start, len(self.users))
+        part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, place)
+        return part, of_rows, of_users
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        items = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
-        return Batch(self.roles, self.interaction.to(device), self.users.to(device), *items)
+        positives, negatives = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
+        users = self.users.to(device)
+        return Batch(self.roles, self.interaction.to(device), users, positives, negatives, self.place)
 
 
 class BatchStream:

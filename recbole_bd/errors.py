@@ -59,6 +59,12 @@ class InUseError(RunFolderError):
     """Another process works in a run folder."""
 
 
+class PeerError(BDError):
+    """Another process of a run that several train has ended."""
+
+    exit_code = 1
+
+
 class ExportError(BDError):
     """A model cannot be delivered in the form that was asked for."""
 

@@ -14,6 +14,7 @@ from recbole.evaluator.base_metric import TopkMetric
 from recbole_bd.atomic import write_atomically
 from recbole_bd.collector import ArrayCollector
 from recbole_bd.data import Split
+from recbole_bd.distributed import group
 from recbole_bd.journal import Journal
 from recbole_bd.ranking import SeenItems, require_numbers
 from recbole_bd.role_trainer import role_trainer
@@ -72,6 +73,10 @@ class _UserCollector(ArrayCollector):
     def __init__(self, config: Config):
         super().__init__(config)
         self.users: list[torch.Tensor] = []
+
+    def _merge(self, held: dict[str, Any]) -> None:
+        super()._merge(held)
+        self.users = [users for share in group().gather(self.users) for users in share]
 
     def eval_batch_collect(
         self, scores_tensor: torch.Tensor, interaction: Interaction, positive_u: torch.Tensor, positive_i: torch.Tensor

@@ -14,6 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_bd.atomic import write_whole
+from recbole_bd.distributed import group
 from recbole_bd.errors import CheckpointError, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -178,13 +179,20 @@ class EpochLosses:
         role, stage, epoch: named in the error.
         device: where the losses are.
         remedy: what the error advises.
+        is_shared: the losses are those of a share of the rows, weighted: of several processes the sums are taken.
     """
 
     def __init__(
-        self, role: str, stage: str, epoch: int, device: torch.device, remedy: str = "lower the learning rate"
+        self,
+        role: str,
+        stage: str,
+        epoch: int,
+        device: torch.device,
+        remedy: str = "lower the learning rate",
+        is_shared: bool = False,
     ):
         self.role, self.stage, self.epoch, self.remedy = role, stage, epoch, remedy
-        self.steps = 0
+        self.steps, self._is_shared = 0, is_shared
         self._every = 1 if device.type == "cpu" else 50
         self._sums: dict[str, torch.Tensor] = {}
         self._unseen: list[dict[str, torch.Tensor]] = []
@@ -196,6 +204,9 @@ class EpochLosses:
             TrainingError: naming role, stage, epoch, step and the loss parts.
         """
         parts = {name: value.detach() for name, value in parts.items()}
+        if self._is_shared:
+            values = group().sum_(torch.stack([value.reshape(()) for value in parts.values()]))
+            parts = dict(zip(parts, values, strict=True))
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + value
         self.steps += 1

@@ -16,6 +16,8 @@ from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import Sampler
 
+from recbole_bd.distributed import group
+
 # Scores evaluated at once on a CPU, 2 MiB, but not of fewer users than a matrix product needs to be worth it.
 _SCORES_CACHED, _LEAST_USERS = 2**19, 32
 # The loader of RecBole that stands behind `_ArrayBatches` in the classes that are used.
@@ -164,7 +166,8 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
         return self._batches()
 
     def _batches(self) -> Iterator[tuple]:
-        for start in range(0, self.sample_size, self.step):
+        starts = range(0, self.sample_size, self.step)
+        for start in starts[group().part(len(starts))]:  # of several processes each ranks a share of the users
             end = min(start + self.step, self.sample_size)
             users = Interaction({name: values[start:end] for name, values in self.user_df.interaction.items()})
             yield users, self._history.of(start, end), *self._positive.of(start, end)

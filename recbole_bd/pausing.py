@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from recbole_bd.data import BatchStream
+from recbole_bd.distributed import group
 from recbole_bd.randomness import random_state, set_random_state
 from recbole_bd.stopping import Stop
 
@@ -34,8 +35,9 @@ class Keeper:
         Raises:
             Interrupted: the user stops; the place was kept.
         """
+        self._agree()
         if self.stop.signal is not None:
-            self.write(place())
+            self._write(place)
             self.stop.check()
 
     def epoch_done(self, epoch: int, place: Callable[[], dict[str, Any]]) -> None:
@@ -44,19 +46,32 @@ class Keeper:
         Raises:
             Interrupted: the user stops; the place was kept.
         """
+        self._agree()
         self._is_kept = (epoch + 1) % self.every == 0 or self.stop.signal is not None
         if self._is_kept:
-            self.write(place())
+            self._write(place)
         self.stop.check()
 
     def validating(self) -> None:
         """A batch of a validation begins, which is lost if the user stops here; what was trained is not.
 
+        Several processes validate to the end.
+
         Raises:
             Interrupted: the user stops, and the epoch that is validated was kept.
         """
-        if self._is_kept:
+        if self._is_kept and group().size == 1:
             self.stop.check()
+
+    def _agree(self) -> None:
+        """Let several processes stop at the same place, whichever of them has been told to."""
+        own = group()
+        if own.size > 1 and (number := own.agree(self.stop.signal or 0)):
+            self.stop.signal = number
+
+    def _write(self, place: Callable[[], dict[str, Any]]) -> None:
+        if group().is_first:
+            self.write(place())
 
 
 def nothing_kept() -> Keeper:

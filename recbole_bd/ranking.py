@@ -71,9 +71,21 @@ class SeenItems:
             [torch.zeros_like(rows), self.items[self.starts[users][owners] + within]]
         )
 
-    def random_positive(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """One of each user's training items, each equally likely. int64 [B]; every user must have one."""
-        share = torch.rand(len(users), generator=generator, device=users.device)
+    def random_positive(
+        self, users: Tensor, generator: torch.Generator, place: tuple[int, int] | None = None
+    ) -> Tensor:
+        """One of each user's training items, each equally likely.
+
+        Args:
+            users: int64 [B].
+            generator: the source of chance.
+            place: where the users stand in a batch that several processes share: rows before them, and rows of all.
+
+        Returns:
+            int64 [B]; what stands for users without a training item is none of theirs.
+        """
+        before, rows = place or (0, len(users))
+        share = torch.rand(rows, generator=generator, device=users.device)[before : before + len(users)]
         return self.items[self.starts[users] + slot(share, self.counts[users])]
 
 

@@ -14,8 +14,11 @@ from recbole.utils import get_trainer
 from recbole_bd.attributes import changed_attributes, restore_attributes
 from recbole_bd.checkpoint import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.collector import ArrayCollector
+from recbole_bd.distributed import group, own_noise, summed
+from recbole_bd.errors import TrainingError
 from recbole_bd.health import Health
 from recbole_bd.journal import EpochLosses, Journal
+from recbole_bd.loading import ArrayFullSortLoader
 from recbole_bd.pausing import Keeper, Resumable, nothing_kept
 from recbole_bd.roles import Role
 
@@ -102,13 +105,15 @@ class RoleTrainerMixin(Resumable, _Host):
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> tuple[float, ...]:
-        self.epoch, self._parts = epoch_idx, None
+        self.epoch = epoch_idx
+        self._parts: Any = None
         name, stage = self.role.name, self.stage
         remedy = f"lower {self.health.rate} or set clip_grad_norm"
-        self.losses = EpochLosses(name, stage, epoch_idx, self.device, remedy)
         host = super()._train_epoch
         # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
         is_plain = getattr(host, "__func__", None) is Trainer._train_epoch and not self.enable_scaler
+        self._is_shared = group().size > 1 and is_plain and self.role.shares_batches
+        self.losses = EpochLosses(name, stage, epoch_idx, self.device, remedy, self._is_shared)
 
         def train(batches: Iterable) -> None:
             noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
@@ -126,10 +131,23 @@ class RoleTrainerMixin(Resumable, _Host):
         return tuple(means.values())
 
     def _noting(self, calculate_loss: Callable) -> Callable:
-        """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum."""
+        """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum.
+
+        Of several processes each takes a share of the rows, and the gradients are summed; or, where the loss is no mean
+        over rows, each does the whole of it.
+        """
+        own = group()
 
         def calculate(interaction: Any) -> Any:
-            self._parts = calculate_loss(interaction)
+            if not self._is_shared:
+                self._parts = calculate_loss(interaction)
+                return self._parts
+            rows, weight = own.share(len(interaction))
+            with own_noise():
+                found = calculate_loss(interaction[rows])
+            parts = [part * weight for part in (found if isinstance(found, tuple) else (found,))]
+            parts[0] = summed(parts[0], self.model.parameters())
+            self._parts = tuple(parts) if len(parts) > 1 else parts[0]
             return self._parts
 
         return calculate
@@ -190,14 +208,23 @@ class RoleTrainerMixin(Resumable, _Host):
             Metrics by name, e.g. `ndcg@10`.
 
         Raises:
-            TrainingError: a parameter or a score is not finite.
+            TrainingError: a parameter or a score is not finite, or several processes have come to different parameters.
         """
         self.role.forget()
+        self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader)
+        if len(set(group().gather(self._fingerprint()))) > 1:
+            raise TrainingError(f"{self.role.name}: the processes of this run have come to different parameters")
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.role.forget()
         return result
+
+    def _fingerprint(self) -> float:
+        """A number by which processes see that they have the same parameters; 0 of a process alone."""
+        if group().size == 1:
+            return 0.0
+        return float(sum(parameter.detach().double().sum() for parameter in self.model.parameters()))
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
         self.keeper.validating()

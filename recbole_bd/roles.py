@@ -22,6 +22,11 @@ from recbole_bd.lookups import gather_gradients
 from recbole_bd.propagation import compress_graphs
 from recbole_bd.scoring import InnerProduct, device_of, family
 
+# Models of RecBole's own whose loss is no mean over the rows of a batch: a sum over them, a comparison between them, or
+# with numbers that one batch leaves to the next.
+_OF_WHOLE_BATCHES = {
+    "CDAE", "ConvNCF", "DGCF", "DiffRec", "ENMF", "LDiffRec", "LINE", "NCL", "RaCT", "RecVAE", "SGL",
+}  # fmt: skip
 _USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
 
 
@@ -66,6 +71,11 @@ class Role:
     def parameter_count(self) -> int:
         """Number of trainable numbers in the model."""
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    @property
+    def shares_batches(self) -> bool:
+        """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
+        return type(self.model).__name__ not in _OF_WHOLE_BATCHES
 
     def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.

@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from recbole_bd.atomic import claimed, exclusively, remove_torn_files, write_ato
 from recbole_bd.checkpoint import Snapshot, load_model, load_warmup, restore_snapshot, save_model
 from recbole_bd.config import BDConfig
 from recbole_bd.data import Split, batch_stream, load_split, train_loader
+from recbole_bd.distributed import alone, group, joined
 from recbole_bd.errors import BDError, CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
 from recbole_bd.folders import read_result
 from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
@@ -72,21 +74,33 @@ def run_bd(
         BDError: whatever the user can mend, in one line.
     """
     given = (model, dataset, config_files, config_dict, command_line)
-    with stoppable() as stop:
+    with stoppable() as stop, joined() as own:
         if resume is not None and str(resume) != AUTO:
             return _gone_on(Path(resume), given, stop, watch)
         config = BDConfig(*given, methods=METHODS)
         if resume is not None:
-            for folder, status in runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"])):
-                if status != "finished" and not has_progress(folder):
-                    continue  # stopped before there was anything to keep
+            for folder in own.of_first(lambda: _unfinished(config)):
                 try:
                     return _gone_on(folder, given, stop, watch, is_named=False)
                 except InUseError as error:
+                    if own.size > 1:
+                        raise
                     logger.warning("%s", error)
         run = _Run(config, stop, watch)
-        with claimed(run.folder):
+        with _claimed(run.folder):
             return run.execute()
+
+
+def _unfinished(config: BDConfig) -> list[Path]:
+    """Runs of these settings to go on with, or to take the result of, the newest first."""
+    found = runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"]))
+    # Others were stopped before there was anything to keep.
+    return [folder for folder, status in found if status == "finished" or has_progress(folder)]
+
+
+def _claimed(folder: Path) -> AbstractContextManager[None]:
+    """Keep others out of a run folder; of several processes of one run, the first does."""
+    return claimed(folder) if group().is_first else nullcontext()
 
 
 def _gone_on(
@@ -109,7 +123,7 @@ def _gone_on(
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
     if not (folder / "result.json").is_file() and not has_progress(folder):
         raise no_progress(folder)  # before a lock is left in a folder that is none of ours
-    with claimed(folder):
+    with _claimed(folder):
         result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
             if any(given) and is_named:
@@ -122,7 +136,8 @@ def _gone_on(
             logger.warning("%s has finished already; nothing is left to do", folder)
             return result
         so_far = Progress.load(folder)
-        remove_torn_files(folder)
+        if group().is_first:
+            remove_torn_files(folder)
         config, changes = _settings_on(folder, given, so_far)
         return _Run(config, stop, watch, folder, so_far, changes).execute()
 
@@ -232,7 +247,9 @@ class _Run:
         warmed_up = so_far.arms.get(WARMUP, {}) if so_far else {}
         given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
         self.checkpoints = {role.name: _read_checkpoint(role, self.split) for role in given}
-        self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty()
+        own = group()
+        self.leads = own.is_first  # of several processes the first leaves what a run leaves
+        self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty() and self.leads
         if so_far is None:
             record = opening_record(config, "running")
             so_far = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
@@ -241,12 +258,13 @@ class _Run:
         self.is_new, self.changes = folder is None, list(changes)
         self.so_far = so_far
         self.earlier_seconds = so_far.seconds
-        self.folder = folder or new_run_folder(config)
+        self.folder = folder or own.of_first(lambda: new_run_folder(config))
         self.kept: dict[str, Snapshot] = {}
 
     def execute(self) -> dict[str, Any]:
         """Run every stage that is not over, and leave the records."""
-        with logging_to(self.folder / "run.log", self.config, self.show_progress):
+        logged = logging_to(self.folder / "run.log", self.config, self.show_progress) if self.leads else nullcontext()
+        with logged:
             self._open()
             try:
                 self._stages()
@@ -276,13 +294,15 @@ class _Run:
             "versions": versions(),
             "machine": machine(self.config),
         }
-        self.journal = Journal(self.folder, self.watch)
+        self.journal = Journal(self.folder if self.leads else None, self.watch if self.leads else None)
         if self.so_far.journal:
             self.journal.load_state_dict(self.so_far.journal)
         if self.is_new or self.changes:
-            write_whole(self.folder / "config.yaml", to_yaml(self.config.as_dict()))
+            if self.leads:
+                write_whole(self.folder / "config.yaml", to_yaml(self.config.as_dict()))
             self.so_far.journal = self.journal.state_dict()
-            self.so_far.save(self.folder)
+            if self.leads:
+                self.so_far.save(self.folder)
         self._write_result()
         if self.is_new:
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
@@ -294,6 +314,8 @@ class _Run:
 
     def _keep(self, stage: str | None, place: dict[str, Any] | None) -> None:
         """Write how far the run is."""
+        if not self.leads:
+            return
         self.so_far.stage, self.so_far.place = stage, place
         self.so_far.journal = self.journal.state_dict()
         self.so_far.seconds = self._seconds()
@@ -338,13 +360,15 @@ class _Run:
         name = warmup_hash(role.config, self.split.fingerprint)
         cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
         # Runs side by side that need the same warm-up: one trains it, the others wait for it.
-        with exclusively(cache.with_suffix(".lock"), f"warm-up of the {role.name}"):
-            if cache.is_file() and self._place_in(f"{WARMUP} {role.name}") is None:
+        lock = cache.with_suffix(".lock")
+        with exclusively(lock, f"warm-up of the {role.name}") if self.leads else nullcontext():
+            if group().of_first(cache.is_file) and self._place_in(f"{WARMUP} {role.name}") is None:
                 return self._from_cache(role, cache)
             snapshot = self._trained_alone(role)
             record = {"validations": self.journal.of(WARMUP, role.name)}
             record["warnings"] = self.journal.warnings_of(WARMUP, role.name)
-            save_model(cache, snapshot, {**self._about(role), **record})
+            if self.leads:
+                save_model(cache, snapshot, {**self._about(role), **record})
         return snapshot
 
     def _from_cache(self, role: Role, cache: Path) -> Snapshot:
@@ -424,8 +448,19 @@ class _Run:
                     role, self.split, self.split.test_loader, self.journal, arm, self.show_progress, per_user
                 )
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
-                if arm != CONTINUED and len(self.roles) == 2:
+                if arm != CONTINUED and len(self.roles) == 2 and self.leads:
                     ranks[arm, name] = evaluation.test_ranks(role, self.split)
+        if self.leads:
+            with alone():  # the other processes are done
+                self._leave_records(arms, ranks, per_user)
+
+    def _leave_records(
+        self,
+        arms: dict[str, dict[str, Snapshot]],
+        ranks: dict[tuple[str, str], torch.Tensor],
+        per_user: evaluation.PerUser,
+    ) -> None:
+        """Write what the test has shown beside its metrics."""
         per_user.write(self.folder / "per_user.npz")
         if ranks:
             # A role that does not learn is compared as its warm-up left it.
@@ -471,6 +506,8 @@ class _Run:
         self.result["status"] = status
         if error:
             self.result["error"] = error
+        if not self.leads:
+            return
         for name, snapshot in self.kept.items():
             save_model(self.folder / f"{name}.pth", snapshot, self._about(self.roles[name]))
         if status == "finished":
@@ -498,7 +535,8 @@ class _Run:
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
 
     def _write_result(self) -> None:
-        write_whole(self.folder / "result.json", json.dumps(self.result, indent=2, ensure_ascii=False))
+        if self.leads:
+            write_whole(self.folder / "result.json", json.dumps(self.result, indent=2, ensure_ascii=False))
 
     def _about(self, role: Role) -> dict[str, Any]:
         return {

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_bd.distributed import group
 from recbole_bd.lists import best_first, draw_places, head_length, listable
 from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, slot
 
@@ -357,8 +358,19 @@ class DistillationSampler:
             users = torch.arange(1, len(self.sizes), device=self.device)
         else:
             pools = {name: self.pools[name] for name in directions}
+        own = group()
+        if own.size > 1:  # what others draw is added below
+            redrawn = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
+            redrawn[users] = True
+            others = torch.repeat_interleave(redrawn, self.sizes)
+            for pool in pools.values():
+                pool[others] = 0
+                if not own.is_first:
+                    pool[~others] = 0
         done = 0
-        for span, chance in self._spans(users):
+        for number, (span, chance) in enumerate(self._spans(users)):
+            if number % own.size != own.rank:
+                continue
             acceptance = dict.fromkeys(directions, _FIRST_ACCEPTANCE)
             for chunk in self._chunks(scores, span, chance):
                 for learner, direction in directions.items():
@@ -375,6 +387,8 @@ class DistillationSampler:
                 done += len(chunk.users)
                 if progress:
                     progress(done)
+        for pool in pools.values():
+            own.sum_(pool)
         self.pools = pools
 
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
@@ -515,13 +529,14 @@ class DistillationSampler:
             self._room = torch.empty(weights.numel(), dtype=torch.float64, device=self.device)
         return self._room[: weights.numel()].view(weights.shape)
 
-    def sample(self, learner: str, users: Tensor, count: int) -> Tensor:
+    def sample(self, learner: str, users: Tensor, count: int, place: tuple[int, int] | None = None) -> Tensor:
         """Hand out items for a batch: random ones, with replacement, of those drawn for each user.
 
         Args:
             learner: the role that will learn on them.
             users: int64 [B], no padding; users may repeat.
             count: items per row.
+            place: where the users stand in a batch that several processes share: rows before them, and rows of all.
 
         Returns:
             int64 [B, count], item ids; never padding or training items.
@@ -531,7 +546,8 @@ class DistillationSampler:
         """
         if learner not in self.pools:
             raise RuntimeError(f"no items have been drawn for the {learner}: call refresh first")
-        share = torch.rand(len(users), count, generator=self.generator, device=self.device)
+        before, rows = place or (0, len(users))
+        share = torch.rand(rows, count, generator=self.generator, device=self.device)[before : before + len(users)]
         starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
         return self.pools[learner].take(starts + slot(share, sizes)).long()
 

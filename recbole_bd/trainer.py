@@ -14,6 +14,7 @@ from tqdm import tqdm
 from recbole_bd.attributes import changed_attributes, restore_attributes
 from recbole_bd.checkpoint import Snapshot, restore_snapshot
 from recbole_bd.data import Batch, BatchStream
+from recbole_bd.distributed import group, own_noise, summed
 from recbole_bd.journal import EpochLosses, Journal
 from recbole_bd.model.base import Distiller
 from recbole_bd.pausing import Keeper, Resumable, nothing_kept
@@ -66,6 +67,9 @@ class BDTrainer(Resumable, Trainer):
         self.watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
         self.improvements = 0
         self.waits = dict.fromkeys(self.trainers, 0)  # validations since a role's last best
+        # The roles of whose losses each of several processes takes a share; the others' all of them do whole.
+        sharing = group().size > 1 and (model.shares_batches or model.control)
+        self._shared = {name for name in self.trainers if sharing and model.roles[name].shares_batches}
 
     @property
     def best(self) -> dict[str, Snapshot]:
@@ -138,7 +142,7 @@ class BDTrainer(Resumable, Trainer):
 
     def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
         remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
-        return EpochLosses(role, self.stage, epoch, self.device, remedy)
+        return EpochLosses(role, self.stage, epoch, self.device, remedy, role in self._shared)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -185,8 +189,7 @@ class BDTrainer(Resumable, Trainer):
         with self.model.step():
             with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
                 for name in learning:
-                    parts[name] = self.model.loss(name, batch)
-                    totals[name] = sum(parts[name].values())
+                    parts[name], totals[name] = self._losses(name, batch)
             for name in learning:
                 losses[name].add(parts[name])
                 self.trainers[name].optimizer.zero_grad()
@@ -196,6 +199,18 @@ class BDTrainer(Resumable, Trainer):
             if trainer.clip_grad_norm:
                 clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
             trainer.optimizer.step()
+
+    def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The parts of a role's loss, and their sum; of several processes those of a share of the rows, weighted."""
+        if name not in self._shared:
+            parts = self.model.loss(name, batch)
+            return parts, torch.stack([*parts.values()]).sum()
+        share, of_rows, of_users = batch.share(group())
+        with own_noise():
+            parts = self.model.loss(name, share)
+        parts = {part: loss * (of_rows if part == "cf" else of_users) for part, loss in parts.items()}
+        trainer = self.trainers[name]
+        return parts, summed(torch.stack([*parts.values()]).sum(), [*trainer.model.parameters(), *trainer.beside])
 
     def _learning(self, roles: Iterable[str]) -> list[str]:
         """Those of the roles that learn and do not rest."""

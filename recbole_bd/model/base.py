@@ -43,6 +43,8 @@ class Distiller(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
     learners: tuple[str, ...] = (TEACHER, STUDENT)
+    # Whether several processes may each take a share of a batch: what is drawn for some rows is drawn for all.
+    shares_batches = False
     sampler: DistillationSampler | None = None
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):

@@ -52,6 +52,7 @@ class BD(Distiller):
     """
 
     sampler: DistillationSampler
+    shares_batches = True
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
@@ -174,9 +175,14 @@ class BD(Distiller):
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
         users, positives, count = batch.users, batch.positives, self.samples_per_positive
+        if positives is None:
+            count = self.samples_per_user
+        items = self.sampler.sample(role, users, count, batch.place)
         if positives is None:  # a loader of users only, some of whom may have nothing but a test item
-            users, count = users[self.seen.counts[users] > 0], self.samples_per_user
-        items = self.sampler.sample(role, users, count)
+            if self.takes_positive[role]:
+                positives = self.seen.random_positive(users, self.sampler.generator, batch.place)
+            real = self.seen.counts[users] > 0
+            users, items, positives = users[real], items[real], None if positives is None else positives[real]
         interaction = batch.interaction
         if self.config["cf_negatives"] == "distilled":
             interaction = self._with_negatives(interaction, items[:, 0])
@@ -184,8 +190,7 @@ class BD(Distiller):
         if len(users) == 0:
             return {"cf": own}
         if self.takes_positive[role]:
-            if positives is None:
-                positives = self.seen.random_positive(users, self.sampler.generator)
+            assert positives is not None
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(users, items)
         guide = self.other(role)
