@@ -73,6 +73,11 @@ class Role:
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     @property
+    def propagates(self) -> bool:
+        """Whether a pair's score needs the propagation of the whole model: a graph convolution, a tower."""
+        return self._scores.propagates
+
+    @property
     def shares_batches(self) -> bool:
         """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
         return type(self.model).__name__ not in _OF_WHOLE_BATCHES

@@ -102,10 +102,11 @@ def test_gradients_are_summed(by_several):
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_losses_are_those_of_one_process(pair, by_one, by_several):
-    """With equal global batches; but for what depends on a batch as a whole (LightGCN's regulariser) or draws noise (MultiVAE's)."""
+    """With equal global batches; but for LightGCN's regulariser, which divides by the rows, and MultiVAE's noise."""
     one, several = by_one[1][pair]["losses"], by_several[1][pair]["losses"]
     assert [row.keys() for row in one] == [row.keys() for row in several]
-    tolerance = {"LightGCN and BPR": 1e-3, "a baseline": 5e-2}.get(pair, 1e-4)
+    # Of NeuMF's first gradients many are all but 0; Adam makes as large a step of their rounding as of any.
+    tolerance = {"LightGCN and BPR": 1e-3, "NeuMF and CDAE": 3e-2, "a baseline": 5e-2}.get(pair, 1e-4)
     for before, after in zip(one, several, strict=True):
         for name, value in before.items():
             assert after[name] == (pytest.approx(value, rel=tolerance) if isinstance(value, float) else value)
@@ -147,7 +148,7 @@ def wait_for(condition, seconds=90):
         time.sleep(0.1)
 
 
-def test_stopped_with_two_it_goes_on_with_one_and_with_three(block_data, tmp_path):
+def test_stopped_with_two_it_goes_on_with_three_and_with_one(block_data, tmp_path):
     settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 400, "stopping_step": 1000}
     settings |= {"control": False, "warmup_cache": False, "rest_at_best": False}
     command = torchrun(2, str(ROOT / "run_bd.py"), *words_of(settings))
@@ -165,31 +166,22 @@ def test_stopped_with_two_it_goes_on_with_one_and_with_three(block_data, tmp_pat
     changed = {"distill_epochs": epochs}
     whole = {**settings, "checkpoint_dir": str(tmp_path / "whole"), **changed}
     expected = Progress.load(Path(run_bd(config_dict=whole)["run_folder"])).journal["losses"]
-    for count in (3, 1):  # three do the first of the missing epochs
-        given = {"distill_epochs": epochs - 2 if count == 3 else epochs}
-        words = ["--resume", str(folder), *words_of(given)]
-        command = torchrun(count, str(ROOT / "run_bd.py"), *words)
-        if count == 1:
-            command = [sys.executable, str(ROOT / "run_bd.py"), *words]
-        else:
-            continue_until_killed(command, tmp_path, f"epoch {epochs - 3} ")
-            continue
-        done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
+    words = ["--resume", str(folder), *words_of(changed)]
+    command = torchrun(3, str(ROOT / "run_bd.py"), *words)
+    with (tmp_path / "again").open("w") as log:
+        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
+        mark = f"distilled: epoch {reached.place['epoch'] + 1} "
+        wait_for(lambda: mark in (tmp_path / "again").read_text() or run.poll() is not None)
+        run.send_signal(signal.SIGTERM)
+        run.wait(60)
+    assert mark in (tmp_path / "again").read_text()
+    command = [sys.executable, str(ROOT / "run_bd.py"), *words]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
     found = Progress.load(folder).journal["losses"]
     assert len(found) == len(expected)
     for before, after in zip(expected, found, strict=True):
         assert after == {k: pytest.approx(v, rel=1e-3) if isinstance(v, float) else v for k, v in before.items()}
-
-
-def continue_until_killed(command, folder, mark):
-    with (folder / "again").open("w") as log:
-        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=folder, stdout=log, stderr=log)
-        wait_for(lambda: f"distilled: {mark}" in (folder / "again").read_text() or run.poll() is not None)
-        run.send_signal(signal.SIGTERM)
-        run.wait(60)
-    text = (folder / "again").read_text()
-    assert f"distilled: {mark}" in text, text[-2000:]
 
 
 def test_a_process_that_is_killed_ends_all(block_data, tmp_path):

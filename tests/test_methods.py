@@ -255,10 +255,11 @@ def test_a_graph_student_propagates_once_a_step_and_a_frozen_graph_teacher_never
     calls = []
     original = LightGCN.forward
     monkeypatch.setattr(LightGCN, "forward", lambda self: calls.append(self) or original(self))
-    batch = scene.batches[0]
-    with scene.method.step():
-        total = sum(part for role in batch.roles for part in scene.method.loss(role, batch).values())
-        total.backward()
+    for batch in scene.batches[:2]:  # in the first one also guides that stay as they are
+        calls.clear()
+        with scene.method.step():
+            total = sum(part for role in batch.roles for part in scene.method.loss(role, batch).values())
+            total.backward()
     assert len(calls) == len(scene.method.learners)
     assert {id(model) for model in calls} == {id(scene.roles[role].model) for role in scene.method.learners}
 
@@ -409,19 +410,40 @@ def test_distilled_negatives_need_pairwise_models(quick):
         Scene(pair(quick, "NeuMF", "BPR"), cf_negatives="distilled")
 
 
-def test_a_graph_model_propagates_once_a_step(quick, monkeypatch):
+@pytest.mark.parametrize(("state", "first"), [("current", 1), ("best", 2)])
+def test_a_graph_model_propagates_once_a_step(state, first, quick, monkeypatch):
     from recbole.model.general_recommender import LightGCN
 
-    scene = Scene(pair(quick, "LightGCN", "BPR"))
+    scene = Scene(pair(quick, "LightGCN", "BPR"), guide_state=state)
     calls = []
     original = LightGCN.forward
     monkeypatch.setattr(LightGCN, "forward", lambda self: calls.append(1) or original(self))
-    batch = scene.batches[0]
-    assert batch.roles == (TEACHER, STUDENT)
-    with scene.method.step():
-        total = sum(part for role in batch.roles for part in scene.method.loss(role, batch).values())
-        total.backward()
-    assert len(calls) == 1
+    counts = []
+    for number, batch in enumerate(scene.batches[:3]):
+        assert batch.roles == (TEACHER, STUDENT)
+        if number == 2:
+            scene.method.new_best(TEACHER)
+        calls.clear()
+        with scene.method.step():
+            total = sum(part for role in batch.roles for part in scene.method.loss(role, batch).values())
+            total.backward()
+        counts.append(len(calls))
+    assert counts == [first, 1, first]  # a best state propagates once
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "DMF", "NeuMF"])
+def test_a_best_state_scores_as_the_role_did(model, quick):
+    scene = Scene(pair(quick, model, "BPR"), guide_state="best")
+    batch, role = scene.batch_of(STUDENT), scene.roles[TEACHER]
+    items = torch.arange(1, 6).repeat(len(batch.users), 1)
+    for _ in range(2):
+        expected = role.target_logits(batch.users, items, learning=False)
+        with torch.no_grad():
+            next(role.model.parameters()).mul_(-0.5)
+        found = scene.method.best_guides[TEACHER].logits(batch.users, items)
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert not found.requires_grad
+        scene.method.new_best(TEACHER)
 
 
 def test_the_best_state_teaches_until_there_is_a_better_one(quick):
@@ -430,7 +452,7 @@ def test_the_best_state_teaches_until_there_is_a_better_one(quick):
     items = torch.arange(1, 6).repeat(len(batch.users), 1)
 
     def targets():
-        return scene.method.best_guides[TEACHER].target_logits(batch.users, items, learning=False)
+        return scene.method.best_guides[TEACHER].logits(batch.users, items)
 
     teacher = scene.roles[TEACHER]
     first = teacher.target_logits(batch.users, items, learning=False)

@@ -13,14 +13,13 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_bd import losses
-from recbole_bd.attributes import changed_attributes, restore_attributes
 from recbole_bd.backbones import INTO, STUDENT, TEACHER
 from recbole_bd.data import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
-from recbole_bd.randomness import random_state, set_random_state
+from recbole_bd.model.guide import BestGuide
 from recbole_bd.ranking import SeenItems
-from recbole_bd.roles import Role, build_role
+from recbole_bd.roles import Role
 from recbole_bd.sampler import Direction, DistillationSampler
 
 _EXCHANGES = {
@@ -44,7 +43,7 @@ class BD(Distiller):
 
     Attributes:
         weight: lambda of the current epoch by learner; `full_weight` is that of the settings.
-        best_guides: copies of the roles that teach, in their best states; empty where they teach as they are.
+        best_guides: the roles that teach, in their best states; empty where they teach as they are.
 
     Raises:
         ConfigError: options that contradict the chosen models, or that ask for more items than there are.
@@ -66,14 +65,10 @@ class BD(Distiller):
         self.weight = dict(self.full_weight)
         kind = config["exchange"]
         self.exchange = _EXCHANGES[kind]
-        self.best_guides: dict[str, Role] = {}
+        self.best_guides: dict[str, BestGuide] = {}
         if config["guide_state"] == "best" and not control:
-            before = random_state()
-            for learner in (role for role in roles if self.full_weight[role] > 0):
-                guide = self.other(learner)
-                self.best_guides[guide.name] = build_role(guide.name, guide.config, dataset)
-                self.new_best(guide.name)
-            set_random_state(before)
+            guides = [self.other(learner) for learner in roles if self.full_weight[learner] > 0]
+            self.best_guides = {guide.name: BestGuide(guide, dataset) for guide in guides}
         self.takes_positive = {
             role: kind == "pairwise" or (kind == "listwise" and config[f"list_positive_{direction}"])
             for role, direction in INTO.items()
@@ -145,23 +140,18 @@ class BD(Distiller):
     def new_best(self, role: str) -> None:
         """Let the other role learn from this state from now on, where it learns from best states."""
         if role in self.best_guides:
-            self._set_guide(role, **_state_of(self.roles[role]))
+            self.best_guides[role].take(self.roles[role])
 
     def sampling_state(self) -> dict[str, Any]:
         """The sampler's state, see `DistillationSampler.state_dict`, and, as `guides`, what the best guides are."""
-        guides = {name: _state_of(guide) for name, guide in self.best_guides.items()}
+        guides = {name: guide.state_dict() for name, guide in self.best_guides.items()}
         return {**self.sampler.state_dict(), "guides": guides}
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
         """Continue exactly where `sampling_state` was taken."""
         self.sampler.load_state_dict(state)
         for name, guide in state["guides"].items():
-            self._set_guide(name, **guide)
-
-    def _set_guide(self, role: str, model: dict[str, Any], attributes: dict[str, Any]) -> None:
-        guide = self.best_guides[role].model
-        guide.load_state_dict(model)
-        restore_attributes(guide, attributes)
+            self.best_guides[name].load_state_dict(guide)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """`cf`, the model's own loss, and `distill`, the weighted exchange; scalars.
@@ -196,7 +186,7 @@ class BD(Distiller):
         guide = self.other(role)
         best = self.best_guides.get(guide.name)
         if best:
-            target = best.target_logits(users, items, learning=False)
+            target = best.logits(users, items)
         else:
             target = guide.target_logits(users, items, learning=guide.name in batch.roles)
         options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
@@ -206,10 +196,6 @@ class BD(Distiller):
         changed = interaction.to(items.device)
         changed.interaction[self.NEG_ITEM_ID] = items
         return changed
-
-
-def _state_of(role: Role) -> dict[str, Any]:
-    return {"model": role.model.state_dict(), "attributes": changed_attributes(role.model)}
 
 
 def _require_one_negative(role: Role) -> None:
