@@ -349,6 +349,41 @@ def test_what_a_card_shows_works(run, tmp_path):
     assert len(set(found)) == 1  # nothing is excluded in any of them
 
 
+def test_on_movielens_all_outputs_agree(tmp_path, capsys):
+    """recommend, ONNX, npz, safetensors and the checkpoint of RecBole's form, for every user."""
+    pytest.importorskip("onnxscript")
+    settings = {"dataset": "ml-100k", "epochs": 4, "distill_epochs": 2, "control": False, "show_progress": False}
+    settings |= {"device": "cpu", "checkpoint_dir": str(tmp_path / "saved")}
+    folder = run_bd(config_dict=settings)["run_folder"]
+    assert main(["recommend", folder, f"--out={tmp_path / 'r.csv'}"]) == 0
+    assert main(["export", folder, "--format=npz,onnx,recbole", f"--out={tmp_path}"]) == 0
+    rows = read_rows(tmp_path / "r.csv")
+    trained = load_trained(model_files(folder)["student"])
+    dataset = trained.split.dataset
+    user_ids, item_ids = (dataset.field2id_token[field] for field in ("user_id", "item_id"))
+    users, everything = torch.arange(1, trained.split.n_users), range(1, trained.split.n_items)
+    known = Recommender(trained.role, trained.split, 10).known(users)
+    model = np.load(tmp_path / "student.npz")
+    scores = model["user_embedding"] @ model["item_embedding"].T  # in the order of the ids
+    for row, items in enumerate(known):
+        scores[row, items.numpy() - 1] = -np.inf
+    by_npz = (-scores).argsort(axis=1, kind="stable")[:, :10]
+    excluded = torch.nn.utils.rnn.pad_sequence(known, batch_first=True)
+    items, logits = run_onnx(tmp_path / "student.onnx", users, excluded)
+    assert len(rows) == 10 * len(users)
+    assert len(everything) == len(model["item_ids"])
+    for number in range(len(users)):
+        mine = rows[10 * number : 10 * number + 10]
+        assert {row[0] for row in mine} == {user_ids[number + 1], model["user_ids"][number]}
+        found = np.array([row[3] for row in mine])
+        assert np.abs(found - logits[number]).max() < 1e-5
+        assert np.abs(found - scores[number, by_npz[number]]).max() < 1e-5
+        if np.abs(np.diff(found)).min() > 1e-5:  # no ties
+            expected = [row[1] for row in mine]
+            assert [item_ids[item] for item in items[number]] == expected
+            assert model["item_ids"][by_npz[number]].tolist() == expected
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
