@@ -165,8 +165,12 @@ def trial_row(
 def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     """Search until the arm has so many trials, one where there is nothing to search; run the best three of them with
     two more seeds; write the settings that are best over these seeds.
+
+    Separate models, on which all other arms stand, are chosen by one seed.
     """
     first, *more = read_plans()[arm.board]["seeds"][:FINALISTS]
+    if arm.name in SEPARATE:
+        more = []
     path = ROOT / "results" / arm.board / "trials.csv"
     rows = [row for row in read_rows(path) if row["arm"] == arm.name]
     tried = [row for row in rows if int(row["seed"]) == first]
@@ -203,7 +207,7 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
         again = [
             start(int(row["trial"]), seed, json.loads(row["settings"]))
             for row in finalists(tried)
-            for seed in (more if arm.space else [])
+            for seed in (more if arm.space else ())
             if (int(row["trial"]), seed) not in done
         ]
         rows = [*(row for row in rows if int(row["seed"]) != first), *tried, *map(note, again)]
