@@ -166,10 +166,11 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     """Search until the arm has so many trials, one where there is nothing to search; run the best three of them with
     two more seeds; write the settings that are best over these seeds.
 
-    Separate models, on which all other arms stand, are chosen by one seed.
+    Separate models, on which all other arms stand, are chosen by one seed, and so is all on boards without finalists.
     """
-    first, *more = read_plans()[arm.board]["seeds"][:FINALISTS]
-    if arm.name in SEPARATE:
+    plan = read_plans()[arm.board]
+    first, *more = plan["seeds"][:FINALISTS]
+    if arm.name in SEPARATE or not plan.get("finalists", True):
         more = []
     path = ROOT / "results" / arm.board / "trials.csv"
     rows = [row for row in read_rows(path) if row["arm"] == arm.name]
@@ -237,9 +238,14 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
     mean = statistics.fmean(scores[best])
     about = (
         f"# {arm.board}, {arm.name}: the best by validation, {mean:.6f} over {len(scores[best])} seed(s), of the best "
-        f"{len(scores)} of {len(tried)} settings tried with one seed.\n"
+        f"{len(scores)} of {len(tried)} settings tried with one seed; numbers have three digits.\n"
     )
-    write_whole(arm.settings_file, about + to_yaml(json.loads(best)))
+    settings = {key: _rounded(value) for key, value in json.loads(best).items()}
+    write_whole(arm.settings_file, about + to_yaml(settings))
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
