@@ -29,7 +29,7 @@ def run_on_ray(study: "optuna.Study", search: Search) -> None:
     ranges = {key: value for key, value in search.space.items() if is_range(value)}
 
     def objective(drawn: dict[str, Any]) -> None:
-        settings = {**{key: value for key, value in search.space.items() if not is_range(value)}, **drawn}
+        settings = draw_settings(search.space, import_optuna().trial.FixedTrial(drawn))  # three digits, as elsewhere
         number = tune.get_context().get_trial_id()
 
         def tell(epoch: int, best: float) -> bool:
@@ -85,7 +85,7 @@ def _trial(search: Search, ranges: dict[str, Any], result: Any) -> "optuna.trial
     optuna = import_optuna()
     states = optuna.trial.TrialState
     fixed = optuna.trial.FixedTrial(dict(result.config))
-    settings = draw_settings(search.space, fixed) | dict(result.config)
+    settings = draw_settings(search.space, fixed)
     metrics = result.metrics or {}
     outcome = metrics.get("outcome")
     about: dict[str, Any] = {"settings": settings}
