@@ -234,12 +234,14 @@ def test_what_a_search_leaves(search, formula, tmp_path):
 
 
 def test_ray_is_asked_for_by_name(search, tmp_path, monkeypatch):
+    opened = open_study("s", storage_of(tmp_path), search)
+
     def absent(name):
         raise ImportError("no Ray")
 
     monkeypatch.setattr(ray_engine.importlib, "import_module", absent)
     with pytest.raises(InstallationError, match=r"--engine=ray needs a Ray that works here \(no Ray\)"):
-        ray_engine.run_on_ray(open_study("s", storage_of(tmp_path), search), search)
+        ray_engine.run_on_ray(opened, search)
 
 
 def test_the_same_trials_on_ray(quick, tmp_path):
