@@ -55,7 +55,7 @@ class ArrayCollector(Collector):
     def get_data_struct(self) -> DataStruct:
         """Hand over what was collected. RecBole 1.2.1 asks numbers for `.cpu()`, which breaks some metrics."""
         held = self.data_struct._data_dict
-        if self.is_shared and group().size > 1:
+        if group().size > 1 and self.is_shared:
             self._merge(held)
         plain = {name: value for name, value in held.items() if not isinstance(value, Tensor)}
         for name in plain:
