@@ -26,11 +26,11 @@ PARTS = {
 }
 _HOW_TO_READ = (
     "mean ± standard deviation over seeds, at the best epoch by validation. Settings were selected on validation "
-    "alone, each arm's among as many as BD's or more (`trials.csv`); test was read once. *separate* is the model "
-    "alone, *continued* the same trained on as long without distillation with BD's own learning rates, *continued "
-    "alone* with learning rates searched for it. p: paired t test over users, their values averaged over seeds, "
-    "Holm's correction over all comparisons of this page. d: mean difference over its standard deviation. Seeds: in "
-    "how many BD is ahead. *BD* is this package's default form, *BD (paper)* the published one."
+    "alone ([how](README.md#how-settings-were-chosen); `trials.csv` has all that were tried); test was read once. "
+    "*separate* is the model alone, *continued* the same trained on as long without distillation with BD's own "
+    "learning rates, *continued alone* with learning rates searched for it. p: paired t test over users, their values "
+    "averaged over seeds, Holm's correction over all comparisons of this page. d: mean difference over its standard "
+    "deviation. Seeds: in how many BD is ahead. *BD* is this package's default form, *BD (paper)* the published one."
 )
 
 
