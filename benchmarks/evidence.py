@@ -234,6 +234,8 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
         of_seeds = [row.get("objective") for row in rows if int(row["trial"]) == int(finalist["trial"])]
         if all(of_seeds):
             scores[finalist["settings"]] = [float(score) for score in of_seeds]
+    most = max(len(of_seeds) for of_seeds in scores.values())  # one of which a seed is missing is no match for others
+    scores = {settings: of_seeds for settings, of_seeds in scores.items() if len(of_seeds) == most}
     best = max(scores, key=lambda settings: statistics.fmean(scores[settings]))
     mean = statistics.fmean(scores[best])
     about = (
