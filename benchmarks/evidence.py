@@ -34,7 +34,8 @@ from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
 from recbole_bd.processes import environment_of
-from recbole_bd.tuning.space import draw_settings, is_range, read_space
+from recbole_bd.tuning.space import draw_settings, is_range, read_space, three_digits
+from recbole_bd.tuning.study import judge_of
 from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, run_trial
 
 HERE = Path(__file__).parent
@@ -144,13 +145,8 @@ def trial_row(
     settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given, "seed": seed}
     metric = str(BDConfig(command_line={**arm.fixed, **given}, methods=METHODS)["valid_metric"]).lower()
 
-    def hopeless(epoch: int, best: float) -> bool:
-        if trial is None:
-            return False
-        trial.report(best, epoch)
-        return trial.should_prune()
-
-    outcome = run_trial(settings, arm.objective, metric, log, judge=hopeless)
+    judge = None if trial is None else judge_of(trial)
+    outcome = run_trial(settings, arm.objective, metric, log, judge=judge)
     if outcome.state == STOPPED:
         raise KeyboardInterrupt
     row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn, sort_keys=True)}
@@ -242,12 +238,8 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
         f"# {arm.board}, {arm.name}: the best by validation, {mean:.6f} over {len(scores[best])} seed(s), of the best "
         f"{len(scores)} of {len(tried)} settings tried with one seed; numbers have three digits.\n"
     )
-    settings = {key: _rounded(value) for key, value in json.loads(best).items()}
+    settings = {k: three_digits(v) if isinstance(v, float) else v for k, v in json.loads(best).items()}
     write_whole(arm.settings_file, about + to_yaml(settings))
-
-
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:

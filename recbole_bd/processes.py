@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -46,6 +47,25 @@ def start(
         command, stderr=stderr, env=environment, start_new_session=True,
         preexec_fn=_end_with_parent if sys.platform == "linux" else None, **streams,
     )  # fmt: skip
+
+
+def end(running: Sequence[subprocess.Popen], seconds: float) -> None:
+    """Ask processes to end, and kill those that have not after so many seconds."""
+    for process in running:
+        process.terminate()
+    limit = time.monotonic() + seconds
+    for process in running:
+        try:
+            process.wait(max(0.0, limit - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def last_line(output: Path) -> str:
+    """The last line that a process has written; empty where it has written none."""
+    lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else ""
 
 
 def _end_with_parent() -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from recbole_bd.atomic import write_whole
 from recbole_bd.errors import Interrupted, LeaderboardError
 from recbole_bd.leaderboard.records import Run, runs_below, that_count
-from recbole_bd.processes import start
+from recbole_bd.processes import end, last_line, start
 from recbole_bd.stopping import stoppable
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def run_entries(
                 f"stopped; {count} of {len(entries)} entries have finished and stay: the same command does the others",
             ) from error
         finally:
-            _end(children)
+            end([child.process for child in children], _GRACE)
             progress.close()
     return [_labelled(ended[entry.record["config_hash"]], entry.record.get("label")) for entry in entries]
 
@@ -142,7 +142,7 @@ def _outcome(child: _Child, runs_folder: Path) -> Run:
     run = mine[-1] if mine else None
     if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
         return run
-    reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_line(child.output)
+    reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_words(child.output)
     folder = run.folder if run else _new_folder(child.entry, runs_folder)
     record = {**child.entry.record, **(run.result if run else {}), "status": "failed", "error": reason}
     record["run_folder"] = str(folder)
@@ -150,9 +150,8 @@ def _outcome(child: _Child, runs_folder: Path) -> Run:
     return Run(folder, record)
 
 
-def _last_line(output: Path) -> str:
-    lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1].strip().removeprefix("recbole-bd: error: ") if lines else "ended without a word"
+def _last_words(output: Path) -> str:
+    return last_line(output).removeprefix("recbole-bd: error: ") or "ended without a word"
 
 
 def _new_folder(entry: Entry, runs_folder: Path) -> Path:
@@ -166,18 +165,6 @@ def _new_folder(entry: Entry, runs_folder: Path) -> Path:
             number += 1
             continue
         return folder
-
-
-def _end(children: list[_Child]) -> None:
-    for child in children:
-        child.process.terminate()
-    limit = time.monotonic() + _GRACE
-    for child in children:
-        try:
-            child.process.wait(max(0.0, limit - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.process.kill()
-            child.process.wait()
 
 
 class _Progress:

@@ -16,7 +16,7 @@ from recbole_bd.config import options_unknown_to_host
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.roles import Role
 from recbole_bd.serving.graph import onnx_bytes
-from recbole_bd.serving.top import Recommender
+from recbole_bd.serving.top import Recommender, ids_of
 from recbole_bd.trained import Trained
 
 _CHECKED_USERS = 64
@@ -53,13 +53,9 @@ def vectors_of(trained: Trained) -> Vectors:
             f"{trained.about['model']} is no inner product of user and item vectors: use --format=onnx or "
             "--format=recbole"
         )
-    user_ids, item_ids = (_ids(dataset, field) for field in (dataset.uid_field, dataset.iid_field))
+    user_ids, item_ids = (ids_of(dataset, field) for field in (dataset.uid_field, dataset.iid_field))
     users, items = (table[1:].float().cpu().numpy() for table in found)
     return Vectors(np.array(user_ids), np.array(item_ids), np.ascontiguousarray(users), np.ascontiguousarray(items))
-
-
-def _ids(dataset: Any, field: str) -> list[str]:
-    return [str(name) for name in dataset.field2id_token[field][1:]]
 
 
 def export_npz(trained: Trained, folder: Path, count: int) -> list[Path]:
@@ -99,8 +95,8 @@ def export_onnx(trained: Trained, folder: Path, count: int) -> list[Path]:
     path, ids = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json"))
     write_whole(path, onnx_bytes(role, recommender.count, known))
     dataset = split.dataset
-    users = {name: number for number, name in enumerate(_ids(dataset, dataset.uid_field), start=1)}
-    _write_json(ids, {"users": users, "items": [None, *_ids(dataset, dataset.iid_field)]})
+    users = {name: number for number, name in enumerate(ids_of(dataset, dataset.uid_field), start=1)}
+    _write_json(ids, {"users": users, "items": [None, *ids_of(dataset, dataset.iid_field)]})
     return [path, ids]
 
 

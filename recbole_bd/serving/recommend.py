@@ -18,7 +18,7 @@ from tqdm import tqdm
 from recbole_bd.atomic import write_atomically
 from recbole_bd.data import Split
 from recbole_bd.errors import ConfigError, DataError, InstallationError
-from recbole_bd.serving.top import Recommender, popular_items
+from recbole_bd.serving.top import Recommender, ids_of, popular_items
 
 ALL = "all"
 UNKNOWN = ("skip", "popular", "error")
@@ -98,7 +98,7 @@ def recommend(
     dataset = split.dataset
     numbers = dataset.field2token_id[dataset.uid_field]
     if users is None:
-        users = [str(user) for user in dataset.field2id_token[dataset.uid_field][1:]]
+        users = ids_of(dataset, dataset.uid_field)
     missing = [user for user in users if user not in numbers]
     if missing and unknown == "error":
         raise DataError(
@@ -108,7 +108,8 @@ def recommend(
     left_out = set(missing) if unknown == "skip" else set()
     listed = [user for user in users if user not in left_out]
     write = writer_of(out)
-    with tqdm(total=len(listed), unit="user", disable=not sys.stderr.isatty()) as bar:
+    bar = tqdm(total=len(listed), unit="user", disable=not sys.stderr.isatty())
+    with bar, recommender.role.scoring():  # a graph model propagates once for all users
         chunks = _chunks(recommender, split, listed, numbers, bar.update)
         write_atomically(out, lambda stream: write(stream, chunks))
     return Outcome(len(listed), missing)

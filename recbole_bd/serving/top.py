@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from recbole.data.dataset import Dataset
 from torch import Tensor
 
 from recbole_bd.data import Split
@@ -93,6 +94,16 @@ def known_items(split: Split, exclude: str) -> SeenItems | None:
     parts = [split.pairs(part) for part in (("train", "valid", "test") if exclude == "known" else ("train",))]
     users, items = (torch.cat(ids) for ids in zip(*parts, strict=True))
     return SeenItems(users, items, split.n_users, split.n_items)
+
+
+def ids_of(dataset: Dataset, field: str) -> list[str]:
+    """Ids of the data in the order of RecBole's inner ids, without padding: the first is that of inner id 1.
+
+    Args:
+        dataset: the whole data set.
+        field: `dataset.uid_field` or `dataset.iid_field`.
+    """
+    return [str(name) for name in dataset.field2id_token[field][1:]]
 
 
 def popular_items(split: Split, count: int) -> Tensor:

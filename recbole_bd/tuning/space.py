@@ -85,7 +85,12 @@ def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
     if kind == "quniform" and all(isinstance(number, int) for number in numbers):
         return trial.suggest_int(key, low, high, step=step[0])
     drawn = trial.suggest_float(key, low, high, log=kind == "loguniform", step=step[0] if step else None)
-    return drawn if step else min(max(float(f"{drawn:.3g}"), low), high)
+    return drawn if step else min(max(three_digits(drawn), low), high)
+
+
+def three_digits(number: float) -> float:
+    """A number as people write it."""
+    return float(f"{number:.3g}")
 
 
 def is_range(value: Any) -> bool:

@@ -6,8 +6,7 @@ import logging
 import platform
 import subprocess
 import sys
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import psutil
 from tqdm import tqdm
 
 from recbole_bd.errors import ConfigError, InstallationError, Interrupted
+from recbole_bd.processes import end
 from recbole_bd.stopping import stoppable
 from recbole_bd.tuning.space import draw_settings
 from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, Outcome, run_trial
@@ -173,7 +173,7 @@ def run_search(study: "optuna.Study", search: Search) -> None:
                     _log(search, trial, outcome)
                 stop.check()
         except Interrupted as error:
-            _terminate(processes)
+            end(processes, _TERMINATION)
             for future, (trial, settings) in running.items():
                 _tell(study, trial, settings, future.result())
             raise Interrupted(
@@ -183,14 +183,20 @@ def run_search(study: "optuna.Study", search: Search) -> None:
 
 
 def _run(search: Search, trial: Any, settings: dict[str, Any], started: Any) -> Outcome:
+    log = search.folder / "logs" / f"trial-{trial.number}.log"
+    return run_trial(
+        search.run_settings(settings), search.objective, search.metric, log, search.threads, judge_of(trial), started
+    )
+
+
+def judge_of(trial: "optuna.Trial") -> Callable[[int, float], bool]:
+    """What tells Optuna how a trial goes, and says whether it is hopeless; see `run_trial`."""
+
     def hopeless(epoch: int, best: float) -> bool:
         trial.report(best, epoch)
         return trial.should_prune()
 
-    log = search.folder / "logs" / f"trial-{trial.number}.log"
-    return run_trial(
-        search.run_settings(settings), search.objective, search.metric, log, search.threads, hopeless, started
-    )
+    return hopeless
 
 
 def _begin(study: "optuna.Study", search: Search) -> tuple[Any, dict[str, Any]] | None:
@@ -267,15 +273,3 @@ def _log(search: Search, trial: Any, outcome: Outcome) -> None:
         logger.warning("trial %d failed: %s", trial.number, outcome.error)
     elif outcome.objective is not None:
         logger.info("trial %d %s: %s %.4f", trial.number, outcome.state, search.metric, outcome.objective)
-
-
-def _terminate(processes: list[subprocess.Popen]) -> None:
-    for process in processes:
-        if process.poll() is None:
-            process.terminate()
-    limit = time.monotonic() + _TERMINATION
-    for process in processes:
-        try:
-            process.wait(max(0.0, limit - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_bd.folders import read_result
-from recbole_bd.processes import environment_of, start
+from recbole_bd.processes import environment_of, last_line, start
 
 FINISHED, PRUNED, FAILED, STOPPED = "finished", "pruned", "failed", "stopped"
 ROLES = ("teacher", "student", "model")
@@ -139,7 +139,7 @@ def run_trial(
     if outcome.state == PRUNED:
         return outcome
     if outcome.error or (run.returncode > 0 and run.returncode not in _OF_SIGNALS):
-        outcome.state, outcome.error = FAILED, outcome.error or _last_line(log, run.returncode)
+        outcome.state, outcome.error = FAILED, outcome.error or last_line(log) or f"exit code {run.returncode}"
     elif run.returncode < 0 and run.returncode not in _OF_SIGNALS:
         outcome.state, outcome.error = FAILED, f"ended by signal {-run.returncode}"
     elif outcome.folder:
@@ -151,8 +151,3 @@ def run_trial(
                 outcome.values[role] = entry["valid"][metric]
         outcome.objective = round(together(outcome.values[role] for role in objective), 6)
     return outcome
-
-
-def _last_line(log: Path, code: int) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1].strip() if lines else f"exit code {code}"
