@@ -26,8 +26,14 @@ PER_USER, PERIOD = 20, 10
 
 
 def scores(users: torch.Tensor, items: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """Logits of all items, or of some, by two tables."""
-    return lambda wanted, some=slice(None): users[wanted] @ items[some].T
+    """Logits of all items, of some, or of each user's own, by two tables."""
+
+    def of(wanted: torch.Tensor, some: torch.Tensor | None = None) -> torch.Tensor:
+        if some is not None and some.dim() == 2:
+            return (items[some] * users[wanted].unsqueeze(1)).sum(dim=-1)
+        return users[wanted] @ (items if some is None else items[some]).T
+
+    return of
 
 
 def measure(n_users: int, n_items: int, threads: int, ranks: str) -> dict:
@@ -42,6 +48,8 @@ def measure(n_users: int, n_items: int, threads: int, ranks: str) -> dict:
         for role, width in WIDTHS.items()
     }
     sampler = DistillationSampler(seen, DIRECTIONS, (seen.counts * PERIOD).clamp(min=1), ranks)
+    if ranks == "sampled":  # the first refresh knows no best items yet
+        sampler.refresh({role: scores(*tables[role]) for role in WIDTHS})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     start = time.perf_counter()
     sampler.refresh({role: scores(*tables[role]) for role in WIDTHS})

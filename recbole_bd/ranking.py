@@ -145,19 +145,28 @@ class Ranks:
     Working memory is about four arrays of the shape of `scores`; what stays is at most two.
 
     Args:
-        scores: [C, n_items] logits; infinite ones rank at the ends.
+        scores: [C, n_items] logits, or of M items; infinite ones rank at the ends.
         excluded: places of the items that are not ranked.
         method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
             a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about one on
             average; rows for which that would not hold are sorted.
         whose: the role whose scores they are, for the error.
+        stands_for: float32 [C, M], how many items of the catalogue each column counts for, 0 at excluded places; None
+            for one each. The bound of binned ranks is then in the largest of a row.
 
     Raises:
         DataError: a score is not a number.
         ValueError: an unknown method.
     """
 
-    def __init__(self, scores: Tensor, excluded: Places, method: str = "binned", whose: str = "a model"):
+    def __init__(
+        self,
+        scores: Tensor,
+        excluded: Places,
+        method: str = "binned",
+        whose: str = "a model",
+        stands_for: Tensor | None = None,
+    ):
         if method not in METHODS:
             raise ValueError(f"ranks={method!r}: must be one of {', '.join(METHODS)}")
         scores = scores.float()
@@ -166,11 +175,11 @@ class Ranks:
         require_numbers(top, whose)
         self._all: Tensor | None = None
         if method == "exact":
-            self._all = _exact_ranks(scores, excluded)
+            self._all = _exact_ranks(scores, excluded, stands_for)
         else:
-            self._count(scores, top, low, excluded)
+            self._count(scores, top, low, excluded, stands_for)
 
-    def _count(self, scores: Tensor, top: Tensor, low: Tensor, excluded: Places) -> None:
+    def _count(self, scores: Tensor, top: Tensor, low: Tensor, excluded: Places, stands_for: Tensor | None) -> None:
         n_rows, n_bins = len(scores), max(scores.shape[1] // 3, _LEAST_BINS)
         scale = (n_bins - 1) / (top - low)
         # Not where all scores are equal or one is infinite, nor where so little is between them that it overflows.
@@ -183,14 +192,17 @@ class Ranks:
         bins = bins.to(torch.int32).add_(starts)
         bins[excluded] = starts.squeeze(1)[excluded[0]] + n_bins
         self._bins = bins.view(-1)
-        counts = torch.bincount(self._bins, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
+        weights = None if stands_for is None else stands_for.reshape(-1)
+        counts = torch.bincount(self._bins, weights, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
         # Mean rank of a bin: all up to its end, less half of the others in it.
         self._means = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
         self._means[:, n_bins] = torch.nan
-        crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE) | ~countable.squeeze(1)
+        one = 1 if stands_for is None else stands_for.amax(dim=1)
+        crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE * one) | ~countable.squeeze(1)
         if crowded.any():
+            of_crowded = None if stands_for is None else stands_for[crowded]
             self._all = self.everywhere()
-            self._all[crowded] = _exact_ranks(scores[crowded], of_rows(excluded, crowded))
+            self._all[crowded] = _exact_ranks(scores[crowded], of_rows(excluded, crowded), of_crowded)
 
     def everywhere(self) -> Tensor:
         """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items. Copy it before you change it."""
@@ -212,19 +224,22 @@ class Ranks:
         return self._means.view(-1).index_select(0, self._bins.take(places).view(-1)).view(places.shape)
 
 
-def _exact_ranks(scores: Tensor, excluded: Places) -> Tensor:
+def _exact_ranks(scores: Tensor, excluded: Places, stands_for: Tensor | None) -> Tensor:
     # Ascending in the negated score: the best comes first. Excluded items are last, also behind scores of -inf,
     # because the place of an item is counted among those before it and its equals only.
     negated = -scores
     infinite = negated == torch.inf
     infinite[excluded] = False
     negated[excluded] = torch.inf
-    ordered, _ = negated.sort(dim=1)
+    ordered, order = negated.sort(dim=1)
     first = torch.searchsorted(ordered, negated, right=False)
     last = torch.searchsorted(ordered, negated, right=True)
     if infinite.any():
         rankable = scores.shape[1] - torch.bincount(excluded[0], minlength=len(scores)).unsqueeze(1)
         last = torch.where(infinite, rankable, last)
+    if stands_for is not None:  # numbers of items become what these stand for
+        counted = torch.nn.functional.pad(stands_for.gather(1, order).double().cumsum(dim=1), (1, 0))
+        first, last = counted.gather(1, first), counted.gather(1, last)
     ranks = (first + 1 + last).float() / 2
     ranks[excluded] = torch.nan
     return ranks

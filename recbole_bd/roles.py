@@ -99,18 +99,20 @@ class Role:
             return self._scores.pairs(users, items)
 
     def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
-        """Score all items, or the same few, for each user, in the order of the model's own full ranking.
+        """Score all items, or a few, for each user, in the order of the model's own full ranking.
 
         The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU. Row models come to a few
         items through all of them.
 
         Args:
             users: [B] int64; users may repeat.
-            items: [M] int64, scored for every user; None for all items.
+            items: [M] int64, scored for every user, or [B, M], each user's own; None for all items.
 
         Returns:
             Logits [B, n_items], not probabilities, column 0 being the padding item; or [B, M].
         """
+        if items is not None and items.dim() == 2:
+            return self.pair_logits(users, items)
         with self._fresh():
             return self._scores.rows(users, items)
 

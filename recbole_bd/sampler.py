@@ -5,16 +5,17 @@ learner.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recbole_bd.chunks import Candidates, Chunk
 from recbole_bd.distributed import group
-from recbole_bd.lists import best_first, draw_places, head_length, listable
-from recbole_bd.ranking import METHODS, Places, Ranks, SeenItems, among, of_rows, slot
+from recbole_bd.lists import draw_places, head_length
+from recbole_bd.ranking import METHODS, Places, SeenItems, of_rows, slot
 
 SAMPLINGS = ("rank_discrepancy", "uniform", "top", "own_top")
 SHAPES = ("tanh", "exp")
@@ -63,20 +64,16 @@ class Direction:
     rank_scale: str = "absolute"
     top_temperature: float = 10.0
 
-    def scale(self, n_items: int, stretch: float = 1.0) -> float:
+    def scale(self, n_items: int) -> float:
         """What a difference is multiplied by before the shape is taken; negative for the reference's order.
 
         Args:
             n_items: size of the catalogue with padding.
-            stretch: how many positions of the catalogue a rank stands for; a ratio of ranks does not depend on it.
 
         Returns:
             `eps` per unit of the difference, 1e25 at most; negative for the reference's order.
         """
-        steepness = self.eps * (1.0 if self.rank_scale == "logarithmic" else stretch)
-        if self.rank_scale == "relative":
-            steepness /= n_items - 1
-        steepness = min(steepness, _STEEPEST)
+        steepness = min(self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps, _STEEPEST)
         return -steepness if self.rank_order == "reference" else steepness
 
     def difference(self, learner_rank: Tensor, guide_rank: Tensor, scale: float) -> Tensor:
@@ -100,6 +97,13 @@ class Direction:
     def listed(self, learner: str, guide: str) -> str | None:
         """The role from the head of whose list items are drawn; None where they are drawn otherwise."""
         return {"top": guide, "own_top": learner}.get(self.sampling)
+
+    def ranked(self, learner: str, guide: str) -> tuple[str, ...]:
+        """The roles by whose ranks items are drawn."""
+        if self.sampling == "rank_discrepancy":
+            return learner, guide
+        listed = self.listed(learner, guide)
+        return (listed,) if listed else ()
 
     def greatest(self, n_ranked: int, scale: float) -> float:
         """What no difference among so many items is above."""
@@ -173,15 +177,22 @@ def uniform_weights(n_rows: int, n_items: int, excluded: Places) -> Tensor:
 
 
 def draw(
-    weights: Tensor, excluded: Places, count: int, generator: torch.Generator, room: Tensor | None = None
+    weights: Tensor,
+    excluded: Places,
+    count: int,
+    generator: torch.Generator,
+    stands_for: Tensor | None = None,
+    room: Tensor | None = None,
 ) -> Tensor:
     """Draw items with replacement in proportion to their weights; an item of weight zero is never drawn.
 
     Args:
-        weights: [C, n_items], not negative, 0 at excluded items. A row that is all zero becomes uniform, in place.
+        weights: [C, n_items], not negative, 0 at excluded items; changed in place. A row that is all zero becomes
+            uniform.
         excluded: places of the items that are never drawn; at least one item of each row is not among them.
         count: draws per row.
         generator: the source of chance, on the device of `weights`.
+        stands_for: [C, n_items], how many items of its weight each column stands for; None for one each.
         room: float64 [C, n_items], written over: where draws follow on draws, fresh memory for the cumulative weights
             costs ten times what summing them does.
 
@@ -191,6 +202,8 @@ def draw(
     empty = weights.sum(dim=1) == 0
     if empty.any():
         weights[empty] = uniform_weights(int(empty.sum()), weights.shape[1], of_rows(excluded, empty))
+    if stands_for is not None:
+        weights.mul_(stands_for)
     cumulative = torch.cumsum(weights, dim=1, dtype=torch.float64, out=room)
     share = torch.rand(len(weights), count, dtype=torch.float64, generator=generator, device=weights.device)
     # In (0, total]: the first item whose cumulative weight reaches it has a weight of its own.
@@ -221,61 +234,6 @@ def propose(
     return items, share < weigh(items + rows * n_items)
 
 
-class _Chunk:
-    """A few users, what is not drawn for them, and both roles' ranks, made when they are asked for.
-
-    Args:
-        users: int64 [C].
-        columns: int64 [M], the items that are ranked, padding first; None for all items.
-        n_items: size of the catalogue with padding.
-        excluded: places of training items and padding, in columns.
-        logits: logits [C, M] of a role, by its name.
-        method: how ranks are made.
-        chance: the source of what is drawn for these users.
-
-    Attributes:
-        n_columns: M.
-        stretch: how many positions of the whole catalogue one position among the columns stands for.
-    """
-
-    def __init__(
-        self,
-        users: Tensor,
-        columns: Tensor | None,
-        n_items: int,
-        excluded: Places,
-        logits: Callable[[str], Tensor],
-        method: str,
-        chance: torch.Generator,
-    ):
-        self.users, self.columns, self.excluded, self.chance = users, columns, excluded, chance
-        self.n_columns = n_items if columns is None else len(columns)
-        self.stretch = (n_items - 1) / (self.n_columns - 1)
-        self._logits, self._method = logits, method
-        self._ranks: dict[str, Ranks] = {}
-
-    def items(self, places: Tensor) -> Tensor:
-        """The items in some columns, as they are kept."""
-        return (places if self.columns is None else self.columns[places]).to(torch.int32)
-
-    def best(self, role: str, length: int) -> tuple[Tensor, Tensor]:
-        """The best columns of one role, of what may be drawn.
-
-        Returns:
-            Logits, float32 [C, length], the best first and -inf behind the last, and their columns.
-
-        Raises:
-            DataError: a score is not a number.
-        """
-        return best_first(listable(self._logits(role), self.excluded, role), length)
-
-    def ranks(self, role: str) -> Ranks:
-        """The ranks of one role."""
-        if role not in self._ranks:
-            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role)
-        return self._ranks[role]
-
-
 class DistillationSampler:
     """Draws, once per refresh, the items that each role will learn on, and hands them out batch by batch.
 
@@ -284,10 +242,9 @@ class DistillationSampler:
         directions: how items are drawn, by the learner's name, `teacher` or `student`; the other one is its guide.
         pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, padding user 0 excepted.
         ranks: `binned` or `exact`, see `Ranks`; on a GPU always exact, since sorting costs little there. Or `sampled`:
-            a refresh ranks and draws among `ranked_items` random items only, other ones for every few users, so that it
-            costs users x ranked_items instead of users x items. A rank r of n items is then estimated with a standard
-            error of n * sqrt(r / n * (1 - r / n) / ranked_items), which is largest, n / (2 * sqrt(ranked_items)), in
-            the middle.
+            a refresh ranks and draws among `ranked_items` random items, other ones for every few users, and each
+            user's best items of either role known so far, so that it costs users x ranked_items instead of
+            users x items; see `Candidates` for the standard error.
         ranked_items: see `sampled`.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
@@ -322,11 +279,12 @@ class DistillationSampler:
         self.directions = dict(directions)
         # Sampled items are counted into bins too: there are eight bins for each, so that few share one.
         self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
-        self.ranked_items = ranked_items if ranks == "sampled" and ranked_items < seen.n_items - 1 else None
+        is_sampled = ranks == "sampled" and ranked_items < seen.n_items - 1
+        self.candidates = Candidates(self.seen, ranked_items) if is_sampled else None
         self._set_sizes(pool_sizes.to(self.device))
         if chunk_scores is None:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
-        self.chunk_users = max(1, chunk_scores // (self.ranked_items or seen.n_items))
+        self.chunk_users = max(1, chunk_scores // (ranked_items if is_sampled else seen.n_items))
         self.block_users = self.chunk_users * -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         self.pools: dict[str, Tensor] = {}
         self._room = torch.empty(0, dtype=torch.float64, device=self.device)
@@ -342,7 +300,7 @@ class DistillationSampler:
 
         Args:
             scores: logits of a role, by its name: of all items [C, n_items], padding first, for users [C], or, given a
-                second argument [M], of these items [C, M].
+                second argument, items [M] for all of them or [C, M] for each, of these [C, M].
             progress: called with the number of users done so far.
             users: int64, no padding: those whose items are drawn; the others keep theirs. None: all, as it must be the
                 first time.
@@ -359,14 +317,11 @@ class DistillationSampler:
         else:
             pools = {name: self.pools[name] for name in directions}
         own = group()
-        if own.size > 1:  # what others draw is added below
-            redrawn = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
-            redrawn[users] = True
-            others = torch.repeat_interleave(redrawn, self.sizes)
-            for pool in pools.values():
-                pool[others] = 0
-                if not own.is_first:
-                    pool[~others] = 0
+        mine = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
+        guides = {learner: next(role for role in scores if role != learner) for learner in directions}
+        if self.candidates:
+            for learner, direction in directions.items():
+                self.candidates.remember(direction.ranked(learner, guides[learner]))
         done = 0
         for number, (span, chance) in enumerate(self._spans(users)):
             if number % own.size != own.rank:
@@ -374,7 +329,7 @@ class DistillationSampler:
             acceptance = dict.fromkeys(directions, _FIRST_ACCEPTANCE)
             for chunk in self._chunks(scores, span, chance):
                 for learner, direction in directions.items():
-                    guide = next(role for role in scores if role != learner)
+                    guide = guides[learner]
                     left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
                     if direction.sampling == "rank_discrepancy":
                         acceptance[learner] = self._fill_by_rejection(
@@ -384,12 +339,36 @@ class DistillationSampler:
                         self._fill_from_head(pools[learner], chunk, listed, direction.top_temperature, left)
                     if left.any():
                         self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
+                if self.candidates:
+                    self.candidates.learn(chunk)
                 done += len(chunk.users)
                 if progress:
                     progress(done)
-        for pool in pools.values():
-            own.sum_(pool)
+            mine[span] = True
+        if own.size > 1:
+            self._collect(pools, users, mine)
         self.pools = pools
+
+    def _collect(self, pools: Mapping[str, Tensor], users: Tensor, mine: Tensor) -> None:
+        """Bring together what each process drew and knows; what no one drew anew is taken from the first.
+
+        Args:
+            pools: see `pools`.
+            users: those for whom was drawn.
+            mine: bool [n_users], those for whom this process did.
+        """
+        own = group()
+        if own.is_first:
+            mine = mine.clone()
+            others = torch.ones_like(mine)
+            others[users] = False
+            mine |= others
+        for pool in pools.values():
+            pool[torch.repeat_interleave(~mine, self.sizes)] = 0
+            own.sum_(pool)
+        for known in self.candidates.known.values() if self.candidates else ():
+            known[~mine] = 0
+            own.sum_(known)
 
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
         """Users in spans, each with a source of chance of its own: what is drawn in one does not depend on the others.
@@ -403,48 +382,34 @@ class DistillationSampler:
 
     def _chunks(
         self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor, chance: torch.Generator
-    ) -> Iterator[_Chunk]:
-        """Users in chunks, of which a few at a time are scored together."""
-        for block in users.split(self.block_users):
-            tables: dict[str, tuple[Tensor, ...]] = {}
-            parts = block.split(self.chunk_users)
-            columns, excluded = self._columns(parts, chance)
-            wanted = (block,) if columns is None else (block, columns)
-            for number, users in enumerate(parts):
+    ) -> Iterator[Chunk]:
+        """Users in chunks, of which a few at a time are scored together where all items are ranked."""
+        if self.candidates:
+            for part in users.split(self.chunk_users):
+                chunk = self.candidates.chunk(part, scores, self.ranks, chance)
+                yield from [chunk] if chunk else self._whole_chunks(scores, part, chance)
+        else:
+            for block in users.split(self.block_users):
+                yield from self._whole_chunks(scores, block, chance)
 
-                def logits(
-                    role: str,
-                    wanted: tuple[Tensor, ...] = wanted,
-                    tables: dict[str, tuple[Tensor, ...]] = tables,
-                    number: int = number,
-                ) -> Tensor:
-                    if role not in tables:
-                        tables[role] = scores[role](*wanted).split(self.chunk_users)
-                    return tables[role][number]
+    def _whole_chunks(
+        self, scores: Mapping[str, Callable[..., Tensor]], block: Tensor, chance: torch.Generator
+    ) -> Iterator[Chunk]:
+        """Users that are scored together, in chunks, all items being ranked."""
+        tables: dict[str, tuple[Tensor, ...]] = {}
+        for number, users in enumerate(block.split(self.chunk_users)):
 
-                yield _Chunk(users, columns, self.seen.n_items, excluded[number], logits, self.ranks, chance)
+            def logits(role: str, number: int = number) -> Tensor:
+                if role not in tables:
+                    tables[role] = scores[role](block).split(self.chunk_users)
+                return tables[role][number]
 
-    def _columns(self, parts: Sequence[Tensor], chance: torch.Generator) -> tuple[Tensor | None, list[Places]]:
-        """What is ranked for some chunks of users, and what of it is not drawn for each.
-
-        Returns:
-            Padding and random items, or None for all items, also where someone has seen all of the random ones; and the
-            places of padding and training items among them, chunk by chunk.
-        """
-        everywhere = [self.seen.of(users) for users in parts]
-        if self.ranked_items is None:
-            return None, everywhere
-        some = torch.randint(1, self.seen.n_items, (self.ranked_items,), generator=chance, device=self.device).unique()
-        columns = torch.cat([some.new_zeros(1), some])
-        excluded = [among(columns, places) for places in everywhere]
-        if any((torch.bincount(rows) == len(columns)).any() for rows, _ in excluded):
-            return None, everywhere
-        return columns, excluded
+            yield Chunk(users, logits, self.seen.n_items, self.seen.of(users), self.ranks, chance)
 
     def _fill_by_rejection(
         self,
         pool: Tensor,
-        chunk: _Chunk,
+        chunk: Chunk,
         learner: str,
         guide: str,
         direction: Direction,
@@ -460,10 +425,10 @@ class DistillationSampler:
             The share of proposals that was accepted.
         """
         n_rows, n_columns = len(chunk.users), chunk.n_columns
-        scale, sizes = direction.scale(self.seen.n_items, chunk.stretch), self.sizes[chunk.users].unsqueeze(1)
+        scale, sizes = direction.scale(self.seen.n_items), self.sizes[chunk.users].unsqueeze(1)
         greatest = direction.greatest(n_columns, scale)
         count = int(1.25 * int(sizes.max()) / acceptance) + 16
-        if count > n_columns // 4 or (direction.shape == "exp" and greatest > _LARGEST_EXPONENT):
+        if not chunk.is_whole or count > n_columns // 4 or (direction.shape == "exp" and greatest > _LARGEST_EXPONENT):
             return acceptance
         own, other = chunk.ranks(learner), chunk.ranks(guide)
 
@@ -480,14 +445,14 @@ class DistillationSampler:
         left &= ~enough.squeeze(1)
         return max(float(accepted.float().mean()), 1e-3)
 
-    def _fill_from_head(self, pool: Tensor, chunk: _Chunk, listed: str, temperature: float, left: Tensor) -> None:
+    def _fill_from_head(self, pool: Tensor, chunk: Chunk, listed: str, temperature: float, left: Tensor) -> None:
         """Draw from the head of a list, without weighing the rest, where that is by far the greater part.
 
         Rows with equal scores in the head are left to the search, which favours none of them.
         """
-        temperature = max(temperature / chunk.stretch, 1 / _STEEPEST)
+        temperature = max(temperature, 1 / _STEEPEST)
         length = head_length(temperature)
-        if length > chunk.n_columns // 16:
+        if not chunk.is_whole or length > chunk.n_columns // 16:
             return
         logits, columns = chunk.best(listed, length + 1)
         clear = ((logits[:, 1:] < logits[:, :-1]) | (logits[:, 1:] == -torch.inf)).all(dim=1)
@@ -506,22 +471,23 @@ class DistillationSampler:
         pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = drawn[wanted]
 
     def _fill_by_search(
-        self, pool: Tensor, chunk: _Chunk, learner: str, guide: str, direction: Direction, left: Tensor
+        self, pool: Tensor, chunk: Chunk, learner: str, guide: str, direction: Direction, left: Tensor
     ) -> None:
         """Weigh every item of the rows in `left` and draw by searching the cumulative weights."""
         users, excluded = chunk.users[left], of_rows(chunk.excluded, left)
         if direction.sampling == "uniform":
             weights = uniform_weights(len(users), chunk.n_columns, excluded)
         elif listed := direction.listed(learner, guide):
-            temperature = direction.top_temperature / chunk.stretch
-            weights = top_weights(chunk.ranks(listed).everywhere()[left], excluded, temperature)
+            weights = top_weights(chunk.ranks(listed).everywhere()[left], excluded, direction.top_temperature)
         else:
             own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
-            difference = direction.difference(own, other, direction.scale(self.seen.n_items, chunk.stretch))
+            difference = direction.difference(own, other, direction.scale(self.seen.n_items))
             difference[excluded] = -torch.inf
             weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
-        columns = draw(weights, excluded, int(self.sizes[users].max()), chunk.chance, self._room_of(weights))
-        self._put(pool, users, chunk.items(columns))
+        stands_for = None if chunk.stands_for is None else chunk.stands_for[left]
+        count = int(self.sizes[users].max())
+        columns = draw(weights, excluded, count, chunk.chance, stands_for, self._room_of(weights))
+        self._put(pool, users, chunk.items(columns, left))
 
     def _room_of(self, weights: Tensor) -> Tensor:
         """Memory for the cumulative weights, the same for every chunk."""
@@ -557,11 +523,15 @@ class DistillationSampler:
         self.starts = self.sizes.cumsum(0) - self.sizes
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what comes next: `sizes`, the generator's state, and `pools` by learner; tensors."""
-        return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state()}
+        """Everything that decides what comes next, as tensors: `sizes`, `pools` by learner, the generator's state, and
+        the best items that are known, by role."""
+        known = dict(self.candidates.known) if self.candidates else {}
+        return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state(), "known": known}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue exactly where `state_dict` was taken, with pools of the sizes of then."""
         self.pools = {name: pool.to(self.device) for name, pool in state["pools"].items()}
         self._set_sizes(state["sizes"].to(self.device))
+        if self.candidates:
+            self.candidates.known = {name: known.to(self.device).clone() for name, known in state["known"].items()}
         self.generator.set_state(state["generator"].cpu())

@@ -12,7 +12,7 @@ BLOCKS = [
     ["options", "arguments", "plugins", "backbones", "protocol", "config", "folders"],
     ["loading", "atomic_text", "atomic_files", "data"],
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
-    ["ranking", "lists", "sampler", "losses"],
+    ["ranking", "lists", "chunks", "sampler", "losses"],
     ["model"],
     ["checkpoint", "collector", "journal", "health", "pausing", "role_trainer", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison"],

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from recbole_bd.chunks import Candidates
 from recbole_bd.errors import DataError
 from recbole_bd.ranking import BIN_TOLERANCE, Ranks, SeenItems
 from recbole_bd.sampler import Direction, DistillationSampler, draw, top_weights
+from tests.together import scores_of
 
 N_USERS, N_ITEMS = 7, 30
 
@@ -261,27 +263,38 @@ def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling
         assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
 
 
-def some_of(table):
-    return lambda users, items=None: table[users] if items is None else table[users][:, items]
-
-
-def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error():
-    n_items, ranked, user = 3001, 300, torch.tensor([2])
-    seen = seen_items(4, n_items, 20)
-    tables = wide_tables(4, n_items)
-    exact = ranks(tables["teacher"][user], seen.of(user), "exact")[0]
-    sampler = DistillationSampler(seen, {}, torch.ones(4, dtype=torch.int64), "sampled", ranked, chunk_scores=ranked)
+@pytest.mark.parametrize("how", ["exact", "binned"])
+@pytest.mark.parametrize("are_known", [False, True])
+def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(are_known, how):
+    """Whatever is known: the best 50 of one role, and of the other 50 from anywhere."""
+    n_items, ranked, user = 3001, 300, 2
+    seen, tables = seen_items(4, n_items, 20), wide_tables(4, n_items)
+    exact = ranks(tables["teacher"][[user]], seen.of(torch.tensor([user])), "exact")[0]
+    candidates = Candidates(seen, ranked)
+    if are_known:
+        order = exact.nan_to_num(nan=1e9).argsort()
+        for role, best in (("teacher", order[:50]), ("student", order[20:2000][::40])):
+            candidates.known[role] = torch.zeros(4, 64, dtype=torch.int32)
+            candidates.known[role][user, : len(best)] = best.to(torch.int32)
+    m = n_items - 1 - 20 - (99 if are_known else 0)
     errors = []
     for seed in range(120):
         chance = torch.Generator().manual_seed(seed)
-        for chunk in sampler._chunks({"teacher": some_of(tables["teacher"])}, torch.arange(1, 4), chance):
-            if chunk.users.tolist() == [2]:
-                found = chunk.ranks("teacher").everywhere()[0] * chunk.stretch
-                real = ~torch.isnan(found)
-                assert real.sum() > 0.9 * ranked * (1 - 20 / n_items) * 0.9
-                share = exact[chunk.columns[real]] / n_items
-                deviation = n_items * (share * (1 - share) / ranked).sqrt()
-                errors.append(torch.stack([found[real] - exact[chunk.columns[real]], deviation]))
+        scores = {role: scores_of(table) for role, table in tables.items()}
+        chunk = candidates.chunk(torch.arange(1, 4), scores, how, chance)
+        found = chunk.ranks("teacher").everywhere()[user - 1]
+        places = (~torch.isnan(found)).nonzero().squeeze(1)
+        items = chunk.items(places.repeat(3, 1))[user - 1].long()
+        assert len(items.unique()) == len(items)
+        assert not torch.isnan(exact[items]).any()
+        assert len(items) > 0.8 * ranked
+        assert torch.isclose(chunk.stands_for[user - 1].sum(), torch.tensor(n_items - 1.0 - 20))
+        if are_known:
+            assert set(candidates.known["teacher"][user, :50].tolist()) <= set(items.tolist())
+            assert (found[places] - exact[items])[exact[items] <= 50].abs().max() <= (0 if how == "exact" else 1)
+        share = exact[items] / n_items
+        deviation = m * (share * (1 - share) / ranked).sqrt()
+        errors.append(torch.stack([found[places] - exact[items], deviation]))
     errors, deviations = torch.cat(errors, dim=1)
     middle = deviations > deviations.max() / 2
     standardised = errors[middle] / deviations[middle]
@@ -303,7 +316,7 @@ def test_what_is_drawn_for_some_users_does_not_depend_on_others(sampling, how, m
             table[-30:] = table[-30:].flip(1) * change + table[-30:] * (1 - change)
         direction = Direction(sampling=sampling, eps=0.02, top_temperature=3.0)
         sampler = DistillationSampler(seen, {"student": direction}, sizes, how, 100, seed=3, chunk_scores=10 * n_items)
-        sampler.refresh({name: some_of(table) for name, table in changed.items()})
+        sampler.refresh({name: scores_of(table) for name, table in changed.items()})
         pools.append(sampler.pools["student"].view(n_users - 1, 50))
     assert (pools[0][:80] == pools[1][:80]).all()
     assert sampling == "uniform" or (pools[0][-30:] != pools[1][-30:]).any()
@@ -323,7 +336,7 @@ def test_drawing_among_sampled_items_follows_the_formulas_on_average(sampling, s
     sampler = DistillationSampler(seen, {learner: direction}, sizes, "sampled", 600, seed=5)
     drawn = []
     for _ in range(150):
-        sampler.refresh({role: some_of(table) for role, table in tables.items()})
+        sampler.refresh({role: scores_of(table) for role, table in tables.items()})
         drawn.append(sampler.pools[learner][sampler.starts[user] :][:40].long())
     drawn = torch.cat(drawn)
     excluded = mask_of(seen, torch.tensor([user]))[0]
@@ -340,6 +353,46 @@ def test_drawing_among_sampled_items_follows_the_formulas_on_average(sampling, s
     assert np.abs(found - wanted).max() < 0.025
 
 
+def test_the_top_of_both_lists_is_known_after_a_few_refreshes_and_drawn_as_from_exact_ranks():
+    """Of 3,000 items 600 are ranked at a time: most of the best ten are not among them, but were once."""
+    n_items, learner = 3001, "student"
+    direction = Direction(sampling="own_top", top_temperature=3.0)
+    seen, tables = seen_items(4, n_items, 20), wide_tables(4, n_items)
+    tables["student"][2, 77], tables["teacher"][2, 78] = math.inf, -math.inf
+    sizes = torch.full((4,), 3000)
+    sampler = DistillationSampler(seen, {learner: direction}, sizes, "sampled", 600, seed=5)
+    for _ in range(60):
+        sampler.refresh({role: scores_of(table) for role, table in tables.items()})
+    assert set(sampler.candidates.known) == {learner}  # the other's ranks are not asked for
+    for user in range(1, 4):
+        excluded = mask_of(seen, torch.tensor([user]))[0]
+        best = tables[learner][user].masked_fill(excluded, -torch.inf).argsort(descending=True)[:64]
+        assert set(sampler.candidates.known[learner][user].tolist()) == set(best.tolist())
+        counts = np.bincount(sampler.pools[learner][int(sampler.starts[user]) :][:3000], minlength=n_items)
+        expected = 3000 * probabilities_by_hand(
+            tables[learner][user].numpy(), tables["teacher"][user].numpy(), excluded.numpy(), direction
+        )
+        often = expected > 1
+        found = np.append(counts[often], counts[~often].sum())
+        assert stats.chisquare(found, np.append(expected[often], expected[~often].sum())).pvalue > 1e-4
+
+
+def test_a_restored_sampler_knows_the_best_items_of_the_first():
+    tables, seen = wide_tables(4, 3001), seen_items(4, 3001, 20)
+    scores = {role: scores_of(table) for role, table in tables.items()}
+    directions = {"student": Direction(eps=1e-3), "teacher": Direction(sampling="own_top")}
+    first, second = (
+        DistillationSampler(seen, directions, torch.full((4,), 20), "sampled", 300, seed=seed) for seed in (1, 2)
+    )
+    first.refresh(scores)
+    second.load_state_dict(first.state_dict())
+    for sampler in (first, second):
+        sampler.refresh(scores)
+        sampler.refresh(scores, users=torch.tensor([2]))
+    assert all(torch.equal(first.pools[role], second.pools[role]) for role in directions)
+    assert all(torch.equal(first.candidates.known[role], second.candidates.known[role]) for role in directions)
+
+
 def test_sampled_ranks_of_a_small_catalogue_are_those_of_all_items():
     tables = {
         role: torch.randn(N_USERS, N_ITEMS, generator=torch.Generator().manual_seed(1))
@@ -350,7 +403,7 @@ def test_sampled_ranks_of_a_small_catalogue_are_those_of_all_items():
         sampler = DistillationSampler(
             seen_items(), {"student": Direction()}, torch.full((N_USERS,), 50), method, **more
         )
-        sampler.refresh({role: some_of(table) for role, table in tables.items()})
+        sampler.refresh({role: scores_of(table) for role, table in tables.items()})
         pools.append(sampler.pools["student"])
     assert torch.equal(*pools)
 
@@ -360,7 +413,7 @@ def test_a_user_who_has_seen_all_sampled_items_still_gets_others():
     users, items = (torch.tensor(ids) for ids in zip(*pairs, strict=True))
     seen = SeenItems(users, items, 3, 200)
     sampler = DistillationSampler(seen, {"student": Direction(sampling="uniform")}, torch.full((3,), 30), "sampled", 8)
-    sampler.refresh({role: some_of(torch.randn(3, 200)) for role in ("teacher", "student")})
+    sampler.refresh({role: scores_of(torch.randn(3, 200)) for role in ("teacher", "student")})
     assert set(sampler.pools["student"][:30].tolist()) <= {198, 199}
 
 
@@ -542,7 +595,7 @@ def test_no_array_of_users_times_items_is_made(precision):
 )
 def test_the_steepest_directions_draw_items(direction, pool, ranks_by):
     scores = tables(n_items=300)
-    table = {role: some_of(scores[role]) for role in scores}
+    table = {role: scores_of(scores[role]) for role in scores}
     seen = seen_items(N_USERS, 300)
     sampler = DistillationSampler(seen, {"student": direction}, torch.full((N_USERS,), pool), ranks_by, 100, seed=1)
     sampler.refresh(table)

@@ -15,6 +15,7 @@ from recbole_bd.sampler import RANK_ORDERS, RANK_SCALES, SAMPLINGS, SHAPES, Dire
 from tests.bounds import tried
 from tests.conftest import tally
 from tests.test_sampler import probabilities_by_hand
+from tests.together import scores_of
 
 ROLES = ("teacher", "student")
 
@@ -60,12 +61,8 @@ def worlds(draw):
 
 def sampler_of(seen, scores, direction, sizes, **more) -> DistillationSampler:
     sampler = DistillationSampler(seen, dict.fromkeys(ROLES, direction), sizes, **more)
-    sampler.refresh({role: table_reader(table) for role, table in scores.items()})
+    sampler.refresh({role: scores_of(table) for role, table in scores.items()})
     return sampler
-
-
-def table_reader(table):
-    return lambda users, items=None: table[users].clone() if items is None else table[users][:, items]
 
 
 def seen_of(seen, user) -> set[int]:
@@ -121,17 +118,17 @@ def test_a_score_that_is_no_number_is_refused_by_name_and_what_was_drawn_stays(w
     user, item = data.draw(st.integers(1, seen.n_users - 1)), data.draw(st.integers(0, seen.n_items - 1))
     scores[role][user, item] = math.nan
     with pytest.raises(DataError, match=f"^{role}: a score is not a number"):
-        sampler.refresh({name: table_reader(table) for name, table in scores.items()})
+        sampler.refresh({name: scores_of(table) for name, table in scores.items()})
     assert all(torch.equal(pool, before[name]) for name, pool in sampler.pools.items())
     with pytest.raises(DataError, match=f"^{role}: a score is not a number"):
-        top_lists(table_reader(scores[role]), seen, 3, torch.Generator(), whose=role)
+        top_lists(scores_of(scores[role]), seen, 3, torch.Generator(), whose=role)
 
 
 @tried(60)
 @given(worlds(), st.integers(1, 30))
 def test_lists_of_any_scores_hold_the_best_unseen_items(world, length):
     seen, scores = world
-    lists = top_lists(table_reader(scores["teacher"]), seen, length, torch.Generator().manual_seed(0))
+    lists = top_lists(scores_of(scores["teacher"]), seen, length, torch.Generator().manual_seed(0))
     for user in range(1, seen.n_users):
         left = set(range(1, seen.n_items)) - seen_of(seen, user)
         listed = [item for item in lists[user].tolist() if item]

@@ -5,6 +5,7 @@ Every job is done in the same way by one process in the test itself; the first p
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -40,19 +41,32 @@ def evaluate(path: str) -> dict:
     return {"metrics": metrics, "users": users, "values": {key: v.tolist() for key, v in per_user.values.items()}}
 
 
-def draw(users: int = 700, items: int = 400) -> dict:
+def scores_of(table: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """Logits of all items, of some, or of each user's own."""
+
+    def scores(users: torch.Tensor, items: torch.Tensor | None = None) -> torch.Tensor:
+        if items is None:
+            return table[users].clone()
+        return table[users].gather(1, items if items.dim() == 2 else items.expand(len(users), -1))
+
+    return scores
+
+
+def draw(ranks: str, users: int = 700, items: int = 400) -> dict:
     """Two refreshes, the second of some users only, and a batch's items, shared out."""
     generator = torch.Generator().manual_seed(3)
     pairs = torch.randint(1, users, (6000,), generator=generator), torch.randint(1, items, (6000,), generator=generator)
     seen = SeenItems(*pairs, users, items)
     tables = {name: torch.randn(users, items, generator=generator) for name in ("teacher", "student")}
     directions = {"student": Direction("own_top"), "teacher": Direction("rank_discrepancy", "tanh", 0.01)}
-    sampler = DistillationSampler(seen, directions, (2 * seen.counts).clamp(min=1), seed=5)
-    scores = {name: lambda rows, table=table: table[rows] for name, table in tables.items()}
+    sampler = DistillationSampler(seen, directions, (2 * seen.counts).clamp(min=1), ranks, 100, seed=5)
+    scores = {name: scores_of(table) for name, table in tables.items()}
     sampler.refresh(scores)
     pools = {f"first {name}": pool.tolist() for name, pool in sampler.pools.items()}
     sampler.refresh(scores, users=torch.arange(1, users)[::3])
     pools |= {f"second {name}": pool.tolist() for name, pool in sampler.pools.items()}
+    if sampler.candidates:
+        pools |= {f"known {name}": known.tolist() for name, known in sampler.candidates.known.items()}
     batch = torch.arange(1, 11)
     part = group().part(10)
     items = group().gather(sampler.sample("student", batch[part], 4, (part.start, 10)))
@@ -82,7 +96,7 @@ def gradients() -> dict:
 
 def jobs(settings: dict) -> dict:
     """Everything, by name."""
-    done = {"draw": draw(), "gradients": gradients()}
+    done = {"draw": {ranks: draw(ranks) for ranks in ("binned", "sampled")}, "gradients": gradients()}
     for name, one in settings["runs"].items():
         done[name] = run(one)
     done["evaluate"] = {role: evaluate(path) for role, path in settings["models"].items()}
