@@ -64,6 +64,7 @@ class Arm:
         space: from `read_space`, ranges and what else stays as it is; empty where nothing is searched.
         objective: roles whose validation is maximised; of two, the geometric mean.
         first: settings of the first trial; empty leaves it to chance.
+        settings_file: where its best settings are: its own, or those of the arm it is run as.
     """
 
     board: str
@@ -72,11 +73,7 @@ class Arm:
     space: dict[str, Any]
     objective: tuple[str, ...]
     first: dict[str, Any]
-
-    @property
-    def settings_file(self) -> Path:
-        """Where its best settings are."""
-        return settings_file(self.board, self.name)
+    settings_file: Path
 
 
 def settings_file(board: str, name: str) -> Path:
@@ -88,7 +85,9 @@ def read_plans() -> dict[str, dict[str, Any]]:
     """The boards of evidence.yaml by name, each with its arms by name."""
     plans = load_yaml(HERE / "evidence.yaml")
     arms = plans["arms"]
-    taught = [name for name, arm in arms.items() if name in SEPARATE or arm["settings"]["model"] in METHODS]
+    taught = [
+        name for name, arm in arms.items() if "as" in arm or name in SEPARATE or arm["settings"]["model"] in METHODS
+    ]
     return {
         board: {**plan, "arms": {name: arms[name] for name in plan.get("arms", taught)}}
         for board, plan in plans["boards"].items()
@@ -108,6 +107,9 @@ def read_arm(board: str, name: str) -> Arm:
     """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
     plan = read_plans()[board]
     arm = plan["arms"][name]
+    if "as" in arm:
+        other = plan["arms"][arm["as"]]
+        arm = {**other, **arm, "settings": {**other["settings"], **arm["settings"]}}
     shipped = load_yaml(ROOT / "properties" / "model" / arm["file"]) if "file" in arm else {}
     fixed = {**shipped, **plan["settings"], **arm.get("settings", {})}
     if name in SEPARATE:
@@ -122,14 +124,10 @@ def read_arm(board: str, name: str) -> Arm:
     space = read_space(ROOT / "properties" / "tuning" / arm["space"]) if "space" in arm else {}
     fixed |= {key: value for key, value in space.items() if not is_range(value)}
     objective = tuple(arm.get("objective", ["student"] if fixed["model"] in METHODS else ["model"]))
-    return Arm(board, name, fixed, space, objective, _first_of(plan, name, space))
-
-
-def _first_of(plan: dict[str, Any], name: str, space: dict[str, Any]) -> dict[str, Any]:
-    """Settings of an arm's first trial: the best of another board where the plan names one."""
+    first = arm.get("first", {})
     if "first" in plan and (path := settings_file(plan["first"], name)).is_file():
-        return {key: value for key, value in load_yaml(path).items() if is_range(space[key])}
-    return plan["arms"][name].get("first", {})
+        first = {key: value for key, value in load_yaml(path).items() if is_range(space[key])}
+    return Arm(board, name, fixed, space, objective, first, settings_file(board, arm.get("as", name)))
 
 
 def trial_row(
@@ -250,7 +248,8 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     plan = read_plans()[board]
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
-    chosen = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
+    taught = [name for name in plan["arms"] if name not in SEPARATE]
+    chosen = [name for name in taught if read_arm(board, name).settings_file.is_file()]
     entries = {
         (name, seed): entry_of(_config_of(read_arm(board, name), seed, given))
         for seed in plan["seeds"]
@@ -373,6 +372,8 @@ def main() -> int:
         run(known.board, arms, known.jobs, given)
         return 0
     for name in arms:
+        if "as" in plan["arms"][name]:
+            continue
         trials = known.trials or plan["trials"] + plan.get("more", {}).get(name, 0)
         tune(read_arm(known.board, name), trials, known.jobs, given)
     return 0
