@@ -1,7 +1,7 @@
 """Command lines of the commands that read runs: words and options in any order, and one line for what is wrong."""
 
 import argparse
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from recbole_bd.errors import ConfigError
 
@@ -35,3 +35,14 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
+
+
+def count_of(key: str, value: Any) -> int:
+    """Check an option that says how many.
+
+    Raises:
+        ConfigError: it is no whole number above 0.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f"{key}={value!r}: must be a whole number of at least 1")
+    return value

@@ -1,6 +1,5 @@
 """The command line: `recbole-bd run`, `python -m recbole_bd run` and `python run_bd.py` are the same."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from recbole_bd import launch
 from recbole_bd.atomic_text import shown
 from recbole_bd.comparison import compare_runs
 from recbole_bd.config import BDConfig, method_options, package_options
+from recbole_bd.distributed import started_rank
 from recbole_bd.errors import BDError, ConfigError, Interrupted
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.model import METHODS
@@ -154,7 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _whose() -> str:
     """Which of the processes that train one run speaks; empty where there is one."""
-    return f"process {os.environ['RANK']}: " if "RANK" in os.environ and "WORLD_SIZE" in os.environ else ""
+    rank = started_rank()
+    return "" if rank is None else f"process {rank}: "
 
 
 def _dispatch(words: list[str]) -> int:
@@ -188,7 +189,7 @@ def _run(words: list[str]) -> int:
     if (count := launch.wanted(settings)) is not None:
         return launch.launch(count, ["run", *words])
     result = run_bd(config_files=files, command_line=settings, resume=None if resume is None else str(resume))
-    if int(os.environ.get("RANK", "0")):
+    if started_rank():
         return 0  # the first of several processes shows what came of it
     print()
     print(table(result))

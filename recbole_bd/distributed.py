@@ -111,6 +111,11 @@ def alone() -> Iterator[None]:
         _is_alone.reset(before)
 
 
+def started_rank() -> int | None:
+    """Number of this process among those that `torchrun` started for one run; None where it was started alone."""
+    return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
+
+
 @contextmanager
 def joined() -> Iterator[Group]:
     """Join the processes that `torchrun` started with this one, by nccl between GPUs and gloo between CPUs.
@@ -120,7 +125,7 @@ def joined() -> Iterator[Group]:
     Raises:
         PeerError: the others do not come.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ or processes.is_initialized():
+    if started_rank() is None or int(os.environ["WORLD_SIZE"]) < 2 or processes.is_initialized():
         yield group()
         return
     on_gpus = torch.cuda.is_available() and processes.is_nccl_available()
@@ -204,7 +209,7 @@ def _explaining() -> Iterator[None]:
         yield
     except RuntimeError as error:  # DistBackendError is one
         raise PeerError(
-            f"process {os.environ.get('RANK')} of this run has lost the others: one has ended, and says why above"
+            f"process {started_rank()} of this run has lost the others: one has ended, and says why above"
         ) from error
 
 

@@ -1,10 +1,11 @@
 """RecBole's flags for several processes (`--nproc`, `--ip`, `--port`, `--world_size`), handed to torch's launcher."""
 
-import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
+from recbole_bd.arguments import count_of
+from recbole_bd.distributed import started_rank
 from recbole_bd.errors import ConfigError
 
 _FLAGS = ("nproc", "ip", "port", "world_size", "group_offset")
@@ -39,10 +40,10 @@ def wanted(settings: MutableMapping[str, Any]) -> Processes | None:
         ConfigError: numbers that do not fit each other.
     """
     given = {flag: settings.pop(flag) for flag in _FLAGS if flag in settings}
-    if "RANK" in os.environ:  # started by a launcher already
+    if started_rank() is not None:
         return None
-    here = _count(given, "nproc", 1)
-    everywhere = here if given.get("world_size", -1) == -1 else _count(given, "world_size", here)
+    here = count_of("nproc", given.get("nproc", 1))
+    everywhere = here if given.get("world_size", -1) == -1 else count_of("world_size", given["world_size"])
     offset = given.get("group_offset", 0)
     if everywhere == 1:
         return None
@@ -52,19 +53,12 @@ def wanted(settings: MutableMapping[str, Any]) -> Processes | None:
             "group_offset is how many stand on those before it"
         )
     return Processes(
-        here, everywhere // here, offset // here, str(given.get("ip", "localhost")), _count(given, "port", 5678)
+        here,
+        everywhere // here,
+        offset // here,
+        str(given.get("ip", "localhost")),
+        count_of("port", given.get("port", 5678)),
     )
-
-
-def _count(given: Mapping[str, Any], key: str, default: int) -> int:
-    value = given.get(key, default)
-    try:
-        number = int(value)
-    except (TypeError, ValueError):
-        number = 0
-    if number < 1:
-        raise ConfigError(f"{key}={value!r}: must be a whole number of at least 1")
-    return number
 
 
 def launch(processes: Processes, words: list[str]) -> int:

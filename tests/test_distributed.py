@@ -221,7 +221,7 @@ def test_an_error_of_the_user_is_said_and_ends_all(block_data, tmp_path):
         ({"nproc": 1, "world_size": -1}, None),
         ({"nproc": 2}, Processes(2, 1, 0, "localhost", 5678)),
         (
-            {"nproc": 2, "world_size": 6, "group_offset": 4, "ip": "10.0.0.1", "port": "99"},
+            {"nproc": 2, "world_size": 6, "group_offset": 4, "ip": "10.0.0.1", "port": 99},
             Processes(2, 3, 2, "10.0.0.1", 99),
         ),
     ],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.arguments import count_of
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
 from recbole_bd.data import load_split
@@ -53,9 +54,7 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
         raise ConfigError("--models names no model: write e.g. --models=Pop,BPR,BD")
     if not seeds:
         raise ConfigError("--seeds names no seed: write e.g. --seeds=2020,2021")
-    jobs = own.get("jobs", 1)
-    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
-        raise ConfigError(f"jobs={jobs!r}: must be a number of processes, at least 1")
+    jobs = count_of("jobs", own.get("jobs", 1))
     configs = _resolved(models, seeds, {"threads": max(1, cores() // jobs), **rest}, config_files)
     first = configs[0]
     runs_folder = Path(first["checkpoint_dir"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.arguments import count_of
 from recbole_bd.config import BDConfig
 from recbole_bd.data import load_split
 from recbole_bd.errors import ConfigError, Interrupted
@@ -43,7 +44,7 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     if "space" not in own:
         raise ConfigError("tune: --space=FILE names the settings to search, such as properties/tuning/BD.yaml")
     space = read_space(Path(str(own["space"])))
-    trials, jobs = (_count(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
+    trials, jobs = (count_of(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
     engine = own.get("engine", OPTUNA)
     if engine not in (OPTUNA, RAY):
         raise ConfigError(f"engine={engine!r}: must be one of {OPTUNA}, {RAY}")
@@ -78,12 +79,6 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     if (folder / "best.yaml") in files:
         lines += ["", f"the best: recbole-bd run --config_files={shlex.quote(str(folder / 'best.yaml'))}"]
     return "\n".join(lines)
-
-
-def _count(key: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ConfigError(f"{key}={value!r}: must be a whole number of at least 1")
-    return value
 
 
 def _objective(wanted: Any, config: BDConfig) -> tuple[str, ...]:
