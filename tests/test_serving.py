@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd import run_bd
+from recbole_bd import lists, run_bd
 from recbole_bd.cli import main
 from recbole_bd.errors import ConfigError, DataError, ExportError, RunFolderError
 from recbole_bd.serving import bench
@@ -96,9 +96,10 @@ def read_rows(path):
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
-def test_every_form_holds_every_user_in_original_ids(student, tmp_path, ending, at_once):
+def test_every_form_holds_every_user_in_original_ids(student, tmp_path, ending, at_once, monkeypatch):
+    monkeypatch.setattr("recbole_bd.serving.recommend._USERS_AT_ONCE", at_once)
+    monkeypatch.setitem(lists._SCORES_AT_ONCE, "cpu", at_once * 50)
     recommender = Recommender(student.role, student.split, COUNT)
-    recommender.users_at_once = at_once
     outcome = recommend(recommender, student.split, None, tmp_path / f"r.{ending}")
     assert (outcome.users, outcome.unknown) == (60, [])
     dataset = student.split.dataset

@@ -23,6 +23,7 @@ from recbole_bd.serving.top import Recommender, ids_of, popular_items
 ALL = "all"
 UNKNOWN = ("skip", "popular", "error")
 COLUMNS = ("user_id", "item_id", "rank", "score")
+_USERS_AT_ONCE = 1000  # whose rows are made and written together
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def _chunks(
 ) -> Iterator[Rows]:
     item_ids = np.asarray(split.dataset.field2id_token[split.dataset.iid_field]).astype(str)
     popular = popular_items(split, recommender.count)
-    for start in range(0, len(users), recommender.users_at_once):
-        names = np.array(users[start : start + recommender.users_at_once])
+    for start in range(0, len(users), _USERS_AT_ONCE):
+        names = np.array(users[start : start + _USERS_AT_ONCE])
         ids = torch.tensor([numbers.get(name, 0) for name in names])
         items = popular.repeat(len(ids), 1)
         scores = torch.full(items.shape, torch.nan)

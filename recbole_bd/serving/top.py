@@ -7,14 +7,13 @@ from recbole.data.dataset import Dataset
 from torch import Tensor
 
 from recbole_bd.data import Split
-from recbole_bd.lists import best_first, listable
+from recbole_bd.lists import best_first, listable, users_at_once
 from recbole_bd.ranking import Places, SeenItems
 from recbole_bd.roles import Role
 
 # What is not recommended: a user's training items, as when the model was measured; all of a user's items in the data
 # set; none.
 EXCLUDED = ("train", "known", "nothing")
-_SCORES_AT_ONCE = 2**22  # 16 MiB
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,11 @@ class Recommender:
 
     Attributes:
         count: items per user: as many as asked for, or all there are.
-        users_at_once: how many users to ask for at a time, so that their scores are 16 MiB at most.
     """
 
     def __init__(self, role: Role, split: Split, count: int, exclude: str = "train"):
         self.role = role
         self.count = min(count, split.n_items - 1)
-        self.users_at_once = max(1, _SCORES_AT_ONCE // split.n_items)
         self._known = known_items(split, exclude)
 
     def top(self, users: Tensor) -> TopItems:
@@ -59,12 +56,15 @@ class Recommender:
         Raises:
             DataError: a score is not a number.
         """
-        users = users.to(self.role.device)
+        device = self.role.device
         with self.role.scoring():
-            scores = self.role.all_logits(users)
-        scores = listable(scores, self._excluded(users), self.role.name)
-        values, items = best_first(scores, self.count)
+            parts = users.to(device).split(users_at_once(device, self.role.n_items))
+            values, items = (torch.cat(tables) for tables in zip(*map(self._best, parts), strict=True))
         return TopItems(torch.where(values == -torch.inf, 0, items).cpu(), values.cpu())
+
+    def _best(self, users: Tensor) -> tuple[Tensor, Tensor]:
+        # On its own, so that all memory of some users' scores is free before that of the next is taken.
+        return best_first(listable(self.role.all_logits(users), self._excluded(users), self.role.name), self.count)
 
     def known(self, users: Tensor) -> list[Tensor]:
         """What is not recommended to each of some users, int64 without padding."""
