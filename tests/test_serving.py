@@ -329,6 +329,11 @@ def test_the_commands_from_a_run_folder(run, tmp_path, capsys):
     for arm in ("separate", "continued", "distilled"):
         assert f"{result['student'][arm]['test']['ndcg@5']:.4f}" in card
     assert f"{result['student']['parameters']:,} parameters" in card
+    assert "\n\n## How to load\n" in card
+    for role in ("teacher", "student"):  # neither writes over the other's card
+        assert main(["export", run, "--format=npz", f"--role={role}"]) == 0
+    for role, path in model_files(run).items():
+        assert f"the {role} of BD" in (path.parent / "export" / role / "MODEL_CARD.md").read_text()
     assert main(["serve-bench", run, "--requests=5", "--batch=1,8"]) == 0
     shown = capsys.readouterr().out
     assert "The student has 25.0% of the teacher's bytes" in shown

@@ -65,7 +65,7 @@ def card(trained: Trained, files: Mapping[str, str], result: Mapping[str, Any] |
             f"| command | `{result['command']}` |",
         ]
     lines += ["", "## Quality", "", *_quality(trained, result), "", "Scores are logits, not probabilities.", ""]
-    lines += [f"- {note}" for note in notes]
+    lines += [f"- {note}" for note in notes] + [""] * bool(notes)
     lines += ["## How to load", ""]
     for form, name in files.items():
         lines += [f"`{name}`", "", "```python", _USES[form].format(name=name), "```", ""]

@@ -71,7 +71,7 @@ def export_command(words: Sequence[str]) -> str:
         raise ConfigError(f"export: --format=NAME says in which form, of {', '.join(FORMATS)}; several with commas")
     trained = _one(options, parser.command)
     trained.role.model.to("cpu")
-    folder = options.out or trained.path.parent / "export"
+    folder = options.out or trained.path.parent / "export" / trained.role.name
     written = {name: FORMATS[name](trained, folder, options.k) for name in formats}
     notes = []
     if options.index:
