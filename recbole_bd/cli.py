@@ -103,7 +103,7 @@ A trained model at work; RUN is a finished run's folder, or a model's file in it
 
   recbole-bd recommend saved/RUN --out=recs.parquet        the best 10 items of every user, in the ids of the data
   recbole-bd recommend saved/RUN --users=users.txt -k 20 --out=recs.csv
-  recbole-bd export saved/RUN --format=npz,onnx,recbole    files for other programs, and a model card, in RUN/export/ROLE
+  recbole-bd export saved/RUN --format=npz,onnx,recbole    files for other programs, and a model card: RUN/export/ROLE
   recbole-bd export saved/RUN --index=hnsw                 an approximate index of its items, with its recall
   recbole-bd serve-bench saved/RUN                         latency, throughput and bytes of teacher and student
 
