@@ -17,6 +17,7 @@ import torch.distributed as processes
 from torch import Tensor
 
 from recbole_bd.errors import PeerError
+from recbole_bd.processes import end_with_parent
 
 T = TypeVar("T")
 # Seconds after which a process that waits for the others gives up.
@@ -120,7 +121,7 @@ def started_rank() -> int | None:
 def joined() -> Iterator[Group]:
     """Join the processes that `torchrun` started with this one, by nccl between GPUs and gloo between CPUs.
 
-    A process that was started alone, or has joined before, is left as it is.
+    A process that was started alone, or has joined before, is left as it is. One that joins ends with its launcher.
 
     Raises:
         PeerError: the others do not come.
@@ -128,6 +129,7 @@ def joined() -> Iterator[Group]:
     if started_rank() is None or int(os.environ["WORLD_SIZE"]) < 2 or processes.is_initialized():
         yield group()
         return
+    end_with_parent()
     on_gpus = torch.cuda.is_available() and processes.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(local_rank())

@@ -45,7 +45,7 @@ def start(
     """
     return subprocess.Popen(
         command, stderr=stderr, env=environment, start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None, **streams,
+        preexec_fn=end_with_parent, **streams,
     )  # fmt: skip
 
 
@@ -68,6 +68,10 @@ def last_line(output: Path) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def _end_with_parent() -> None:
-    """Ask the system to end this process when the one that started it is killed, so that none goes on unseen."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def end_with_parent() -> None:
+    """Ask the system to end this process when the one that started it is killed, so that none goes on unseen.
+
+    Linux can do that; elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

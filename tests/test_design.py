@@ -8,7 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "recbole_bd"
 # Data goes one way: a module imports only from its own block or one above.
 BLOCKS = [
-    ["version", "errors", "compat", "atomic", "archive", "host_pickles", "stopping", "randomness", "distributed"],
+    ["version", "errors", "compat", "atomic", "archive", "host_pickles", "stopping", "randomness"],
+    ["processes", "distributed"],
     ["options", "arguments", "plugins", "backbones", "protocol", "config", "folders"],
     ["loading", "atomic_text", "atomic_files", "data"],
     ["attributes", "lookups", "propagation", "histories", "scoring", "roles"],
@@ -17,7 +18,7 @@ BLOCKS = [
     ["checkpoint", "collector", "journal", "health", "pausing", "role_trainer", "trainer"],
     ["identity", "evaluation", "discrepancy", "wins", "significance", "report", "plots", "comparison"],
     ["progress", "runfolder", "run", "trained"],
-    ["processes", "launch", "leaderboard", "serving", "tuning"],
+    ["launch", "leaderboard", "serving", "tuning"],
     ["cli", "__main__"],
 ]
 BLOCK_OF = {name: number for number, block in enumerate(BLOCKS) for name in block}

@@ -201,6 +201,21 @@ def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
     assert "exitcode  : -9" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
+def test_none_is_left_behind_by_a_launcher_that_is_killed(block_data, tmp_path):
+    settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 5000, "stopping_step": 5000}
+    command = torchrun(2, str(ROOT / "run_bd.py"), *words_of({**settings, "rest_at_best": False}))
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
+        wait_for(lambda: "distilled: epoch 1 " in (tmp_path / "log").read_text())
+        own = children(run)
+        assert len(own) == 2
+        run.kill()
+        wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in own), 60)
+    (folder,) = (tmp_path / "saved").glob("BD-*")
+    assert Progress.load(folder).stage == "distilled"  # they kept their place
+
+
 def test_an_error_of_the_user_is_said_and_ends_all(block_data, tmp_path):
     settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "student.learning_rate": 1e20}
     words = ["run", "--nproc=2", *words_of(settings)]
