@@ -8,8 +8,8 @@ from torch import Tensor
 from recbole_bd.lists import best_first, listable
 from recbole_bd.ranking import Places, Ranks, SeenItems, among
 
-# The best items of a role that are remembered for a user.
-_KNOWN = 64
+# The best items of a role that are remembered for a user, and how many of them say which items are popular.
+_KNOWN, _LEADING = 128, 64
 
 
 class Chunk:
@@ -79,32 +79,41 @@ class Chunk:
 
 
 class Candidates:
-    """What is ranked for a user where not all items are: random ones, and the best ones of each role known so far.
+    """What is ranked for a user where not all items are: random ones, and those that are likely near the top.
 
-    Of the m items that are neither training items nor known, M random ones are ranked and stand for m / M each; known
-    ones stand for themselves. A rank counts what stands above an item, so it is unbiased whatever is known, and its
-    standard error is m * sqrt(p * (1 - p) / M), p being the share of the m above the item: m / (2 * sqrt(M)) at most,
-    in the middle, and 0 for an item above which only known ones stand. What is best among all that was ranked is known
-    from then on, so the top of the lists becomes exact within a few refreshes.
+    Likely are the best items of each role that the user's earlier refreshes found, and those found for most users, as
+    many as there are random ones, which are ranked for everyone. Likely ones stand for themselves; of the m others that
+    are no training items, M random ones are ranked and stand for m / M each. A rank counts what stands above an item,
+    so it is unbiased whatever is likely, and its standard error is m * sqrt(p * (1 - p) / M), p being the share of the
+    m above the item: m / (2 * sqrt(M)) at most, in the middle, and 0 for an item above which only likely ones stand.
+    The best of all that was ranked are known from then on, so the top of the lists becomes exact.
 
     Args:
         seen: the training items.
         count: random items ranked at a time, the same for the users of a chunk.
 
     Attributes:
-        known: int32 [n_users, 64] by role, in no order; 0 is none.
+        known: int32 [n_users, 128] by role, the best first; 0 is none.
+        popular: int64, ascending, what is near the top of most lists that are known.
     """
 
     def __init__(self, seen: SeenItems, count: int):
         self.seen, self.count = seen, count
         self.known: dict[str, Tensor] = {}
+        self.popular = torch.zeros(0, dtype=torch.int64, device=seen.items.device)
 
-    def remember(self, roles: Iterable[str]) -> None:
-        """Make room for the best items of these roles, where there is none."""
+    def begin(self, roles: Iterable[str]) -> None:
+        """Begin a refresh by these roles' ranks: make room for what will be known, see what is popular."""
+        counts = torch.zeros(self.seen.n_items, dtype=torch.int64, device=self.seen.items.device)
+        for known in self.known.values():
+            counts += torch.bincount(known[:, :_LEADING].flatten(), minlength=self.seen.n_items)
+        counts[0] = 0
+        greatest = counts.topk(min(self.count, len(counts)))
+        self.popular = greatest.indices[greatest.values > 0].sort().values
         for role in roles:
             if role not in self.known:
                 shape = (self.seen.n_users, _KNOWN)
-                self.known[role] = torch.zeros(shape, dtype=torch.int32, device=self.seen.items.device)
+                self.known[role] = torch.zeros(shape, dtype=torch.int32, device=counts.device)
 
     def chunk(
         self, users: Tensor, scores: Mapping[str, Callable[..., Tensor]], method: str, chance: torch.Generator
@@ -120,38 +129,50 @@ class Candidates:
         Returns:
             The chunk, or None where someone has seen all of the random items, so that none stands for the others.
         """
-        n_items, device = self.seen.n_items, users.device
-        some = torch.randint(1, n_items, (self.count,), generator=chance, device=device).unique()
-        random = torch.cat([some.new_zeros(1), some])
-        none = torch.zeros(len(users), 0, dtype=torch.int64, device=device)
-        known = torch.cat([none, *(of[users] for of in self.known.values())], dim=1).sort(dim=1).values
-        known[:, 1:].masked_fill_(known[:, 1:] == known[:, :-1], 0)
-        known = known if known.any() else none
-        (rows, places), blanks = known.nonzero(as_tuple=True), (known == 0).nonzero(as_tuple=True)
-        parts = [
-            among(random, self.seen.of(users)),
-            among(random, (rows, known[rows, places])),
-            (blanks[0], blanks[1] + len(random)),
-        ]
-        excluded = torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-        others = n_items - 1 - self.seen.counts[users] - torch.bincount(rows, minlength=len(users))
-        left_out = torch.cat([parts[0][0], parts[1][0]])
-        drawn = len(random) - torch.bincount(left_out, minlength=len(users))
+        n_items, n_rows, device = self.seen.n_items, len(users), users.device
+        random = torch.randint(1, n_items, (self.count,), generator=chance, device=device)
+        shared = torch.cat([random.new_zeros(1), self.popular, random]).unique()
+        is_random = ~torch.isin(shared, self.popular)
+        is_random[0] = False
+        own, repeated = self._own(users, shared, is_random)
+        blanks = (own == 0).nonzero(as_tuple=True)
+        left_out = [among(shared, self.seen.of(users)), repeated]  # no place twice: what is known is not seen
+        rows, columns = (torch.cat(ids) for ids in zip(*left_out, strict=True))
+        excluded = torch.cat([rows, blanks[0]]), torch.cat([columns, blanks[1] + len(shared)])
+        of_random = torch.bincount(rows[is_random[columns]], minlength=n_rows)
+        drawn = is_random.sum() - of_random
+        likely = len(shared) - is_random.sum() - (torch.bincount(rows, minlength=n_rows) - of_random)
+        others = n_items - 1 - self.seen.counts[users] - likely - (own > 0).sum(dim=1)
         if ((drawn == 0) & (others > 0)).any():
             return None
-        stands_for = torch.ones(len(users), len(random) + known.shape[1], device=device)
-        stands_for[:, : len(random)] = (others / drawn.clamp(min=1)).unsqueeze(1)
+        stands_for = torch.ones(n_rows, len(shared) + own.shape[1], device=device)
+        stands_for[:, : len(shared)] = torch.where(is_random, (others / drawn.clamp(min=1)).unsqueeze(1), 1.0)
         stands_for[excluded] = 0
-        items = torch.cat([random.expand(len(users), -1), known], dim=1)
+        items = torch.cat([shared.expand(n_rows, -1), own], dim=1)
         tables: dict[str, Tensor] = {}
 
         def logits(role: str) -> Tensor:
             if role not in tables:
-                wanted = (random, known) if known.shape[1] else (random,)
+                wanted = (shared, own) if own.shape[1] else (shared,)
                 tables[role] = torch.cat([scores[role](users, some) for some in wanted], dim=1)
             return tables[role]
 
         return Chunk(users, logits, items.shape[1], excluded, method, chance, items, stands_for)
+
+    def _own(self, users: Tensor, shared: Tensor, is_random: Tensor) -> tuple[Tensor, Places]:
+        """What is known of each user and not ranked for all of them as popular.
+
+        Returns:
+            int64 [C, K], each item once, 0 for none; and where these are among the shared ones.
+        """
+        none = torch.zeros(len(users), 0, dtype=torch.int64, device=users.device)
+        known = torch.cat([none, *(of[users] for of in self.known.values())], dim=1).sort(dim=1).values
+        known[:, 1:].masked_fill_(known[:, 1:] == known[:, :-1], 0)
+        number = torch.searchsorted(shared, known).clamp_(max=len(shared) - 1)
+        is_shared = (shared[number] == known) & (known > 0)
+        known.masked_fill_(is_shared & ~is_random[number], 0)
+        rows, places = (is_shared & is_random[number]).nonzero(as_tuple=True)
+        return (known if known.any() else none), (rows, number[rows, places])
 
     def learn(self, chunk: Chunk) -> None:
         """Remember the best of what was ranked for a chunk, by the roles there is room for."""

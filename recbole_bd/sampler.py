@@ -242,9 +242,8 @@ class DistillationSampler:
         directions: how items are drawn, by the learner's name, `teacher` or `student`; the other one is its guide.
         pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, padding user 0 excepted.
         ranks: `binned` or `exact`, see `Ranks`; on a GPU always exact, since sorting costs little there. Or `sampled`:
-            a refresh ranks and draws among `ranked_items` random items, other ones for every few users, and each
-            user's best items of either role known so far, so that it costs users x ranked_items instead of
-            users x items; see `Candidates` for the standard error.
+            a refresh ranks and draws among `ranked_items` random items, other ones for every few users, and those
+            likely near the top, so that it costs users x ranked_items instead of users x items; see `Candidates`.
         ranked_items: see `sampled`.
         seed: of its own Generator.
         device: where ranks are computed and the drawn items stay.
@@ -284,7 +283,7 @@ class DistillationSampler:
         self._set_sizes(pool_sizes.to(self.device))
         if chunk_scores is None:
             chunk_scores = 300_000 if self.device.type == "cpu" else 2**22
-        self.chunk_users = max(1, chunk_scores // (ranked_items if is_sampled else seen.n_items))
+        self.chunk_users = max(1, chunk_scores // (2 * ranked_items if is_sampled else seen.n_items))
         self.block_users = self.chunk_users * -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         self.pools: dict[str, Tensor] = {}
         self._room = torch.empty(0, dtype=torch.float64, device=self.device)
@@ -320,8 +319,8 @@ class DistillationSampler:
         mine = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
         guides = {learner: next(role for role in scores if role != learner) for learner in directions}
         if self.candidates:
-            for learner, direction in directions.items():
-                self.candidates.remember(direction.ranked(learner, guides[learner]))
+            ranked = [role for name, one in directions.items() for role in one.ranked(name, guides[name])]
+            self.candidates.begin(dict.fromkeys(ranked))
         done = 0
         for number, (span, chance) in enumerate(self._spans(users)):
             if number % own.size != own.rank:

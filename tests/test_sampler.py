@@ -264,19 +264,24 @@ def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling
 
 
 @pytest.mark.parametrize("how", ["exact", "binned"])
-@pytest.mark.parametrize("are_known", [False, True])
-def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(are_known, how):
-    """Whatever is known: the best 50 of one role, and of the other 50 from anywhere."""
+@pytest.mark.parametrize("likely", ["none", "known", "known and popular"])
+def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(likely, how):
+    """Whatever is known: the best 50 of one role, and of the other 50 from anywhere; and whatever is popular."""
     n_items, ranked, user = 3001, 300, 2
     seen, tables = seen_items(4, n_items, 20), wide_tables(4, n_items)
     exact = ranks(tables["teacher"][[user]], seen.of(torch.tensor([user])), "exact")[0]
     candidates = Candidates(seen, ranked)
+    are_known = likely != "none"
     if are_known:
         order = exact.nan_to_num(nan=1e9).argsort()
         for role, best in (("teacher", order[:50]), ("student", order[20:2000][::40])):
-            candidates.known[role] = torch.zeros(4, 64, dtype=torch.int32)
+            candidates.known[role] = torch.zeros(4, 128, dtype=torch.int32)
             candidates.known[role][user, : len(best)] = best.to(torch.int32)
-    m = n_items - 1 - 20 - (99 if are_known else 0)
+    if likely == "known and popular":  # of which some are known and some are seen
+        candidates.popular = torch.cat([order[30:60], order[:2000:50], seen.of(torch.tensor([user]))[1][1:9]]).unique()
+    likely_items = {int(i) for of in candidates.known.values() for i in of[user]} | set(candidates.popular.tolist())
+    own_seen = set(seen.of(torch.tensor([user]))[1].tolist())
+    m = n_items - 1 - 20 - len(likely_items - own_seen)
     errors = []
     for seed in range(120):
         chance = torch.Generator().manual_seed(seed)
@@ -288,9 +293,9 @@ def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(
         assert len(items.unique()) == len(items)
         assert not torch.isnan(exact[items]).any()
         assert len(items) > 0.8 * ranked
+        assert likely_items - own_seen <= set(items.tolist())
         assert torch.isclose(chunk.stands_for[user - 1].sum(), torch.tensor(n_items - 1.0 - 20))
         if are_known:
-            assert set(candidates.known["teacher"][user, :50].tolist()) <= set(items.tolist())
             assert (found[places] - exact[items])[exact[items] <= 50].abs().max() <= (0 if how == "exact" else 1)
         share = exact[items] / n_items
         deviation = m * (share * (1 - share) / ranked).sqrt()
@@ -366,8 +371,8 @@ def test_the_top_of_both_lists_is_known_after_a_few_refreshes_and_drawn_as_from_
     assert set(sampler.candidates.known) == {learner}  # the other's ranks are not asked for
     for user in range(1, 4):
         excluded = mask_of(seen, torch.tensor([user]))[0]
-        best = tables[learner][user].masked_fill(excluded, -torch.inf).argsort(descending=True)[:64]
-        assert set(sampler.candidates.known[learner][user].tolist()) == set(best.tolist())
+        best = tables[learner][user].masked_fill(excluded, -torch.inf).argsort(descending=True)[:128]
+        assert sampler.candidates.known[learner][user].tolist() == best.tolist()
         counts = np.bincount(sampler.pools[learner][int(sampler.starts[user]) :][:3000], minlength=n_items)
         expected = 3000 * probabilities_by_hand(
             tables[learner][user].numpy(), tables["teacher"][user].numpy(), excluded.numpy(), direction
