@@ -9,7 +9,7 @@ from recbole_bd.lists import best_first, listable
 from recbole_bd.ranking import Places, Ranks, SeenItems, among
 
 # The best items of a role that are remembered for a user, and how many of them say which items are popular.
-_KNOWN, _LEADING = 128, 64
+_KNOWN, _LEADING = 256, 64
 
 
 class Chunk:
@@ -93,7 +93,7 @@ class Candidates:
         count: random items ranked at a time, the same for the users of a chunk.
 
     Attributes:
-        known: int32 [n_users, 128] by role, the best first; 0 is none.
+        known: int32 [n_users, 256] by role, the best first; 0 is none.
         popular: int64, ascending, what is near the top of most lists that are known.
     """
 

@@ -275,7 +275,7 @@ def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(
     if are_known:
         order = exact.nan_to_num(nan=1e9).argsort()
         for role, best in (("teacher", order[:50]), ("student", order[20:2000][::40])):
-            candidates.known[role] = torch.zeros(4, 128, dtype=torch.int32)
+            candidates.known[role] = torch.zeros(4, 256, dtype=torch.int32)
             candidates.known[role][user, : len(best)] = best.to(torch.int32)
     if likely == "known and popular":  # of which some are known and some are seen
         candidates.popular = torch.cat([order[30:60], order[:2000:50], seen.of(torch.tensor([user]))[1][1:9]]).unique()
@@ -371,7 +371,7 @@ def test_the_top_of_both_lists_is_known_after_a_few_refreshes_and_drawn_as_from_
     assert set(sampler.candidates.known) == {learner}  # the other's ranks are not asked for
     for user in range(1, 4):
         excluded = mask_of(seen, torch.tensor([user]))[0]
-        best = tables[learner][user].masked_fill(excluded, -torch.inf).argsort(descending=True)[:128]
+        best = tables[learner][user].masked_fill(excluded, -torch.inf).argsort(descending=True)[:256]
         assert sampler.candidates.known[learner][user].tolist() == best.tolist()
         counts = np.bincount(sampler.pools[learner][int(sampler.starts[user]) :][:3000], minlength=n_items)
         expected = 3000 * probabilities_by_hand(
