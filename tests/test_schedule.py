@@ -1,5 +1,6 @@
 """Entries as processes: reuse, failures, kills and interruptions, with small programs in the place of runs."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from recbole_bd.errors import Interrupted
+from recbole_bd.leaderboard import schedule
 from recbole_bd.leaderboard.records import runs_below
 from recbole_bd.leaderboard.schedule import Entry, done, run_entries
 
@@ -184,6 +186,23 @@ def test_killed_midway_and_started_again_it_repeats_no_finished_entry(tmp_path):
     runs = run_entries(entries_of(tmp_path, 6), tmp_path, tmp_path / "logs", jobs=2)
     assert sorted(finished(tmp_path)) == [f"m{number}" for number in range(6)]  # each of them once
     assert all(run.result["status"] == "finished" for run in runs)
+
+
+def test_an_interruption_while_a_process_is_started_is_not_lost(tmp_path, monkeypatch):
+    """Python passes over what is raised in the hooks of a fork, where a signal's handler may come to run."""
+    start_child, begun = schedule.start, []
+
+    def interrupted(*arguments, **options):
+        begun.append(arguments)
+        if len(begun) == 1:
+            with contextlib.suppress(Interrupted):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0)
+        return start_child(*arguments, **options)
+
+    monkeypatch.setattr(schedule, "start", interrupted)
+    with pytest.raises(Interrupted, match="0 of 2 entries have finished"):
+        run_entries([entry(tmp_path, f"m{n}", 5) for n in range(2)], tmp_path, tmp_path / "logs", jobs=1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -87,12 +87,14 @@ def run_entries(
     ended: dict[str, Run] = dict(finished)
     progress = _Progress(entries, finished, jobs)
     children: list[_Child] = []
-    with stoppable():
+    # Noted, and looked for in the loop: what a signal raises while a process is being started may be lost, or leave it.
+    with stoppable() as stop, stop.deferred():
         try:
             while waiting or children:
                 while waiting and len(children) < jobs:
                     children.append(_start(waiting.pop(0), runs_folder, logs, environment))
                 time.sleep(_LOOK)
+                stop.check()
                 for child in [child for child in children if child.process.poll() is not None]:
                     children.remove(child)
                     run = _outcome(child, runs_folder)
