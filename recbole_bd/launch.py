@@ -52,13 +52,9 @@ def wanted(settings: MutableMapping[str, Any]) -> Processes | None:
             f"world_size={everywhere}, nproc={here}, group_offset={offset}: every machine has nproc processes, and "
             "group_offset is how many stand on those before it"
         )
-    return Processes(
-        here,
-        everywhere // here,
-        offset // here,
-        str(given.get("ip", "localhost")),
-        count_of("port", given.get("port", 5678)),
-    )
+    port = given.get("port", 5678)
+    port = count_of("port", int(port) if str(port).isdecimal() else port)  # RecBole's own is a text
+    return Processes(here, everywhere // here, offset // here, str(given.get("ip", "localhost")), port)
 
 
 def launch(processes: Processes, words: list[str]) -> int:
