@@ -13,6 +13,7 @@ settings and every seed; what a table needs of the runs is in results/BOARD/runs
 
 import argparse
 import csv
+import functools
 import json
 import statistics
 import sys
@@ -64,7 +65,6 @@ class Arm:
         space: from `read_space`, ranges and what else stays as it is; empty where nothing is searched.
         objective: roles whose validation is maximised; of two, the geometric mean.
         first: settings of the first trial; empty leaves it to chance.
-        settings_file: where its best settings are: its own, or those of the arm it is run as.
     """
 
     board: str
@@ -73,14 +73,20 @@ class Arm:
     space: dict[str, Any]
     objective: tuple[str, ...]
     first: dict[str, Any]
-    settings_file: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """Where its best settings are."""
+        return settings_file(self.board, self.name)
 
 
 def settings_file(board: str, name: str) -> Path:
-    """Where the best settings of an arm are."""
-    return ROOT / "results" / board / "settings" / f"{name}.yaml"
+    """Where the best settings of an arm are: its own, or those of the arm it is run as."""
+    chosen_as = read_plans()[board].get("arms", {}).get(name, {}).get("as", name)
+    return ROOT / "results" / board / "settings" / f"{chosen_as}.yaml"
 
 
+@functools.cache
 def read_plans() -> dict[str, dict[str, Any]]:
     """The boards of evidence.yaml by name, each with its arms by name."""
     plans = load_yaml(HERE / "evidence.yaml")
@@ -129,7 +135,7 @@ def read_arm(board: str, name: str) -> Arm:
     first = arm.get("first", {})
     if "first" in plan and not own_space and (path := settings_file(plan["first"], name)).is_file():
         first = {key: value for key, value in load_yaml(path).items() if is_range(space[key])}
-    return Arm(board, name, fixed, space, objective, first, settings_file(board, arm.get("as", name)))
+    return Arm(board, name, fixed, space, objective, first)
 
 
 def trial_row(
@@ -250,8 +256,7 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     plan = read_plans()[board]
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
-    taught = [name for name in plan["arms"] if name not in SEPARATE]
-    chosen = [name for name in taught if read_arm(board, name).settings_file.is_file()]
+    chosen = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
     entries = {
         (name, seed): entry_of(_config_of(read_arm(board, name), seed, given))
         for seed in plan["seeds"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from recbole_bd.lists import best_first, listable
-from recbole_bd.ranking import Places, Ranks, SeenItems, among
+from recbole_bd.ranking import Places, Ranks, SeenItems, among, number_in
 
 # The best items of a role that are remembered for a user, and how many of them say which items are popular.
 _KNOWN, _LEADING = 256, 64
@@ -168,8 +168,8 @@ class Candidates:
         none = torch.zeros(len(users), 0, dtype=torch.int64, device=users.device)
         known = torch.cat([none, *(of[users] for of in self.known.values())], dim=1).sort(dim=1).values
         known[:, 1:].masked_fill_(known[:, 1:] == known[:, :-1], 0)
-        number = torch.searchsorted(shared, known).clamp_(max=len(shared) - 1)
-        is_shared = (shared[number] == known) & (known > 0)
+        number, is_shared = number_in(shared, known)
+        is_shared &= known > 0
         known.masked_fill_(is_shared & ~is_random[number], 0)
         rows, places = (is_shared & is_random[number]).nonzero(as_tuple=True)
         return (known if known.any() else none), (rows, number[rows, places])

@@ -124,18 +124,29 @@ def of_rows(places: Places, chosen: Tensor) -> Places:
     return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
 
 
-def among(columns: Tensor | None, places: Places) -> Places:
+def number_in(columns: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Where items stand among some columns.
+
+    Args:
+        columns: int64 [M], item ids in ascending order.
+        items: int64, item ids.
+
+    Returns:
+        Their numbers among the columns, and whether they are there: where not, the number says nothing.
+    """
+    number = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
+    return number, columns[number] == items
+
+
+def among(columns: Tensor, places: Places) -> Places:
     """The places that are in some columns, by their number among these.
 
     Args:
-        columns: int64 [M], item ids in ascending order; None for all items.
+        columns: int64 [M], item ids in ascending order.
         places: row numbers and item ids.
     """
-    if columns is None:
-        return places
     rows, items = places
-    number = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
-    kept = columns[number] == items
+    number, kept = number_in(columns, items)
     return rows[kept], number[kept]
 
 

@@ -319,8 +319,9 @@ class DistillationSampler:
         mine = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
         guides = {learner: next(role for role in scores if role != learner) for learner in directions}
         if self.candidates:
-            ranked = [role for name, one in directions.items() for role in one.ranked(name, guides[name])]
-            self.candidates.begin(dict.fromkeys(ranked))
+            self.candidates.begin(
+                role for learner, direction in directions.items() for role in direction.ranked(learner, guides[learner])
+            )
         done = 0
         for number, (span, chance) in enumerate(self._spans(users)):
             if number % own.size != own.rank:
@@ -358,10 +359,9 @@ class DistillationSampler:
         """
         own = group()
         if own.is_first:
-            mine = mine.clone()
             others = torch.ones_like(mine)
             others[users] = False
-            mine |= others
+            mine = mine | others
         for pool in pools.values():
             pool[torch.repeat_interleave(~mine, self.sizes)] = 0
             own.sum_(pool)
