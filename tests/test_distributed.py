@@ -185,33 +185,37 @@ def test_stopped_with_two_it_goes_on_with_three_and_with_one(block_data, tmp_pat
         assert after == {k: pytest.approx(v, rel=1e-3) if isinstance(v, float) else v for k, v in before.items()}
 
 
-def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
+def two_that_train(block_data, tmp_path):
+    """A launcher whose two processes train without end, and these two."""
     settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 5000, "stopping_step": 5000}
     command = torchrun(2, str(ROOT / "run_bd.py"), *words_of({**settings, "rest_at_best": False}))
     with (tmp_path / "log").open("w") as log:
         run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
-        wait_for(lambda: "distilled: epoch 1 " in (tmp_path / "log").read_text())
-        own = children(run)
-        assert len(own) == 2
-        began = time.monotonic()
-        own[1].kill()
-        assert run.wait(60) != 0
-        assert time.monotonic() - began < 60
-    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in own)
+    wait_for(lambda: "distilled: epoch 1 " in (tmp_path / "log").read_text())
+    own = children(run)
+    assert len(own) == 2
+    return run, own
+
+
+def are_running(processes) -> bool:
+    return any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+
+
+def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
+    run, own = two_that_train(block_data, tmp_path)
+    began = time.monotonic()
+    own[1].kill()
+    assert run.wait(60) != 0
+    assert time.monotonic() - began < 60
+    assert not are_running(own)
     assert "exitcode  : -9" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
 def test_none_is_left_behind_by_a_launcher_that_is_killed(block_data, tmp_path):
-    settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 5000, "stopping_step": 5000}
-    command = torchrun(2, str(ROOT / "run_bd.py"), *words_of({**settings, "rest_at_best": False}))
-    with (tmp_path / "log").open("w") as log:
-        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
-        wait_for(lambda: "distilled: epoch 1 " in (tmp_path / "log").read_text())
-        own = children(run)
-        assert len(own) == 2
-        run.kill()
-        wait_for(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in own), 60)
+    run, own = two_that_train(block_data, tmp_path)
+    run.kill()
+    wait_for(lambda: not are_running(own), 60)
     (folder,) = (tmp_path / "saved").glob("BD-*")
     assert Progress.load(folder).stage == "distilled"  # they kept their place
 
@@ -236,7 +240,7 @@ def test_an_error_of_the_user_is_said_and_ends_all(block_data, tmp_path):
         ({"nproc": 1, "world_size": -1}, None),
         ({"nproc": 2}, Processes(2, 1, 0, "localhost", 5678)),
         (
-            {"nproc": 2, "world_size": 6, "group_offset": 4, "ip": "10.0.0.1", "port": 99},
+            {"nproc": 2, "world_size": 6, "group_offset": 4, "ip": "10.0.0.1", "port": "99"},
             Processes(2, 3, 2, "10.0.0.1", 99),
         ),
     ],

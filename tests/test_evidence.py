@@ -97,6 +97,10 @@ def driver(monkeypatch, tmp_path):
     return evidence
 
 
+def toy_arm(driver):
+    return driver.Arm("toys", "BD", {}, {"learning_rate": {"uniform": [0.1, 0.9]}}, ("student",), {})
+
+
 def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path, monkeypatch):
     asked = []
 
@@ -110,15 +114,7 @@ def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path,
         return {**row, "error": "broke"} if number == 2 else {**row, "objective": rate if seed == 7 else 1 - rate}
 
     monkeypatch.setattr(driver, "trial_row", trial)
-    arm = driver.Arm(
-        "toys",
-        "BD",
-        {},
-        {"learning_rate": {"uniform": [0.1, 0.9]}},
-        ("student",),
-        {},
-        driver.settings_file("toys", "BD"),
-    )
+    arm = toy_arm(driver)
     driver.tune(arm, 4, 2, {})
     driver.tune(arm, 6, 2, {})
     assert sorted(number for number, seed in asked if seed == 7) == [0, 1, 2, 3, 4, 5]
@@ -141,15 +137,7 @@ def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     row = {"objective": "0.4", "settings": json.dumps({"learning_rate": 0.5}), "curve": '{"24": 0.4}'}
     rows = [{**row, "pruned": "24"}, {**row, "objective": "0.3", "pruned": ""}]
     assert driver.finalists(rows) == rows[1:]
-    arm = driver.Arm(
-        "toys",
-        "BD",
-        {},
-        {"learning_rate": {"uniform": [0.1, 0.9]}},
-        ("student",),
-        {},
-        driver.settings_file("toys", "BD"),
-    )
+    arm = toy_arm(driver)
     study = driver.new_study(arm, rows)
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
     assert study.best_value == 0.3
