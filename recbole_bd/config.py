@@ -25,7 +25,7 @@ from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 from recbole_bd.backbones import STUDENT, TEACHER, general_recommenders, recommender_class
-from recbole_bd.distributed import group, local_rank
+from recbole_bd.distributed import group, has_gpu_for_each, local_rank, processes_here
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.options import Option, declared_options, is_name, load_yaml, write_value
 from recbole_bd.plugins import options_beside
@@ -327,18 +327,27 @@ class BDConfig(_HostConfig):
 
     def _choose_device(self) -> torch.device:
         wanted, gpu_id = str(self["device"]), self.external_config_dict.get("gpu_id")
+        together = group().size > 1  # each process on a machine has a card of its own
         if wanted == "auto":
             if not self["use_gpu"] or not torch.cuda.is_available():
                 return torch.device("cpu")
-            if group().size > 1:  # a card for each process on a machine
-                return torch.device("cuda", local_rank())
             # A preset CUDA_VISIBLE_DEVICES already names the card; RecBole's gpu_id counts otherwise.
-            named = gpu_id is not None and "CUDA_VISIBLE_DEVICES" not in os.environ
+            named = gpu_id is not None and "CUDA_VISIBLE_DEVICES" not in os.environ and not together
             wanted = f"cuda:{gpu_id}" if named else "cuda"
         if not re.fullmatch(r"cpu|cuda(:\d+)?", wanted):
             raise ConfigError(f"device={wanted!r}: expected cpu, cuda, cuda:N or auto")
-        if wanted != "cpu" and not torch.cuda.is_available():
+        if wanted == "cpu":
+            return torch.device("cpu")
+        if not torch.cuda.is_available():
             raise ConfigError(f"device={wanted!r}: this torch sees no GPU; use --device=cpu")
+        if together and (":" in wanted or not has_gpu_for_each()):
+            raise ConfigError(
+                f"device={wanted!r}: {processes_here()} processes and {torch.cuda.device_count()} GPU(s) are on this "
+                "machine, and each process needs one of its own: use --device=cuda with no more processes than GPUs, "
+                "or --device=cpu"
+            )
+        if together:
+            return torch.device("cuda", local_rank())
         if ":" in wanted and int(wanted.split(":")[1]) >= torch.cuda.device_count():
             raise ConfigError(f"device={wanted!r}: this machine has {torch.cuda.device_count()} GPU(s)")
         return torch.device(wanted)

@@ -68,7 +68,7 @@ class Group:
         """The greatest of the processes' numbers."""
         if self.size == 1:
             return number
-        numbers = torch.tensor([number], device=_device())
+        numbers = torch.tensor([number])
         with _explaining():
             processes.all_reduce(numbers, op=processes.ReduceOp.MAX)
         return int(numbers)
@@ -130,7 +130,7 @@ def joined() -> Iterator[Group]:
         yield group()
         return
     end_with_parent()
-    on_gpus = torch.cuda.is_available() and processes.is_nccl_available()
+    on_gpus = has_gpu_for_each() and processes.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(local_rank())
     with _explaining():
@@ -144,6 +144,16 @@ def joined() -> Iterator[Group]:
 def local_rank() -> int:
     """Number of this process on its machine, from 0: that of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def has_gpu_for_each() -> bool:
+    """Whether this machine has a GPU for each of the run's processes on it: nccl takes no two on one."""
+    return torch.cuda.is_available() and torch.cuda.device_count() >= processes_here()
+
+
+def processes_here() -> int:
+    """How many processes of this run are on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def summed(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
