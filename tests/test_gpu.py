@@ -1,5 +1,7 @@
 """What must also hold on a CUDA device. Skipped where there is none."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from scipy import stats
 
 from recbole_bd import run_bd
 from recbole_bd.model import METHODS
+from recbole_bd.progress import Progress
 from recbole_bd.ranking import Ranks
 from recbole_bd.sampler import DistillationSampler
+from recbole_bd.trained import load_trained
 from tests.conftest import alone, for_method
 from tests.test_sampler import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
 
@@ -47,6 +51,37 @@ def test_equal_seeds_give_equal_results_with_deterministic_kernels(quick):
         torch.use_deterministic_algorithms(False)
     for role in ("teacher", "student"):
         assert first[role] == second[role]
+
+
+def test_warm_ups_are_those_of_the_cpu(quick, tmp_path):
+    """What is drawn for them does not depend on the device; afterwards each draws samples of its own."""
+    found = {}
+    for device in ("cpu", "cuda"):
+        settings = {**quick, "device": device, "checkpoint_dir": str(tmp_path / device), "warmup_cache": False}
+        result = run_bd(config_dict=settings)
+        losses = Progress.load(Path(result["run_folder"])).journal["losses"]
+        found[device] = result, [row for row in losses if row["stage"] in ("separate", "continued")]
+    (expected, on_cpu), (result, on_gpu) = found.values()
+    assert len(on_cpu) == len(on_gpu) > 0
+    for before, after in zip(on_cpu, on_gpu, strict=True):
+        assert after == {k: pytest.approx(v, rel=1e-4) if isinstance(v, float) else v for k, v in before.items()}
+    for role in ("teacher", "student"):
+        for arm in ("separate", "continued"):
+            assert result[role][arm]["test"] == pytest.approx(expected[role][arm]["test"], abs=1e-4)
+
+
+def test_what_was_trained_on_the_device_is_served_alike_by_the_cpu(quick, cli, monkeypatch, tmp_path):
+    folder = run_bd(config_dict={**quick, "device": "cuda:0"})["run_folder"]
+    rows = {}
+    for device in ("cuda", "cpu"):
+        with monkeypatch.context() as patch:
+            if device == "cpu":
+                patch.setattr(torch.cuda, "is_available", lambda: False)
+            assert load_trained(Path(folder) / "student.pth").role.device.type == device
+            code, _, error = cli("recommend", folder, f"--out={tmp_path / device}.csv", "-k", "5")
+        assert code == 0, error
+        rows[device] = [line.split(",")[:3] for line in (tmp_path / f"{device}.csv").read_text().splitlines()]
+    assert rows["cpu"] == rows["cuda"]
 
 
 def test_ranks_are_those_of_the_cpu():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from recbole_bd import lists, run_bd
+from recbole_bd import trained as trained_module
 from recbole_bd.cli import main
 from recbole_bd.errors import ConfigError, DataError, ExportError, RunFolderError
 from recbole_bd.serving import bench
@@ -432,3 +433,12 @@ def test_a_baseline_recommends_too(block_data, tmp_path):
     assert len(read_rows(tmp_path / "r.csv")) == 3
     with pytest.raises(ConfigError):
         recommend(Recommender(trained.role, trained.split, 3), trained.split, ["u1"], tmp_path / "r.xls")
+
+
+def test_a_model_that_was_trained_on_a_gpu_is_loaded_where_there_is_none(run, monkeypatch):
+    path = model_files(run)["student"]
+    snapshot, about = trained_module.load_model(path)
+    elsewhere = {**about, "settings": {**about["settings"], "device": "cuda:3", "gpu_id": "3"}}
+    monkeypatch.setattr(trained_module, "load_model", lambda _: (snapshot, elsewhere))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert load_trained(path).role.device.type == "cpu"
