@@ -1,8 +1,8 @@
 """Graph models' sparse matrices in compressed rows, both ways round: the same products for a fifth to a thirtieth.
 
-RecBole keeps its graphs as lists of places, whose product runs over one entry after the other on a CPU, and whose
-gradient turns the matrix round anew in every step. Here the matrix is compressed once and so is its transpose; sums are
-taken in another order, so the last bits may differ.
+RecBole keeps its graphs as lists of places, whose product runs over one entry after the other on a CPU, whose gradient
+turns the matrix round anew in every step, and which mixed precision cannot multiply on a GPU. Here the matrix is
+compressed once and so is its transpose; sums are taken in another order, so the last bits may differ.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +13,8 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
 from recbole_bd.backbones import PACKAGE
+
+_REDUCED = (torch.float16, torch.bfloat16)  # what mixed precision makes of a dense matrix
 
 
 class _Product(torch.autograd.Function):
@@ -29,7 +31,7 @@ class _Product(torch.autograd.Function):
 
 
 def _multiply(rows: Tensor, dense: Tensor) -> Tensor:
-    with torch.autocast("cpu", enabled=False):  # compressed rows have no half precision
+    with torch.autocast(dense.device.type, enabled=False):  # sparse products have no half precision
         return torch.sparse.mm(rows, dense)
 
 
@@ -56,8 +58,8 @@ class CompressedGraph:
     ) -> Any:
         if function is torch.sparse.mm and not named and isinstance(arguments[0], cls):
             graph, dense = arguments
-            if dense.layout is torch.strided and dense.dtype is graph.rows.dtype:
-                return _Product.apply(dense, graph)
+            if dense.layout is torch.strided and dense.dtype in {graph.rows.dtype, *_REDUCED}:
+                return _Product.apply(dense.to(graph.rows.dtype), graph)
         plain = [argument.matrix if isinstance(argument, cls) else argument for argument in arguments]
         return function(*plain, **(named or {}))
 
@@ -70,11 +72,6 @@ class CompressedGraph:
         return getattr(self.matrix, name)
 
 
-def compressed(matrix: Tensor) -> "Tensor | CompressedGraph":
-    """A constant sparse matrix in the form whose product costs least where it is: on a GPU, as it came."""
-    return CompressedGraph(matrix) if matrix.device.type == "cpu" else matrix
-
-
 def compress_graphs(model: AbstractRecommender) -> None:
     """Compress the graphs that a model of RecBole's own keeps as sparse matrices; others stay as they are."""
     if not type(model).__module__.startswith(PACKAGE + "."):
@@ -82,7 +79,7 @@ def compress_graphs(model: AbstractRecommender) -> None:
     for name, value in list(vars(model).items()):
         is_sparse = isinstance(value, Tensor) and value.layout is torch.sparse_coo and value.dim() == 2
         if is_sparse and not value.requires_grad:
-            setattr(model, name, compressed(value))
+            setattr(model, name, CompressedGraph(value))
 
 
 def _rows(matrix: Tensor) -> Tensor:

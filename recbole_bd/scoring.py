@@ -23,7 +23,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor, nn
 
 from recbole_bd.backbones import PACKAGE
-from recbole_bd.propagation import compressed
+from recbole_bd.propagation import CompressedGraph
 
 _FLOATS_CACHED = 2**18  # 1 MiB: activations that stay in a core's cache
 # Activations of one chunk of a pair network, in numbers: 8 MiB on a CPU, where more only leave the cache.
@@ -160,7 +160,7 @@ class _DMF(InnerProduct):
         places = torch.stack([torch.from_numpy(matrix.row).long(), torch.from_numpy(matrix.col).long()])
         values = torch.from_numpy(matrix.data)
         histories = torch.sparse_coo_tensor(places, values, matrix.shape, check_invariants=False)
-        self.histories = compressed(histories.coalesce().to(device_of(model)))  # [n_items, n_users], sparse
+        self.histories = CompressedGraph(histories.coalesce().to(device_of(model)))  # [n_items, n_users], sparse
 
     def item_tower(self) -> Tensor:
         return self.model.item_fc_layers(torch.sparse.mm(self.histories, self.model.item_linear.weight.T))

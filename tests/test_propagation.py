@@ -42,6 +42,15 @@ def test_under_autocast_the_product_keeps_its_precision():
     assert dense.grad.dtype is torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_mixed_precision_halved_is_multiplied_in_full(dtype):
+    graph, dense = CompressedGraph(matrix()), torch.randn(20, 3, dtype=dtype).requires_grad_()
+    product = torch.sparse.mm(graph, dense)
+    assert torch.equal(product, torch.sparse.mm(graph, dense.detach().float()))
+    product.sum().backward()
+    assert dense.grad.dtype is dtype
+
+
 def test_everything_else_sees_the_matrix_itself():
     plain = matrix()
     graph = CompressedGraph(plain)
