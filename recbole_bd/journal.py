@@ -193,7 +193,7 @@ class EpochLosses:
     ):
         self.role, self.stage, self.epoch, self.remedy = role, stage, epoch, remedy
         self.steps, self._is_shared = 0, is_shared
-        self._every = 1 if device.type == "cpu" else 50
+        self._device, self._every = device, 1 if device.type == "cpu" else 50
         self._sums: dict[str, torch.Tensor] = {}
         self._unseen: list[dict[str, torch.Tensor]] = []
 
@@ -234,7 +234,8 @@ class EpochLosses:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`."""
-        self.steps, self._sums = state["steps"], dict(state["sums"])
+        self.steps = state["steps"]
+        self._sums = {name: torch.as_tensor(value, device=self._device) for name, value in state["sums"].items()}
 
     def _look(self) -> None:
         if not self._unseen:

@@ -32,11 +32,12 @@ class Trained:
     valid: dict[str, float]
 
 
-def load_trained(path: str | Path) -> Trained:
-    """Load a model that a run left, onto a GPU if there is one, or the CPU if it was trained with `device: cpu`.
+def load_trained(path: str | Path, device: str | None = None) -> Trained:
+    """Load a model that a run left.
 
     Args:
         path: a run's `teacher.pth`, `student.pth` or `model.pth`.
+        device: where to; by default a GPU if there is one, or the CPU if it was trained with `device: cpu`.
 
     Raises:
         CheckpointError: the file is damaged, not of this package, or the data is gone or has changed since.
@@ -47,7 +48,7 @@ def load_trained(path: str | Path) -> Trained:
         raise CheckpointError(
             f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole"
         )
-    config = BDConfig(config_dict=_on_this_machine(about["settings"]), methods=METHODS)
+    config = BDConfig(config_dict=_on_this_machine(about["settings"], device), methods=METHODS)
     if about.get("role") not in config.backbones:
         raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
     if not Path(config["data_path"]).is_dir():  # a path that a file names is read, and never downloaded to
@@ -63,10 +64,10 @@ def load_trained(path: str | Path) -> Trained:
     return Trained(Path(path), role, split, about, snapshot.valid)
 
 
-def _on_this_machine(settings: dict[str, Any]) -> dict[str, Any]:
+def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, Any]:
     """The same settings with a device that is here: a GPU that was named is the training machine's."""
     moved = {key: value for key, value in settings.items() if key != "gpu_id"}
-    return moved if settings.get("device") == "cpu" else {**moved, "device": "auto"}
+    return {**moved, "device": device or ("cpu" if settings.get("device") == "cpu" else "auto")}
 
 
 def load_data_and_model(path: str | Path) -> tuple:

@@ -95,7 +95,7 @@ QUICK = {
     "refresh_period": 2,
     "teacher.embedding_size": 8,
     "student.embedding_size": 2,
-    "device": os.environ.get("RECBOLE_BD_TEST_DEVICE", "cpu"),
+    "device": "cpu",
     "show_progress": False,
 }
 

@@ -44,7 +44,6 @@ def settings_of(pair: str, block_data, folder: Path) -> dict:
         **QUICK,
         "data_path": str(block_data),
         "checkpoint_dir": str(folder),
-        "device": "cpu",
         "eval_step": 1,
         "warmup_cache": False,
     }

@@ -13,7 +13,7 @@ from recbole_bd import lists, run_bd
 from recbole_bd import trained as trained_module
 from recbole_bd.cli import main
 from recbole_bd.errors import ConfigError, DataError, ExportError, RunFolderError
-from recbole_bd.serving import bench
+from recbole_bd.serving import bench, command
 from recbole_bd.serving.export import FORMATS, export_index, vectors_of
 from recbole_bd.serving.graph import TopItemsGraph
 from recbole_bd.serving.recommend import read_users, recommend
@@ -442,3 +442,11 @@ def test_a_model_that_was_trained_on_a_gpu_is_loaded_where_there_is_none(run, mo
     monkeypatch.setattr(trained_module, "load_model", lambda _: (snapshot, elsewhere))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert load_trained(path).role.device.type == "cpu"
+
+
+def test_what_is_exported_is_on_the_cpu_with_all_that_its_model_keeps(run, monkeypatch, tmp_path):
+    """A model's graphs and histories are no parameters, and stay behind when it is moved."""
+    devices = []
+    monkeypatch.setattr(command, "load_trained", lambda path, device: devices.append(device) or load_trained(path))
+    assert main(["export", str(run), "--format=npz", f"--out={tmp_path}"]) == 0
+    assert devices == ["cpu"]

@@ -140,6 +140,13 @@ def test_the_first_bad_step_is_named_also_where_steps_are_looked_at_together(dev
     assert losses.means() == {"cf": 2.0}
 
 
+def test_sums_that_were_kept_go_on_where_the_losses_are():
+    losses = EpochLosses(STUDENT, "distilled", 3, torch.device("meta"))
+    losses.load_state_dict({"steps": 2, "sums": {"cf": torch.tensor([3.0])}})
+    losses.add({"cf": torch.ones(1, device="meta")})
+    assert losses._sums["cf"].device.type == "meta"
+
+
 def test_a_bad_step_is_found_before_its_mean_is_taken():
     losses = EpochLosses(STUDENT, "distilled", 3, torch.device("cuda"))
     losses.add({"cf": torch.tensor(1.0)})

@@ -69,8 +69,7 @@ def export_command(words: Sequence[str]) -> str:
         raise ConfigError(f"export: --format={unknown[0]}: there are {', '.join(FORMATS)}")
     if not formats and not options.index:
         raise ConfigError(f"export: --format=NAME says in which form, of {', '.join(FORMATS)}; several with commas")
-    trained = _one(options, parser.command)
-    trained.role.model.to("cpu")
+    trained = _one(options, parser.command, device="cpu")
     folder = options.out or trained.path.parent / "export" / trained.role.name
     written = {name: FORMATS[name](trained, folder, options.k) for name in formats}
     notes = []
@@ -134,11 +133,11 @@ def _required(run: str | None, command: str) -> str:
     return run
 
 
-def _one(options: Any, command: str) -> Trained:
+def _one(options: Any, command: str, device: str | None = None) -> Trained:
     """The model that is meant: a file's, the role's that is named, or the student's where there are two."""
     run = _required(options.run, command)
     files = model_files(run)
     role = options.role or ("student" if "student" in files else next(iter(files)))
     if role not in files:
         raise ConfigError(f"{run} has no {role}, only {', '.join(files)}")
-    return load_trained(files[role])
+    return load_trained(files[role], device)
