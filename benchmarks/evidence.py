@@ -178,7 +178,7 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     rows = [row for row in read_rows(path) if row["arm"] == arm.name]
     tried = [row for row in rows if int(row["seed"]) == first]
     trials = trials if arm.space else 1
-    study = new_study(arm, tried)
+    study = new_study(arm, tried, trials)
     logs = Path(tempfile.mkdtemp(prefix="evidence-"))
     pool = ThreadPoolExecutor(jobs)
 
@@ -314,10 +314,10 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
     return optuna.trial.TrialState.PRUNED if row.get("pruned") else optuna.trial.TrialState.COMPLETE
 
 
-def new_study(arm: Arm, rows: list[dict[str, Any]]) -> optuna.Study:
-    """A study that knows the trials of before."""
+def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int) -> optuna.Study:
+    """A study that knows the trials of before, of so many in all; a third of them, five at most, run to their end."""
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=PRUNED_FROM)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=min(5, trials // 3), n_warmup_steps=PRUNED_FROM)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     if arm.first and not any(arm.first.items() <= json.loads(row["settings"]).items() for row in rows):
         study.enqueue_trial(arm.first)

@@ -138,7 +138,7 @@ def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     rows = [{**row, "pruned": "24"}, {**row, "objective": "0.3", "pruned": ""}]
     assert driver.finalists(rows) == rows[1:]
     arm = toy_arm(driver)
-    study = driver.new_study(arm, rows)
+    study = driver.new_study(arm, rows, 20)
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
     assert study.best_value == 0.3
 
