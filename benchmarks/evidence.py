@@ -127,14 +127,15 @@ def read_arm(board: str, name: str) -> Arm:
         for role in SEPARATE:
             best = load_yaml(separate_file(board, role))
             fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
-    own_space = plan.get("spaces", {}).get(name)
-    space_file = own_space or arm.get("space")
+    space_file = plan.get("spaces", {}).get(name) or arm.get("space")
     space = read_space(ROOT / "properties" / "tuning" / space_file) if space_file else {}
     fixed |= {key: value for key, value in space.items() if not is_range(value)}
     objective = tuple(arm.get("objective", ["student"] if fixed["model"] in METHODS else ["model"]))
     first = arm.get("first", {})
-    if "first" in plan and not own_space and (path := settings_file(plan["first"], name)).is_file():
-        first = {key: value for key, value in load_yaml(path).items() if is_range(space[key])}
+    if "first" in plan and (path := settings_file(plan["first"], name)).is_file():
+        best = load_yaml(path)
+        if best.keys() == space.keys():
+            first = {key: value for key, value in best.items() if is_range(space[key])}
     return Arm(board, name, fixed, space, objective, first)
 
 
