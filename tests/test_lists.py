@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recbole_bd.errors import DataError
-from recbole_bd.lists import UnseenItems, draw_head, draw_places, head_length, top_lists
-from recbole_bd.ranking import SeenItems
+from recbole_bd.lists import UnseenItems, _floyd, draw_head, draw_places, head_length, top_lists
+from recbole_bd.ranking import SeenItems, slot
 from tests.test_sampler import N_ITEMS, N_USERS, _Largest, seen_items, tables
 
 
@@ -163,6 +163,20 @@ def test_every_set_of_distinct_items_is_equally_likely():
     for row in drawn.tolist():
         found[tuple(sorted(row))] += 1
     assert follows(list(found.values()), [20000 / len(sets)] * len(sets))
+
+
+@given(st.integers(1, 40), st.integers(0, 45), st.integers(0, 2**32))
+@settings(max_examples=100, deadline=None)
+def test_steps_done_together_are_floyds_done_one_by_one(count, left, seed):
+    share = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed))
+    found = _floyd(share.T, torch.full((3,), left))
+    for row in range(3):
+        chosen = []
+        for step in range(min(count, left)):
+            last = max(left - count, 0) + step
+            number = int(slot(share[step, row], torch.tensor(last + 1)))
+            chosen.append(last if number in chosen else number)
+        assert found[row].tolist() == chosen + [-1] * (count - len(chosen))
 
 
 def test_where_fewer_are_left_all_are_drawn_and_zeros_follow():
