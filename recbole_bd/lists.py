@@ -232,8 +232,8 @@ def _floyd(share: Tensor, left: Tensor) -> Tensor:
     """Distinct numbers below `left`, by what chance gave: step t takes the number that its share of the first
     `left` - count + t + 1 means, or the last of these where that number is taken.
 
-    A number is taken at a step where it came in an earlier one, or where it was the last of an earlier step that took its
-    last; so steps are not done one by one, but looked up in one another until nothing changes.
+    A number is taken at a step where it came in an earlier one, or where it was the last of an earlier step that took
+    its last; so steps are not done one by one, but looked up in one another until nothing changes.
 
     Args:
         share: [n, count], uniform in [0, 1).
@@ -248,10 +248,8 @@ def _floyd(share: Tensor, left: Tensor) -> Tensor:
     number = slot(share, first + steps + 1)
     bits = count.bit_length()
     keys = (number << bits) + steps
-    if keys.device.type == "cpu":  # where NumPy sorts numbers in a tenth of torch's time
-        in_order = torch.from_numpy(np.sort(keys.numpy(), axis=1))
-    else:
-        in_order = keys.sort(dim=1).values
+    is_here = keys.device.type == "cpu"  # where NumPy sorts numbers in a tenth of torch's time
+    in_order = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if is_here else keys.sort(dim=1).values
     came_before = (in_order >> bits).diff(dim=1) == 0
     taken = torch.zeros_like(number, dtype=torch.bool).scatter_(1, in_order[:, 1:] & (2**bits - 1), came_before)
     was_last_in = number - first  # of an earlier step, or of this one
