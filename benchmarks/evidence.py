@@ -18,6 +18,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from evidence_pages import claims_page, claims_picture, dataset_page, gains, hea
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
 from recbole_bd.leaderboard.command import entry_of, write_outputs
-from recbole_bd.leaderboard.records import read_runs, runs_jsonl
+from recbole_bd.leaderboard.records import Run, read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
@@ -279,14 +280,16 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
 def pages(out: Path) -> None:
     """Write every page of results/ from the records of the boards that have some, and the README's table.
 
+    Arms of which not every seed of the board has been run are left out.
+
     Args:
         out: the folder; results/ itself, or another to compare with it. The README is beside it.
     """
     boards = {}
-    for name in read_plans():
+    for name, plan in read_plans().items():
         path = ROOT / "results" / name / "runs.jsonl"
         if path.is_file():
-            runs = read_runs(path)
+            runs = whole_arms(read_runs(path), plan["seeds"])
             write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
             boards[name] = build(runs)
     command = "python benchmarks/evidence.py pages"
@@ -301,6 +304,14 @@ def pages(out: Path) -> None:
         head, start, rest = readme.read_text().partition("<!-- headline -->\n")
         _, end, tail = rest.partition("<!-- /headline -->")
         write_whole(readme, head + start + headline(boards[HEADLINE]) + end + tail)
+
+
+def whole_arms(runs: list[Run], seeds: list[int]) -> list[Run]:
+    """The runs of the arms that have been run with every seed."""
+    run_with: dict[str, set[int]] = defaultdict(set)
+    for one in runs:
+        run_with[one.result["label"]].add(one.result["seed"])
+    return [one for one in runs if run_with[one.result["label"]] >= set(seeds)]
 
 
 def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:

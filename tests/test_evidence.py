@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,6 +142,13 @@ def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     study = driver.new_study(arm, rows, 20)
     assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
     assert study.best_value == 0.3
+
+
+def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(monkeypatch):
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    runs = [SimpleNamespace(result={"label": label, "seed": seed}) for label, seed in [("A", 1), ("B", 1), ("A", 2)]]
+    assert importlib.import_module("evidence").whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
 
 
 @pytest.mark.parametrize("method", METHODS)
