@@ -288,8 +288,7 @@ def pages(out: Path) -> None:
     boards = {}
     for name, plan in read_plans().items():
         path = ROOT / "results" / name / "runs.jsonl"
-        if path.is_file():
-            runs = whole_arms(read_runs(path), plan["seeds"])
+        if path.is_file() and (runs := whole_arms(read_runs(path), plan["seeds"])):
             write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
             boards[name] = build(runs)
     command = "python benchmarks/evidence.py pages"

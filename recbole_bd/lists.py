@@ -216,10 +216,9 @@ class UnseenItems:
             int64 [B, count] in no particular order; zeros at the end where fewer are left.
         """
         share = torch.rand(count, len(users), generator=generator, device=users.device)
-        parts = users.split(users_at_once(users.device, count))
-        shares = share.split(len(parts[0]), dim=1)
-        chosen = [_floyd(part.T, self.left[some]) for part, some in zip(shares, parts, strict=True)]
-        return self._items(users, torch.cat(chosen))
+        at_once = users_at_once(users.device, max(count, 1))
+        parts = zip(users.split(at_once), share.split(at_once, dim=1), strict=True)
+        return self._items(users, torch.cat([_floyd(part.T, self.left[some]) for some, part in parts]))
 
     def _items(self, users: Tensor, numbers: Tensor) -> Tensor:
         """The n-th item left to each user, from 0. [B, K] to [B, K]; 0 for negative numbers."""
@@ -245,7 +244,8 @@ def _floyd(share: Tensor, left: Tensor) -> Tensor:
     count = share.shape[1]
     steps = torch.arange(count, device=share.device)
     first = (left - count).clamp(min=0).unsqueeze(1)
-    number = slot(share, first + steps + 1)
+    last = first + steps
+    number = slot(share, last + 1)
     bits = count.bit_length()
     keys = (number << bits) + steps
     is_here = keys.device.type == "cpu"  # where NumPy sorts numbers in a tenth of torch's time
@@ -260,5 +260,4 @@ def _floyd(share: Tensor, left: Tensor) -> Tensor:
         if torch.equal(more, taken):
             break
         taken = more
-    last = first + steps
     return torch.where(last < left.unsqueeze(1), torch.where(taken, last, number), -1)

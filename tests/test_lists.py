@@ -188,6 +188,7 @@ def test_where_fewer_are_left_all_are_drawn_and_zeros_follow():
     assert drawn[0].tolist() == [0] * 5
     assert sorted(drawn[1, :3].tolist()) == [3, 4, 5]
     assert drawn[1, 3:].tolist() == [0, 0]
+    assert rest.draw_distinct(torch.tensor([1, 2]), 0, generator()).shape == (2, 0)
     assert rest.draw(torch.tensor([1, 2, 2]), 2, generator())[0].tolist() == [0, 0]
 
 
