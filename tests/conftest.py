@@ -121,6 +121,11 @@ def for_method(settings: dict, method: str) -> dict:
     return {key: value for key, value in settings.items() if key not in foreign}
 
 
+def roughly(row: dict, rel: float) -> dict:
+    """What equals a row whose numbers with a decimal point are off by so much of themselves at most."""
+    return {key: pytest.approx(value, rel=rel) if isinstance(value, float) else value for key, value in row.items()}
+
+
 def make_config(settings: dict | None = None, **more) -> BDConfig:
     """A BDConfig from settings."""
     return BDConfig(config_dict={**(settings or {}), **more}, methods=METHODS)

@@ -19,7 +19,7 @@ from recbole_bd.launch import Processes, _without_flags, wanted
 from recbole_bd.progress import Progress
 from recbole_bd.trained import model_files
 from tests import together
-from tests.conftest import QUICK, alone, for_method
+from tests.conftest import QUICK, alone, for_method, roughly
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -109,8 +109,7 @@ def test_losses_are_those_of_one_process(pair, by_one, by_several):
     # Of NeuMF's first gradients many are all but 0; Adam makes as large a step of their rounding as of any.
     tolerance = {"LightGCN and BPR": 1e-3, "NeuMF and CDAE": 3e-2, "a baseline": 5e-2}.get(pair, 1e-4)
     for before, after in zip(one, several, strict=True):
-        for name, value in before.items():
-            assert after[name] == (pytest.approx(value, rel=tolerance) if isinstance(value, float) else value)
+        assert after == roughly(before, tolerance)
 
 
 def test_an_evaluation_is_that_of_one_process(by_one, by_several):
@@ -182,7 +181,7 @@ def test_stopped_with_two_it_goes_on_with_three_and_with_one(block_data, tmp_pat
     found = Progress.load(folder).journal["losses"]
     assert len(found) == len(expected)
     for before, after in zip(expected, found, strict=True):
-        assert after == {k: pytest.approx(v, rel=1e-3) if isinstance(v, float) else v for k, v in before.items()}
+        assert after == roughly(before, 1e-3)
 
 
 def two_that_train(block_data, tmp_path):

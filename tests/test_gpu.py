@@ -13,7 +13,7 @@ from recbole_bd.progress import Progress
 from recbole_bd.ranking import Ranks
 from recbole_bd.sampler import DistillationSampler
 from recbole_bd.trained import load_trained
-from tests.conftest import alone, for_method
+from tests.conftest import alone, for_method, roughly
 from tests.test_sampler import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
 
 pytestmark = [
@@ -64,7 +64,7 @@ def test_warm_ups_are_those_of_the_cpu(quick, tmp_path):
     (expected, on_cpu), (result, on_gpu) = found.values()
     assert len(on_cpu) == len(on_gpu) > 0
     for before, after in zip(on_cpu, on_gpu, strict=True):
-        assert after == {k: pytest.approx(v, rel=1e-4) if isinstance(v, float) else v for k, v in before.items()}
+        assert after == roughly(before, 1e-4)
     for role in ("teacher", "student"):
         for arm in ("separate", "continued"):
             assert result[role][arm]["test"] == pytest.approx(expected[role][arm]["test"], abs=1e-4)
