@@ -99,11 +99,10 @@ def _gains_of(name: str, board: Board) -> list[Gain]:
 
 def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -> str:
     """One page: each claim, its verdict, and the numbers behind it, `found` by `gains`."""
-    metric = next(iter(boards.values())).valid_metric.upper()
     lines = [
         "# The claims of Bidirectional Distillation",
         "",
-        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metric}, {_HOW_TO_READ}",
+        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metrics_of(boards)}, {_HOW_TO_READ}",
         "",
         "![Gains of BD](claims.png)",
         "",
@@ -120,7 +119,41 @@ def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -
     lines += ["", "## 4. Each part earns its place", "", _verdict_of(found, tuple(PARTS)), ""]
     lines += _table(found, tuple(PARTS))
     lines += ["", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
-    return "\n".join(lines)
+    lines += [
+        "## By the size of the student",
+        "",
+        "*size*: the student's parameters as a share of the teacher's.",
+        "",
+        "| pair | size | student separate | student BD | teacher BD | student of its teacher |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    lines += [_size_line(name, board) for name, board in sorted(boards.items(), key=lambda one: _share(one[1]))]
+    return "\n".join([*lines, ""])
+
+
+def metrics_of(boards: dict[str, Board]) -> str:
+    """The metric that selects, by data set where they differ."""
+    by_dataset = {board.dataset: board.valid_metric.upper() for board in boards.values()}
+    if len(set(by_dataset.values())) == 1:
+        return next(iter(by_dataset.values()))
+    return " and ".join(f"{metric} ({dataset})" for dataset, metric in by_dataset.items())
+
+
+def _share(board: Board) -> float:
+    """Parameters of the student alone over those of the teacher alone; 0 where the board lacks one."""
+    rows = {row.name: row for row in board.rows}
+    student, teacher = (rows.get(f"{role}, separate") for role in ("student", "teacher"))
+    return student.parameters / teacher.parameters if student and teacher else 0.0
+
+
+def _size_line(name: str, board: Board) -> str:
+    rows = {row.name: row for row in board.rows if row.runs}
+    means = {name: row.cells[board.valid_metric].mean for name, row in rows.items()}
+    wanted = ("student, separate", "student, BD", "teacher, BD")
+    values = [number(rows[one].cells[board.valid_metric]) if one in rows else "" for one in wanted]
+    both = "student, BD" in means and "teacher, BD" in means
+    reached = f"{means['student, BD'] / means['teacher, BD']:.0%}" if both else ""
+    return f"| {name} | {_share(board):.0%} | {' | '.join(values)} | {reached} |"
 
 
 def _wins_line(name: str, board: Board) -> str:

@@ -82,9 +82,20 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
     assert "| toys-bpr | student | RD | 0.1500 ± 0.0000 | 0.3000 ± 0.0000 | +100.0% | < .0001 |" in page
     assert "3 of 3 | better |" in page
     assert "the command" in page
+    assert "| toys-bpr | 12% | 0.1000 ± 0.0000 | 0.3000 ± 0.0000 | 0.3200 ± 0.0000 | 94% |" in page
+    assert "test NDCG@5, mean" in page
     table = pages_module.dataset_page("toys", boards, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
     assert pages_module.claims_picture(found).startswith(b"\x89PNG")
+
+
+def test_metrics_that_differ_are_said_by_data_set(pages_module):
+    boards = {
+        "a": SimpleNamespace(dataset="toys", valid_metric="ndcg@5"),
+        "b": SimpleNamespace(dataset="films", valid_metric="mrr@10"),
+        "c": SimpleNamespace(dataset="toys", valid_metric="ndcg@5"),
+    }
+    assert pages_module.metrics_of(boards) == "NDCG@5 (toys) and MRR@10 (films)"
 
 
 @pytest.fixture
