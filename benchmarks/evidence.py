@@ -392,7 +392,7 @@ def main() -> int:
     for name in arms:
         if "as" in plan["arms"][name]:
             continue
-        trials = known.trials or plan["trials"] + plan.get("more", {}).get(name, 0)
+        trials = known.trials or plan.get("trials_of", {}).get(name, plan["trials"])
         tune(read_arm(known.board, name), trials, known.jobs, given)
     return 0
 
