@@ -12,11 +12,13 @@ from recbole_bd.leaderboard.records import read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
+from recbole_bd.options import load_yaml
 from recbole_bd.significance import compare, holm
 from tests.boards import write_run
-from tests.conftest import make_config
+from tests.conftest import SHARED_DATA, make_config, needs_data
 
 ROOT = Path(__file__).parent.parent
+BOARDS = load_yaml(ROOT / "benchmarks" / "evidence.yaml")["boards"]
 RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs.jsonl"))
 
 
@@ -175,6 +177,29 @@ def test_the_defaults_on_citeulike_are_what_was_found(method, monkeypatch):
         of_arm = found.role(name) if name else found
         differing = {key for key, value in config.final_config_dict.items() if value != of_arm[key]} - beside
         assert not differing, name
+
+
+@pytest.mark.parametrize(("dataset", "backbone", "role", "board"), [("citeulike", "CDAE", "teacher", "citeulike-cdae")])
+def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board):
+    shipped = load_yaml(ROOT / "properties" / "dataset" / f"{dataset}.yaml")["backbones"][backbone][role]
+    sizes = BOARDS[board]["sizes"][role]
+    assert shipped == {**sizes, **load_yaml(ROOT / "results" / board / "settings" / f"{role}.yaml")}
+
+
+@pytest.mark.parametrize(
+    "board", [pytest.param(board, marks=needs_data(BOARDS[board]["settings"]["dataset"])) for board in RECORDED]
+)
+def test_what_is_recorded_are_runs_of_the_settings_chosen(board, monkeypatch):
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    evidence = importlib.import_module("evidence")
+    plan = evidence.read_plans()[board]
+    given = {"data_path": str(SHARED_DATA), "checkpoint_dir": "saved"}
+    for run in read_runs(ROOT / "results" / board / "runs.jsonl"):
+        label, seed = run.result["label"], run.result["seed"]
+        config = evidence._config_of(evidence.read_arm(board, label), seed, given)
+        assert run.result["config_hash"] == evidence.entry_of(config).record["config_hash"], (label, seed)
+        assert seed in plan["seeds"]
 
 
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
