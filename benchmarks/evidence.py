@@ -29,6 +29,7 @@ from evidence_pages import claims_page, claims_picture, dataset_page, gains, hea
 
 from recbole_bd.atomic import write_whole
 from recbole_bd.config import BDConfig
+from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
 from recbole_bd.leaderboard.records import Run, read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import run_entries
@@ -110,6 +111,13 @@ def separate_file(board: str, role: str) -> Path:
     return separate_file(other, other_role or role)
 
 
+def chosen(path: Path) -> dict[str, Any]:
+    """The settings that a search has written, or an error that says which search is to come first."""
+    if not path.is_file():
+        raise ConfigError(f"{path} is not there yet: `tune {path.parent.parent.name} {path.stem!r}` comes first")
+    return load_yaml(path)
+
+
 def read_arm(board: str, name: str) -> Arm:
     """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
     plan = read_plans()[board]
@@ -126,8 +134,8 @@ def read_arm(board: str, name: str) -> Arm:
             del fixed[f"{role}_model"]
     else:
         for role in SEPARATE:
-            best = load_yaml(separate_file(board, role))
-            fixed |= {f"{role}.{key}": value for key, value in {**plan["sizes"][role], **best}.items()}
+            best = {**plan["sizes"][role], **chosen(separate_file(board, role))}
+            fixed |= {f"{role}.{key}": value for key, value in best.items()}
     space_file = plan.get("spaces", {}).get(name) or arm.get("space")
     space = read_space(ROOT / "properties" / "tuning" / space_file) if space_file else {}
     fixed |= {key: value for key, value in space.items() if not is_range(value)}
@@ -232,12 +240,18 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
         arm: whose settings.
         rows: all of its trials.
         tried: those of the first seed.
+
+    Raises:
+        TrainingError: not one of them has ended.
     """
     scores: dict[str, list[float]] = {}
     for finalist in finalists(tried):
         of_seeds = [row.get("objective") for row in rows if int(row["trial"]) == int(finalist["trial"])]
         if all(of_seeds):
             scores[finalist["settings"]] = [float(score) for score in of_seeds]
+    if not scores:
+        errors = [row["error"] for row in tried if row.get("error")]
+        raise TrainingError(f"{arm.board}: no trial of {arm.name} has ended; {(errors or ['all were cut short'])[-1]}")
     most = max(len(of_seeds) for of_seeds in scores.values())  # one of which a seed is missing is no match for others
     scores = {settings: of_seeds for settings, of_seeds in scores.items() if len(of_seeds) == most}
     best = max(scores, key=lambda settings: statistics.fmean(scores[settings]))
@@ -258,11 +272,11 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     plan = read_plans()[board]
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
-    chosen = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
+    searched = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
     entries = {
         (name, seed): entry_of(_config_of(read_arm(board, name), seed, given))
         for seed in plan["seeds"]
-        for name in dict.fromkeys([*chosen, *arms])
+        for name in dict.fromkeys([*searched, *arms])
         if name not in SEPARATE
     }
     current = {entry.record["config_hash"] for entry in entries.values()}
@@ -314,7 +328,7 @@ def whole_arms(runs: list[Run], seeds: list[int]) -> list[Run]:
 
 
 def _config_of(arm: Arm, seed: int, given: dict[str, Any]) -> BDConfig:
-    best = load_yaml(arm.settings_file) if arm.settings_file.is_file() else {}
+    best = chosen(arm.settings_file) if arm.space else {}
     settings = {"label": arm.name, **OF_A_TRIAL}
     return BDConfig(command_line={**settings, **arm.fixed, **best, **given, "seed": seed}, methods=METHODS)
 
@@ -382,19 +396,35 @@ def main() -> int:
     if known.what == "pages":
         pages(ROOT / "results")
         return 0
+    if known.board not in read_plans():
+        parser.error(f"a board is needed, not {known.board!r}: one of {', '.join(read_plans())}")
+    plan = read_plans()[known.board]
+    if unknown := [name for name in known.arms if name not in plan["arms"]]:
+        parser.error(f"{known.board} has no arm {unknown[0]!r}, only {', '.join(map(repr, plan['arms']))}")
+    dataset = plan["settings"]["dataset"]
+    if not (folder := Path(known.data_path) / dataset).is_dir():
+        parser.error(f"{folder} is not there; name the folder above {dataset}/ by --data_path=DIR")
+    try:
+        search_or_run(known, plan)
+    except BDError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def search_or_run(known: argparse.Namespace, plan: dict[str, Any]) -> None:
+    """Do for the arms that were named, or else for all, what the command line says."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
-    plan = read_plans()[known.board]
     arms = known.arms or [name for name in plan["arms"] if name not in plan.get("separate", {})]
     if known.what == "run":
         run(known.board, arms, known.jobs, given)
-        return 0
+        return
     for name in arms:
         if "as" in plan["arms"][name]:
             continue
         trials = known.trials or plan.get("trials_of", {}).get(name, plan["trials"])
         tune(read_arm(known.board, name), trials, known.jobs, given)
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from recbole_bd.errors import TrainingError
 from recbole_bd.leaderboard.records import read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
@@ -147,6 +148,15 @@ def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path,
     assert len(asked) == before
 
 
+def test_a_search_of_which_every_trial_fails_says_why(driver, monkeypatch):
+    def trial(arm, number, seed, drawn, given, log, optuna_trial=None):
+        return {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn), "error": "no memory left"}
+
+    monkeypatch.setattr(driver, "trial_row", trial)
+    with pytest.raises(TrainingError, match="no trial of BD has ended; no memory left"):
+        driver.tune(toy_arm(driver), 2, 1, {})
+
+
 def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     row = {"objective": "0.4", "settings": json.dumps({"learning_rate": 0.5}), "curve": '{"24": 0.4}'}
     rows = [{**row, "pruned": "24"}, {**row, "objective": "0.3", "pruned": ""}]
@@ -162,6 +172,31 @@ def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     runs = [SimpleNamespace(result={"label": label, "seed": seed}) for label, seed in [("A", 1), ("B", 1), ("A", 2)]]
     assert importlib.import_module("evidence").whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune"], "a board is needed"),
+        (["run", "citeulike-bpr", "BDD"], "citeulike-bpr has no arm 'BDD'"),
+        (["tune", "citeulike-bpr", "BD", "--data_path=nowhere"], "nowhere/citeulike is not there"),
+        (["run", "citeulike-bpr", "BD", "--data_path=."], "`tune citeulike-bpr 'teacher'` comes first"),
+    ],
+)
+def test_what_the_driver_cannot_do_is_one_line(words, said, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    evidence = importlib.import_module("evidence")
+    (tmp_path / "citeulike").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evidence, "settings_file", lambda board, name: tmp_path / board / "settings" / f"{name}.yaml")
+    monkeypatch.setattr("sys.argv", ["evidence.py", *words])
+    try:
+        code = evidence.main()
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("method", METHODS)
