@@ -200,13 +200,14 @@ def test_what_the_driver_cannot_do_is_one_line(words, said, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_defaults_on_citeulike_are_what_was_found(method, monkeypatch):
+@pytest.mark.parametrize(("dataset", "topk"), [("citeulike", [50, 100]), ("ml-1m", [10])])
+def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, monkeypatch):
     pytest.importorskip("optuna", reason="the driver searches with optuna")
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     evidence = importlib.import_module("evidence")
     given = {"data_path": "dataset", "checkpoint_dir": "saved"}
-    found = evidence._config_of(evidence.read_arm("citeulike-bpr", method), 2020, given)
-    shipped = make_config({"dataset": "citeulike", "model": method, "topk": [50, 100], "seed": 2020, **given})
+    found = evidence._config_of(evidence.read_arm(f"{dataset}-bpr", method), 2020, given)
+    shipped = make_config({"dataset": dataset, "model": method, "topk": topk, "seed": 2020, **given})
     beside = {"threads", "show_progress", "checkpoint_every", "label", "control", "stop_on"}
     for name, config in (("", shipped), *((role, shipped.role(role)) for role in shipped.backbones)):
         of_arm = found.role(name) if name else found
