@@ -69,6 +69,11 @@ class Gain:
         return "better" if self.test.difference > 0 else "worse"
 
 
+def rows_of(board: Board) -> dict[str, Row]:
+    """The rows that a run has filled, by name, in the board's order."""
+    return {row.name: row for row in board.rows if row.runs}
+
+
 def gains(boards: dict[str, Board]) -> list[Gain]:
     """Every comparison of the claims, Holm's correction over all of them."""
     found = [gain for name, board in boards.items() for gain in _gains_of(name, board)]
@@ -78,7 +83,7 @@ def gains(boards: dict[str, Board]) -> list[Gain]:
 
 
 def _gains_of(name: str, board: Board) -> list[Gain]:
-    rows = {row.name: row for row in board.rows if row.runs}
+    rows = rows_of(board)
     found = []
     for role in ("teacher", "student"):
         row = rows.get(f"{role}, BD")
@@ -141,24 +146,26 @@ def metrics_of(boards: dict[str, Board]) -> str:
 
 def _share(board: Board) -> float:
     """Parameters of the student alone over those of the teacher alone; 0 where the board lacks one."""
-    rows = {row.name: row for row in board.rows}
+    rows = rows_of(board)
     student, teacher = (rows.get(f"{role}, separate") for role in ("student", "teacher"))
     return student.parameters / teacher.parameters if student and teacher else 0.0
 
 
 def _size_line(name: str, board: Board) -> str:
-    rows = {row.name: row for row in board.rows if row.runs}
-    means = {name: row.cells[board.valid_metric].mean for name, row in rows.items()}
-    wanted = ("student, separate", "student, BD", "teacher, BD")
-    values = [number(rows[one].cells[board.valid_metric]) if one in rows else "" for one in wanted]
-    both = "student, BD" in means and "teacher, BD" in means
-    reached = f"{means['student, BD'] / means['teacher, BD']:.0%}" if both else ""
+    rows = rows_of(board)
+    cells = [
+        rows[one].cells[board.valid_metric] if one in rows else None
+        for one in ("student, separate", "student, BD", "teacher, BD")
+    ]
+    _, student, teacher = cells
+    reached = f"{student.mean / teacher.mean:.0%}" if student and teacher else ""
+    values = ["" if cell is None else number(cell) for cell in cells]
     return f"| {name} | {_share(board):.0%} | {' | '.join(values)} | {reached} |"
 
 
 def _wins_line(name: str, board: Board) -> str:
     cells = []
-    row = next((row for row in board.rows if row.name == "student, BD"), None)
+    row = rows_of(board).get("student, BD")
     for arm in ("separate", "distilled"):
         shares = [run.result["student_wins"][arm] for run in row.runs.values()] if row else []
         spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
@@ -238,7 +245,7 @@ def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
     for name, board in boards.items():
         header = ["", "model", "parameters", "seeds", *board.metrics, "vs separate", "vs continued"]
         lines += [f"## {name}", "", f"| {' | '.join(header)} |", f"|---|---|{'---:|' * (len(header) - 2)}"]
-        rows = {row.name: row for row in board.rows if row.runs}
+        rows = rows_of(board)
         for row in rows.values():
             starts = (rows.get(f"{row.role}, {arm}") for arm in ("separate", "continued"))
             changes = [_change(row, start, board.valid_metric) for start in starts]
@@ -251,7 +258,7 @@ def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
 
 def headline(board: Board) -> str:
     """The short table of one board for the README: both roles alone and by each method, of the metric that selects."""
-    rows = {row.name: row for row in board.rows if row.runs}
+    rows = rows_of(board)
     names = ["separate", "continued", *ONE_WAY, "BD"]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
     for name in names:
