@@ -1,5 +1,6 @@
 """Small data sets with a known structure, and a runner of the command line."""
 
+import importlib
 import os
 import sys
 from collections import Counter
@@ -113,6 +114,15 @@ def quick(block_data, tmp_path) -> dict:
 def alone(settings: dict) -> dict:
     """The settings without what belongs to two roles: for a baseline."""
     return {key: value for key, value in settings.items() if "." not in key and key != "refresh_period"}
+
+
+@pytest.fixture(scope="module")
+def evidence():
+    """The driver of results/, which lies beside the package and searches with optuna."""
+    pytest.importorskip("optuna", reason="the driver searches with optuna")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+        yield importlib.import_module("evidence")
 
 
 def for_method(settings: dict, method: str) -> dict:

@@ -102,11 +102,8 @@ def test_metrics_that_differ_are_said_by_data_set(pages_module):
 
 
 @pytest.fixture
-def driver(monkeypatch, tmp_path):
+def driver(evidence, monkeypatch, tmp_path):
     """The driver with a board of one arm whose trials are a formula, below a folder of its own."""
-    pytest.importorskip("optuna", reason="the driver searches with optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    evidence = importlib.import_module("evidence")
     monkeypatch.setattr(evidence, "ROOT", tmp_path)
     monkeypatch.setattr(evidence, "read_plans", lambda: {"toys": {"seeds": [7, 8, 9, 10]}})
     return evidence
@@ -167,11 +164,9 @@ def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     assert study.best_value == 0.3
 
 
-def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(monkeypatch):
-    pytest.importorskip("optuna", reason="the driver searches with optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(evidence):
     runs = [SimpleNamespace(result={"label": label, "seed": seed}) for label, seed in [("A", 1), ("B", 1), ("A", 2)]]
-    assert importlib.import_module("evidence").whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
+    assert evidence.whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
 
 
 @pytest.mark.parametrize(
@@ -183,10 +178,7 @@ def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(monkeypatch):
         (["run", "citeulike-bpr", "BD", "--data_path=."], "`tune citeulike-bpr 'teacher'` comes first"),
     ],
 )
-def test_what_the_driver_cannot_do_is_one_line(words, said, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("optuna", reason="the driver searches with optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    evidence = importlib.import_module("evidence")
+def test_what_the_driver_cannot_do_is_one_line(words, said, evidence, tmp_path, monkeypatch, capsys):
     (tmp_path / "citeulike").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evidence, "settings_file", lambda board, name: tmp_path / board / "settings" / f"{name}.yaml")
@@ -201,10 +193,7 @@ def test_what_the_driver_cannot_do_is_one_line(words, said, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize(("dataset", "topk"), [("citeulike", [50, 100]), ("ml-1m", [10])])
-def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, monkeypatch):
-    pytest.importorskip("optuna", reason="the driver searches with optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    evidence = importlib.import_module("evidence")
+def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, evidence):
     given = {"data_path": "dataset", "checkpoint_dir": "saved"}
     found = evidence._config_of(evidence.read_arm(f"{dataset}-bpr", method), 2020, given)
     shipped = make_config({"dataset": dataset, "model": method, "topk": topk, "seed": 2020, **given})
@@ -225,28 +214,22 @@ def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board
 @pytest.mark.parametrize(
     "board", [pytest.param(board, marks=needs_data(BOARDS[board]["settings"]["dataset"])) for board in RECORDED]
 )
-def test_what_is_recorded_are_runs_of_the_settings_chosen(board, monkeypatch):
-    pytest.importorskip("optuna", reason="the driver searches with optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    evidence = importlib.import_module("evidence")
-    plan = evidence.read_plans()[board]
+def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
     given = {"data_path": str(SHARED_DATA), "checkpoint_dir": "saved"}
     for run in read_runs(ROOT / "results" / board / "runs.jsonl"):
         label, seed = run.result["label"], run.result["seed"]
         config = evidence._config_of(evidence.read_arm(board, label), seed, given)
         assert run.result["config_hash"] == evidence.entry_of(config).record["config_hash"], (label, seed)
-        assert seed in plan["seeds"]
+        assert seed in BOARDS[board]["seeds"]
 
 
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
-def test_the_shipped_pages_are_what_their_records_give(tmp_path, monkeypatch):
-    pytest.importorskip("optuna", reason="the driver searches with optuna")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
     out, readme = tmp_path / "results", (ROOT / "README.md").read_text()
     (tmp_path / "README.md").write_text(
         re.sub("(<!-- headline -->\n).*(<!-- /headline -->)", r"\1\2", readme, flags=re.DOTALL)
     )
-    importlib.import_module("evidence").pages(out)
+    evidence.pages(out)
     made = [path.relative_to(out) for path in out.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".html")]
     assert {path.parent.name for path in made} >= set(RECORDED)
     for path in made:

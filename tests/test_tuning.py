@@ -1,6 +1,5 @@
 """Search spaces: how they are read, what is drawn from them, and that the shipped ones are spaces of their methods."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -60,14 +59,6 @@ def test_what_is_no_space_is_refused(line, message, tmp_path):
     (tmp_path / "space.yaml").write_text(line)
     with pytest.raises(ConfigError, match=message):
         read_space(tmp_path / "space.yaml")
-
-
-@pytest.fixture(scope="module")
-def evidence():
-    """The driver, which lies beside the package."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "benchmarks"))
-        yield importlib.import_module("evidence")
 
 
 PLAN = yaml.safe_load((ROOT / "benchmarks" / "evidence.yaml").read_text())
