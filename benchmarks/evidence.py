@@ -126,7 +126,7 @@ def read_arm(board: str, name: str) -> Arm:
         other = plan["arms"][arm["as"]]
         arm = {**other, **arm, "settings": {**other["settings"], **arm["settings"]}}
     shipped = load_yaml(ROOT / "properties" / "model" / arm["file"]) if "file" in arm else {}
-    fixed = {**shipped, **plan["settings"], **arm.get("settings", {})}
+    fixed = {"device": "cpu", **shipped, **plan["settings"], **arm.get("settings", {})}
     if name in SEPARATE:
         fixed |= {"model": fixed[f"{name}_model"], **plan["sizes"][name]}
     if fixed["model"] not in METHODS:
@@ -390,6 +390,7 @@ def main() -> int:
     parser.add_argument("arms", nargs="*")
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--checkpoint_dir", default="saved")
+    parser.add_argument("--device", help="instead of the board's; what runs elsewhere is another run")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trials", type=int, help="settings tried for each arm; the board's own number by default")
     known = parser.parse_intermixed_args()
@@ -416,6 +417,8 @@ def search_or_run(known: argparse.Namespace, plan: dict[str, Any]) -> None:
     """Do for the arms that were named, or else for all, what the command line says."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
+    if known.device:
+        given["device"] = known.device
     arms = known.arms or [name for name in plan["arms"] if name not in plan.get("separate", {})]
     if known.what == "run":
         run(known.board, arms, known.jobs, given)
