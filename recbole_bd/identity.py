@@ -9,7 +9,7 @@ from typing import Any
 
 import recbole
 
-from recbole_bd.config import BASELINE, BLOCKS, BDConfig, RoleConfig, method_options
+from recbole_bd.config import BASELINE, BLOCKS, STUDENT, TEACHER, BDConfig, RoleConfig, method_options
 from recbole_bd.options import WITHOUT_EFFECT
 
 # Version of result.json. Raised when a key changes its meaning or disappears.
@@ -25,6 +25,8 @@ _OF_TWO_ROLES = {
     *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "rest_at_best", "stop_on", "student_model",
     "teacher_model",
 }  # fmt: skip
+# From a run's seed to that of a student who would be its teacher's double; far from the seeds of other runs.
+_OF_A_DOUBLE = 2**16
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
 
@@ -52,6 +54,19 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
     return _hash(settings)
 
 
+def role_configs(config: BDConfig) -> dict[str, RoleConfig]:
+    """Settings of each role, and the seed of its warm-up.
+
+    That is the run's. A student with its teacher's very settings has another one: with the same they would be one model
+    twice, with nothing to learn from each other. Not so where it starts from a checkpoint.
+    """
+    roles = {role: config.role(role) for role in config.backbones}
+    warms_up = STUDENT in roles and roles[STUDENT]["checkpoint"] is None
+    if warms_up and warmup_hash(roles[TEACHER], "") == warmup_hash(roles[STUDENT], ""):
+        roles[STUDENT]["seed"] = (config["seed"] + _OF_A_DOUBLE) % 2**32
+    return roles
+
+
 def run_hashes(config: BDConfig) -> dict[str, str]:
     """Hashes by which runs find each other, from the settings and the data's files, before anything is loaded.
 
@@ -70,11 +85,16 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
     settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
+    roles = role_configs(config)
+    if is_double := STUDENT in roles and roles[STUDENT]["seed"] != config["seed"]:
+        settings["student_seed"] = "another"
     seedless = {key: value for key, value in settings.items() if key != "seed"}
     hashes = {"config": _hash(settings), "settings": _hash(seedless)}
     for role in config.backbones:
         start = settings[role]["checkpoint"] if role in BLOCKS else settings["checkpoint"]
-        hashes[role] = start or warmup_hash(config.role(role), settings["data"], with_seed=False)
+        hashes[role] = start or warmup_hash(roles[role], settings["data"], with_seed=False)
+        if role == STUDENT and is_double:
+            hashes[role] = _hash({"double": hashes[role]})
     if config.method_class is not None:
         methods_own = {"model", *_OF_RANKING, *method_options(config["model"])}
         stage = {key: value for key, value in seedless.items() if key not in methods_own}

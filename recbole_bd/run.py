@@ -24,7 +24,7 @@ from recbole_bd.data import Split, batch_stream, load_split, train_loader
 from recbole_bd.distributed import alone, group, joined
 from recbole_bd.errors import BDError, CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
 from recbole_bd.folders import read_result
-from recbole_bd.identity import changed_hashes, opening_record, run_hashes, warmup_hash
+from recbole_bd.identity import changed_hashes, opening_record, role_configs, run_hashes, warmup_hash
 from recbole_bd.journal import Journal
 from recbole_bd.model import METHODS
 from recbole_bd.model.base import Distiller
@@ -195,9 +195,8 @@ def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
         torch.set_num_threads(config["threads"])
     split = load_split(config)
     roles = {}
-    for name in config.backbones:
-        role_config = config.role(name)
-        init_seed(config["seed"], config["reproducibility"])
+    for name, role_config in role_configs(config).items():
+        init_seed(role_config["seed"], config["reproducibility"])
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:
         try:
@@ -330,7 +329,11 @@ class _Run:
     # --- stages ----------------------------------------------------------------------------------------------------
     def _stages(self) -> None:
         for name, role in self.roles.items():
-            logger.info("%s: %s, %s parameters", name, role.config["model"], f"{role.parameter_count:,}")
+            seed = role.config["seed"]
+            apart = (
+                f"; with its teacher's very settings it begins from seed {seed}" if seed != self.config["seed"] else ""
+            )
+            logger.info("%s: %s, %s parameters%s", name, role.config["model"], f"{role.parameter_count:,}", apart)
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
         arms = self.so_far.arms
         start = arms.setdefault(WARMUP, {})
@@ -382,7 +385,7 @@ class _Run:
         return snapshot
 
     def _trained_alone(self, role: Role) -> Snapshot:
-        init_seed(self.config["seed"], self.config["reproducibility"])
+        init_seed(role.config["seed"], self.config["reproducibility"])
         loader, stage = train_loader(role.config, self.split), f"{WARMUP} {role.name}"
         with self.journal.timed(f"warmup_{role.name}"):
             snapshot = warm_up(

@@ -15,6 +15,7 @@ from recbole_bd import load_data_and_model, run_bd
 from recbole_bd.checkpoint import load_model
 from recbole_bd.data import load_split
 from recbole_bd.errors import BDError, CheckpointError, TrainingError
+from recbole_bd.identity import run_hashes
 from recbole_bd.report import table
 from tests.conftest import SHARED_DATA, alone, make_config, needs_data
 
@@ -162,6 +163,31 @@ def test_a_changed_role_setting_warms_up_anew(finished):
     _, settings = finished
     changed = run_bd(config_dict={**settings, "student.learning_rate": 0.02, "distill_epochs": 1})
     assert log_of(changed).count("warm-up reused from") == 1
+
+
+def test_a_student_with_its_teachers_settings_is_another_model(quick, tmp_path):
+    settings = {**quick, "epochs": 0, "distill_epochs": 0, "student.embedding_size": 8, "seed": 7}
+    result = run_bd(config_dict=settings)
+    teacher, student = (load_model(f"{result['run_folder']}/{role}.pth")[0].state for role in ROLES)
+    assert all(not torch.equal(teacher[name], student[name]) for name in teacher)
+    assert "student: BPR, 880 parameters; with its teacher's very settings it begins from seed 65543" in log_of(result)
+    other = run_bd(config_dict={**settings, "seed": 65543, "student.embedding_size": 2})
+    there = load_model(f"{other['run_folder']}/teacher.pth")[0].state
+    assert all(torch.equal(there[name], student[name]) for name in there)
+    again = run_bd(config_files=[f"{result['run_folder']}/config.yaml"], config_dict={"checkpoint_dir": str(tmp_path)})
+    assert without_times(again) == without_times(result)
+
+
+def test_a_student_that_is_a_double_has_hashes_of_its_own(quick):
+    def hashes(**more):
+        return run_hashes(make_config({**quick, "student.embedding_size": 8, **more}))
+
+    double, of_lightgcn = hashes(), hashes(teacher_model="LightGCN")
+    assert double["student"] not in (double["teacher"], of_lightgcn["student"])
+    assert hashes(seed=3)["settings"] == double["settings"] != of_lightgcn["settings"]
+    assert hashes(seed=3)["student"] == double["student"]
+    checkpoint = {"student.checkpoint": "there/is/none.pth"}
+    assert hashes(**checkpoint)["student"] == hashes(**checkpoint, teacher_model="LightGCN")["student"]
 
 
 def test_the_resolved_configuration_is_the_same_run(finished, tmp_path):
