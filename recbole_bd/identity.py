@@ -9,6 +9,7 @@ from typing import Any
 
 import recbole
 
+from recbole_bd.backbones import INTO
 from recbole_bd.config import BASELINE, BLOCKS, STUDENT, TEACHER, BDConfig, RoleConfig, method_options
 from recbole_bd.options import WITHOUT_EFFECT
 
@@ -27,6 +28,8 @@ _OF_TWO_ROLES = {
 }  # fmt: skip
 # From a run's seed to that of a student who would be its teacher's double; far from the seeds of other runs.
 _OF_A_DOUBLE = 2**16
+# Options younger than runs on record, whose ~ means what was before: left out, so that those runs are still found.
+_SINCE = {f"{option}_{direction}" for option in ("exchange", "temperature") for direction in INTO.values()}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
 
@@ -79,6 +82,7 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         `control`, its continued control.
     """
     settings = {key: value for key, value in config.as_dict().items() if key not in WITHOUT_EFFECT}
+    settings = {key: value for key, value in settings.items() if key not in _SINCE or value is not None}
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = _content(block.get("checkpoint"))

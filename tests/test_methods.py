@@ -307,6 +307,22 @@ def test_the_loss_is_the_papers(quick):
         assert torch.allclose(parts["distill"], weight * losses.pointwise_exchange(z, target, 2.0), rtol=1e-5)
 
 
+def test_each_direction_may_have_an_exchange_and_a_temperature_of_its_own(quick):
+    """The student's loss is that of a run with the one kind in both directions, the teacher's that with the other."""
+
+    def distill(role, **more):
+        scene = Scene(quick, samples_per_positive=3, **more)
+        return scene.method.loss(role, scene.batch_of(role))["distill"]
+
+    kinds = {"exchange_teacher_to_student": "pairwise", "exchange_student_to_teacher": "pointwise"}
+    each = {**kinds, "exchange": "listwise", "temperature": 4.0, "temperature_student_to_teacher": 3.0}
+    assert torch.equal(distill(STUDENT, **each), distill(STUDENT, exchange="pairwise", temperature=4.0))
+    assert torch.equal(distill(TEACHER, **each), distill(TEACHER, exchange="pointwise", temperature=3.0))
+    rest = {"exchange_teacher_to_student": "listwise", "temperature_teacher_to_student": 3.0}
+    assert torch.equal(distill(TEACHER, exchange="pointwise", **rest), distill(TEACHER, exchange="pointwise"))
+    assert not torch.equal(distill(STUDENT, exchange="pointwise", **rest), distill(STUDENT, exchange="pointwise"))
+
+
 @pytest.mark.parametrize("exchange", ["listwise", "pairwise"])
 def test_the_batchs_positive_comes_first(exchange, quick, monkeypatch):
     seen = {}

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from recbole_bd import load_data_and_model, run_bd
+from recbole_bd import identity, load_data_and_model, run_bd
 from recbole_bd.checkpoint import load_model
 from recbole_bd.data import load_split
 from recbole_bd.errors import BDError, CheckpointError, TrainingError
@@ -188,6 +188,17 @@ def test_a_student_that_is_a_double_has_hashes_of_its_own(quick):
     assert hashes(seed=3)["student"] == double["student"]
     checkpoint = {"student.checkpoint": "there/is/none.pth"}
     assert hashes(**checkpoint)["student"] == hashes(**checkpoint, teacher_model="LightGCN")["student"]
+
+
+def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, monkeypatch):
+    later = {"exchange_student_to_teacher": "pointwise"}
+    plain, changed = (run_hashes(make_config({**quick, **more})) for more in ({}, later))
+    assert plain["config"] != changed["config"]
+    resolved = make_config(quick).as_dict()
+    before = {key: value for key, value in resolved.items() if key not in identity._SINCE}
+    assert len(before) == len(resolved) - 4
+    monkeypatch.setattr("recbole_bd.config.BDConfig.as_dict", lambda _: before)
+    assert run_hashes(make_config(quick)) == plain
 
 
 def test_the_resolved_configuration_is_the_same_run(finished, tmp_path):

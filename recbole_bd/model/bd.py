@@ -43,6 +43,7 @@ class BD(Distiller):
 
     Attributes:
         weight: lambda of the current epoch by learner; `full_weight` is that of the settings.
+        exchange, temperature: what a learner takes from the other, and what divides the other's logits, by learner.
         best_guides: the roles that teach, in their best states; empty where they teach as they are.
 
     Raises:
@@ -63,17 +64,21 @@ class BD(Distiller):
             for role, direction in INTO.items()
         }
         self.weight = dict(self.full_weight)
-        kind = config["exchange"]
-        self.exchange = _EXCHANGES[kind]
+        kinds = {role: config[f"exchange_{direction}"] or config["exchange"] for role, direction in INTO.items()}
+        self.exchange = {role: _EXCHANGES[kind] for role, kind in kinds.items()}
+        self.temperature = {
+            role: config[f"temperature_{direction}"] or config["temperature"] for role, direction in INTO.items()
+        }
         self.best_guides: dict[str, BestGuide] = {}
         if config["guide_state"] == "best" and not control:
             guides = [self.other(learner) for learner in roles if self.full_weight[learner] > 0]
             self.best_guides = {guide.name: BestGuide(guide, dataset) for guide in guides}
         self.takes_positive = {
-            role: kind == "pairwise" or (kind == "listwise" and config[f"list_positive_{direction}"])
+            role: kinds[role] == "pairwise" or (kinds[role] == "listwise" and config[f"list_positive_{direction}"])
             for role, direction in INTO.items()
         }
-        if kind == "listwise" and not all(self.takes_positive.values()) and self.samples_per_positive == 1:
+        bare = [role for role, kind in kinds.items() if kind == "listwise" and not self.takes_positive[role]]
+        if bare and self.samples_per_positive == 1:
             raise ConfigError("a list of one item says nothing: use samples_per_positive=2 or more, or list_positive")
         if config["cf_negatives"] == "distilled":
             for role in roles.values():
@@ -189,8 +194,8 @@ class BD(Distiller):
             target = best.logits(users, items)
         else:
             target = guide.target_logits(users, items, learning=guide.name in batch.roles)
-        options = {"temperature": self.config["temperature"], "temperature_on": self.config["temperature_on"]}
-        return {"cf": own, "distill": weight * self.exchange(logits, target, **options)}
+        exchanged = self.exchange[role](logits, target, self.temperature[role], self.config["temperature_on"])
+        return {"cf": own, "distill": weight * exchanged}
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)
