@@ -140,7 +140,7 @@ def read_arm(board: str, name: str) -> Arm:
     space = read_space(ROOT / "properties" / "tuning" / space_file) if space_file else {}
     fixed |= {key: value for key, value in space.items() if not is_range(value)}
     objective = tuple(arm.get("objective", ["student"] if fixed["model"] in METHODS else ["model"]))
-    first = arm.get("first", {})
+    first = plan.get("firsts", {}).get(name, arm.get("first", {}))
     if "first" in plan and (path := settings_file(plan["first"], name)).is_file():
         best = load_yaml(path)
         if best.keys() == space.keys():
