@@ -118,6 +118,17 @@ def chosen(path: Path) -> dict[str, Any]:
     return load_yaml(path)
 
 
+def unsearched(plan: dict[str, Any], method: str | None) -> dict[str, Any]:
+    """A method's own values where the data set's file has others, which these boards' searches found: arms are not to
+    change with them. Of BD the board may say other ones (`unsearched`).
+    """
+    found = load_yaml(ROOT / "properties" / "dataset" / f"{plan['settings']['dataset']}.yaml").get(method) or {}
+    own = load_yaml(ROOT / "properties" / "model" / f"{method}.yaml") if found else {}
+    values = {key: own[key] for key in found if key in own}
+    values |= {f"{role}.{key}": None for role in SEPARATE for key in found.get(role, {})}
+    return {**values, **(plan.get("unsearched", {}) if method == "BD" else {})}
+
+
 def read_arm(board: str, name: str) -> Arm:
     """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
     plan = read_plans()[board]
@@ -125,8 +136,9 @@ def read_arm(board: str, name: str) -> Arm:
     if "as" in arm:
         other = plan["arms"][arm["as"]]
         arm = {**other, **arm, "settings": {**other["settings"], **arm["settings"]}}
+    settings = {**plan["settings"], **arm.get("settings", {})}
     shipped = load_yaml(ROOT / "properties" / "model" / arm["file"]) if "file" in arm else {}
-    fixed = {"device": "cpu", **shipped, **plan["settings"], **arm.get("settings", {})}
+    fixed = {"device": "cpu", **unsearched(plan, settings.get("model")), **shipped, **settings}
     if name in SEPARATE:
         fixed |= {"model": fixed[f"{name}_model"], **plan["sizes"][name]}
     if fixed["model"] not in METHODS:

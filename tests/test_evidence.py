@@ -205,6 +205,28 @@ def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, evi
         assert not differing, name
 
 
+def test_no_arm_changes_with_what_is_shipped_for_the_data_set(evidence, monkeypatch):
+    given, other = (
+        {"data_path": "dataset", "checkpoint_dir": "saved"},
+        {"eps_e": 7.0, "student": {"distill_weight_decay": 7}},
+    )
+    layered = evidence.load_yaml
+
+    def changed(path):
+        values = layered(path)
+        return {**values, "BD": {**values["BD"], **other}} if path.name == "citeulike.yaml" else values
+
+    def arms():
+        names = ("BD", "BD, to the teacher", "BD (paper)", "continued alone")
+        return [evidence._config_of(evidence.read_arm("citeulike-bpr", name), 2020, given).as_dict() for name in names]
+
+    before = arms()
+    for module in ("recbole_bd.config", "evidence"):
+        monkeypatch.setattr(f"{module}.load_yaml", changed)
+    assert make_config({"dataset": "citeulike", "model": "BD"})["eps_e"] == 7.0
+    assert arms() == before
+
+
 @pytest.mark.parametrize(("dataset", "backbone", "role", "board"), [("citeulike", "CDAE", "teacher", "citeulike-cdae")])
 def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board):
     shipped = load_yaml(ROOT / "properties" / "dataset" / f"{dataset}.yaml")["backbones"][backbone][role]
