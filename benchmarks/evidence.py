@@ -93,12 +93,8 @@ def read_plans() -> dict[str, dict[str, Any]]:
     """The boards of evidence.yaml by name, each with its arms by name."""
     plans = load_yaml(HERE / "evidence.yaml")
     arms = plans["arms"]
-    taught = [
-        name for name, arm in arms.items() if "as" in arm or name in SEPARATE or arm["settings"]["model"] in METHODS
-    ]
     return {
-        board: {**plan, "arms": {name: arms[name] for name in plan.get("arms", taught)}}
-        for board, plan in plans["boards"].items()
+        board: {**plan, "arms": {name: arms[name] for name in plan["arms"]}} for board, plan in plans["boards"].items()
     }
 
 

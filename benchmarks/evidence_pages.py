@@ -18,6 +18,8 @@ PARTS = {
     "BD, present guide": "each role learns from the other as it is, not as it was at its best",
     "BD, to the student": "only the student learns from the other",
     "BD, to the teacher": "only the teacher learns from the other",
+    "BD, pointwise to the teacher": "the teacher takes the student's softened probabilities item by item",
+    "BD, listwise to the teacher": "the teacher takes the student's order of a list with the positive",
     "BD, discrepancy both ways": "both learn with the positive, on items that they rank far above the other",
     "BD, uniform": "items drawn uniformly",
     "BD, top": "items from the head of the guide's list",

@@ -68,11 +68,12 @@ PLAN = yaml.safe_load((ROOT / "benchmarks" / "evidence.yaml").read_text())
 def test_what_is_searched_are_settings_of_the_arms(board, evidence, tmp_path, monkeypatch):
     (tmp_path / "best.yaml").write_text("learning_rate: 0.001")  # of the separate models
     monkeypatch.setattr(evidence, "separate_file", lambda board, role: tmp_path / "best.yaml")
-    for name, plan in evidence.read_plans()[board]["arms"].items():
-        arm = evidence.read_arm(board, name)
+    of_board = evidence.read_plans()[board]
+    for name, plan in of_board["arms"].items():
+        arm, first = evidence.read_arm(board, name), of_board.get("firsts", {}).get(name, plan.get("first"))
         ranges = {key for key, value in arm.space.items() if isinstance(value, dict)}
         assert not arm.first or set(arm.first) == ranges, name
-        assert not plan.get("first") or set(plan["first"]) == ranges, name
+        assert not first or set(first) == ranges, name
         for drawn in [{**arm.space, **arm.first}] if arm.first else trials(arm.space, 3):
             config = make_config({**arm.fixed, "data_path": str(ROOT), **drawn})
             for role in config.backbones:
