@@ -116,13 +116,13 @@ def chosen(path: Path) -> dict[str, Any]:
 
 def unsearched(plan: dict[str, Any], method: str | None) -> dict[str, Any]:
     """A method's own values where the data set's file has others, which these boards' searches found: arms are not to
-    change with them. Of BD the board may say other ones (`unsearched`).
+    change with them. The board may say other ones (`unsearched`).
     """
     found = load_yaml(ROOT / "properties" / "dataset" / f"{plan['settings']['dataset']}.yaml").get(method) or {}
     own = load_yaml(ROOT / "properties" / "model" / f"{method}.yaml") if found else {}
     values = {key: own[key] for key in found if key in own}
     values |= {f"{role}.{key}": None for role in SEPARATE for key in found.get(role, {})}
-    return {**values, **(plan.get("unsearched", {}) if method == "BD" else {})}
+    return {**values, **plan.get("unsearched", {}).get(method, {})}
 
 
 def read_arm(board: str, name: str) -> Arm:
@@ -398,7 +398,6 @@ def main() -> int:
     parser.add_argument("arms", nargs="*")
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--checkpoint_dir", default="saved")
-    parser.add_argument("--device", help="instead of the board's; what runs elsewhere is another run")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--trials", type=int, help="settings tried for each arm; the board's own number by default")
     known = parser.parse_intermixed_args()
@@ -425,8 +424,6 @@ def search_or_run(known: argparse.Namespace, plan: dict[str, Any]) -> None:
     """Do for the arms that were named, or else for all, what the command line says."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
-    if known.device:
-        given["device"] = known.device
     arms = known.arms or [name for name in plan["arms"] if name not in plan.get("separate", {})]
     if known.what == "run":
         run(known.board, arms, known.jobs, given)

@@ -81,8 +81,11 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         the rows of a table have in common: `settings`, the whole run; each role's name, its warm-up; and, for a method,
         `control`, its continued control.
     """
-    settings = {key: value for key, value in config.as_dict().items() if key not in WITHOUT_EFFECT}
-    settings = {key: value for key, value in settings.items() if key not in _SINCE or value is not None}
+    settings = {
+        key: value
+        for key, value in config.as_dict().items()
+        if key not in WITHOUT_EFFECT and (key not in _SINCE or value is not None)
+    }
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = _content(block.get("checkpoint"))
