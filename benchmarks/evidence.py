@@ -27,7 +27,7 @@ from typing import Any
 import optuna
 from evidence_pages import claims_page, claims_picture, dataset_page, gains, headline
 
-from recbole_bd.atomic import write_whole
+from recbole_bd.atomic import exclusively, write_whole
 from recbole_bd.config import BDConfig
 from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
@@ -275,28 +275,34 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it.
 
-    What is in it with other settings than those chosen now is dropped.
+    What is in it with other settings than those chosen now is dropped. Another `run` may add to it meanwhile.
     """
-    plan = read_plans()[board]
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
-    searched = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
-    entries = {
-        (name, seed): entry_of(_config_of(read_arm(board, name), seed, given))
-        for seed in plan["seeds"]
-        for name in dict.fromkeys([*searched, *arms])
-        if name not in SEPARATE
-    }
-    current = {entry.record["config_hash"] for entry in entries.values()}
-    for seed in plan["seeds"]:
-        kept = [one for one in read_runs(path) if one.result["config_hash"] in current] if path.is_file() else []
-        known = {one.result["config_hash"] for one in kept}
-        wanted = [entry for (name, of_seed), entry in entries.items() if of_seed == seed and name in arms]
+    for seed in read_plans()[board]["seeds"]:
+        known = {one.result["config_hash"] for one in recorded(path)}
+        wanted = [entry_of(_config_of(read_arm(board, name), seed, given)) for name in arms if name not in SEPARATE]
         missing = [entry for entry in wanted if entry.record["config_hash"] not in known]
         found = run_entries(missing, runs_folder, runs_folder / "logs", jobs, environment_of(1))
         if failed := [one.result["error"] for one in found if one.result["status"] != "finished"]:
             raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
-        write_whole(path, runs_jsonl([*kept, *found]))
+        with exclusively(path.with_suffix(".lock"), f"records of {board}"):
+            current = chosen_now(board, given) - {one.result["config_hash"] for one in found}
+            kept = [one for one in recorded(path) if one.result["config_hash"] in current]
+            write_whole(path, runs_jsonl([*kept, *found]))
+
+
+def chosen_now(board: str, given: dict[str, Any]) -> set[str]:
+    """Hashes of the runs that the board's tables are to have, by the settings found so far."""
+    plan = read_plans()[board]
+    arms = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
+    configs = (_config_of(read_arm(board, name), seed, given) for name in arms for seed in plan["seeds"])
+    return {entry_of(config).record["config_hash"] for config in configs}
+
+
+def recorded(path: Path) -> list[Run]:
+    """The runs of a runs.jsonl; none where there is no file."""
+    return read_runs(path) if path.is_file() else []
 
 
 def pages(out: Path) -> None:
@@ -310,7 +316,7 @@ def pages(out: Path) -> None:
     boards = {}
     for name, plan in read_plans().items():
         path = ROOT / "results" / name / "runs.jsonl"
-        if path.is_file() and (runs := whole_arms(read_runs(path), plan["seeds"])):
+        if runs := whole_arms(recorded(path), plan["seeds"]):
             write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
             boards[name] = build(runs)
     command = "python benchmarks/evidence.py pages"

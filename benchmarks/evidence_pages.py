@@ -7,11 +7,16 @@ import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from recbole_bd.leaderboard.formats import number
 from recbole_bd.leaderboard.tables import ALPHA, Board, Row
 from recbole_bd.leaderboard.verdicts import over_users
 from recbole_bd.significance import Comparison, compare, holm
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 ONE_WAY = ("RD", "CD", "DE", "RRD")
 PARTS = {
@@ -26,6 +31,7 @@ PARTS = {
     "BD (paper)": "the paper's form",
     "BD (reference code)": "the paper's form, with the public code's direction",
 }
+ROLE_MARKS = {"teacher": ("#0072B2", "s"), "student": ("#D55E00", "o")}
 _HOW_TO_READ = (
     "mean ± standard deviation over seeds, at the best epoch by validation. Settings were selected on validation "
     "alone ([how](README.md#how-settings-were-chosen); `trials.csv` has all that were tried); test was read once. "
@@ -214,31 +220,45 @@ def _table(found: Sequence[Gain], against: Sequence[str]) -> list[str]:
 
 
 def claims_picture(found: Sequence[Gain]) -> bytes:
-    """BD's gains over separate, continued and one-way models with 95 % intervals over users, as PNG."""
+    """Gains of BD over separate, continued and one-way models, 95 % intervals over users, a panel per pair; a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-    shown = [gain for gain in found if gain.against not in PARTS]
-    figure = Figure(figsize=(8, 1.4 + 0.3 * len(shown)), layout="constrained")
-    axis = figure.subplots()
-    for place, gain in enumerate(shown):
+    panels: dict[str, list[Gain]] = {}
+    for gain in found:
+        if gain.against not in PARTS:
+            panels.setdefault(gain.board, []).append(gain)
+    lengths = [len(mine) for mine in panels.values()]
+    heights = [2 + max(lengths[left : left + 2]) for left in range(0, len(lengths), 2)]
+    figure = Figure(figsize=(10, 0.9 + 0.24 * sum(heights)), layout="constrained")
+    axes = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).flat
+    for axis, (name, mine) in zip_longest(axes, panels.items(), fillvalue=(None, [])):
+        axis.set_axis_off() if name is None else _panel(axis, name, mine)
+    legend = [Line2D([], [], color=colour, marker=marker, label=role) for role, (colour, marker) in ROLE_MARKS.items()]
+    figure.legend(handles=legend, loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("gain of BD in % (95 % interval over users; filled: p < .05 after Holm's correction)", fontsize=10)
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _panel(axis: "Axes", name: str, mine: Sequence[Gain]) -> None:
+    for place, gain in enumerate(mine):
         low, high = (100 * end / gain.test.mean_a for end in (gain.test.low or 0.0, gain.test.high or 0.0))
         middle = 100 * gain.relative
-        colour, marker = ("#0072B2", "s") if gain.role == "teacher" else ("#D55E00", "o")
+        colour, marker = ROLE_MARKS[gain.role]
         axis.errorbar(
             middle, place, xerr=[[middle - low], [high - middle]], marker=marker, color=colour, capsize=3,
             markerfacecolor=colour if gain.verdict != "no difference shown" else "white",
         )  # fmt: skip
     axis.axvline(0, color="0.4", linewidth=0.8)
-    axis.set_yticks(range(len(shown)), [f"{gain.board}: {gain.role} vs {gain.against}" for gain in shown])
-    axis.invert_yaxis()
+    axis.set_title(name, fontsize=10)
+    axis.set_yticks(range(len(mine)), [f"{gain.role} vs {gain.against}" for gain in mine])
+    axis.set_ylim(len(mine) - 0.3, -0.7)
     axis.grid(axis="x", color="0.88", linewidth=0.8)
     axis.set_axisbelow(True)
-    axis.set_xlabel("gain of BD in %\n(95 % interval over users; filled: p < .05 after Holm's correction)")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-    return stream.getvalue()
 
 
 def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:

@@ -164,6 +164,47 @@ def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     assert study.best_value == 0.3
 
 
+def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen_no_more(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "read_plans", lambda: {"toys": {"seeds": [7, 8], "arms": {"A": {}, "B": {}}}})
+    monkeypatch.setattr(driver, "read_arm", lambda board, name: name)
+    monkeypatch.setattr(driver, "_config_of", lambda arm, seed, given: (arm, seed))
+    chosen, asked, values = {"A": 1, "B": 1}, [], {"model/separate": 0.1}
+
+    def entry(config):
+        name, seed = config
+        return SimpleNamespace(config=config, record={"config_hash": f"{name}{chosen[name]}-{seed}"})
+
+    def run_entries(entries, *others):
+        folders = []
+        for one in entries:
+            asked.append(one.record["config_hash"])
+            name, seed = one.config
+            folders.append(
+                write_run(tmp_path / "saved", name, seed, values, name=asked[-1], label=name, config_hash=asked[-1])
+            )
+            if asked[-1] == "A1-7":
+                driver.run("toys", ["B"], 1, {"checkpoint_dir": tmp_path / "saved"})
+        return [run for run in runs_below(tmp_path / "saved") if run.folder in folders]
+
+    monkeypatch.setattr(driver, "entry_of", entry)
+    monkeypatch.setattr(driver, "run_entries", run_entries)
+    records = tmp_path / "results" / "toys" / "runs.jsonl"
+    for name in chosen:
+        driver.settings_file("toys", name).parent.mkdir(parents=True, exist_ok=True)
+        driver.settings_file("toys", name).write_text("{}")
+
+    def recorded():
+        return sorted(run.result["config_hash"] for run in read_runs(records))
+
+    driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert recorded() == ["A1-7", "A1-8", "B1-7", "B1-8"]
+    driver.run("toys", ["A", "B"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert asked == ["A1-7", "B1-7", "B1-8", "A1-8"]
+    chosen["B"] = 2
+    driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert recorded() == ["A1-7", "A1-8"]
+
+
 def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(evidence):
     runs = [SimpleNamespace(result={"label": label, "seed": seed}) for label, seed in [("A", 1), ("B", 1), ("A", 2)]]
     assert evidence.whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
