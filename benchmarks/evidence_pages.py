@@ -274,6 +274,8 @@ def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
             values = [number(row.cells[metric]) for metric in board.metrics]
             about = [row.name, row.model, f"{row.parameters:,}", str(len(row.runs))]
             lines.append(f"| {' | '.join([*about, *values, *changes])} |")
+        if any(row.parameters == 1 for row in rows.values()):
+            lines += ["", _COUNTED]
         lines += ["", _MORE.format(name=name), ""]
     return "\n".join(lines)
 
@@ -294,6 +296,10 @@ def headline(board: Board) -> str:
 
 _MORE = (
     "[Settings](./{name}/settings), every [trial](./{name}/trials.csv), [tests and commands](./{name}/leaderboard.md)."
+)
+_COUNTED = (
+    "Parameters are those that gradients train. Models with 1, RecBole's placeholder, are computed from counts instead: "
+    "*ItemKNN* and *EASE* keep weights of items x items."
 )
 
 
