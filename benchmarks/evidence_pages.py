@@ -298,8 +298,8 @@ _MORE = (
     "[Settings](./{name}/settings), every [trial](./{name}/trials.csv), [tests and commands](./{name}/leaderboard.md)."
 )
 _COUNTED = (
-    "Parameters are those that gradients train. Models with 1, RecBole's placeholder, are computed from counts instead: "
-    "*ItemKNN* and *EASE* keep weights of items x items."
+    "Parameters are those that gradients train. Models with 1, RecBole's placeholder, are computed from counts "
+    "instead: *ItemKNN* and *EASE* keep weights of items x items."
 )
 
 
