@@ -27,6 +27,9 @@ from recbole_bd.scoring import InnerProduct, device_of, family
 _OF_WHOLE_BATCHES = {
     "CDAE", "ConvNCF", "DGCF", "DiffRec", "ENMF", "LDiffRec", "LINE", "NCL", "RaCT", "RecVAE", "SGL",
 }  # fmt: skip
+# Of models that can be taught: whose loss adds up the rows of a batch; whose loss adds up, for a row, its user's items.
+_ADD_ROWS = {"CDAE", "ConvNCF", "ENMF", "SGL"}
+_ADD_ITEMS = {"CDAE", "ENMF", "LDiffRec", "MacridVAE", "MultiDAE", "MultiVAE"}
 _USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
 
 
@@ -81,6 +84,22 @@ class Role:
     def shares_batches(self) -> bool:
         """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
         return type(self.model).__name__ not in _OF_WHOLE_BATCHES
+
+    def interactions_added(self, rows: int, positives_per_user: float) -> float:
+        """How many training interactions the model's own loss adds up on a batch.
+
+        BPR's takes the mean of them; MultiVAE's adds up those of a user and takes the mean over users; CDAE's adds up
+        all. Another term that is to weigh as much for each interaction is multiplied by this.
+
+        Args:
+            rows: of the batch.
+            positives_per_user: training items of a user, on average.
+
+        Returns:
+            1 where the loss is a mean over interactions, as are those of models that are not RecBole's own.
+        """
+        name = type(self.model).__name__
+        return (rows if name in _ADD_ROWS else 1) * (positives_per_user if name in _ADD_ITEMS else 1)
 
     def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.

@@ -120,6 +120,22 @@ def test_each_learner_gets_a_finite_loss_and_the_other_role_no_gradient(method, 
         assert sum(sizes.values()) == 0
 
 
+@pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "MultiVAE", "CDAE", "ConvNCF"])
+@pytest.mark.parametrize("method", ["BD", "CD", "RRD"])
+def test_the_term_weighs_an_interaction_as_the_own_loss_does(method, backbone, quick, monkeypatch):
+    """The own loss is the mean over interactions, over users of their sum, the sum of all, or the sum over rows."""
+    scene = Scene(pair(quick, "BPR", backbone), model=method, lambda_teacher_to_student=0.3)
+    batch = scene.batch_of(STUDENT)
+    if method == "BD":
+        monkeypatch.setitem(scene.method.exchange, STUDENT, lambda *given: torch.tensor(1.0))
+    else:
+        monkeypatch.setattr(scene.method, "transfer", lambda *given: torch.tensor(1.0))
+    users = scene.split.pairs("train")[0]
+    positives = len(users) / len(set(users.tolist()))
+    times = {"MultiVAE": positives, "CDAE": len(batch.users) * positives, "ConvNCF": len(batch.users)}
+    assert float(scene.method.loss(STUDENT, batch)["distill"]) == pytest.approx(0.3 * times.get(backbone, 1))
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_the_control_is_the_models_own_loss(method, quick):
     scene = Scene(quick, control=True, model=method)

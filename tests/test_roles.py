@@ -70,6 +70,8 @@ PROBABILITIES = {"NeuMF", "NNCF", "NAIS", "DMF", "CDAE"}  # whose own scores are
 CLOSED_FORM = {"Pop", "Random", "ItemKNN", "AsymKNN", "EASE", "ADMMSLIM", "SLIMElastic", "NCEPLRec"}
 OWN_TRAINER = {"RecVAE", "RaCT", "NCL"}
 TEACHABLE = [name for name in NAMES if name not in CLOSED_FORM | OWN_TRAINER]
+ADD_ROWS = {"CDAE", "ENMF", "ConvNCF", "SGL"}  # whose loss adds up a batch; the others' is a mean over its rows
+ADD_ITEMS = {"CDAE", "ENMF", "LDiffRec", "MacridVAE", "MultiDAE", "MultiVAE"}  # of a row, all items of its user
 GRAPHS = {"LightGCN", "NGCF", "DGCF", "SpectralCF", "NCL", "SGL", "GCMC"}
 INNER_PRODUCTS = GRAPHS | {"BPR", "LINE", "ENMF", "SimpleX", "DMF", "FISM", "NCEPLRec"}
 PROPAGATIONS = {"LightGCN": 1, "NGCF": 1, "DGCF": 1, "SpectralCF": 1, "SGL": 3}  # SGL: two more, for its own loss
@@ -185,6 +187,26 @@ def own_ranking_scores(model, users):
 
 def close(one, other, tolerance=1e-4):
     return torch.allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", TEACHABLE)
+def test_a_batch_twice_is_two_batches_where_the_loss_adds_up_its_rows(name, data):
+    config, loader = data(name)
+    init_seed(3, True)
+    role = Role(STUDENT, recommender_class(name)(config, loader.dataset), config)
+    once = first_batch(role, loader)
+    twice = Interaction({key: torch.cat([once[key], once[key]]) for key in once.columns})
+    role.model.eval()
+
+    def loss(batch):  # some draw noise, or which of two losses it is
+        init_seed(5, True)
+        return sum(float(role.loss(batch)) for _ in range(30))
+
+    assert loss(twice) / loss(once) == pytest.approx(2 if name in ADD_ROWS else 1, rel=0.1)
+    assert role.interactions_added(len(twice), 3.5) / role.interactions_added(len(once), 3.5) == (
+        2 if name in ADD_ROWS else 1
+    )
+    assert role.interactions_added(1, 3.5) == (3.5 if name in ADD_ITEMS else 1)
 
 
 # (a), (b), (e): what the seam says

@@ -36,6 +36,7 @@ class Distiller(GeneralRecommender):
         learners: names of the roles that learn in the distillation stage.
         sampler: what draws items from both roles' rankings; None where a method has no such sampler.
         resting: names of the learners that have stopped learning at their best; the trainer adds to it.
+        positives_per_user: training items of a user, on average.
 
     Raises:
         ConfigError: `stop_on` names a role that does not learn.
@@ -58,6 +59,7 @@ class Distiller(GeneralRecommender):
         self.roles = roles
         self.control = control
         self.resting: list[str] = []
+        self.positives_per_user = dataset.inter_num / (dataset.user_num - 1)
         # Registered under the roles' names, so that parameters and states read teacher.* and student.*
         for name, role in roles.items():
             self.add_module(name, role.model)
@@ -152,6 +154,20 @@ class Distiller(GeneralRecommender):
     @abstractmethod
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """The method's loss of one role: see `loss`."""
+
+    def weighed(self, role: str, weight: float, term: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+        """A distillation term in the unit of the role's own loss: one lambda means the same for BPR, MultiVAE and CDAE.
+
+        Args:
+            role: a learner.
+            weight: lambda, what the term weighs for one interaction where the own loss weighs 1 for one.
+            term: scalar, a mean over interactions.
+            users: [B], of the batch.
+
+        Returns:
+            weight * term * the interactions that the role's own loss adds up, see `Role.interactions_added`.
+        """
+        return weight * self.roles[role].interactions_added(len(users), self.positives_per_user) * term
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Sum of the learners' own losses and distillation terms; `refresh` comes before.

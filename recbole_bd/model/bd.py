@@ -34,6 +34,7 @@ class BD(Distiller):
 
     L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
 
+    Where a model's L_CF is no mean over interactions but adds them up, the mean is multiplied by as many (`weighed`).
     z are logits, j items that the user has not seen; the other role is a constant, as it is now or, with
     `guide_state: best`, as it was at its best validation so far, at the start before the first. Samples are drawn every
     `refresh_period` epochs from both roles' current rankings.
@@ -86,7 +87,7 @@ class BD(Distiller):
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
         # A loader of users only (autoencoders): as many items for each as users have positives on average.
-        self.samples_per_user = self.samples_per_positive * max(1, round(len(users) / (self.n_users - 1)))
+        self.samples_per_user = self.samples_per_positive * max(1, round(self.positives_per_user))
         self.sampler = DistillationSampler(
             self.seen,
             {role: self._direction(direction) for role, direction in INTO.items() if self.full_weight[role] > 0},
@@ -195,7 +196,7 @@ class BD(Distiller):
         else:
             target = guide.target_logits(users, items, learning=guide.name in batch.roles)
         exchanged = self.exchange[role](logits, target, self.temperature[role], self.config["temperature_on"])
-        return {"cf": own, "distill": weight * exchanged}
+        return {"cf": own, "distill": self.weighed(role, weight, exchanged, users)}
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)
