@@ -264,7 +264,10 @@ def test_no_arm_changes_with_what_is_shipped_for_the_data_set(evidence, monkeypa
     assert arms() == before
 
 
-@pytest.mark.parametrize(("dataset", "backbone", "role", "board"), [("citeulike", "CDAE", "teacher", "citeulike-cdae")])
+@pytest.mark.parametrize(
+    ("dataset", "backbone", "role", "board"),
+    [("citeulike", "CDAE", "teacher", "citeulike-cdae"), ("citeulike", "CDAE", "student", "citeulike-cdae")],
+)
 def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board):
     shipped = load_yaml(ROOT / "properties" / "dataset" / f"{dataset}.yaml")["backbones"][backbone][role]
     sizes = BOARDS[board]["sizes"][role]
