@@ -160,7 +160,7 @@ class Ranks:
         excluded: places of the items that are not ranked.
         method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
             a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about one on
-            average; rows for which that would not hold are sorted.
+            average; bins for which that would not hold are sorted, and rows with infinite scores.
         whose: the role whose scores they are, for the error.
         stands_for: float32 [C, M], how many items of the catalogue each column counts for, 0 at excluded places; None
             for one each. The bound of binned ranks is then in the largest of a row.
@@ -208,12 +208,30 @@ class Ranks:
         # Mean rank of a bin: all up to its end, less half of the others in it.
         self._means = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
         self._means[:, n_bins] = torch.nan
-        one = 1 if stands_for is None else stands_for.amax(dim=1)
-        crowded = (counts[:, :n_bins].amax(dim=1) > BIN_TOLERANCE * one) | ~countable.squeeze(1)
-        if crowded.any():
-            of_crowded = None if stands_for is None else stands_for[crowded]
+        most = BIN_TOLERANCE * (torch.ones_like(top) if stands_for is None else stands_for.amax(dim=1, keepdim=True))
+        if ((counts[:, :n_bins].amax(dim=1, keepdim=True) > most) & countable).any():
+            crowded = (counts > most) & countable
+            crowded[:, n_bins] = False
             self._all = self.everywhere()
-            self._all[crowded] = _exact_ranks(scores[crowded], of_rows(excluded, crowded), of_crowded)
+            self._rank_within(crowded.view(-1), scores.reshape(-1), weights)
+        uncounted = ~countable.squeeze(1)
+        if uncounted.any():
+            of_uncounted = None if stands_for is None else stands_for[uncounted]
+            self._all = self.everywhere()
+            self._all[uncounted] = _exact_ranks(scores[uncounted], of_rows(excluded, uncounted), of_uncounted)
+
+    def _rank_within(self, crowded: Tensor, scores: Tensor, weights: Tensor | None) -> None:
+        """Give the items of crowded bins their exact ranks in place of their bins' means; all of them in one order."""
+        assert self._all is not None
+        places = crowded.index_select(0, self._bins).nonzero().squeeze(1)
+        places = places[scores[places].argsort(descending=True)]
+        places = places[self._bins[places].argsort(stable=True)]
+        bins, ordered = self._bins[places], scores[places]
+        of_each = torch.ones_like(ordered) if weights is None else weights[places]
+        new_bin = bins.diff() != 0
+        new_score = new_bin | (ordered.diff() != 0)
+        # Items of equal score share the mean of their ranks; a bin's mean is moved to the middle of each of them.
+        self._all.view(-1)[places] += (_middles(new_score, of_each) - _middles(new_bin, of_each)).float()
 
     def everywhere(self) -> Tensor:
         """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items. Copy it before you change it."""
@@ -233,6 +251,19 @@ class Ranks:
         if self._all is not None:
             return self._all.view(-1).take(places)
         return self._means.view(-1).index_select(0, self._bins.take(places).view(-1)).view(places.shape)
+
+
+def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
+    """Where in a running count stands the middle of the group that each element is in.
+
+    Args:
+        begins: bool [N - 1], whether a group begins at the element after.
+        of_each: [N], what an element counts for.
+    """
+    groups = torch.nn.functional.pad(begins.cumsum(dim=0), (1, 0))
+    sizes = torch.zeros(int(groups[-1]) + 1, dtype=torch.float64, device=groups.device)
+    sizes.index_add_(0, groups, of_each.double())
+    return (sizes.cumsum(dim=0) - sizes / 2)[groups]
 
 
 def _exact_ranks(scores: Tensor, excluded: Places, stands_for: Tensor | None) -> Tensor:

@@ -105,6 +105,8 @@ def test_exact_ranks_are_scipys_and_binned_ones_stay_within_their_bound(method):
     rows.append(torch.randint(0, 5, (2000,), generator=generator).float())  # many ties
     rows.append(torch.randn(2000, generator=generator).exp().exp())  # a long tail
     rows.append(torch.tensor([0.0, 1e-40]).repeat(1000))  # a spread so small that dividing by it overflows
+    for spread in (0.0, 1e-7):  # some items all but equal, such as those that training never met
+        rows.append(torch.cat([torch.randn(1500, generator=generator), torch.randn(500, generator=generator) * spread]))
     scores = torch.stack(rows)
     excluded = torch.rand(scores.shape, generator=generator) < 0.1
     excluded[:, 0] = True
@@ -116,6 +118,22 @@ def test_exact_ranks_are_scipys_and_binned_ones_stay_within_their_bound(method):
     if method == "binned":
         expected = np.stack([rank_by_hand(s.numpy(), e.numpy()) for s, e in zip(scores[:5], excluded[:5], strict=True)])
         assert np.nanmean(np.abs(found[:5].numpy() - expected)) < 0.5
+
+
+def test_items_that_crowd_one_bin_are_ranked_exactly_whatever_they_stand_for():
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(4, 3000, generator=generator)
+    scores[:, ::3] *= 1e-7
+    scores[:, ::9] = 0.0
+    stands_for = torch.randint(1, 4, scores.shape, generator=generator).float()
+    excluded = torch.rand(scores.shape, generator=generator) < 0.1
+    stands_for[excluded] = 0
+    exact, binned = (
+        Ranks(scores, places(excluded), method, stands_for=stands_for).everywhere() for method in ("exact", "binned")
+    )
+    torch.testing.assert_close(binned[:, ::3], exact[:, ::3], rtol=0, atol=0, equal_nan=True)
+    assert not torch.equal(binned.nan_to_num(), exact.nan_to_num())  # others have their bins' means
+    assert (binned - exact).nan_to_num().abs().max() <= 3 * (BIN_TOLERANCE - 1) / 2
 
 
 @given(st.data())
