@@ -32,7 +32,7 @@ from recbole_bd.config import BDConfig
 from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
 from recbole_bd.leaderboard.records import Run, read_runs, runs_jsonl
-from recbole_bd.leaderboard.schedule import run_entries
+from recbole_bd.leaderboard.schedule import Entry, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
 from recbole_bd.options import load_yaml, to_yaml
@@ -281,8 +281,7 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     runs_folder = Path(given["checkpoint_dir"])
     for seed in read_plans()[board]["seeds"]:
         known = {one.result["config_hash"] for one in recorded(path)}
-        wanted = [entry_of(_config_of(read_arm(board, name), seed, given)) for name in arms if name not in SEPARATE]
-        missing = [entry for entry in wanted if entry.record["config_hash"] not in known]
+        missing = [entry for entry in entries(board, arms, [seed], given) if entry.record["config_hash"] not in known]
         found = run_entries(missing, runs_folder, runs_folder / "logs", jobs, environment_of(1))
         if failed := [one.result["error"] for one in found if one.result["status"] != "finished"]:
             raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
@@ -295,9 +294,14 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
 def chosen_now(board: str, given: dict[str, Any]) -> set[str]:
     """Hashes of the runs that the board's tables are to have, by the settings found so far."""
     plan = read_plans()[board]
-    arms = [name for name in plan["arms"] if name not in SEPARATE and settings_file(board, name).is_file()]
-    configs = (_config_of(read_arm(board, name), seed, given) for name in arms for seed in plan["seeds"])
-    return {entry_of(config).record["config_hash"] for config in configs}
+    arms = [name for name in plan["arms"] if settings_file(board, name).is_file()]
+    return {entry.record["config_hash"] for entry in entries(board, arms, plan["seeds"], given)}
+
+
+def entries(board: str, arms: list[str], seeds: list[int], given: dict[str, Any]) -> list[Entry]:
+    """The runs of some arms and seeds with the settings chosen; the separate models are in those of the others."""
+    taught = [name for name in arms if name not in SEPARATE]
+    return [entry_of(_config_of(read_arm(board, name), seed, given)) for name in taught for seed in seeds]
 
 
 def recorded(path: Path) -> list[Run]:

@@ -7,7 +7,6 @@ import io
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from recbole_bd.leaderboard.formats import number
@@ -229,11 +228,13 @@ def claims_picture(found: Sequence[Gain]) -> bytes:
         if gain.against not in PARTS:
             panels.setdefault(gain.board, []).append(gain)
     lengths = [len(mine) for mine in panels.values()]
-    heights = [2 + max(lengths[left : left + 2]) for left in range(0, len(lengths), 2)]
+    heights = [2 + max(lengths[left : left + 2]) for left in range(0, len(lengths), 2)] or [2]
     figure = Figure(figsize=(10, 0.9 + 0.24 * sum(heights)), layout="constrained")
-    axes = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).flat
-    for axis, (name, mine) in zip_longest(axes, panels.items(), fillvalue=(None, [])):
-        axis.set_axis_off() if name is None else _panel(axis, name, mine)
+    axes = figure.subplots(len(heights), 2, squeeze=False, height_ratios=heights).ravel()
+    for axis, (name, mine) in zip(axes, panels.items(), strict=False):
+        _panel(axis, name, mine)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
     legend = [Line2D([], [], color=colour, marker=marker, label=role) for role, (colour, marker) in ROLE_MARKS.items()]
     figure.legend(handles=legend, loc="outside upper center", ncols=2, frameon=False)
     figure.supxlabel("gain of BD in % (95 % interval over users; filled: p < .05 after Holm's correction)", fontsize=10)
