@@ -5,6 +5,7 @@ each batch's rows, and gradients are summed before every update. So one process 
 rounding. Users are shared out for ranking and for evaluation.
 """
 
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -130,6 +131,9 @@ def joined() -> Iterator[Group]:
         yield group()
         return
     end_with_parent()
+    # The first optimizer imports this, which imports torch.distributed.nn, whose functions keep the group that there is
+    # then as a default argument. Its threads would outlive destroy_process_group and might abort the process at exit.
+    importlib.import_module("torch._dynamo")
     on_gpus = has_gpu_for_each() and processes.is_nccl_available()
     if on_gpus:
         torch.cuda.set_device(local_rank())

@@ -130,6 +130,11 @@ def test_the_first_process_leaves_what_a_run_leaves(by_several):
     assert len(set(users.tolist())) == len(users) == 60
 
 
+def test_no_thread_of_the_group_outlives_it(by_several):
+    """One that lives until the process exits may abort it there."""
+    assert not [name for name in by_several[1]["threads after"] if "gloo" in name]
+
+
 # --- stopping, going on, failing -------------------------------------------------------------------------------------
 def words_of(settings: dict) -> list[str]:
     return [f"--{key}={json.dumps(value)}" for key, value in settings.items()]

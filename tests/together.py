@@ -103,14 +103,19 @@ def jobs(settings: dict) -> dict:
     return done
 
 
+def threads() -> list[str]:
+    """Names of this process's threads, those that libraries started too; none where the system does not say."""
+    return [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+
+
 def main() -> None:
     """Do the jobs together."""
     torch.set_num_threads(1)
     settings, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
     with joined() as own:
         done = jobs(settings)
-        if own.is_first:
-            out.write_text(json.dumps(done))
+    if own.is_first:
+        out.write_text(json.dumps({**done, "threads after": threads()}))
 
 
 if __name__ == "__main__":
