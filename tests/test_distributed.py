@@ -207,10 +207,8 @@ def are_running(processes) -> bool:
 
 def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
     run, own = two_that_train(block_data, tmp_path)
-    began = time.monotonic()
     own[1].kill()
     assert run.wait(60) != 0
-    assert time.monotonic() - began < 60
     assert not are_running(own)
     assert "exitcode  : -9" in (tmp_path / "log").read_text()
 

@@ -57,6 +57,12 @@ def run_folder(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
+def lines_kept(folder: Path) -> int:
+    """How many lines the log of the run in an empty folder has; nearly every epoch and validation adds one."""
+    run = run_folder(folder)
+    return (run / "run.log").read_bytes().count(b"\n") if run and (run / "run.log").exists() else 0
+
+
 def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
     limit = time.monotonic() + seconds
     while not condition():
@@ -71,7 +77,7 @@ def absolute(folder: Path, result: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, data):
-    """Of each pair: the result of a run that nobody stopped, and how long it was from its first file on."""
+    """Of each pair: the result of a run that nobody stopped, the lines of its log, and the mean seconds between two."""
     found = {}
     for pair in PAIRS:
         folder = tmp_path_factory.mktemp("whole")
@@ -79,21 +85,23 @@ def whole(tmp_path_factory, data):
         wait_for(lambda folder=folder: run_folder(folder) is not None, process)
         began = time.monotonic()
         assert process.wait(300) == 0, (folder / "said").read_text()
-        seconds = time.monotonic() - began
-        found[pair] = (absolute(folder, read_result(run_folder(folder))), seconds)
+        lines = lines_kept(folder)
+        found[pair] = (absolute(folder, read_result(run_folder(folder))), lines, (time.monotonic() - began) / lines)
     return found
 
 
 @pytest.mark.parametrize("number", range(KILLS))
 def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request):
     pair = PAIRS[number % len(PAIRS)]
-    result, seconds = whole[pair]
-    # One time in each of as many equal parts of the run as there are kills of this pair.
+    result, lines, seconds = whole[pair]
+    # One place in each of as many equal parts of the log as there are kills of this pair, and a moment after it. At a
+    # set time a run would be over on a machine that is less busy than it was.
+    draw = random.Random(number)
     parts = (KILLS + 1) // 2
-    share = (number // 2 + random.Random(number).random()) / parts
+    line = int((number // 2 + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
     process = start(tmp_path, data, pair)
-    wait_for(lambda: run_folder(tmp_path) is not None, process)
-    time.sleep(0.9 * share * seconds)  # the last tenth is what an interpreter takes to end
+    wait_for(lambda: run_folder(tmp_path) is not None and lines_kept(tmp_path) >= line, process)
+    time.sleep(draw.random() * seconds)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     stage = Progress.load(run_folder(tmp_path)).reached()
