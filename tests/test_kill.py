@@ -57,10 +57,9 @@ def run_folder(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def lines_kept(folder: Path) -> int:
-    """How many lines the log of the run in an empty folder has; nearly every epoch and validation adds one."""
-    run = run_folder(folder)
-    return (run / "run.log").read_bytes().count(b"\n") if run and (run / "run.log").exists() else 0
+def lines_logged(folder: Path) -> int:
+    """How many lines the log of the run in a folder has so far; nearly every epoch and validation adds one."""
+    return sum(log.read_bytes().count(b"\n") for log in (folder / "saved").glob("*/run.log"))
 
 
 def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
@@ -85,7 +84,7 @@ def whole(tmp_path_factory, data):
         wait_for(lambda folder=folder: run_folder(folder) is not None, process)
         began = time.monotonic()
         assert process.wait(300) == 0, (folder / "said").read_text()
-        lines = lines_kept(folder)
+        lines = lines_logged(folder)
         found[pair] = (absolute(folder, read_result(run_folder(folder))), lines, (time.monotonic() - began) / lines)
     return found
 
@@ -100,7 +99,7 @@ def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request):
     parts = (KILLS + 1) // 2
     line = int((number // 2 + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
     process = start(tmp_path, data, pair)
-    wait_for(lambda: run_folder(tmp_path) is not None and lines_kept(tmp_path) >= line, process)
+    wait_for(lambda: run_folder(tmp_path) is not None and lines_logged(tmp_path) >= line, process)
     time.sleep(draw.random() * seconds)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
