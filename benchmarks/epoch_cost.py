@@ -24,15 +24,17 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 
 import recbole_bd
-from recbole_bd.backbones import recommender_class
-from recbole_bd.cli import parse_arguments
-from recbole_bd.config import BDConfig
-from recbole_bd.data import batch_stream, load_split, train_loader
-from recbole_bd.journal import Journal
+from recbole_bd.backbones.names import SEPARATE
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.cli.main import parse_arguments
+from recbole_bd.config.config import BDConfig
+from recbole_bd.data.batches import batch_stream, train_loader
+from recbole_bd.data.split import load_split
 from recbole_bd.model import METHODS
-from recbole_bd.role_trainer import WARMUP, role_trainer
-from recbole_bd.roles import Role, build_role
-from recbole_bd.trainer import BDTrainer
+from recbole_bd.trainer.distillation_trainer import BDTrainer
+from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.role_trainer import role_trainer
 
 
 def build(config: BDConfig, split) -> dict[str, Role]:
@@ -64,7 +66,7 @@ def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], 
     found: dict[str, Callable[[int], None]] = {}
     warm, both = build(config, split), build(config, split)
     host_trainers = {name: host_trainer(config.role(name), split, folder) for name in config.backbones}
-    warm_trainers = {name: role_trainer(role, Journal(), WARMUP) for name, role in warm.items()}
+    warm_trainers = {name: role_trainer(role, Journal(), SEPARATE) for name, role in warm.items()}
     for name in config.backbones:
         theirs, ours = host_loader(config.role(name), split), train_loader(warm[name].config, split)
         found[f"recbole_{name}_epoch"] = lambda n, name=name, loader=theirs: host_trainers[name]._train_epoch(loader, n)

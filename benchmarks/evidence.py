@@ -27,16 +27,17 @@ from typing import Any
 import optuna
 from evidence_pages import claims_page, claims_picture, dataset_page, gains, headline
 
-from recbole_bd.atomic import exclusively, write_whole
-from recbole_bd.config import BDConfig
+from recbole_bd.config.config import BDConfig
+from recbole_bd.config.yaml_text import load_yaml, to_yaml
 from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
-from recbole_bd.leaderboard.records import Run, read_runs, runs_jsonl
+from recbole_bd.leaderboard.run_reader import Run, read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import Entry, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
-from recbole_bd.options import load_yaml, to_yaml
-from recbole_bd.processes import environment_of
+from recbole_bd.system.atomic_write import write_whole
+from recbole_bd.system.child_processes import environment_of
+from recbole_bd.system.locks import exclusively
 from recbole_bd.tuning.space import draw_settings, is_range, read_space, three_digits
 from recbole_bd.tuning.study import judge_of
 from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, run_trial

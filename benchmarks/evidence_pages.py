@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from recbole_bd.evaluator.significance import Comparison, compare, holm
 from recbole_bd.leaderboard.formats import number
 from recbole_bd.leaderboard.tables import ALPHA, Board, Row
 from recbole_bd.leaderboard.verdicts import over_users
-from recbole_bd.significance import Comparison, compare, holm
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,11 +12,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from recbole_bd.cli import parse_arguments
-from recbole_bd.folders import read_result
-from recbole_bd.processes import environment_of
-from recbole_bd.progress import Progress
-from recbole_bd.report import grid
+from recbole_bd.cli.main import parse_arguments
+from recbole_bd.runs.progress import Progress
+from recbole_bd.runs.records import read_result
+from recbole_bd.runs.text_table import grid
+from recbole_bd.system.child_processes import environment_of
 
 
 def measure(count: int, settings: dict, folder: str) -> dict:

@@ -13,9 +13,9 @@ import time
 
 from recbole.data.dataset import Dataset
 
-from recbole_bd.cli import parse_arguments
-from recbole_bd.config import BDConfig
-from recbole_bd.data import AtomicDataset
+from recbole_bd.cli.main import parse_arguments
+from recbole_bd.config.config import BDConfig
+from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.model import METHODS
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 
-from recbole_bd.ranking import SeenItems
-from recbole_bd.sampler import RANKINGS, Direction, DistillationSampler
+from recbole_bd.sampler.direction import Direction
+from recbole_bd.sampler.sampler import RANKINGS, DistillationSampler
+from recbole_bd.sampler.seen_items import SeenItems
 
 DIRECTIONS = {"student": Direction(shape="tanh", eps=1e-2), "teacher": Direction(shape="exp", eps=1e-4)}
 WIDTHS = {"teacher": 64, "student": 8}

@@ -16,13 +16,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 2 for an installation the user can mend, 130 where Ctrl-C finds nothing to keep, else that of
-        `cli.main`.
+        `cli.main.main`.
     """
     try:
         compat.require()
-        from recbole_bd import cli  # imports RecBole, and the methods of other packages
+        from recbole_bd.cli.main import main as command  # imports RecBole, and the methods of other packages
 
-        return cli.main(arguments)
+        return command(arguments)
     except InstallationError as error:
         print(f"recbole-bd: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -5,7 +5,7 @@ module does nothing. `apply` is called once, when `recbole_bd` is imported; `req
 RecBole is.
 
 Breaks that need no patch are met by not taking the broken path: `recbole.quick_start` (which imports
-ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.checkpoint`.
+ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.backbones.checkpoint`.
 """
 
 import contextlib
@@ -144,3 +144,24 @@ def require() -> None:
     """
     require_recbole()
     require_pandas_below_3()
+
+
+class _NoTensorBoard:
+    """Takes what RecBole's Trainer would log (sums of losses, one role); the journal records means of both."""
+
+    def add_scalar(self, *args: Any, **kwargs: Any) -> None:
+        """Drop it."""
+
+    add_hparams = add_scalar
+
+
+@contextlib.contextmanager
+def without_host_tensorboard() -> Iterator[None]:
+    """RecBole's Trainer opens ./log_tensorboard when it is built; runs of this package write to their own folder."""
+    host_module: Any = importlib.import_module("recbole.trainer.trainer")
+    original = host_module.get_tensorboard
+    host_module.get_tensorboard = lambda _: _NoTensorBoard()
+    try:
+        yield
+    finally:
+        host_module.get_tensorboard = original

@@ -69,7 +69,8 @@ def test_ray_and_quick_start_are_never_imported():
 def test_missing_values_are_filled_by_recbole_on_this_stack(tmp_path, monkeypatch):
     from recbole.data.dataset import Dataset
 
-    from tests.conftest import make_config, write_inter
+    from tests.helpers.data import write_inter
+    from tests.helpers.settings import make_config
 
     pairs = [("a", "x", "1"), ("a", "y", ""), ("b", "x", "3"), ("b", "y", "5")]
     write_inter(tmp_path, "gaps", pairs, header="user_id:token\titem_id:token\trating:float")

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent.parent / ".ci" / "coverage.py"
+from tests.helpers.paths import ROOT
+
+SCRIPT = ROOT / ".ci" / "coverage.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="no checkout: .ci/coverage.py is not here")
 
 

@@ -8,22 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.arguments import count_of
-from recbole_bd.atomic import write_whole
-from recbole_bd.config import BDConfig
-from recbole_bd.data import load_split
+from recbole_bd.config.arguments import count_of
+from recbole_bd.config.config import BDConfig
+from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
-from recbole_bd.folders import read_json
-from recbole_bd.identity import opening_record
+from recbole_bd.leaderboard.figure import picture
 from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
 from recbole_bd.leaderboard.page import page
-from recbole_bd.leaderboard.pictures import picture
-from recbole_bd.leaderboard.records import Run, read_run, read_runs, runs_below, runs_jsonl
+from recbole_bd.leaderboard.run_reader import Run, read_run, read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.schedule import Entry, done, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
-from recbole_bd.processes import cores, environment_of
+from recbole_bd.runs.hashes import opening_record
+from recbole_bd.runs.records import read_json
+from recbole_bd.system.atomic_write import write_whole
+from recbole_bd.system.child_processes import cores, environment_of
 
 # Options of the leaderboard; every other key is one of a run.
 OPTIONS = ("models", "seeds", "jobs", "out", "reference", "from")

@@ -8,8 +8,9 @@ from typing import Any
 
 import yaml
 
-from recbole_bd.leaderboard.tables import ALPHA, BASELINE, FULL, SMALL, Board, Cell, Row
-from recbole_bd.report import grid
+from recbole_bd.backbones.names import BASELINE
+from recbole_bd.leaderboard.tables import ALPHA, FULL, SMALL, Board, Cell, Row
+from recbole_bd.runs.text_table import grid
 
 SIZES = {FULL: "full-size models", SMALL: "students"}
 _PROTOCOL = (

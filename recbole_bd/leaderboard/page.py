@@ -8,8 +8,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE
 from recbole_bd.leaderboard.formats import best_settings, failures, number, rules
-from recbole_bd.leaderboard.tables import BASELINE, CONTINUED, DISTILLED, SEPARATE, SMALL, Board, Cell, Row
+from recbole_bd.leaderboard.tables import SMALL, Board, Cell, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
 

@@ -14,11 +14,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from recbole_bd.atomic import write_whole
+from recbole_bd.backbones.names import BASELINE, DISTILLED, SEPARATE, STUDENT
 from recbole_bd.errors import Interrupted, LeaderboardError
-from recbole_bd.leaderboard.records import Run, runs_below, that_count
-from recbole_bd.processes import end, last_line, start
-from recbole_bd.stopping import stoppable
+from recbole_bd.leaderboard.run_reader import Run, runs_below, that_count
+from recbole_bd.system.atomic_write import write_whole
+from recbole_bd.system.child_processes import end, last_line, start
+from recbole_bd.system.signals import stoppable
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ class _Progress:
         else:
             self.seconds.append(seconds)
             metric = run.result["valid_metric"]
-            role, arm = ("student", "distilled") if "student" in run.result else ("model", "separate")
+            role, arm = (STUDENT, DISTILLED) if STUDENT in run.result else (BASELINE, SEPARATE)
             value = run.result[role][arm]["test"][metric]
             told = f"{'' if role == 'model' else 'student '}{metric} {value:.4f}, {seconds:.0f} s"
         left = self._left(self.total - self.count)

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
+from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.errors import LeaderboardError
-from recbole_bd.leaderboard.records import Run, that_count
-from recbole_bd.options import WITHOUT_EFFECT
+from recbole_bd.leaderboard.run_reader import Run, that_count
 
-TEACHER, STUDENT, BASELINE = "teacher", "student", "model"
 FULL, SMALL = "full", "student"
-SEPARATE, CONTINUED, DISTILLED = "separate", "continued", "distilled"
 ALPHA = 0.05
 # RecBole's metrics of which less is better.
 _LESS_IS_BETTER = ("mae", "rmse", "logloss", "averagepopularity", "giniindex")

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from recbole_bd.backbones.names import BASELINE, CONTINUED, SEPARATE
 from recbole_bd.errors import ComparisonError, LeaderboardError
-from recbole_bd.leaderboard.tables import BASELINE, CONTINUED, FULL, SEPARATE, SMALL, Board, Row, less_is_better
-from recbole_bd.significance import holm, t_test
+from recbole_bd.evaluator.significance import holm, t_test
+from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Row, less_is_better
 
 
 def judge(board: Board, reference: str | None = None) -> Board:

@@ -1,6 +1,6 @@
 """The table of distillation methods: a new method is one file, one line here, one yaml in properties/model/.
 
-Methods of other packages join it by their entry points: see `recbole_bd.plugins`.
+Methods of other packages join it by their entry points: see `recbole_bd.system.method_plugins`.
 """
 
 from recbole_bd.model.base import Distiller
@@ -9,7 +9,7 @@ from recbole_bd.model.cd import CD
 from recbole_bd.model.de import DE
 from recbole_bd.model.rd import RD
 from recbole_bd.model.rrd import RRD
-from recbole_bd.plugins import load_methods
+from recbole_bd.system.method_plugins import load_methods
 
 METHODS: dict[str, type[Distiller]] = {
     "RD": RD,

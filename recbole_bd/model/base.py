@@ -12,11 +12,12 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
-from recbole_bd.backbones import STUDENT, TEACHER, recommender_class, require_teachable
-from recbole_bd.data import Batch
+from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.registry import recommender_class, require_teachable
+from recbole_bd.backbones.role import Role
+from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
-from recbole_bd.roles import Role
-from recbole_bd.sampler import DistillationSampler
+from recbole_bd.sampler.sampler import DistillationSampler
 
 
 class Distiller(GeneralRecommender):

@@ -12,21 +12,23 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
-from recbole_bd import losses
-from recbole_bd.backbones import INTO, STUDENT, TEACHER
-from recbole_bd.data import Batch
+from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
+from recbole_bd.backbones.role import Role
+from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
+from recbole_bd.model import losses
 from recbole_bd.model.base import Distiller
-from recbole_bd.model.guide import BestGuide
-from recbole_bd.ranking import SeenItems
-from recbole_bd.roles import Role
-from recbole_bd.sampler import Direction, DistillationSampler
+from recbole_bd.model.best_guide import BestGuide
+from recbole_bd.sampler.direction import Direction
+from recbole_bd.sampler.sampler import DistillationSampler
+from recbole_bd.sampler.seen_items import SeenItems
 
 _EXCHANGES = {
     "pointwise": losses.pointwise_exchange,
     "listwise": losses.listwise_exchange,
     "pairwise": losses.pairwise_exchange,
 }
+_INTO = DIRECTION_INTO.items()
 
 
 class BD(Distiller):
@@ -62,13 +64,13 @@ class BD(Distiller):
         self.require_items("samples_per_positive")
         self.full_weight = {
             role: config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0
-            for role, direction in INTO.items()
+            for role, direction in _INTO
         }
         self.weight = dict(self.full_weight)
-        kinds = {role: config[f"exchange_{direction}"] or config["exchange"] for role, direction in INTO.items()}
+        kinds = {role: config[f"exchange_{direction}"] or config["exchange"] for role, direction in _INTO}
         self.exchange = {role: _EXCHANGES[kind] for role, kind in kinds.items()}
         self.temperature = {
-            role: config[f"temperature_{direction}"] or config["temperature"] for role, direction in INTO.items()
+            role: config[f"temperature_{direction}"] or config["temperature"] for role, direction in _INTO
         }
         self.best_guides: dict[str, BestGuide] = {}
         if config["guide_state"] == "best" and not control:
@@ -76,7 +78,7 @@ class BD(Distiller):
             self.best_guides = {guide.name: BestGuide(guide, dataset) for guide in guides}
         self.takes_positive = {
             role: kinds[role] == "pairwise" or (kinds[role] == "listwise" and config[f"list_positive_{direction}"])
-            for role, direction in INTO.items()
+            for role, direction in _INTO
         }
         bare = [role for role, kind in kinds.items() if kind == "listwise" and not self.takes_positive[role]]
         if bare and self.samples_per_positive == 1:
@@ -90,7 +92,7 @@ class BD(Distiller):
         self.samples_per_user = self.samples_per_positive * max(1, round(self.positives_per_user))
         self.sampler = DistillationSampler(
             self.seen,
-            {role: self._direction(direction) for role, direction in INTO.items() if self.full_weight[role] > 0},
+            {role: self._direction(direction) for role, direction in _INTO if self.full_weight[role] > 0},
             pool_sizes=self._pool_sizes(),
             ranks=config["rank_precision"],
             ranked_items=config["ranked_items"],

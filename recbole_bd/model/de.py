@@ -11,13 +11,13 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor, nn
 
-from recbole_bd import losses
-from recbole_bd.data import Batch
+from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.families import has_embeddings
+from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
-from recbole_bd.lists import UnseenItems
+from recbole_bd.model import losses
 from recbole_bd.model.one_way import OneWay
-from recbole_bd.roles import Role
-from recbole_bd.scoring import has_embeddings
+from recbole_bd.sampler.unseen_items import UnseenItems
 
 
 class Experts(nn.Module):

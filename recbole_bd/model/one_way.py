@@ -8,11 +8,11 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
-from recbole_bd.backbones import STUDENT, TEACHER
-from recbole_bd.data import Batch
+from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.role import Role
+from recbole_bd.data.batches import Batch
 from recbole_bd.model.base import Distiller
-from recbole_bd.ranking import SeenItems
-from recbole_bd.roles import Role
+from recbole_bd.sampler.seen_items import SeenItems
 
 
 class OneWay(Distiller):

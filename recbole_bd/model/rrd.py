@@ -10,11 +10,13 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
-from recbole_bd import losses
-from recbole_bd.data import Batch
-from recbole_bd.lists import UnseenItems, draw_head, head_length, top_lists
+from recbole_bd.backbones.role import Role
+from recbole_bd.data.batches import Batch
+from recbole_bd.model import losses
 from recbole_bd.model.one_way import OneWay
-from recbole_bd.roles import Role
+from recbole_bd.sampler.draws import draw_head, head_length
+from recbole_bd.sampler.top_lists import top_lists
+from recbole_bd.sampler.unseen_items import UnseenItems
 
 
 class RRD(OneWay):

@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from recbole_bd.arguments import Arguments, at_least_one
-from recbole_bd.atomic import write_whole
+from recbole_bd.backbones.names import ROLES
+from recbole_bd.config.arguments import Arguments, at_least_one
 from recbole_bd.errors import ConfigError
-from recbole_bd.folders import read_result
-from recbole_bd.report import ROLES
-from recbole_bd.serving import bench
-from recbole_bd.serving.card import card
+from recbole_bd.runs.records import read_result
+from recbole_bd.runs.trained_model import Trained, load_trained, model_files
+from recbole_bd.serving import latency
 from recbole_bd.serving.export import FORMATS, HNSW, export_index
+from recbole_bd.serving.model_card import card
 from recbole_bd.serving.recommend import ALL, UNKNOWN, read_users, recommend, shortened, writer_of
-from recbole_bd.serving.top import EXCLUDED, Recommender
-from recbole_bd.trained import Trained, load_trained, model_files
+from recbole_bd.serving.recommender import EXCLUDED, Recommender
+from recbole_bd.system.atomic_write import write_whole
 
 CARD = "MODEL_CARD.md"
 
@@ -100,11 +100,11 @@ def serve_bench_command(words: Sequence[str]) -> str:
         torch.set_num_threads(options.threads)
     files = model_files(_required(options.run, "serve-bench"))
     models = [load_trained(path) for path in files.values()]
-    record = bench.measure(models, options.k, batches, options.requests)
-    paths = bench.leave(record, models[0].path.parent)
+    record = latency.measure(models, options.k, batches, options.requests)
+    paths = latency.leave(record, models[0].path.parent)
     threads = record["machine"]["threads"]
     about = f"top {options.k}, {options.requests} requests of each size, {threads} thread{'s' * (threads > 1)}"
-    return "\n".join([about, bench.bench_table(record), *_compared(record), *map(str, paths)])
+    return "\n".join([about, latency.bench_table(record), *_compared(record), *map(str, paths)])
 
 
 def _compared(record: dict[str, Any]) -> list[str]:

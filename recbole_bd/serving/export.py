@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from recbole.config import Config
 
-from recbole_bd.atomic import write_atomically, write_whole
-from recbole_bd.checkpoint import take_snapshot
-from recbole_bd.config import options_unknown_to_host
+from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.snapshot import take_snapshot
+from recbole_bd.config.known_options import options_unknown_to_host
 from recbole_bd.errors import ExportError, InstallationError
-from recbole_bd.roles import Role
-from recbole_bd.serving.graph import onnx_bytes
-from recbole_bd.serving.top import Recommender, ids_of
-from recbole_bd.trained import Trained
+from recbole_bd.runs.trained_model import Trained
+from recbole_bd.serving.onnx_graph import onnx_bytes
+from recbole_bd.serving.recommender import Recommender, ids_of
+from recbole_bd.system.atomic_write import write_atomically, write_whole
 
 _CHECKED_USERS = 64
 _MEASURED_USERS = 1000

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from recbole_bd.atomic import write_atomically
-from recbole_bd.data import Split
+from recbole_bd.data.split import Split
 from recbole_bd.errors import ConfigError, DataError, InstallationError
-from recbole_bd.serving.top import Recommender, ids_of, popular_items
+from recbole_bd.serving.recommender import Recommender, ids_of, popular_items
+from recbole_bd.system.atomic_write import write_atomically
 
 ALL = "all"
 UNKNOWN = ("skip", "popular", "error")

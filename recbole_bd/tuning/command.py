@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.arguments import count_of
-from recbole_bd.config import BDConfig
-from recbole_bd.data import load_split
+from recbole_bd.config.arguments import count_of
+from recbole_bd.config.config import BDConfig
+from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.model import METHODS
-from recbole_bd.options import load_yaml
-from recbole_bd.processes import cores
-from recbole_bd.tuning.record import leave, summary
+from recbole_bd.system.child_processes import cores
+from recbole_bd.tuning.outputs import leave, summary
 from recbole_bd.tuning.space import is_range, read_space
 from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
 

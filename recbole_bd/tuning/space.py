@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from recbole_bd.config.yaml_text import load_yaml, parse_value
 from recbole_bd.errors import ConfigError
-from recbole_bd.options import load_yaml, parse_value
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -16,8 +16,8 @@ import psutil
 from tqdm import tqdm
 
 from recbole_bd.errors import ConfigError, InstallationError, Interrupted
-from recbole_bd.processes import end
-from recbole_bd.stopping import stoppable
+from recbole_bd.system.child_processes import end
+from recbole_bd.system.signals import stoppable
 from recbole_bd.tuning.space import draw_settings
 from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, Outcome, run_trial
 

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.folders import read_result
-from recbole_bd.processes import environment_of, last_line, start
+from recbole_bd.backbones.names import BASELINE, DISTILLED, ROLES, SEPARATE, STUDENT, TEACHER
+from recbole_bd.runs.records import read_result
+from recbole_bd.system.child_processes import environment_of, last_line, start
 
 FINISHED, PRUNED, FAILED, STOPPED = "finished", "pruned", "failed", "stopped"
-ROLES = ("teacher", "student", "model")
 # Exit codes of a run that a signal stopped: in peace, or before it could take it as a request.
 _OF_SIGNALS = (130, 143, -2, -15)
 # The stage whose validations count: distillation where there is one, else the training of the one model.
-_STAGES = {"teacher": "distilled", "student": "distilled", "model": "separate"}
+_STAGES = {TEACHER: DISTILLED, STUDENT: DISTILLED, BASELINE: SEPARATE}
 
 
 @dataclass
@@ -147,7 +147,7 @@ def run_trial(
         outcome.state, outcome.seconds = FINISHED, result["timing"]["total_s"]
         for role in ROLES:
             if role in result:
-                entry = result[role].get("distilled") or result[role]["separate"]
+                entry = result[role].get(DISTILLED) or result[role][SEPARATE]
                 outcome.values[role] = entry["valid"][metric]
         outcome.objective = round(together(outcome.values[role] for role in objective), 6)
     return outcome

@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from recbole_bd.errors import BDError, Interrupted
-from recbole_bd.run import run_bd
+from recbole_bd.runs.pipeline import run_bd
 
 
 def main() -> int:

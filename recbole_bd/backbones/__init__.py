@@ -1,0 +1,1 @@
+"""RecBole's models in the role of teacher or student."""

@@ -1,0 +1,1 @@
+"""Faster forms of what RecBole's models compute, with the same results."""

@@ -1,0 +1,134 @@
+"""Model states on disk: written at once or not at all, read without running anything they may carry."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_bd.backbones.extra_state import CACHES
+from recbole_bd.backbones.recbole_pickle import load_host_pickle
+from recbole_bd.backbones.snapshot import Snapshot
+from recbole_bd.errors import CheckpointError, named_damage
+from recbole_bd.system.sealed_archive import checked_csr, is_sealed, load_archive, save_archive
+
+FORMAT = "recbole-bd model"
+VERSION = 2
+_WITHOUT_CHECKSUM = 1
+
+
+def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
+    """Write a model as plain data that `torch.load(path, weights_only=True)` reads.
+
+    Args:
+        path: the file.
+        snapshot: what to write.
+        about: plain data that says what the model is; `model`, `fingerprint` of the data, and settings.
+
+    Raises:
+        CheckpointError: the file cannot be written, or the model keeps what is no plain data.
+    """
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "about": json.dumps(about, sort_keys=True),
+        "state_dict": snapshot.state,
+        "other_parameter": snapshot.other,
+        "attributes": snapshot.attributes,
+        "epoch": snapshot.epoch,
+        "valid": {name: float(value) for name, value in snapshot.valid.items()},
+    }
+    save_archive(path, content)
+
+
+def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Read a model written by this package or by RecBole, without running what the file may carry.
+
+    Files of this package end with a checksum, since version 2; of others every record's own checksum is verified.
+
+    Args:
+        path: a `teacher.pth` or `student.pth` of a run, or a `.pth` of RecBole's Trainer.
+
+    Returns:
+        The state, and what the file says of itself: `model`, `dataset`, and for this package's files `fingerprint`.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, altered, of an unknown kind, or asks for code to be run.
+    """
+    sealed = is_sealed(path)
+    content = load_archive(path) if sealed else load_host_pickle(path)
+    if not isinstance(content.get("state_dict"), dict):
+        raise CheckpointError(f"checkpoint {path} holds no model: no state_dict in it")
+    ours = content.get("format") == FORMAT
+    if ours and not sealed and content.get("version") != _WITHOUT_CHECKSUM:
+        raise CheckpointError(f"checkpoint {path} is damaged: its checksum is gone")
+    if ours and content["version"] > VERSION:
+        raise CheckpointError(f"checkpoint {path} is of version {content['version']}: update recbole-bd to read it")
+    with named_damage(f"checkpoint {path}", CheckpointError):
+        about = _told(content["about"]) if ours else _told_by_settings(content.get("config"))
+        other = content.get("other_parameter") or {}
+        if ours and not sealed:
+            other = {name: _decode_first(value) for name, value in other.items()}
+        snapshot = Snapshot(
+            _only_tensors(content["state_dict"]),
+            {name: value for name, value in other.items() if name not in CACHES},
+            (content.get("attributes") or {}) if ours else {},
+            int(content.get("epoch", -1)),
+            {name: float(value) for name, value in (content.get("valid") or {}).items()},
+        )
+    return snapshot, about
+
+
+def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
+    """Read a warm-up that an earlier run kept.
+
+    Returns:
+        See `load_model`; what the file says of itself has the warm-up's `validations` and `warnings` too.
+
+    Raises:
+        CheckpointError: see `load_model`; the way out is to delete the file.
+    """
+    try:
+        snapshot, about = load_model(path)
+        for name in ("validations", "warnings"):
+            rows = about.get(name)
+            if not isinstance(rows, list) or not all(
+                isinstance(row, dict) and {"stage", "role", "epoch"} <= row.keys() for row in rows
+            ):
+                raise CheckpointError(f"checkpoint {path} is no kept warm-up: it has no {name}")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}. Delete it, and the warm-up is trained anew") from error
+    return snapshot, about
+
+
+def _told(text: str) -> dict[str, Any]:
+    about = json.loads(text)
+    if not all(isinstance(about[key], str) for key in ("model", "dataset", "fingerprint")):
+        raise CheckpointError("it does not say of which model and data it is")
+    if not isinstance(about.get("settings", {}), dict):
+        raise CheckpointError("its settings are none")
+    return about
+
+
+def _told_by_settings(settings: Any) -> dict[str, Any]:
+    settings = settings if isinstance(settings, dict) else {}
+    return {key: settings[key] for key in ("model", "dataset") if key in settings}
+
+
+def _only_tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    for name, tensor in state.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise CheckpointError(f"its state_dict has {name!r} of type {type(tensor).__name__}, which is no parameter")
+    return dict(state)
+
+
+def _decode_first(value: Any) -> Any:
+    """What version 1 wrote in place of arrays and sparse matrices."""
+    if not isinstance(value, dict):
+        return value
+    if value["kind"] == "csr":
+        parts = tuple(value[name].numpy() for name in ("data", "indices", "indptr"))
+        return checked_csr(parts, value["shape"])
+    array = value["data"].numpy()
+    return np.asmatrix(array) if value["kind"] == "matrix" else array

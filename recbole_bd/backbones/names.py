@@ -1,0 +1,20 @@
+"""Names of roles, of the directions between them, and of arms. Readers of runs import this without torch."""
+
+TEACHER = "teacher"
+STUDENT = "student"
+PAIR = (TEACHER, STUDENT)
+# The only role of a baseline: a RecBole model trained alone, with the settings its backbone has as a teacher.
+BASELINE = "model"
+# Every role a record may hold, in the order of tables.
+ROLES = (TEACHER, STUDENT, BASELINE)
+
+# The direction in which each role learns.
+DIRECTION_INTO = {STUDENT: "teacher_to_student", TEACHER: "student_to_teacher"}
+
+# Trained alone by RecBole's Trainer: the warm-up, from whose states the next two start.
+SEPARATE = "separate"
+# Trained on without the distillation term: the control.
+CONTINUED = "continued"
+# Trained on with it.
+DISTILLED = "distilled"
+ARMS = (SEPARATE, CONTINUED, DISTILLED)

@@ -1,0 +1,280 @@
+"""RecBole's checkpoints: pickles of protocol 4 that hold its Config, read without calling anything the file names.
+
+torch's safe loader cannot read them. Here every name on a short list gives a stand-in that keeps its arguments and does
+nothing; every other name is refused. Tensors and numbers are made from the stand-ins afterwards, with every size held
+against what the file holds. torch's own loader, and with it its older formats, is not used.
+"""
+
+import io
+import math
+import pickle
+import pickletools
+import re
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recbole_bd.errors import CheckpointError, named_damage, objects_refused
+from recbole_bd.system.sealed_archive import check_records, is_sealed, load_archive, open_zip, refusal
+
+
+class _StandIn:
+    """Takes whatever a pickle gives it and does nothing.
+
+    Each stand-in is a class that has `__setstate__`: a pickle may set attributes of whatever lacks it.
+    """
+
+    __slots__ = ("args", "state")
+
+    def __init__(self, *args: Any):
+        self.args, self.state = args, None
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Mention(_StandIn):
+    """Of a setting, a class or an enum member, in what is not read."""
+
+
+class _Config(_StandIn):
+    pass
+
+
+class _Tensor(_StandIn):
+    pass
+
+
+class _Parameter(_StandIn):
+    pass
+
+
+class _Dtype(_StandIn):
+    pass
+
+
+class _Scalar(_StandIn):
+    pass
+
+
+class _Array(_StandIn):
+    pass
+
+
+class _Storage(_StandIn):
+    """A type of storage; with arguments, the record of one."""
+
+
+class _Ordered(dict):
+    """An OrderedDict whose attributes are not taken from the file."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+_ALLOWED: dict[tuple[str, str], type] = {
+    ("collections", "OrderedDict"): _Ordered,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
+    ("torch._utils", "_rebuild_parameter"): _Parameter,
+    ("torch", "device"): _Mention,
+    ("recbole.config.configurator", "Config"): _Config,
+    ("recbole_bd.config", "RoleConfig"): _Config,  # written before the module moved into its package
+    ("recbole_bd.config.config", "RoleConfig"): _Config,
+    ("yaml.loader", "FullLoader"): _Mention,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): _Mention,
+}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    _ALLOWED |= {(_module, "_reconstruct"): _Array, (_module, "scalar"): _Scalar}
+_STORAGES = {
+    "FloatStorage": torch.float32, "DoubleStorage": torch.float64, "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16, "LongStorage": torch.int64, "IntStorage": torch.int32,
+    "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8, "BoolStorage": torch.bool,
+}  # fmt: skip
+
+
+class _AllowListUnpickler(pickle.Unpickler):
+    """Gives a stand-in for each name RecBole's checkpoints need and refuses every other, naming it."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _STORAGES:
+            return _Storage(_STORAGES[name])
+        if (module, name) in _ALLOWED:
+            return _ALLOWED[module, name]
+        if name.isidentifier() and (module == "recbole.utils.enum_type" or module.startswith("recbole.model.")):
+            return _Mention
+        raise CheckpointError(refusal(f"{module}.{name}"))
+
+    def persistent_load(self, reference: Any) -> _Storage:
+        word, storage, key, _, size = reference  # where the tensor was, CPU or card, is of no interest
+        if word != "storage" or type(storage) is not _Storage or type(key) is not str or type(size) is not int:
+            raise CheckpointError("it refers to something that is no tensor's storage")
+        return _Storage(*storage.args, key, size)
+
+
+def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
+    """Read a file of RecBole's Trainer, or any of tensors, numbers and containers that `torch.save` wrote.
+
+    Args:
+        path: the file.
+        what: names the file in errors.
+
+    Returns:
+        Its content: tensors on the CPU, arrays, Python's numbers and containers, an OrderedDict as a dict. Settings of
+        RecBole are a dict of those that are plain values; classes and enum members are None.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or asks for something that is on no list, which is named.
+    """
+    with open_zip(path, what) as stream, named_damage(f"{what} {path}", CheckpointError):
+        if not zipfile.is_zipfile(stream):
+            raise CheckpointError("it is truncated or not a torch file")
+        archive = check_records(stream)
+        if damaged := archive.testzip():
+            raise CheckpointError(f"it is damaged in its record {damaged}")
+        content = _Reader(archive).load()
+        if not isinstance(content, dict):
+            raise CheckpointError(f"it holds a {type(content).__name__} and no content by name")
+        return content
+
+
+@contextmanager
+def host_reads_safely() -> Iterator[None]:
+    """Let RecBole's models read the files that their settings and data folders name without running anything.
+
+    NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which runs what a file asks for before torch
+    2.6, and LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. While the scope is open both names
+    are readers of this package.
+
+    Raises:
+        CheckpointError: such a file is missing or damaged, or asks for code to be run.
+    """
+    hosts: tuple[tuple[Any, Any], ...] = ((torch, _read_state), (np, _read_array))
+    before = [module.load for module, _ in hosts]
+    for module, reader in hosts:
+        module.load = reader
+    try:
+        yield
+    finally:
+        for (module, _), original in zip(hosts, before, strict=True):
+            module.load = original
+
+
+def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+    return load_archive(path, "file") if is_sealed(path, "file") else load_host_pickle(path, "file")
+
+
+def _read_array(path: str | Path, *args: Any, **options: Any) -> np.ndarray:
+    with (
+        named_damage(f"file {path}", CheckpointError),
+        Path(path).open("rb") as stream,
+        objects_refused("it", CheckpointError),
+    ):
+        return np.lib.format.read_array(stream, allow_pickle=False)
+
+
+class _Reader:
+    """Makes values of one file's stand-ins."""
+
+    def __init__(self, archive: zipfile.ZipFile):
+        self.archive = archive
+        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise CheckpointError("it is no file of torch.save")
+        self.folder = names[0].removesuffix("data.pkl")
+        order = f"{self.folder}byteorder"
+        if order in archive.namelist() and archive.read(order).decode() != sys.byteorder:
+            raise CheckpointError("it was written on a machine of the other byte order")
+        self.made: dict[int, tuple[Any, Any]] = {}
+        self.storages: dict[str, torch.Tensor] = {}
+
+    def load(self) -> Any:
+        """The content of the file."""
+        pickled = self.archive.read(f"{self.folder}data.pkl")
+        for operation, argument, _ in pickletools.genops(pickled):
+            if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(pickled):
+                raise CheckpointError("it reserves memory for more values than it can hold")
+        return self.make(_AllowListUnpickler(io.BytesIO(pickled)).load())
+
+    def make(self, value: Any) -> Any:
+        """A value with everything in it made, once however often it is referred to."""
+        if value is None or type(value) in (bool, int, float, str):
+            return value
+        if id(value) not in self.made:
+            makers: dict[type, Callable[[Any], Any]] = {
+                dict: self._dictionary, _Ordered: self._dictionary, list: self._sequence, tuple: self._sequence,
+                set: self._sequence, _Tensor: self._tensor, _Parameter: self._parameter, _Scalar: self._scalar,
+                _Array: self._array, _Config: self._settings, _Mention: self._mention,
+            }  # fmt: skip
+            if type(value) not in makers:
+                raise CheckpointError(f"it holds a {type(value).__name__.lstrip('_')} where none can be")
+            self.made[id(value)] = value, makers[type(value)](value)
+        return self.made[id(value)][1]
+
+    def _dictionary(self, value: dict) -> dict[Any, Any]:
+        return {self.make(key): self.make(item) for key, item in value.items()}
+
+    def _sequence(self, value: list | tuple | set) -> list | tuple | set:
+        return type(value)(self.make(item) for item in value)
+
+    def _mention(self, value: _Mention) -> None:
+        return None
+
+    def _settings(self, value: _Config) -> dict[str, Any]:
+        """Of RecBole's settings, those that are plain values."""
+        state: dict[str, Any] = value.state or {}
+        settings = state.get("final_config_dict", {})
+        return {key: item for key, item in settings.items() if type(item) in (bool, int, float, str)}
+
+    def _tensor(self, value: _Tensor) -> torch.Tensor:
+        storage, offset, size, stride, *_ = value.args
+        if type(storage) is not _Storage or len(storage.args) != 3:
+            raise CheckpointError("it holds a tensor without numbers")
+        numbers = self._numbers(*storage.args)
+        if math.prod(size) > len(numbers):
+            raise CheckpointError(f"a tensor of size {tuple(size)} claims more than the {len(numbers)} numbers it has")
+        # torch refuses a stride that leads out of the numbers. A part of a larger storage does not keep the whole.
+        tensor = numbers.as_strided(size, stride, offset)
+        return tensor if tensor.numel() == len(numbers) else tensor.clone()
+
+    def _numbers(self, dtype: torch.dtype, key: str, size: int) -> torch.Tensor:
+        """All numbers of a storage, whose record must have as many as the pickle says."""
+        if key not in self.storages:
+            record = bytearray(self.archive.read(f"{self.folder}data/{key}"))
+            self.storages[key] = torch.frombuffer(record, dtype=dtype) if record else torch.empty(0, dtype=dtype)
+        numbers = self.storages[key]
+        if numbers.dtype != dtype or len(numbers) != size:
+            raise CheckpointError(
+                f"its record {key} has {len(numbers)} numbers of {numbers.dtype}, not {size} of {dtype}"
+            )
+        return numbers
+
+    def _parameter(self, value: _Parameter) -> torch.Tensor:
+        return self._tensor(value.args[0])
+
+    def _scalar(self, value: _Scalar) -> bool | int | float | str:
+        kind, data = value.args
+        (number,) = np.frombuffer(data, _dtype(kind))
+        return number.item()
+
+    def _array(self, value: _Array) -> np.ndarray:
+        state: Any = value.state
+        _, shape, kind, by_columns, data = state
+        return np.frombuffer(data, _dtype(kind)).reshape(shape, order="F" if by_columns else "C").copy()
+
+
+def _dtype(value: _Dtype) -> np.dtype:
+    """A type of numbers or text of fixed length, never of objects."""
+    state: Any = value.state
+    code, order = value.args[0], state[1]
+    if not re.fullmatch(r"[biufUS][0-9]{1,9}", code) or order not in ("<", ">", "|", "="):
+        raise CheckpointError(f"it holds an array of {code!r}, which is not of numbers, and is refused")
+    return np.dtype(order + code)

@@ -1,0 +1,313 @@
+"""One model in one role: the seam through which methods and trainer see every RecBole model alike.
+
+It speaks logits, never probabilities and never a stale cache; how a model comes to them is `backbones.scoring`.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
+from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
+from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
+from recbole_bd.backbones.extra_state import CACHES, note_attributes
+from recbole_bd.backbones.recbole_pickle import host_reads_safely
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.scoring.base import device_of
+from recbole_bd.backbones.scoring.families import family
+from recbole_bd.backbones.scoring.inner_products import InnerProduct
+from recbole_bd.errors import RoleError
+
+# Models of RecBole's own whose loss is no mean over the rows of a batch: a sum over them, a comparison between them, or
+# with numbers that one batch leaves to the next.
+_OF_WHOLE_BATCHES = {
+    "CDAE", "ConvNCF", "DGCF", "DiffRec", "ENMF", "LDiffRec", "LINE", "NCL", "RaCT", "RecVAE", "SGL",
+}  # fmt: skip
+# Of models that can be taught: whose loss adds up the rows of a batch; whose loss adds up, for a row, its user's items.
+_ADD_ROWS = {"CDAE", "ConvNCF", "ENMF", "SGL"}
+_ADD_ITEMS = {"CDAE", "ENMF", "LDiffRec", "MacridVAE", "MultiDAE", "MultiVAE"}
+_USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
+
+
+class Role:
+    """One model in one role, with scores as logits and its own loss.
+
+    Users and items are RecBole's internal ids (0 is padding) on the model's device. Outside `step` and
+    `scoring` every call propagates anew in the model's current train or eval mode, with gradient.
+    Models that draw noise for a score (dropout in train mode; DiffRec with `sampling_noise` or
+    `sampling_steps`; Random) draw it anew as well.
+
+    Attributes:
+        name: `teacher` or `student`; `model` for a baseline.
+        model: RecBole's model.
+        config: the configuration the model was built with.
+    """
+
+    def __init__(self, name: str, model: AbstractRecommender, config: Any):
+        self.name = name
+        self.model = model
+        self.config = config
+        self._scores = family(model)(model)
+        self._results: dict | None = None  # what the open scope has propagated; None outside
+        self._is_scoring = False
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, padding user 0 included."""
+        return self.model.n_users
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, padding item 0 included."""
+        return self.model.n_items
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's parameters are."""
+        return device_of(self.model)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trainable numbers in the model."""
+        return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+
+    @property
+    def propagates(self) -> bool:
+        """Whether a pair's score needs the propagation of the whole model: a graph convolution, a tower."""
+        return self._scores.propagates
+
+    @property
+    def shares_batches(self) -> bool:
+        """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
+        return type(self.model).__name__ not in _OF_WHOLE_BATCHES
+
+    def interactions_added(self, rows: int, positives_per_user: float) -> float:
+        """How many training interactions the model's own loss adds up on a batch.
+
+        BPR's takes the mean of them; MultiVAE's adds up those of a user and takes the mean over users; CDAE's adds up
+        all. Another term that is to weigh as much for each interaction is multiplied by this.
+
+        Args:
+            rows: of the batch.
+            positives_per_user: training items of a user, on average.
+
+        Returns:
+            1 where the loss is a mean over interactions, as are those of models that are not RecBole's own.
+        """
+        name = type(self.model).__name__
+        return (rows if name in _ADD_ROWS else 1) * (positives_per_user if name in _ADD_ITEMS else 1)
+
+    def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score some items for each user.
+
+        Row models compute [different users, n_items] on the way; pair networks 8 MiB of activations at
+        a time (all of them are kept where a gradient is).
+
+        Args:
+            users: [B] int64; users may repeat.
+            items: [B, K] int64, K items for each of them.
+
+        Returns:
+            Logits [B, K], not probabilities.
+        """
+        with self._fresh():
+            return self._scores.pairs(users, items)
+
+    def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Score all items, or a few, for each user, in the order of the model's own full ranking.
+
+        The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU. Row models come to a few
+        items through all of them.
+
+        Args:
+            users: [B] int64; users may repeat.
+            items: [M] int64, scored for every user, or [B, M], each user's own; None for all items.
+
+        Returns:
+            Logits [B, n_items], not probabilities, column 0 being the padding item; or [B, M].
+        """
+        if items is not None and items.dim() == 2:
+            return self.pair_logits(users, items)
+        with self._fresh():
+            return self._scores.rows(users, items)
+
+    def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
+        """Score some items for each user as constants: what another role learns from, without dropout or noise.
+
+        Args:
+            users: [B] int64; users may repeat.
+            items: [B, K] int64, K items for each of them.
+            learning: whether this role learns in the same step. Its propagation, if it has one, then comes with
+                gradient for its own loss, in train mode, and serves here too.
+
+        Returns:
+            Logits [B, K] without gradient.
+        """
+        if learning and self._scores.propagates:
+            return self.pair_logits(users, items).detach()
+        with self.scoring():
+            return self.pair_logits(users, items)
+
+    def embeddings(self, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
+        """Give the vectors whose inner product is the logit, where the model is of that form.
+
+        Weights and biases that belong to neither side are folded in exactly (ENMF, GCMC, FISM), so the
+        width may differ from the model's embedding size. Under autograd unless in `scoring`.
+
+        Args:
+            users: int64 [U]; None for all of them, padding first.
+            items: int64 [I]; None for all of them, padding first.
+
+        Returns:
+            Users [U, d] and items [I, d], or None for models that are no inner product.
+        """
+        if not isinstance(self._scores, InnerProduct):
+            return None
+        with self._fresh():
+            users = torch.arange(self.n_users, device=self.device) if users is None else users
+            items = self._scores.all_items() if items is None else items
+            user_vectors = torch.cat([self._scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
+            return user_vectors, self._scores.item_vectors(items)
+
+    def graph_logits(self, users: Tensor) -> Tensor:
+        """`all_logits` by operations that can be recorded once and run for any number of users.
+
+        Pair networks take all pairs at once: B * n_items times the width of their layers.
+
+        Args:
+            users: [B] int64.
+
+        Returns:
+            Logits [B, n_items], column 0 being the padding item.
+        """
+        with self._fresh():
+            return self._scores.graph_rows(users)
+
+    def loss(self, interaction: Interaction) -> Tensor:
+        """Compute the model's own training loss.
+
+        Args:
+            interaction: a batch of its own train loader.
+
+        Returns:
+            A scalar; the parts of a model that gives several are summed.
+        """
+        parts = self.model.calculate_loss(interaction)
+        return torch.as_tensor(sum(parts) if isinstance(parts, tuple) else parts).sum()
+
+    @contextmanager
+    def step(self) -> Iterator["Role"]:
+        """Share one propagation between the loss and all scores of a training step, with autograd intact.
+
+        Sum the losses and call `backward` once: they share a graph. After an optimizer step inside the
+        scope scores propagate anew. Scopes may be nested.
+        """
+        with self._sharing():
+            yield self
+
+    @contextmanager
+    def scoring(self) -> Iterator["Role"]:
+        """Score in eval mode without gradient, sharing one propagation, and leave the model as it was found.
+
+        The host's caches are dropped on entry and exit. Modes are restored by flag and not through
+        `train()`, which would make SGL draw new graphs in the middle of an epoch.
+        """
+        if self._is_scoring:
+            yield self
+            return
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.forget()
+        self._is_scoring = True
+        try:
+            for module, _ in modes:
+                module.training = False
+            with torch.no_grad(), self._sharing():
+                yield self
+        finally:
+            self._is_scoring = False
+            for module, mode in modes:
+                module.training = mode
+            self.forget()
+
+    def forget(self) -> None:
+        """Drop the embeddings the host keeps between evaluations; what a closed-form model consists of stays."""
+        for name in CACHES:
+            if getattr(self.model, name, None) is not None:
+                setattr(self.model, name, None)
+
+    @contextmanager
+    def _fresh(self) -> Iterator[None]:
+        """Scope of a single call. Scores through `full_sort_predict` must not find the host's old cache."""
+        if not self._is_scoring:
+            self.forget()
+        with self._sharing():
+            yield
+        if not self._is_scoring:
+            self.forget()
+
+    @contextmanager
+    def _sharing(self) -> Iterator[None]:
+        """Run the propagation once per mode, grad mode and state of the parameters while the scope is open."""
+        if self._results is not None or not self._scores.shared:
+            yield
+            return
+        results = self._results = {}
+        # Fused optimizers change parameters without raising the version, hence the hook.
+        hook = register_optimizer_step_post_hook(lambda *_: results.clear())
+        for owner, method in self._scores.shared:
+            setattr(owner, method, self._once(method, getattr(owner, method), results))
+        try:
+            yield
+        finally:
+            for owner, method in self._scores.shared:
+                delattr(owner, method)
+            hook.remove()
+            self._results = None
+
+    def _once(self, name: str, method: Callable, results: dict) -> Callable:
+        def shared(*arguments: Any) -> Any:
+            # Ids are safe keys: the entry holds the arguments. Changing a parameter in place raises its version.
+            version = sum(parameter._version for parameter in self.model.parameters())
+            key = (name, *map(id, arguments), self.model.training, torch.is_grad_enabled(), version)
+            if key not in results:
+                results[key] = (arguments, method(*arguments))
+            return results[key][1]
+
+        return shared
+
+
+def build_role(name: str, config: Any, dataset: Any) -> Role:
+    """Build the RecBole model of a role.
+
+    Args:
+        name: `teacher`, `student`, or `model` for a baseline.
+        config: settings of the role.
+        dataset: the training part, from which RecBole models take sizes, graphs and histories.
+
+    Raises:
+        RoleError: the model is unknown, refuses its settings or needs a package that is missing.
+        CheckpointError: a file that the model's settings name cannot be read, or asks for code to be run.
+    """
+    backbone = config["model"]
+    try:
+        with host_reads_safely():
+            model = recommender_class(backbone)(config, dataset)
+    except ImportError as error:
+        raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error
+    except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, RuntimeError) as error:
+        raise RoleError(
+            f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
+        ) from error
+    model = model.to(config["device"])
+    compress_graphs(model)
+    read_histories_sparsely(model)
+    if config["learner"].lower() != "sparse_adam":
+        gather_gradients(model)
+    note_attributes(model)
+    return Role(name, model, config)

@@ -1,0 +1,1 @@
+"""Logits of every family of RecBole's models."""

@@ -1,0 +1,159 @@
+"""Models whose logit is the inner product of a user's and an item's vector."""
+
+import torch
+import torch.nn.functional as F
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import Tensor
+
+from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph
+from recbole_bd.backbones.scoring.base import Scores, device_of
+
+
+class InnerProduct(Scores):
+    """Logit = user vector . item vector; BPR and LINE, whose vectors are rows of two tables."""
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared = [(self, "item_table")]
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
+        return self.model.user_embedding(users)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
+        # Always a lookup, never the whole `weight`: lookups keep the padding row of models that have one
+        # free of gradient (SimpleX takes a zero row for "no item").
+        return self.model.item_embedding(items)
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
+        # Not a batched matrix product, which for few items per user costs three times as much.
+        return (self.item_vectors(items) * self.user_vectors(users).unsqueeze(1)).sum(dim=-1)
+
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
+        table = self.item_table()
+        return self.user_vectors(users) @ (table if items is None else table[items]).T
+
+    def item_table(self) -> Tensor:
+        """Vectors of all items, once per scope. [n_items, d]."""
+        return self.item_vectors(self.all_items())
+
+
+class _Graph(InnerProduct):
+    """Vectors propagated over the interaction graph by a `forward` that takes no users and items."""
+
+    propagates = True
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared += [(model, "forward")]
+
+    def propagate(self) -> tuple[Tensor, Tensor]:
+        return self.model.forward()[:2]
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        return self.propagate()[0][users]
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        return self.propagate()[1][items]
+
+
+class _SGL(_Graph):
+    """SGL scores with the whole graph; its two augmented graphs only serve its own loss."""
+
+    def propagate(self) -> tuple[Tensor, Tensor]:
+        return self.model.forward(self.model.train_graph)
+
+
+class _GCMC(_Graph):
+    """GCMC's bilinear decoder, folded into the user side: exact, since it is linear and without dropout.
+
+    The logit is the output of class 1 ("interacted"), by which GCMC ranks, not its difference to class 0.
+    """
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared += [(model.GcEncoder, "forward")]
+
+    def propagate(self) -> tuple[Tensor, Tensor]:
+        return self.model.GcEncoder(self.model.user_features, self.model.item_features)
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        decoder = self.model.BiDecoder
+        bilinear = torch.einsum("b,bij->ij", decoder.dense_layer.weight[1], torch.stack(list(decoder.weights)))
+        return super().user_vectors(users) @ bilinear
+
+
+class _ENMF(InnerProduct):
+    """ENMF weighs each dimension by H, folded into the user side. Its dropout acts in train mode, as in its loss."""
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        return self.model.dropout(self.model.user_embedding(users)) * self.model.H_i.weight
+
+
+class _SimpleX(InnerProduct):
+    """Cosine of the item and of the user's own vector mixed with their history; both sides normalised."""
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        model = self.model
+        history = model.item_emb(model.history_item_id[users])  # [B, H, d]
+        mixed = model.get_UI_aggregation(model.user_emb(users), history, model.history_item_len[users])
+        return F.normalize(model.dropout(mixed), dim=1)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        return F.normalize(self.model.item_emb(items), dim=-1)
+
+
+class _DMF(InnerProduct):
+    """Two towers over the interaction matrix; the item tower runs once over all items, as a sparse product."""
+
+    propagates = True
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared += [(self, "item_tower")]
+        matrix = model.interaction_matrix.T.tocoo()
+        places = torch.stack([torch.from_numpy(matrix.row).long(), torch.from_numpy(matrix.col).long()])
+        values = torch.from_numpy(matrix.data)
+        histories = torch.sparse_coo_tensor(places, values, matrix.shape, check_invariants=False)
+        self.histories = CompressedGraph(histories.coalesce().to(device_of(model)))  # [n_items, n_users], sparse
+
+    def item_tower(self) -> Tensor:
+        return self.model.item_fc_layers(torch.sparse.mm(self.histories, self.model.item_linear.weight.T))
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        return self.model.user_fc_layers(self.model.get_user_embedding(users))
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        return self.item_tower()[items]
+
+
+class _FISM(InnerProduct):
+    """Sum of the history's vectors times the item's, plus both biases as two more dimensions: exact."""
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        model = self.model
+        source = model.item_src_embedding
+        # The mask drops the padding of shorter histories; a user without history counts as length 1, not 0 ** -alpha.
+        history = F.embedding_bag(
+            model.history_item_matrix[users], source.weight, mode="sum", per_sample_weights=model.mask_mat[users]
+        )
+        scale = model.history_lens[users].clamp(min=1).float().pow(-model.alpha).unsqueeze(1)
+        bias = model.user_bias[users].unsqueeze(1)
+        return torch.cat([scale * history, bias, torch.ones_like(bias)], dim=1)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        bias = self.model.item_bias[items].unsqueeze(-1)
+        return torch.cat([self.model.item_dst_embedding(items), torch.ones_like(bias), bias], dim=-1)
+
+
+class _NCEPLRec(InnerProduct):
+    """Closed-form factors kept in float64; nothing to train."""
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        return self.model.user_embeddings[users].float()
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        return self.model.item_embeddings.T[items].float()

@@ -1,0 +1,147 @@
+"""Models that put each pair of user and item through a network."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import Tensor, nn
+
+from recbole_bd.backbones.scoring.base import Scores, device_of
+
+_FLOATS_CACHED = 2**18  # 1 MiB: activations that stay in a core's cache
+
+
+# Activations of one chunk of a pair network, in numbers: 8 MiB on a CPU, where more only leave the cache.
+_FLOATS_AT_ONCE = {"cpu": 2**21, "cuda": 2**26}
+
+
+_FLOATS_PER_PAIR: dict[str, Callable[[Any], int]] = {  # the activations of one pair, roughly
+    "NeuMF": lambda model: 2 * model.mf_embedding_size + 2 * sum(model.mlp_layers.layers),
+    "NNCF": lambda model: 2 * model.neigh_num * (model.neigh_embedding_size + model.num_conv_kernel),
+    "ConvNCF": lambda model: model.embedding_size**2 * (1 + max(model.cnn_channels)),
+    "NAIS": lambda model: model.history_item_matrix.shape[1] * 2 * (model.embedding_size + model.weight_size),
+}
+
+
+_FLOATS_UNKNOWN = 1024
+
+
+class _PairNetwork(Scores):
+    """A network over pairs whose `forward` gives logits: NeuMF, NNCF, ConvNCF.
+
+    RecBole has no ranking of all items for these but sends every pair through `predict`. Here `full_sort_predict` is
+    given to the model: the same scores, in chunks that stay in the cache.
+    """
+
+    predicts_probabilities = False  # whether the model's `predict` is the sigmoid of its `forward`
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        if type(model).full_sort_predict is AbstractRecommender.full_sort_predict:
+            model.full_sort_predict = self.full_sort_predict
+        at_once = _FLOATS_AT_ONCE.get(device_of(model).type, _FLOATS_AT_ONCE["cuda"])
+        self.pairs_at_once = max(1, at_once // self.floats_per_pair())
+
+    def floats_per_pair(self) -> int:
+        return _FLOATS_PER_PAIR[type(self.model).__name__](self.model)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """All items' scores in the unit of the model's `predict`. [B * n_items]."""
+        logits = self.rows(interaction[self.model.USER_ID])
+        return (logits.sigmoid() if self.predicts_probabilities else logits).view(-1)
+
+    def network(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.model.forward(users, items)
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        flat_users, flat_items = users.repeat_interleave(items.shape[1]), items.reshape(-1)
+        chunks = zip(flat_users.split(self.pairs_at_once), flat_items.split(self.pairs_at_once), strict=True)
+        return torch.cat([self.network(*chunk) for chunk in chunks]).view(items.shape)
+
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        width = max(1, self.pairs_at_once // max(len(users), 1))
+        items = self.all_items() if items is None else items
+        return torch.cat([self.pairs(users, some.expand(len(users), -1)) for some in items.split(width)], dim=1)
+
+    def graph_rows(self, users: Tensor) -> Tensor:
+        """See `Scores`; all pairs at once."""
+        items = self.all_items()
+        pairs = users.repeat_interleave(len(items)), items.repeat(users.shape[0])
+        return self.network(*pairs).view(-1, len(items))
+
+
+class _NeuMF(_PairNetwork):
+    """NeuMF's rows without a pass of every pair through the whole network; exact but for rounding.
+
+    The first layer is linear, so that users and items pass it apart and their halves are added; the product part is a
+    matrix product. Only without dropout: in train mode every pair goes through the network.
+    """
+
+    predicts_probabilities = True
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared = [(self, "item_half")]
+        layers = list(model.mlp_layers.mlp_layers)
+        self.first, self.rest = layers[1], nn.Sequential(*layers[2:])
+        at_once = _FLOATS_CACHED if device_of(model).type == "cpu" else _FLOATS_AT_ONCE["cuda"]
+        self.items_at_once = max(1, at_once // self.first.out_features)
+
+    def item_half(self) -> Tensor:
+        """What the items add to the first layer, its bias included. [n_items, hidden]."""
+        weight = self.first.weight[:, self.model.mlp_embedding_size :]
+        return F.linear(self.model.item_mlp_embedding(self.all_items()), weight, self.first.bias)
+
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        model = self.model
+        if model.training and model.dropout_prob:
+            return super().rows(users, items)
+        item_half = self.item_half() if items is None else self.item_half()[items]
+        items = self.all_items() if items is None else items
+        weight, bias = model.predict_layer.weight[0], model.predict_layer.bias
+        width = model.mf_embedding_size if model.mf_train else 0
+        logits = bias.expand(len(users), len(items))
+        if model.mf_train:
+            logits = logits + (model.user_mf_embedding(users) * weight[:width]) @ model.item_mf_embedding(items).T
+        if model.mlp_train:
+            halves = F.linear(model.user_mlp_embedding(users), self.first.weight[:, : model.mlp_embedding_size])
+            logits = logits + torch.stack([self._deep(half, item_half, weight[width:]) for half in halves])
+        return logits
+
+    def _deep(self, user_half: Tensor, item_half: Tensor, weight: Tensor) -> Tensor:
+        """The deep part's share of one user's logits. [M]."""
+        logits = []
+        for part in item_half.split(self.items_at_once):
+            hidden = user_half + part
+            for layer in self.rest:
+                in_place = type(layer) is nn.ReLU and not torch.is_grad_enabled()
+                hidden = hidden.relu_() if in_place else layer(hidden)
+            logits.append(hidden @ weight)
+        return torch.cat(logits)
+
+
+class _NNCF(_PairNetwork):
+    """NNCF, whose `predict` gives probabilities."""
+
+    predicts_probabilities = True
+
+
+class _NAIS(_PairNetwork):
+    """NAIS attends to the history; without any its softmax is 0 / 0, so only the item's bias is left."""
+
+    def network(self, users: Tensor, items: Tensor) -> Tensor:
+        known = (self.model.history_lens[users] > 0).nonzero().squeeze(1)
+        return self.model.bias[items].index_copy(0, known, self.model.forward(users[known], items[known]))
+
+
+class _Predict(_PairNetwork):
+    """A third party's model without `full_sort_predict`: its `predict` in chunks of pairs."""
+
+    def floats_per_pair(self) -> int:
+        return _FLOATS_UNKNOWN
+
+    def network(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.model.predict(Interaction({self.model.USER_ID: users, self.model.ITEM_ID: items}))

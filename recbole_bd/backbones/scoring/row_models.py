@@ -1,0 +1,144 @@
+"""Models that score all items of a user at once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import AbstractRecommender
+from torch import Tensor, nn
+
+from recbole_bd.backbones.scoring.base import Scores, device_of
+
+
+class _Rows(Scores):
+    """One forward per different user gives the scores of all items; pairs are picked from these rows."""
+
+    row: Callable[[Tensor], Tensor]  # users that do not repeat [U] -> logits [U, n_items]
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        different, place = users.unique(return_inverse=True)
+        return self.row(different)[place.unsqueeze(1), items]
+
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        different, place = users.unique(return_inverse=True)
+        row = self.row(different)
+        return (row if items is None else row[:, items])[place]
+
+
+class _Autoencoder(_Rows):
+    """Autoencoders: what the decoder gives, before CDAE's output activation.
+
+    Where the decoder ends in a linear layer of all items, pairs take the items' columns of it only.
+    """
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        linear = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
+        outputs = [name for name, layer in linear.items() if layer.out_features == model.n_items]
+        self.output_name = outputs[0] if len(outputs) == 1 else None
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        if self.output_name is None:
+            return super().pairs(users, items)
+        different, place = users.unique(return_inverse=True)
+        output = self.model.get_submodule(self.output_name)
+        with self._layer(self.output_name, nn.Identity()):
+            hidden = self.row(different)[place]
+        logits = (F.embedding(items, output.weight) * hidden.unsqueeze(1)).sum(dim=-1)
+        return logits if output.bias is None else logits + output.bias[items]
+
+    def row(self, users: Tensor) -> Tensor:
+        model = self.model
+        ratings = model.get_rating_matrix(users)
+        more = (model.dropout_prob,) if type(model).__name__ == "RecVAE" else ()
+        output = model.forward(ratings, *more)
+        return output[0] if isinstance(output, tuple) else output
+
+    @contextmanager
+    def _layer(self, name: str, replacement: nn.Module) -> Iterator[None]:
+        """Put another layer in the place of one."""
+        path, _, own_name = name.rpartition(".")
+        parent, layer = self.model.get_submodule(path), self.model.get_submodule(name)
+        setattr(parent, own_name, replacement)
+        try:
+            yield
+        finally:
+            setattr(parent, own_name, layer)
+
+
+class _CDAE(_Autoencoder):
+    """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out.
+
+    RecBole ranks from a dense row of every history, so another `full_sort_predict` is given to the model.
+    """
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        model.full_sort_predict = self.full_sort_predict
+        ids, order = model.history_item_id.sort(dim=1)
+        repeated = F.pad(ids[:, 1:] == ids[:, :-1], (1, 0))  # a repeated interaction counts once, as in a dense row
+        real = (ids > 0) & ~repeated
+        self.items, self.values = ids[real], model.history_item_value.gather(1, order)[real]
+        self.counts = real.sum(dim=1)
+        self.starts = self.counts.cumsum(0) - self.counts
+
+    def row(self, users: Tensor) -> Tensor:
+        model = self.model
+        counts = self.counts[users]
+        offsets = counts.cumsum(0) - counts
+        shift = torch.repeat_interleave(self.starts[users] - offsets, counts)
+        places = torch.arange(len(shift), device=shift.device) + shift
+        values = model.dropout(self.values[places])
+        history = F.embedding_bag(
+            self.items[places], model.h_item.weight.T, offsets, per_sample_weights=values, mode="sum"
+        )
+        return model.out_layer(model.h_act(model.h_user(users) + history + model.h_item.bias))
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """All items' scores in the unit of the model's `predict`. [B * n_items]."""
+        return self.model.o_act(self.row(interaction[self.model.USER_ID])).view(-1)
+
+
+class _FullSort(_Rows):
+    """The model's own `full_sort_predict`: the diffusion models, closed-form models, third parties."""
+
+    def row(self, users: Tensor) -> Tensor:
+        scores = self.model.full_sort_predict(Interaction({self.model.USER_ID: users}))
+        return scores.reshape(len(users), -1).to(device_of(self.model), torch.float32)
+
+
+class _ADMMSLIM(_Rows):
+    """ADMMSLIM's own scores carry fresh noise at every call to break ties; here they do not."""
+
+    def row(self, users: Tensor) -> Tensor:
+        model = self.model
+        history = model.interaction_matrix[users.cpu().numpy(), :].toarray()
+        center = model.item_means if model.center_columns else 0.0
+        scores = (history - center) @ model.item_similarity + center
+        return torch.from_numpy(scores).to(device_of(model), torch.float32)
+
+
+class _OneRow(Scores):
+    """The same scores for everyone: Pop counts them; Random draws them, once per scope."""
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        self.shared = [(self, "draw")]
+
+    def draw(self) -> Tensor:
+        return torch.rand(self.model.n_items, device=device_of(self.model))
+
+    def row(self) -> Tensor:
+        if not hasattr(self.model, "item_cnt"):
+            return self.draw()
+        counts = self.model.item_cnt.squeeze(-1).float()
+        return counts / counts.max().clamp(min=1)
+
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        return self.row()[items]
+
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        row = self.row() if items is None else self.row()[items]
+        return row.repeat(len(users), 1)  # the caller may mask items in place

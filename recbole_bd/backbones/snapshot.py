@@ -1,0 +1,72 @@
+"""A model's state at one moment of its training, taken and put back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from recbole_bd.backbones.extra_state import CACHES, changed_attributes, restore_attributes
+from recbole_bd.errors import CheckpointError
+
+
+@dataclass
+class Snapshot:
+    """A model's state at one moment of its training.
+
+    Attributes:
+        state: parameters and buffers by name, on the CPU.
+        other: what a RecBole model keeps beside them and cannot do without (EASE's similarities); caches are left out.
+        attributes: what else of the model is no longer as it was built, such as a counter of steps.
+        epoch: the epoch after which it was taken, from 0; -1 before any.
+        valid: validation metrics then.
+    """
+
+    state: dict[str, torch.Tensor]
+    other: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    epoch: int = -1
+    valid: dict[str, float] = field(default_factory=dict)
+
+
+def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = None) -> Snapshot:
+    """Copy a model's state to the CPU; what a closed-form model keeps in `other` is not copied.
+
+    Args:
+        model: a RecBole model.
+        epoch, valid: see `Snapshot`.
+    """
+    state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    other = {name: value for name, value in model.other_parameter().items() if name not in CACHES}
+    return Snapshot(state, other, changed_attributes(model), epoch, dict(valid or {}))
+
+
+def restore_snapshot(model: Any, snapshot: Snapshot, source: str = "snapshot") -> None:
+    """Put a state back into a model.
+
+    Args:
+        model: a RecBole model.
+        snapshot: the state.
+        source: where it is from, named in errors.
+
+    Raises:
+        CheckpointError: the state belongs to another model, or to other sizes or data.
+    """
+    own = model.state_dict()
+    missing, foreign = own.keys() - snapshot.state.keys(), snapshot.state.keys() - own.keys()
+    if missing or foreign:
+        name = sorted(missing or foreign)[0]
+        raise CheckpointError(
+            f"{source} is not a {type(model).__name__}: parameter {name} is {'missing' if missing else 'unknown'}"
+        )
+    for name, tensor in snapshot.state.items():
+        if tensor.shape != own[name].shape:
+            raise CheckpointError(
+                f"{source}: {name} is {tuple(tensor.shape)} but this run's {type(model).__name__} needs "
+                f"{tuple(own[name].shape)}; it belongs to other sizes or another data set"
+            )
+    foreign = snapshot.other.keys() - set(getattr(model, "other_parameter_name", ()))
+    if foreign:  # RecBole would set any attribute of that name
+        raise CheckpointError(f"{source} has {sorted(foreign)[0]}, which no {type(model).__name__} keeps")
+    model.load_state_dict(snapshot.state)
+    model.load_other_parameter(snapshot.other)
+    restore_attributes(model, snapshot.attributes)

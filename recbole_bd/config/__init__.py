@@ -1,0 +1,1 @@
+"""From files and command line to one checked configuration."""

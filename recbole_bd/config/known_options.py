@@ -1,0 +1,131 @@
+"""Every option there is: RecBole's, its models', this package's, its methods'."""
+
+import inspect
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import recbole
+from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
+
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.config.option import Option, declared_options
+from recbole_bd.errors import ConfigError
+from recbole_bd.system.method_plugins import options_beside
+
+_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+
+
+# Read by the program from overall.yaml, but settings of a role.
+_ROLE_OPTIONS = ("checkpoint", "distill_learning_rate", "distill_weight_decay")
+
+
+# Settings of RecBole that a role may have for itself; the others (data, split, evaluation) hold for both.
+_OF_A_ROLE = {*training_arguments, "enable_amp", "enable_scaler", "require_pow", "shuffle"}
+
+
+# RecBole declares types but no ranges; these have one.
+_RANGES = {
+    "learning_rate": "(0, inf)",
+    "train_batch_size": "[1, inf)",
+    "eval_batch_size": "[1, inf)",
+    "embedding_size": "[1, inf)",
+    "eval_step": "[1, inf)",
+    "seed": "[0, 4294967295]",
+    "worker": "[0, inf)",
+    "dropout_prob": "[0, 1)",
+}
+
+
+def properties_path(*parts: str) -> Path:
+    """Path of a shipped property file: beside the package in a checkout, inside it when installed.
+
+    Args:
+        parts: names below properties/; the file need not be there.
+
+    Raises:
+        ConfigError: there is no properties/ at all.
+    """
+    package = Path(__file__).parents[1]
+    for root in (package / "properties", package.parent / "properties"):
+        if (root / "overall.yaml").is_file():
+            return root.joinpath(*parts)
+    raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
+
+
+def _recbole_options() -> dict[str, Option]:
+    """Every option of RecBole that a general recommender's run may set, with what RecBole declares of it."""
+    keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
+    options = {key: Option(key, None, "", "", "RecBole") for key in keys}
+    options["encoding"] = Option("encoding", None, "str", "Of the data files.", "RecBole")  # read, but declared nowhere
+    for name in ("overall.yaml", "dataset/sample.yaml"):
+        options |= declared_options(_RECBOLE_PROPERTIES / name)
+    options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML
+    for key in ("neg_sampling", "training_neg_sample_num"):  # deprecated by RecBole, which only warns
+        options.pop(key, None)
+    return {key: _with_range(_or_none(option)) for key, option in options.items()}
+
+
+def _backbone_options(model: str) -> dict[str, Option]:
+    """Options of one of RecBole's models: those in its yaml and those its source reads."""
+    model_class = recommender_class(model)
+    source = inspect.getsource(sys.modules[model_class.__module__])
+    keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
+    options = {key: Option(key, None, "", "", model) for key in keys}
+    path = _RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
+    if path.is_file():
+        options |= declared_options(path)
+    recbole_keys = _recbole_options()
+    return {key: _with_range(option) for key, option in options.items() if key not in recbole_keys}
+
+
+def _or_none(option: Option) -> Option:
+    """RecBole's own data set files set some of its text options to nothing."""
+    if not isinstance(option.default, str):
+        return option
+    return replace(option, type=f"{option.type or 'str'} or ~")
+
+
+def _with_range(option: Option) -> Option:
+    """Give a RecBole option the range its default implies: sizes at least 1, other numbers not below 0."""
+    if option.key in _RANGES:
+        interval = _RANGES[option.key]
+    elif isinstance(option.default, bool) or not isinstance(option.default, int | float) or option.default < 0:
+        return option
+    elif isinstance(option.default, int) and option.key.endswith("_size"):
+        interval = "[1, inf)"
+    else:
+        interval = "[0, inf)"
+    return replace(option, meaning=f"{option.meaning} Range: {interval}.")
+
+
+def package_options() -> dict[str, Option]:
+    """Options of this package that hold for every method (`properties/overall.yaml`)."""
+    return declared_options(properties_path("overall.yaml"))
+
+
+def method_options(method: str | None) -> dict[str, Option]:
+    """Options of one distillation method (`properties/model/<method>.yaml`); none for a baseline."""
+    return declared_options(_method_yaml(method)) if method else {}
+
+
+def _method_yaml(method: str) -> Path:
+    shipped = properties_path("model", f"{method}.yaml")
+    return shipped if shipped.is_file() else options_beside(method) or shipped
+
+
+def options_unknown_to_host() -> set[str]:
+    """Names of this package's options that mean nothing to RecBole."""
+    return package_options().keys() - _recbole_options().keys() - {"model", "dataset"}
+
+
+def role_options(backbone: str) -> dict[str, Option]:
+    """Options that may stand in a role's block when `backbone` plays that role.
+
+    Raises:
+        RoleError: RecBole has no such model.
+    """
+    package = {key: option for key, option in package_options().items() if key in _ROLE_OPTIONS}
+    host = {key: option for key, option in _recbole_options().items() if key in _OF_A_ROLE}
+    return host | _backbone_options(backbone) | package

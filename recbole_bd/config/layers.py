@@ -1,0 +1,111 @@
+"""Layers of settings, one for each source, and how they are folded into one."""
+
+import copy
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_bd.backbones.names import PAIR
+from recbole_bd.config.yaml_text import is_name, write_value
+from recbole_bd.errors import ConfigError
+
+# Sources of settings that are no files.
+_GIVEN = ("config_dict", "command line")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings from one source, as its user wrote them."""
+
+    source: str
+    values: dict[str, Any]
+
+
+def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn `{"teacher.embedding_size": 64}` into `{"teacher": {"embedding_size": 64}}`, leaving the rest as it is.
+
+    Raises:
+        ConfigError: one key is a value and a block.
+    """
+    expanded: dict[str, Any] = {}
+    for key, value in settings.items():
+        *path, last = key.split(".")
+        block = expanded
+        for name in path:
+            block = block.setdefault(name, {})
+            if not isinstance(block, dict):
+                raise ConfigError(f"{key}: {name} is set to a value as well as to a block")
+        if isinstance(value, Mapping) and isinstance(block.get(last), dict):
+            block[last].update(copy.deepcopy(dict(value)))
+        else:
+            block[last] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+    return expanded
+
+
+def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
+    """Write settings as the command line that gives them, to be read again word by word."""
+    words = ["recbole-bd", "run"]
+    if files:
+        words += ["--config_files", *files]
+    for key, value in dotted(_merged(layer.values for layer in layers)):
+        words.append(f"--{key}={write_value(_plain(value))}")
+    return shlex.join(words)
+
+
+def _names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
+    """The settings that decide what the others mean: a name each, or a list of them."""
+    found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
+    for key, value in found.items():
+        names = value if key == "beside" and isinstance(value, list) else [value]
+        if not all(map(is_name, names)):
+            raise ConfigError(f"{key}={value!r}: expected a name")
+        if key == "beside" and value is not names:
+            raise ConfigError(f"beside={value!r}: expected a list of names")
+    return found
+
+
+def _scoped(layer: Layer, model: str, blocks: set[str]) -> Layer:
+    """A layer with the block of the model that is run in place of the blocks named as models."""
+    named = {key: value for key, value in layer.values.items() if key in blocks}
+    for key, value in named.items():
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{key}={value!r}: expected a block of settings of the model {key} ({layer.source})")
+    rest = {key: value for key, value in layer.values.items() if key not in blocks}
+    return Layer(layer.source, _merged([rest, named.get(model, {})]))
+
+
+def _merged(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for block in blocks:
+        for key, value in block.items():
+            both = key in PAIR and isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+            merged[key] = {**merged[key], **value} if both else value
+    return merged
+
+
+def dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Flatten settings: those of a role with its name in front, as `expand_dotted` takes them; all else as it is."""
+    for key, value in settings.items():
+        if key in PAIR and isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", setting) for name, setting in value.items())
+        else:
+            yield key, value
+
+
+def _fold(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
+    folded: dict[str, Any] = {}
+    for layer in layers:
+        folded.update({key: value for key, value in layer.values.items() if key not in set(drop)})
+    return copy.deepcopy(folded)
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML and JSON can hold it."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return str(value)

@@ -1,0 +1,166 @@
+"""Options declared once: a shipped yaml line `key: default  # (type) Meaning. Range.` is the declaration.
+
+The program reads the comment as well as the value, so help, checks and documentation are one text.
+RecBole's own yaml files are written in the same form (without ranges) and are read by the same function.
+"""
+
+import functools
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.errors import ConfigError
+
+_DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<meaning>.*?)\s*$")
+_INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]+)(?P<right>[\])])\.?")
+_CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
+
+# Settings that cannot change a run's numbers: where things are, what is shown, which device of its kind it is, how work
+# is cut.
+WITHOUT_EFFECT = {
+    "checkpoint_dir", "checkpoint_every", "config_file", "data_path", "dataloaders_save_path", "dataset_save_path",
+    "device", "eval_batch_size", "gpu_id", "ip", "label", "local_rank", "log_wandb", "loss_decimal_place", "nproc",
+    "offset", "port", "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "threads", "use_gpu",
+    "wandb_project", "warmup_cache", "worker", "world_size",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting.
+
+    Attributes:
+        key: its name.
+        default: None where there is none.
+        type: the types it may have, as declared, e.g. `int or ~`; empty where none is declared.
+        meaning: what it does, ending with its range or choices where it has some.
+        source: the file or package that declares it.
+    """
+
+    key: str
+    default: Any
+    type: str
+    meaning: str
+    source: str
+
+    @property
+    def range(self) -> str:
+        """The range in words; empty where the type says it all."""
+        for pattern in (_INTERVAL, _CHOICES):
+            if found := pattern.search(self.meaning):
+                return found.group(0)
+        return ""
+
+    def check(self, value: Any, where: str) -> None:
+        """Check a value's type and range.
+
+        Args:
+            value: what the user gave.
+            where: the key as the user wrote it, e.g. `student.learning_rate`.
+
+        Raises:
+            ConfigError: naming the key, the value and what is allowed.
+        """
+        allowed = _allowed_types(self)
+        if not any(_is_a(value, name) for name in allowed):
+            raise ConfigError(f"{where}={value!r}: expected {self.type or ' or '.join(sorted(allowed))}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{where}={value!r}: must be a finite number")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ConfigError(f"{where}: a number of {value.bit_length()} bits is too large")
+        if isinstance(value, str) and "\0" in value:
+            raise ConfigError(f"{where}={value!r}: must be a text without zero bytes")
+        if choices := _CHOICES.search(self.meaning):
+            names = [name.strip() for name in choices.group("names").split(",")]
+            if value is not None and value not in names:
+                raise ConfigError(f"{where}={value!r}: must be one of {', '.join(names)}")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return
+        if interval := _INTERVAL.search(self.meaning):
+            low, high = float(interval.group("low")), float(interval.group("high"))
+            above = value > low if interval.group("left") == "(" else value >= low
+            below = value < high if interval.group("right") == ")" else value <= high
+            if not (above and below):
+                raise ConfigError(
+                    f"{where}={value!r}: must be in {interval.group(0).removeprefix('Range: ').strip('.')}"
+                )
+
+
+def declared_options(path: str | Path) -> dict[str, Option]:
+    """Read the options that a yaml file declares at its top level.
+
+    Lines without a declaring comment still give an option, of unknown type. A file is parsed once as long as it stays
+    the same.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Options by key, in the order of the file.
+
+    Raises:
+        ConfigError: see `load_yaml`.
+    """
+    try:
+        changed = Path(path).stat().st_mtime_ns
+    except OSError:
+        changed = 0  # load_yaml says what is wrong
+    return dict(_declared(str(path), changed))
+
+
+@functools.lru_cache(maxsize=256)
+def _declared(path: str, changed: int) -> dict[str, Option]:
+    values = load_yaml(path)
+    declarations = {}
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        if found := _DECLARATION.match(line):
+            declarations[found.group("key")] = (found.group("type"), found.group("meaning"))
+    return {key: Option(key, default, *declarations.get(key, ("", "")), source=path) for key, default in values.items()}
+
+
+_NAMES = {
+    "float": "float",
+    "int": "int",
+    "bool": "bool",
+    "str": "str",
+    "list": "list",
+    "dict": "dict",
+    "~": "none",
+    "none": "none",
+}
+# What RecBole declares as a dict but reads as "none of it" where it is null.
+_NULL_TOO = {"train_neg_sample_args"}
+
+
+def _allowed_types(option: Option) -> set[str]:
+    """Types by the declaration and by the default: RecBole declares a few numbers as what they are not."""
+    declared = {_NAMES[word] for word in re.findall(r"[~\w]+", option.type.lower()) if word in _NAMES}
+    if "list of" in option.type.lower():
+        declared = {"list"}
+    default = option.default
+    if default is None or option.key in _NULL_TOO:
+        declared.add("none")
+    elif isinstance(default, bool):
+        declared.add("bool")
+    elif isinstance(default, int | float):
+        declared.add("float" if isinstance(default, float) else "int")
+    elif isinstance(default, list | dict | str):
+        declared.add(type(default).__name__)
+    if not declared or declared == {"none"}:
+        declared = set(_NAMES.values())
+    return declared
+
+
+def _is_a(value: Any, name: str) -> bool:
+    if name == "none":
+        return value is None
+    if name == "bool":
+        return isinstance(value, bool)
+    if name == "int":
+        return isinstance(value, int) and not isinstance(value, bool)
+    if name == "float":
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, {"str": str, "list": list | tuple, "dict": dict}[name])

@@ -1,0 +1,128 @@
+"""YAML of settings: read without running anything, written so that it reads back the same."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_bd.errors import ConfigError
+
+# Of one YAML document, however few lines write them.
+_MOST_VALUES = 100_000
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader that also reads 1e-3 as a number, as YAML 1.2 does."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper that quotes a text such as 1e-3, so that the loader reads a text again."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+for _either in (_Loader, _Dumper):
+    _either.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
+
+
+def to_yaml(settings: Mapping[str, Any]) -> str:
+    """Write settings as the YAML that `load_yaml` reads as these settings."""
+    return yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def write_value(value: Any) -> str:
+    """Write a value of YAML's types as the one line that `parse_value` reads as this value."""
+    # YAML reads JSON but for a few signs, infinity, and what is not a number.
+    for text in (value if isinstance(value, str) else "", json.dumps(value)):
+        if parse_value(text) == value:
+            return text
+    text = yaml.dump(
+        value,
+        Dumper=_Dumper,
+        default_flow_style=True,
+        default_style='"' if isinstance(value, str) else None,
+        width=math.inf,
+        sort_keys=False,
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def is_name(value: Any) -> bool:
+    """Whether a value may name a model or a data set: no path, and nothing that leads out of a folder."""
+    return isinstance(value, str) and re.fullmatch(r"[\w+-][\w.+-]*", value) is not None
+
+
+def parse_yaml(text: str) -> Any:
+    """Read a YAML document without running anything it may ask for.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or asks for more than plain values; also a date or number that is none, which
+            PyYAML fails on in other ways.
+        ConfigError: aliases make it grow beyond 100,000 values, or without end.
+    """
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError) as error:
+        raise yaml.YAMLError(str(error)) from error
+    left, waiting = _MOST_VALUES, [content]
+    while waiting:
+        left -= 1
+        if left < 0:
+            raise ConfigError(f"YAML that aliases make larger than {_MOST_VALUES:,} values")
+        value = waiting.pop()
+        waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return content
+
+
+def parse_value(text: str) -> Any:
+    """Read one command-line value as YAML; text that is no YAML (`[5,inf)`) stays text.
+
+    `None` is understood too, since RecBole's users write it.
+
+    Raises:
+        ConfigError: aliases make it grow beyond 100,000 values.
+    """
+    if text == "None":
+        return None
+    try:
+        return parse_yaml(text)
+    except yaml.YAMLError:
+        return text
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a yaml file of settings.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, no YAML, or not a mapping of keys.
+    """
+    try:
+        content = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"configuration file {path} is not UTF-8 text") from error
+    except ConfigError as error:
+        raise ConfigError(f"configuration file {path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        if symbol := re.search(r"python/[\w/]*:?([\w.]*)", problem):
+            asked = f"asks for {symbol[1] or symbol[0]}, which could run code, and is refused"
+            raise ConfigError(f"configuration file {path}{place} {asked}") from error
+        raise ConfigError(f"configuration file {path}{place} is no YAML: {problem}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"configuration file {path} must hold `key: value` lines")
+    return content

@@ -1,0 +1,1 @@
+"""Atomic files, splits, loaders, negative samples and batches."""

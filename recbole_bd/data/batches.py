@@ -1,0 +1,161 @@
+"""Training batches of one role or of several."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data.dataloader import TrainDataLoader
+from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
+from recbole.data.utils import get_dataloader
+
+from recbole_bd.data.dataloader import make_train_loader
+from recbole_bd.data.split import Split
+from recbole_bd.system.distributed import Group
+
+
+def train_loader(config: Config, split: Split) -> Any:
+    """The training loader RecBole has for a role's backbone, freshly seeded; see `recbole_bd.data.dataloader`.
+
+    Args:
+        config: settings of the role, whose `model` is the backbone's name: RecBole chooses loaders by name.
+        split: the data.
+    """
+    return make_train_loader(config, split.dataset, [split.train, split.valid, split.test])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch of the distillation stage.
+
+    Attributes:
+        roles: the roles that learn from it; several when their loaders are the same.
+        interaction: what RecBole's loader gave, for the models' own loss.
+        users: int64 [B], users for whom items are exchanged; padding is out, users may repeat.
+        positives: int64 [B], each user's training item in this batch; None when the loader gives users only.
+        negatives: int64 [N], the items that the loader drew as negatives, several per positive where the settings say
+            so; None when it draws none.
+        place: of the share of one of several processes: how many users of the whole batch stand before these, and how
+            many it has; None for a whole batch.
+    """
+
+    roles: tuple[str, ...]
+    interaction: Interaction
+    users: torch.Tensor
+    positives: torch.Tensor | None
+    negatives: torch.Tensor | None = None
+    place: tuple[int, int] | None = None
+
+    def share(self, own: Group) -> tuple["Batch", float, float]:
+        """The part of one of several processes.
+
+        Returns:
+            Its rows, and its weights in means over the whole batch: over the rows of `interaction`, and over users.
+        """
+        rows, of_rows = own.share(len(self.interaction))
+        users, of_users = own.share(len(self.users))
+        positives = None if self.positives is None else self.positives[users]
+        negatives = None if self.negatives is None else self.negatives[own.share(len(self.negatives))[0]]
+        place = (users.start, len(self.users))
+        part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, place)
+        return part, of_rows, of_users
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same batch on another device."""
+        positives, negatives = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
+        users = self.users.to(device)
+        return Batch(self.roles, self.interaction.to(device), users, positives, negatives, self.place)
+
+
+class BatchStream:
+    """Batches of the distillation stage, for every role that learns.
+
+    Roles whose loader settings are equal share one stream. Otherwise each passes over its own data once an epoch,
+    interleaved in proportion to their lengths, so that neither runs ahead.
+
+    Args:
+        loaders: RecBole training loader by role; the same object for roles that share it.
+    """
+
+    def __init__(self, loaders: dict[str, Any]):
+        self._streams: list[tuple[tuple[str, ...], Any]] = []
+        for loader in dict.fromkeys(loaders.values()):
+            self._streams.append((tuple(role for role, own in loaders.items() if own is loader), loader))
+
+    @property
+    def shared(self) -> bool:
+        """Whether all roles learn from the same batches."""
+        return len(self._streams) == 1
+
+    @property
+    def loaders(self) -> list[Any]:
+        """The loaders, none twice, in their order."""
+        return [loader for _, loader in self._streams]
+
+    @property
+    def dataset(self) -> Dataset:
+        """The training part, where RecBole's collector looks for it."""
+        return self._streams[0][1]._dataset
+
+    def get_model(self, model: torch.nn.Module) -> None:
+        """RecBole hands over the model for dynamic negative sampling; each loader has its role's already."""
+
+    def __len__(self) -> int:
+        return sum(len(loader) for _, loader in self._streams)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = [
+            ((step + 0.5) / len(loader), index)
+            for index, (_, loader) in enumerate(self._streams)
+            for step in range(len(loader))
+        ]
+        iterators = [iter(loader) for _, loader in self._streams]
+        for _, index in sorted(order):
+            roles, loader = self._streams[index]
+            yield _batch(roles, loader, next(iterators[index]))
+
+
+def _batch(roles: tuple[str, ...], loader: Any, interaction: Interaction) -> Batch:
+    user_field, item_field = loader._dataset.uid_field, loader._dataset.iid_field
+    users = interaction[user_field]
+    if not isinstance(loader, TrainDataLoader):
+        return Batch(roles, interaction, users[users > 0], None)
+    # RecBole repeats the positives once per negative, the first of them being the positive rows themselves.
+    count = len(users) // loader.times
+    items = interaction[item_field]
+    # Pairwise loaders give negatives a column of their own, pointwise ones the rows behind the positives.
+    column = loader.config["NEG_PREFIX"] + item_field
+    negatives = interaction[column] if column in interaction else items[count:]
+    return Batch(roles, interaction, users[:count], items[:count], negatives if len(negatives) else None)
+
+
+def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[str], torch.nn.Module]) -> BatchStream:
+    """Build the loaders of the distillation stage.
+
+    Args:
+        configs: settings of each role that learns, by name.
+        split: the data.
+        model_of: the model of a role, asked for by RecBole's dynamic negative sampling only.
+    """
+    loaders: dict[str, Any] = {}
+    made: dict[tuple, Any] = {}
+    for role, config in configs.items():
+        negatives = config["train_neg_sample_args"]
+        dynamic = bool(negatives.get("dynamic"))
+        kind = (
+            get_dataloader(config, "train"),
+            config["MODEL_INPUT_TYPE"],
+            config["train_batch_size"],
+            config["shuffle"],
+            config["transform"],
+            role if dynamic else None,
+            str(sorted(negatives.items(), key=str)),
+        )
+        if kind not in made:
+            made[kind] = train_loader(config, split)
+            if dynamic:
+                made[kind].get_model(model_of(role))
+        loaders[role] = made[kind]
+    return BatchStream(loaders)

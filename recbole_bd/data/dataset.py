@@ -1,0 +1,103 @@
+"""RecBole's Dataset, reading its atomic files through checks."""
+
+import logging
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from recbole.data.dataset import Dataset
+from recbole.utils import FeatureType
+
+from recbole_bd.compat import reading_through
+from recbole_bd.data.atomic_file import AtomicFile
+from recbole_bd.data.intervals import check_interval
+from recbole_bd.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+
+class AtomicDataset(Dataset):
+    """RecBole's Dataset from checked files, whose download is whole or not there and says where it goes.
+
+    Raises:
+        DataError: a missing or malformed file, see `AtomicFile`, or a download that failed.
+        ConfigError: an unknown encoding, or a separator that cannot be one.
+    """
+
+    def _load_feat(self, filepath: str, source: Any) -> Any:
+        wanted, _ = self._get_load_and_unload_col(source)
+        if wanted == set():
+            return super()._load_feat(filepath, source)  # nothing of it is loaded
+        separators = (self.config[key] for key in ("field_separator", "seq_separator"))
+        file = AtomicFile(filepath, self.config["encoding"] or "utf-8", *separators)
+        keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
+        file.require(sorted(wanted or ()), keys.get(getattr(source, "value", source), ()))
+        with reading_through(file.header, file.frame):
+            return super()._load_feat(filepath, source)
+
+    def _filter_by_field_value(self) -> None:
+        """Filter by val_interval.
+
+        Raises:
+            ConfigError: intervals for a column of ids, or none for a column of numbers.
+        """
+        for column, wanted in (self.config["val_interval"] or {}).items():
+            kind = self.field2type.get(column)
+            if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
+                check_interval(f"val_interval: {column}", wanted)
+            elif kind is not None and not isinstance(wanted, list):
+                raise ConfigError(f"val_interval: {column}={wanted!r}: holds ids; expected a list of those to keep")
+        super()._filter_by_field_value()
+
+    def _download(self) -> None:
+        """Download into a folder beside and rename it when all is there: a torn download is none.
+
+        Raises:
+            DataError: RecBole knows no such data set, or it could not be fetched.
+        """
+        name, folder = self.dataset_name, Path(self.config["data_path"])
+        way_out = f"Put {name}.inter there, or set --data_path"
+        try:
+            url = self._get_download_url("url")
+        except ValueError as error:
+            raise DataError(
+                f"data set {name}: {folder} does not exist and RecBole knows no download of that name. {way_out}"
+            ) from error
+        # Seen also where nobody has set up logging: this package uses the network for nothing else.
+        logger.warning("data set %s: %s does not exist; downloads from %s", name, folder, url)
+        beside: Path | None = None
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            beside = Path(tempfile.mkdtemp(prefix=f".{name}.download-", dir=folder.parent))
+            self.dataset_path = str(beside)
+            self._fetch()
+            if not any(beside.glob(f"{name}*.inter")):
+                raise OSError(f"it holds no {name}.inter")
+            beside.chmod(0o755)  # mkdtemp's is for its owner only
+            try:
+                beside.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # else another process has been faster
+                    raise
+        except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            problem = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(
+                f"data set {name}: {folder} does not exist and the download from {url} failed ({problem}). {way_out}"
+            ) from error
+        finally:
+            self.dataset_path = str(folder)
+            if beside is not None:
+                shutil.rmtree(beside, ignore_errors=True)
+        logger.info("data set %s: is in %s", name, folder)
+
+    def _fetch(self) -> None:
+        try:
+            super()._download()
+        except SystemExit as error:
+            raise OSError("it was declined") from error
+        except (ValueError, RuntimeError) as error:
+            # RecBole waits for other processes after the download even where there are none.
+            if "process group" not in str(error):
+                raise

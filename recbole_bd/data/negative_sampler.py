@@ -1,0 +1,80 @@
+"""RecBole's negative sampler by array operations."""
+
+import numpy as np
+import torch
+from recbole.data.dataset import Dataset
+from recbole.sampler import Sampler
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplies a key so that its upper bits depend on all of it
+
+
+class ArraySampler(Sampler):
+    """RecBole's sampler of negatives for training: any item that is not a training item of the user.
+
+    Args:
+        parts: the training, validation and test parts, of which RecBole counts popularity; only training items are
+            refused as negatives.
+        distribution: `uniform` or `popularity`.
+        alpha: power of the popularity.
+
+    Raises:
+        ValueError: a user has seen every item.
+    """
+
+    def __init__(self, parts: list[Dataset], distribution: str, alpha: float):
+        super().__init__(["train", "valid", "test"], parts, distribution, alpha)
+
+    def get_used_ids(self) -> dict[str, np.ndarray]:
+        """Sorted keys `user * item_num + item` of the distinct training pairs, int64, under `train`.
+
+        Raises:
+            ValueError: a user has seen every item.
+        """
+        features = self.datasets[0].inter_feat
+        users, items = (features[field].numpy().astype(np.int64) for field in (self.uid_field, self.iid_field))
+        keys = np.unique(users * self.item_num + items)
+        if (np.bincount(keys // self.item_num) >= self.item_num - 1).any():
+            raise ValueError("Some users have interacted with all items, so no negative is left for them")
+        # Most draws are no training pairs; a table of hashes, one in 16 to 32 of it set, says so without a search.
+        self._bits = int(16 * len(keys)).bit_length()
+        self._marked = np.zeros(2**self._bits, dtype=bool)
+        self._marked[self._hashes(keys)] = True
+        return {"train": keys}
+
+    def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
+        """Draw negatives, and draw anew what its user knows, until none is left.
+
+        Args:
+            key_ids: [B] user ids.
+            num: negatives per user.
+
+        Returns:
+            int64 [num * B], the first of every user, then the second of every user, and so on; never padding.
+        """
+        bases = np.tile(np.asarray(key_ids, dtype=np.int64) * self.item_num, num)
+        items = self.sampling(len(bases)).astype(np.int64, copy=False)
+        known = np.flatnonzero(self._is_known(bases + items))
+        while len(known):
+            items[known] = again = self.sampling(len(known))
+            known = known[self._is_known(bases[known] + again)]
+        return torch.from_numpy(items)
+
+    def _hashes(self, keys: np.ndarray) -> np.ndarray:
+        return (keys.astype(np.uint64) * _ODD) >> np.uint64(64 - self._bits)
+
+    def _is_known(self, keys: np.ndarray) -> np.ndarray:
+        known = self._marked[self._hashes(keys)]
+        marked = np.flatnonzero(known)
+        places = np.searchsorted(self.used_ids, keys[marked])
+        known[marked] = self.used_ids[np.minimum(places, len(self.used_ids) - 1)] == keys[marked]
+        return known
+
+    def _build_alias_table(self) -> None:
+        super()._build_alias_table()
+        self._items = np.fromiter(self.prob, np.int64, len(self.prob))
+        self._kept = np.fromiter(self.prob.values(), np.float64, len(self.prob))
+        self._aliases = np.fromiter(self.alias.values(), np.int64, len(self.alias))
+
+    def _pop_sampling(self, sample_num: int) -> np.ndarray:
+        cells = np.random.randint(0, len(self._items), sample_num)
+        return np.where(self._kept[cells] > np.random.random(sample_num), self._items[cells], self._aliases[cells])

@@ -1,0 +1,166 @@
+"""One split for both roles, RecBole's own loader per role, and the batches of the distillation stage."""
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from recbole.data.utils import create_samplers
+from recbole.utils import init_seed
+
+from recbole_bd.data.dataloader import make_evaluation_loader
+from recbole_bd.data.dataset import AtomicDataset
+from recbole_bd.data.text_file import shown
+from recbole_bd.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Split:
+    """The loaded data set and its three parts, shared by both roles.
+
+    Attributes:
+        dataset: the whole data set, ids remapped to 1, 2, and so on; 0 is padding.
+        train, valid, test: RecBole data sets of the parts.
+        valid_loader, test_loader: RecBole's evaluation loaders, shared by both roles.
+    """
+
+    dataset: Dataset
+    train: Dataset
+    valid: Dataset
+    test: Dataset
+    valid_loader: Any
+    test_loader: Any
+    _fingerprint: str = field(default="", repr=False)
+
+    @property
+    def n_users(self) -> int:
+        """Number of users, padding user 0 included."""
+        return self.dataset.user_num
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, padding item 0 included."""
+        return self.dataset.item_num
+
+    def pairs(self, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Users and items of one part's interactions.
+
+        Args:
+            part: train, valid or test.
+
+        Returns:
+            Two int64 tensors of the part's length, RecBole's inner ids, never padding; repeated pairs stay repeated.
+        """
+        features = getattr(self, part).inter_feat
+        return features[self.dataset.uid_field], features[self.dataset.iid_field]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what a model can see of the data: both id maps and every interaction of every part. 16 hex digits."""
+        if not self._fingerprint:
+            digest = hashlib.sha256()
+            for name in (self.dataset.uid_field, self.dataset.iid_field):
+                digest.update("\n".join(map(str, self.dataset.field2id_token[name])).encode())
+            for part in ("train", "valid", "test"):
+                for tensor in self.pairs(part):
+                    digest.update(f"{part}{len(tensor)}".encode() + tensor.numpy().tobytes())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def statistics(self) -> dict[str, Any]:
+        """Counts of `users` and `items` (without padding) and `interactions`, `split` by part, and `fingerprint`."""
+        return {
+            "users": self.n_users - 1,
+            "items": self.n_items - 1,
+            "interactions": self.dataset.inter_num,
+            "split": {part: len(getattr(self, part)) for part in ("train", "valid", "test")},
+            "fingerprint": self.fingerprint,
+        }
+
+
+def load_split(config: Config) -> Split:
+    """Load, filter and split the data set as RecBole does, and check that both roles can learn from it.
+
+    Args:
+        config: settings of the run.
+
+    Raises:
+        DataError: a missing, empty or malformed file, or data on which nothing can be distilled.
+        ConfigError: a cut-off above the number of items, or a setting that names no column, encoding or separator.
+    """
+    name = config["dataset"]
+    init_seed(config["seed"], config["reproducibility"])
+    _check_files(config)
+    try:
+        dataset = AtomicDataset(config)
+        _check_size(dataset, config)
+        built = dataset.build()
+        for part, rows in zip(("training", "validation", "test"), built, strict=True):
+            if len(rows) == 0:
+                raise DataError(f"data set {name}: the {part} part is empty; change eval_args or benchmark_filename")
+        _, valid_sampler, test_sampler = create_samplers(config, dataset, built)
+        train, valid, test = built
+        valid_loader = make_evaluation_loader(config, "valid", valid, valid_sampler)
+        test_loader = make_evaluation_loader(config, "test", test, test_sampler)
+    except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
+        raise DataError(f"data set {name}: {_explain(error)}") from error
+    return Split(dataset, train, valid, test, valid_loader, test_loader)
+
+
+def _check_files(config: Config) -> None:
+    """Say before anything is read which file is missing, or which setting cannot name columns."""
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+        if not config[key]:
+            raise ConfigError(f"{key}={config[key]!r}: must name a column of the data")
+    for kind, columns in (config["load_col"] or {}).items():
+        if columns != "*" and not (isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)):
+            raise ConfigError(f"load_col: {kind}={columns!r}: expected a list of columns, or '*' for all")
+        if kind == "inter" and columns != "*":
+            for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
+                if config[key] not in columns:
+                    raise ConfigError(f"load_col: inter={columns!r}: lacks {config[key]}, the column that {key} names")
+    folder, name = Path(config["data_path"]), config["dataset"]
+    try:
+        if not folder.exists():
+            return  # RecBole may know where to download it
+    except OSError as error:
+        raise DataError(f"data_path: {shown(str(folder), 200)}: {error.strerror}") from error
+    for part in config["benchmark_filename"] or [""]:
+        file = folder / (f"{name}.{part}.inter" if part else f"{name}.inter")
+        if not file.is_file():
+            raise DataError(f"data file {file} does not exist")
+
+
+def _check_size(dataset: Dataset, config: Config) -> None:
+    users, items = dataset.user_num - 1, dataset.item_num - 1
+    if users < 2 or items < 2:
+        raise DataError(
+            f"{users} user(s) and {items} item(s) are left after filtering; distillation needs at least two of each"
+        )
+    if max(config["topk"]) > items:
+        raise ConfigError(f"topk={config['topk']}: above the number of items, {items}")
+
+
+def _explain(error: Exception) -> str:
+    text = str(error)
+    if "is not exist in interaction" in text:
+        return "the time of the interactions is not loaded; name its column in TIME_FIELD and in load_col"
+    if "not defined in dataset" in text:
+        return f"{text.rstrip('.')}; name it in load_col, or leave it out of val_interval"
+    if "feat is empty" in text:
+        return (
+            "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or "
+            "val_interval"
+        )
+    if "interacted with all items" in text:
+        return (
+            "a user has seen every item, so nothing is left to rank for them; filter such users with "
+            "user_inter_num_interval"
+        )
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Per-user values, held-out ranks, student wins, rank discrepancy, significance."""

@@ -1,0 +1,124 @@
+"""The folder of a run: its name, its log, and what is written there of program and machine."""
+
+import logging
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pandas
+import recbole
+import scipy
+import torch
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from recbole_bd import __version__
+from recbole_bd.config.config import BDConfig
+from recbole_bd.errors import ConfigError
+from recbole_bd.system.atomic_write import synchronise_folder
+
+logger = logging.getLogger(__name__)
+
+
+def new_run_folder(config: BDConfig) -> Path:
+    """Make the folder of a run: its model, data set and time, and a number where that name is taken.
+
+    Raises:
+        ConfigError: `checkpoint_dir` cannot be written.
+    """
+    stem = f"{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for attempt in range(1000):
+        folder = Path(config["checkpoint_dir"]) / (f"{stem}-{attempt}" if attempt else stem)
+        try:
+            folder.mkdir(parents=True)
+            synchronise_folder(folder.parent)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise ConfigError(
+                f"checkpoint_dir={config['checkpoint_dir']!r}: cannot be written ({error.strerror})"
+            ) from error
+        return folder
+    raise ConfigError(f"checkpoint_dir={config['checkpoint_dir']!r}: no free name for a run folder")
+
+
+@contextmanager
+def logging_to(path: Path, config: BDConfig, redirect: bool) -> Iterator[None]:
+    """Send this package's and RecBole's log lines to the run folder and to standard error for one run.
+
+    Args:
+        path: the file, to which lines are added.
+        config: settings of the run; `state` is the level.
+        redirect: whether progress bars are drawn, above which lines are to appear.
+    """
+    root = logging.getLogger()
+    level = getattr(logging, str(config["state"] or "INFO").upper(), logging.INFO)
+    handlers: list[logging.Handler] = [_LogFile(path, encoding="utf-8"), logging.StreamHandler()]
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        root.addHandler(handler)
+    before = root.level
+    root.setLevel(level)
+    try:
+        if redirect:
+            with logging_redirect_tqdm():
+                yield
+        else:
+            yield
+    finally:
+        root.setLevel(before)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+class _LogFile(logging.FileHandler):
+    """A log file that says once that it cannot be written, and lets the run go on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Give the file up; the other handlers go on."""
+        self._give_up(sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Close the file, where its last lines may find the disk full."""
+        try:
+            super().close()
+        except OSError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: BaseException | None) -> None:
+        if self.level <= logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            logger.warning("%s cannot be written: %s", self.baseFilename, error)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the numbers of a run may depend on."""
+    modules = {"torch": torch, "numpy": numpy, "scipy": scipy, "pandas": pandas, "recbole": recbole}
+    return {"recbole_bd": __version__, "python": platform.python_version()} | {
+        n: m.__version__ for n, m in modules.items()
+    }
+
+
+def machine(config: BDConfig) -> dict[str, Any]:
+    """The machine and the device of a run."""
+    device = config["device"]
+    return {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(device) if device.type == "cpu" else f"{device} ({torch.cuda.get_device_name(device)})",
+    }
+
+
+def peak_memory() -> float:
+    """Peak resident memory of this process in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)

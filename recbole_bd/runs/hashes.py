@@ -1,0 +1,178 @@
+"""When two runs, or two parts of runs, are the same: hashes of the settings that can change their numbers."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import recbole
+
+from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
+from recbole_bd.config.config import BDConfig, RoleConfig
+from recbole_bd.config.known_options import method_options
+from recbole_bd.config.option import WITHOUT_EFFECT
+
+# Version of result.json. Raised when a key changes its meaning or disappears.
+SCHEMA = 1
+# Raised when warming up the same settings would give another model.
+_WARMUP_VERSION = 3
+# Settings of the distillation stage alone.
+_OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
+# Those of the methods that rank items.
+_OF_RANKING = {"rank_precision", "ranked_items"}
+# What a model trained alone does not read.
+_OF_TWO_ROLES = {
+    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "rest_at_best", "stop_on", "student_model",
+    "teacher_model",
+}  # fmt: skip
+# From a run's seed to that of a student who would be its teacher's double; far from the seeds of other runs.
+_OF_A_DOUBLE = 2**16
+# Options younger than runs on record, whose ~ means what was before: left out, so that those runs are still found.
+_SINCE = {f"{option}_{direction}" for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()}
+_ATOMIC = ("inter", "user", "item", "link", "kg", "net")
+
+
+def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) -> str:
+    """Hash of everything that determines a warmed-up model.
+
+    Args:
+        config: settings of the role.
+        fingerprint: of the data and its split.
+        with_seed: without, the same for every seed.
+
+    Returns:
+        24 hex digits, as all hashes here.
+    """
+    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
+    settings: dict[str, Any] = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}
+    if not with_seed:
+        del settings["seed"]
+    settings |= {
+        "fingerprint": fingerprint,
+        "device": config["device"].type,
+        "recbole": recbole.__version__,
+        "version": _WARMUP_VERSION,
+    }
+    return _hash(settings)
+
+
+def role_configs(config: BDConfig) -> dict[str, RoleConfig]:
+    """Settings of each role, and the seed of its warm-up.
+
+    That is the run's. A student with its teacher's very settings has another one: with the same they would be one model
+    twice, with nothing to learn from each other. Not so where it starts from a checkpoint.
+    """
+    roles = {role: config.role(role) for role in config.backbones}
+    warms_up = STUDENT in roles and roles[STUDENT]["checkpoint"] is None
+    if warms_up and warmup_hash(roles[TEACHER], "") == warmup_hash(roles[STUDENT], ""):
+        roles[STUDENT]["seed"] = (config["seed"] + _OF_A_DOUBLE) % 2**32
+    return roles
+
+
+def run_hashes(config: BDConfig) -> dict[str, str]:
+    """Hashes by which runs find each other, from the settings and the data's files, before anything is loaded.
+
+    Args:
+        config: settings of the run.
+
+    Returns:
+        `config`: of everything that can change the run's numbers. The others leave the seed out, so that they tell what
+        the rows of a table have in common: `settings`, the whole run; each role's name, its warm-up; and, for a method,
+        `control`, its continued control.
+    """
+    settings = {
+        key: value
+        for key, value in config.as_dict().items()
+        if key not in WITHOUT_EFFECT and (key not in _SINCE or value is not None)
+    }
+    for role in config.backbones:
+        block = settings if role == BASELINE else settings[role]
+        block["checkpoint"] = _content(block.get("checkpoint"))
+    if config.method_class is None:
+        settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
+    settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
+    roles = role_configs(config)
+    if is_double := STUDENT in roles and roles[STUDENT]["seed"] != config["seed"]:
+        settings["student_seed"] = "another"
+    seedless = {key: value for key, value in settings.items() if key != "seed"}
+    hashes = {"config": _hash(settings), "settings": _hash(seedless)}
+    for role in config.backbones:
+        start = settings[role]["checkpoint"] if role in PAIR else settings["checkpoint"]
+        hashes[role] = start or warmup_hash(roles[role], settings["data"], with_seed=False)
+        if role == STUDENT and is_double:
+            hashes[role] = _hash({"double": hashes[role]})
+    if config.method_class is not None:
+        methods_own = {"model", *_OF_RANKING, *method_options(config["model"])}
+        stage = {key: value for key, value in seedless.items() if key not in methods_own}
+        learners = config.method_class.learners
+        hashes["control"] = _hash({"stage": stage, "learners": learners, "start": [hashes[role] for role in PAIR]})
+    return hashes
+
+
+def changed_hashes(hashes: Mapping[str, str], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Hashes of a run whose settings changed on its way: those of no run that kept to its settings.
+
+    Args:
+        hashes: what `run_hashes` gave, or this function for earlier changes.
+        changes: what was changed, and when.
+    """
+    return {name: _hash({"before": value, "changes": list(changes)}) for name, value in hashes.items()}
+
+
+def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
+    """What `result.json` says of a run before it has found anything.
+
+    Args:
+        config: settings of the run.
+        status: `running`, or `failed` where it could not even start.
+    """
+    hashes = run_hashes(config)
+    return {
+        "schema": SCHEMA,
+        "status": status,
+        "method": config["model"],
+        **({"label": config["label"]} if config["label"] else {}),
+        "dataset": config["dataset"],
+        "seed": config["seed"],
+        "valid_metric": config["valid_metric"].lower(),
+        "learners": list(config.method_class.learners) if config.method_class else [],
+        "config_hash": hashes["config"],
+        "hashes": hashes,
+        "command": config.command,
+    }
+
+
+def data_hash(config: BDConfig) -> str:
+    """Hash of the data set's files of the kinds that the settings load; of none where they are not there yet."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    files = []
+    for kind in config["load_col"] or _ATOMIC:
+        for path in sorted({*folder.glob(f"{name}.{kind}"), *folder.glob(f"{name}.*.{kind}")}):
+            about = path.stat()
+            files.append((path, about.st_size, about.st_mtime_ns))
+    return _hash_of_files(tuple(files))
+
+
+@functools.cache  # the entries of a leaderboard are of the same files
+def _hash_of_files(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Hash of names and contents of files, each given by path, size, and when it was changed."""
+    digest = hashlib.sha256()
+    for path, size, _ in files:
+        digest.update(f"{path.name} {size} ".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()[:24]
+
+
+def _content(path: str | None) -> str | None:
+    """Hash of a file's content; of its name where there is no such file, which the run will refuse."""
+    if path is None:
+        return None
+    return hashlib.sha256(Path(path).read_bytes() if Path(path).is_file() else str(path).encode()).hexdigest()[:24]
+
+
+def _hash(settings: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:24]

@@ -1,0 +1,88 @@
+"""Values of each user in the records of runs, and paired comparisons of them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from recbole_bd.errors import ComparisonError
+from recbole_bd.runs.records import read_arrays, read_json
+
+
+def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Read what each user of the test part contributed to a run's metrics.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        Original user ids, a unicode array [n_users], and float64 [n_users] by `role/arm/metric`, e.g.
+        `student/distilled/ndcg@10`, in the order of the users.
+
+    Raises:
+        ComparisonError: the file is absent, or cannot be read.
+    """
+    path = Path(folder) / "per_user.npz"
+    run_record(folder)
+    if not path.is_file():
+        raise ComparisonError(
+            f"{path} does not exist: the run measured no top-k metric, did not finish, or is of an earlier version. "
+            "The command in its result.json makes it anew"
+        )
+    values = read_arrays(path, ComparisonError)
+    users = values.pop("users", None)
+    if users is None or any(array.shape != users.shape for array in values.values()):
+        raise ComparisonError(f"{path} is damaged: it must hold users, and a value per user under every other key")
+    return users, values
+
+
+def run_record(folder: str | Path) -> dict:
+    """Read the `result.json` of a run folder.
+
+    Raises:
+        ComparisonError: it is absent or cannot be read.
+    """
+    path = Path(folder) / "result.json"
+    if not path.is_file():
+        raise ComparisonError(f"{folder} is no run folder: it has no result.json")
+    record = read_json(path, ComparisonError)
+    missing = {"method", "dataset", "data", "seed"} - set(record)
+    data = record.get("data")
+    if missing or not isinstance(data, dict) or "fingerprint" not in data:
+        raise ComparisonError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing)) or 'fingerprint'}")
+    if type(record["seed"]) is not int:
+        raise ComparisonError(f"{path} is damaged: seed is {record['seed']!r:.60}")
+    return record
+
+
+def paired(
+    folder_a: str | Path, folder_b: str | Path
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Read the per-user values of two runs of the same data and split, users matched by their ids.
+
+    Args:
+        folder_a, folder_b: the run folders.
+
+    Returns:
+        Original user ids [n_users], sorted, then the values of each run, float64 [n_users] by `role/arm/metric`, in the
+        order of these users.
+
+    Raises:
+        ComparisonError: see `per_user`; or the runs are of other data, another split or other users.
+    """
+    users_a, values_a = per_user(folder_a)
+    users_b, values_b = per_user(folder_b)
+    data_a, data_b = (run_record(folder)["data"]["fingerprint"] for folder in (folder_a, folder_b))
+    if data_a != data_b:
+        raise ComparisonError(
+            f"{folder_a} and {folder_b} are of other data or another split (fingerprints {data_a} and {data_b}); "
+            "compare runs with the same data settings and, where the split is random, the same seed"
+        )
+    order_a, order_b = np.argsort(users_a), np.argsort(users_b)
+    users = users_a[order_a]
+    if not np.array_equal(users, users_b[order_b]):
+        raise ComparisonError(f"{folder_a} and {folder_b} tested other users, so there are no pairs")
+    of_a, of_b = (
+        {key: array[order] for key, array in values.items()}
+        for values, order in ((values_a, order_a), (values_b, order_b))
+    )
+    return users, of_a, of_b

@@ -1,0 +1,44 @@
+"""Everything that can fail on bad input, before anything is written."""
+
+import torch
+from recbole.utils import init_seed
+
+from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
+from recbole_bd.config.config import BDConfig
+from recbole_bd.data.split import Split, load_split
+from recbole_bd.errors import CheckpointError, ConfigError
+from recbole_bd.runs.hashes import role_configs
+
+
+def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
+    """Everything that can fail on bad input, before anything is written."""
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    split = load_split(config)
+    roles = {}
+    for name, role_config in role_configs(config).items():
+        init_seed(role_config["seed"], config["reproducibility"])
+        roles[name] = build_role(name, role_config, split.train)
+    if config.method_class is not None:
+        try:
+            config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
+        except (RuntimeError, MemoryError) as error:
+            problem = str(error).split("\n")[0] or "no memory is left"
+            raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
+    return split, roles
+
+
+def _read_checkpoint(role: Role, split: Split) -> Snapshot:
+    path = role.config["checkpoint"]
+    snapshot, about = load_model(path)
+    if about.get("fingerprint", split.fingerprint) != split.fingerprint:
+        raise CheckpointError(f"checkpoint {path} was trained on other data or another split ({about['dataset']})")
+    for key in ("model", "dataset"):
+        if about.get(key, role.config[key]) != role.config[key]:
+            raise CheckpointError(
+                f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}"
+            )
+    restore_snapshot(role.model, snapshot, f"checkpoint {path}")
+    return snapshot

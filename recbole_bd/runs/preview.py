@@ -1,0 +1,39 @@
+"""Text that says what a run would do."""
+
+import json
+
+from recbole_bd.config.config import BDConfig
+from recbole_bd.config.yaml_text import to_yaml
+from recbole_bd.runs.prepare import _prepare, _read_checkpoint
+
+
+def describe(config: BDConfig) -> str:
+    """What a run would do, after loading the data and building its roles, as text.
+
+    Args:
+        config: settings of the run.
+
+    Returns:
+        The resolved settings as YAML, the data, each role's size, and an estimate of memory in MiB.
+
+    Raises:
+        BDError: whatever the user can mend, in one line.
+    """
+    split, roles = _prepare(config)
+    for role in roles.values():
+        if role.config["checkpoint"]:
+            _read_checkpoint(role, split)
+    users, items = split.n_users, split.n_items
+    lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
+    lines += ["", f"data: {json.dumps(split.statistics())}", f"device: {config['device']}"]
+    parameters = 0
+    for role in roles.values():
+        parameters += role.parameter_count
+        lines.append(f"{role.name}: {role.config['model']}, {role.parameter_count:,} parameters")
+    # Weights, gradients and Adam's two moments, best states; scores of one evaluation batch and RecBole's masks of it.
+    batch_users = max(config["eval_batch_size"] // items, 1)
+    scores = min(batch_users, users) * items
+    samples = len(split.train) * (config["samples_per_positive"] or 0) * (config["refresh_period"] or 0)
+    estimate = 300e6 + parameters * 4 * 6 + scores * 4 * 4 + samples * 2 * 8
+    lines.append(f"estimated memory: {estimate / 2**20:,.0f} MiB (about 300 of it are Python and torch)")
+    return "\n".join(lines)

@@ -1,0 +1,161 @@
+"""What run folders hold, read so that whatever is wrong with a file is one line that names it.
+
+Nothing that is read can run code, and no name in a file leads out of a folder. Nothing here needs torch or RecBole.
+"""
+
+import csv
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, PAIR, SEPARATE
+from recbole_bd.config.yaml_text import is_name
+from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
+
+# What every result.json says, from its first lines on.
+_TYPES = {
+    "schema": int, "status": str, "method": str, "dataset": str, "seed": int, "valid_metric": str, "learners": list,
+    "config_hash": str, "hashes": dict, "command": str,
+}  # fmt: skip
+# Roles of a run whose method teaches, and of a model that is trained alone.
+COUNTS = ("users", "items", "interactions")
+
+
+def read_json(path: Path, error: type[BDError] = RunFolderError) -> dict[str, Any]:
+    """Read a file that holds one JSON object.
+
+    Args:
+        path: the file.
+        error: the kind of error below.
+
+    Raises:
+        BDError: of that kind: the file cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as failure:
+        raise error(f"{path} cannot be read: {failure.strerror}") from failure
+    with named_damage(str(path), error):
+        content = json.loads(text.decode())
+    if not isinstance(content, dict):
+        raise error(f"{path} is damaged: it holds a {type(content).__name__} where keys are expected")
+    return content
+
+
+def fault_of(result: dict[str, Any]) -> str | None:
+    """What keeps the content of a `result.json` from being one, in words; None where nothing does."""
+    if missing := [key for key in _TYPES if key not in result]:
+        return f"it lacks {', '.join(missing)}"
+    for key, kind in _TYPES.items():
+        if not isinstance(result[key], kind) or isinstance(result[key], bool):
+            return f"{key} is {result[key]!r:.60}"
+    if not is_name(result["dataset"]):  # a leaderboard's folder is named after it
+        return f"dataset is {result['dataset']!r:.60}, which is no name"
+    if not all(isinstance(text, str) for text in (*result["learners"], *result["hashes"].values())):
+        return f"learners or hashes hold what is no text: {result['learners']!r:.60}, {result['hashes']!r:.60}"
+    for key in ("error", "label"):
+        if not isinstance(result.get(key, ""), str):
+            return f"{key} is {result[key]!r:.60}"
+    roles = PAIR if result["learners"] else (BASELINE,)
+    shared = ("settings", "control") if result["learners"] else ("settings",)
+    if missing := [name for name in (*shared, *roles) if name not in result["hashes"]]:
+        return f"hashes lacks {', '.join(missing)}"
+    return _fault_of_finished(result, roles) if result["status"] == "finished" else None
+
+
+def _fault_of_finished(result: dict[str, Any], roles: tuple[str, ...]) -> str | None:
+    data, timing = result.get("data"), result.get("timing", {"total_s": 0})
+    if (
+        not isinstance(data, dict)
+        or "fingerprint" not in data
+        or any(type(data.get(key, 0)) is not int for key in COUNTS)
+    ):
+        return f"data is {data!r:.60}"
+    if not isinstance(timing, dict) or not _is_number(timing.get("total_s")):
+        return f"timing is {timing!r:.60}"
+    for name in roles:
+        if fault := _fault_of_role(name, result.get(name), result["valid_metric"]):
+            return fault
+    return None
+
+
+def _fault_of_role(name: str, role: Any, metric: str) -> str | None:
+    if not isinstance(role, dict) or not isinstance(role.get("model"), str) or type(role.get("parameters")) is not int:
+        return f"{name} is {role!r:.60}"
+    arms = [role.get(SEPARATE), *(role[arm] for arm in (CONTINUED, DISTILLED) if role.get(arm))]
+    for arm in arms:
+        parts = [arm.get(part) for part in ("valid", "test")] if isinstance(arm, dict) else [None]
+        numbers = all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)
+        if not numbers or type(arm.get("best_epoch")) is not int:
+            return f"an arm of the {name} is {arm!r:.60}"
+        if arm["test"].keys() != arms[0]["test"].keys() or metric not in arm["test"]:
+            return f"the {name}'s arms have other metrics than {metric} and each other's"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """Read the `result.json` of a run folder.
+
+    Raises:
+        RunFolderError: it is absent, damaged, or none of this package.
+    """
+    path = folder / "result.json"
+    if not path.is_file():
+        raise RunFolderError(f"{folder} is no run folder: it has no result.json")
+    result = read_json(path)
+    if fault := fault_of(result):
+        raise RunFolderError(f"{path} is damaged: {fault}")
+    return result
+
+
+def read_arrays(path: Path, error: type[BDError] = RunFolderError) -> dict[str, np.ndarray]:
+    """Read the plain arrays of a `.npz` file after the checksum of each was found right.
+
+    Args:
+        path: the file.
+        error: the kind of error below.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        BDError: of that kind: the file cannot be read, is damaged, or holds Python objects, which could run code.
+    """
+    with named_damage(str(path), error):
+        with zipfile.ZipFile(path) as archive:
+            # NumPy stops before an array's checksum where a changed header makes the array shorter.
+            if damaged := archive.testzip():
+                raise error(f"the checksum of {damaged} is wrong")
+        with np.load(path, allow_pickle=False) as content:
+            return {name: _plain_array(content, name, error) for name in content.files}
+
+
+def _plain_array(content: Any, name: str, error: type[BDError]) -> np.ndarray:
+    with objects_refused(name, error):
+        return content[name]
+
+
+def read_validations(path: Path) -> list[dict[str, Any]]:
+    """Read the rows of `metrics.csv`; none where a model had nothing to validate.
+
+    Returns:
+        For each row `stage`, `role`, `epoch` (int, from 0) and each metric that it has (float).
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
+    if not path.is_file():
+        return []
+    with named_damage(str(path), RunFolderError), path.open(encoding="utf-8", newline="") as stream:
+        return [
+            {"stage": row.pop("stage"), "role": row.pop("role"), "epoch": int(row.pop("epoch"))}
+            | {name: float(value) for name, value in row.items() if value}
+            for row in csv.DictReader(stream)
+        ]

@@ -1,0 +1,87 @@
+"""A stopped run goes on where it was."""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.config.config import BDConfig
+from recbole_bd.errors import ConfigError, RunFolderError
+from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import run_hashes
+from recbole_bd.runs.progress import Progress, has_progress, no_progress, runs_of
+from recbole_bd.runs.records import read_result
+from recbole_bd.runs.stages import _Run
+from recbole_bd.system.atomic_write import remove_torn_files
+from recbole_bd.system.distributed import group
+from recbole_bd.system.locks import claimed
+from recbole_bd.system.signals import Stop
+
+logger = logging.getLogger(__name__)
+
+
+def _unfinished(config: BDConfig) -> list[Path]:
+    """Runs of these settings to go on with, or to take the result of, the newest first."""
+    found = runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"]))
+    # Others were stopped before there was anything to keep.
+    return [folder for folder, status in found if status == "finished" or has_progress(folder)]
+
+
+def _claimed(folder: Path) -> AbstractContextManager[None]:
+    """Keep others out of a run folder; of several processes of one run, the first does."""
+    return claimed(folder) if group().is_first else nullcontext()
+
+
+def _gone_on(
+    folder: Path,
+    given: tuple,
+    stop: Stop,
+    watch: Callable[[dict[str, Any]], None] | None,
+    is_named: bool = True,
+) -> dict[str, Any]:
+    """The result of the run in a folder, after what is left of it was done.
+
+    Args:
+        folder: the run folder.
+        given: the arguments of `run_bd` before `resume`.
+        stop: whether the user wants it to stop.
+        watch: see `run_bd`.
+        is_named: the user named the folder; else it was found by its settings, which are those that are given.
+    """
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} is no run folder: there is no such folder")
+    if not (folder / "result.json").is_file() and not has_progress(folder):
+        raise no_progress(folder)  # before a lock is left in a folder that is none of ours
+    with _claimed(folder):
+        result = read_result(folder) if (folder / "result.json").is_file() else {}
+        if result.get("status") == "finished":
+            if any(given) and is_named:
+                _, changes = _settings_on(folder, given, Progress.load(folder))
+                if changes:
+                    raise ConfigError(
+                        "{} has finished with {setting}={before!r} and is trained no further with {now!r}; begin a new "
+                        "run".format(folder, **changes[0])
+                    )
+            logger.warning("%s has finished already; nothing is left to do", folder)
+            return result
+        so_far = Progress.load(folder)
+        if group().is_first:
+            remove_torn_files(folder)
+        config, changes = _settings_on(folder, given, so_far)
+        return _Run(config, stop, watch, folder, so_far, changes).execute()
+
+
+def _settings_on(folder: Path, given: tuple, so_far: Progress) -> tuple[BDConfig, list[dict[str, Any]]]:
+    """A run's own settings with what is given above them, and what that changes.
+
+    Raises:
+        ConfigError: what must stay as it is would change.
+    """
+    model, dataset, config_files, config_dict, command_line = given
+    so_far.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
+    own = folder / "config.yaml"
+    files = [*([own] if own.is_file() else []), *(config_files or ())]
+    base = {} if own.is_file() else so_far.settings
+    config = BDConfig(model, dataset, files, {**base, **(config_dict or {})}, command_line, methods=METHODS)
+    return config, so_far.check_settings(config.as_dict(), config["device"].type, folder)

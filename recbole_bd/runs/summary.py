@@ -1,0 +1,67 @@
+"""What a finished run shows in the terminal, from its data alone."""
+
+from typing import Any
+
+from recbole_bd.backbones.names import ARMS, CONTINUED, DISTILLED, ROLES, SEPARATE
+from recbole_bd.runs.text_table import grid
+
+
+def table(result: dict[str, Any]) -> str:
+    """The table of a run: a row per role and arm, with test metrics and gains.
+
+    Args:
+        result: content of `result.json`.
+
+    Returns:
+        Lines of text. Shown are the first cut-off of each metric, four at most, the selecting one among them; gains are
+        on this one, relative and in percent. Epochs count from 0.
+    """
+    roles = [name for name in ROLES if name in result]
+    shown = _shown_metrics(result)
+    selected = result["valid_metric"]
+    header = ["role", "model", "parameters", "arm", "best epoch", *shown]
+    compared = any(DISTILLED in result[role] for role in roles)
+    if compared:
+        header += [f"{selected} vs separate", "vs continued"]
+    rows = []
+    for role in roles:
+        entries = {arm: result[role][arm] for arm in ARMS if result[role].get(arm)}
+        for index, (arm, entry) in enumerate(entries.items()):
+            about = [role, result[role]["model"], f"{result[role]['parameters']:,}"] if index == 0 else [""] * 3
+            row = [*about, arm, str(entry["best_epoch"]), *(f"{entry['test'][name]:.4f}" for name in shown)]
+            if compared:
+                for base, where in ((SEPARATE, (CONTINUED, DISTILLED)), (CONTINUED, (DISTILLED,))):
+                    known = arm in where and base in entries
+                    row.append(_gain(entry["test"][selected], entries[base]["test"][selected]) if known else "")
+            rows.append(row)
+    return grid(header, rows)
+
+
+def wins_line(result: dict[str, Any]) -> str:
+    """The share of test interactions on which the student ranks the item higher than the teacher, in words."""
+    wins = result["student_wins"]
+    return (
+        f"The student ranks the held-out item higher than the teacher on {wins['separate']:.1%} of test interactions "
+        f"before distillation, on {wins['distilled']:.1%} after."
+    )
+
+
+def warnings_text(result: dict[str, Any]) -> str:
+    """The warnings of a run, a line each; empty where there are none."""
+    lines = (f"warning: {w['role']} {w['stage']}, epoch {w['epoch']}: {w['message']}" for w in result["warnings"])
+    return "\n".join(lines)
+
+
+def _shown_metrics(result: dict[str, Any]) -> list[str]:
+    role = next(name for name in ROLES if name in result)
+    first: dict[str, str] = {}
+    for name in result[role][SEPARATE]["test"]:
+        first.setdefault(name.partition("@")[0], name)
+    shown = list(first.values())[:4]
+    if result["valid_metric"] not in shown:
+        shown[-1:] = [result["valid_metric"]]
+    return shown
+
+
+def _gain(value: float, base: float) -> str:
+    return f"{(value - base) / base:+.1%}" if base else "n/a"

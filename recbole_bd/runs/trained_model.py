@@ -1,0 +1,117 @@
+"""Models that runs left, loaded with the data they were trained on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.backbones.snapshot import restore_snapshot
+from recbole_bd.config.config import BDConfig
+from recbole_bd.data.batches import train_loader
+from recbole_bd.data.split import Split, load_split
+from recbole_bd.errors import CheckpointError, RunFolderError
+from recbole_bd.model import METHODS
+from recbole_bd.runs.records import read_result
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model of a run at its best state by validation, in evaluation mode.
+
+    Attributes:
+        path: its file.
+        role: the model.
+        split: its data.
+        about: what the file says of it: `model`, `role`, `method`, `dataset`, `fingerprint`, `settings`.
+        valid: its metrics on the validation part; empty where it was not measured.
+    """
+
+    path: Path
+    role: Role
+    split: Split
+    about: dict[str, Any]
+    valid: dict[str, float]
+
+
+def load_trained(path: str | Path, device: str | None = None) -> Trained:
+    """Load a model that a run left.
+
+    Args:
+        path: a run's `teacher.pth`, `student.pth` or `model.pth`.
+        device: where to; by default a GPU if there is one, or the CPU if it was trained with `device: cpu`.
+
+    Raises:
+        CheckpointError: the file is damaged, not of this package, or the data is gone or has changed since.
+        BDError: its settings, data files or model cannot be used here.
+    """
+    snapshot, about = load_model(path)
+    if "settings" not in about:
+        raise CheckpointError(
+            f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole"
+        )
+    config = BDConfig(config_dict=_on_this_machine(about["settings"], device), methods=METHODS)
+    if about.get("role") not in config.backbones:
+        raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
+    if not Path(config["data_path"]).is_dir():  # a path that a file names is read, and never downloaded to
+        raise CheckpointError(f"{path}: its data set {about['dataset']} is not at {config['data_path']}")
+    split = load_split(config)
+    if split.fingerprint != about["fingerprint"]:
+        raise CheckpointError(
+            f"{path}: the data set {about['dataset']} or its split is not the one this model was trained on"
+        )
+    role = build_role(about["role"], config.role(about["role"]), split.train)
+    restore_snapshot(role.model, snapshot, str(path))
+    role.model.eval()
+    return Trained(Path(path), role, split, about, snapshot.valid)
+
+
+def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, Any]:
+    """The same settings with a device that is here: a GPU that was named is the training machine's."""
+    moved = {key: value for key, value in settings.items() if key != "gpu_id"}
+    return {**moved, "device": device or ("cpu" if settings.get("device") == "cpu" else "auto")}
+
+
+def load_data_and_model(path: str | Path) -> tuple:
+    """Load a model that a run left, with its data, as RecBole's function of the same name does.
+
+    Args:
+        path: see `load_trained`.
+
+    Returns:
+        (config, model, dataset, train_data, valid_data, test_data), the model in evaluation mode.
+
+    Raises:
+        BDError: see `load_trained`.
+    """
+    trained = load_trained(path)
+    split, config = trained.split, trained.role.config
+    return (
+        config,
+        trained.role.model,
+        split.dataset,
+        train_loader(config, split),
+        split.valid_loader,
+        split.test_loader,
+    )
+
+
+def model_files(path: str | Path) -> dict[str, Path]:
+    """The models of a run by role, or the one that is named.
+
+    Args:
+        path: a run folder, or a model's file.
+
+    Raises:
+        RunFolderError: there is no such file or folder, or the run has not finished.
+    """
+    path = Path(path)
+    if path.is_file():
+        return {path.stem: path}
+    if not path.is_dir():
+        raise RunFolderError(f"{path} is neither a run folder nor a model's file: there is no such thing")
+    result = read_result(path)
+    if result["status"] != "finished":
+        raise RunFolderError(f"{path} has not finished; recbole-bd run --resume={path} goes on with it")
+    roles = ("teacher", "student") if result["learners"] else ("model",)
+    return {role: path / f"{role}.pth" for role in roles}

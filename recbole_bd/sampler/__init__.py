@@ -1,0 +1,1 @@
+"""Which items the roles exchange: ranks, top lists, candidates, draws."""

@@ -1,0 +1,183 @@
+"""A few users at a time, with both roles' ranks of all items, or of some items that stand for all."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from recbole_bd.sampler.ranks import Ranks
+from recbole_bd.sampler.seen_items import Places, SeenItems, among, number_in
+from recbole_bd.sampler.top_lists import best_first, listable
+
+# The best items of a role that are remembered for a user, and how many of them say which items are popular.
+_KNOWN, _LEADING = 256, 64
+
+
+class Chunk:
+    """A few users, what is not drawn for them, and both roles' ranks, made when they are asked for.
+
+    Args:
+        users: int64 [C].
+        logits: logits [C, M] of a role, by its name.
+        n_columns: M.
+        excluded: places of training items, padding and what else is not ranked, in columns.
+        method: how ranks are made.
+        chance: the source of what is drawn for these users.
+        items: int64 [C, M], the item in each column; None for all items, padding first.
+        stands_for: float32 [C, M], how many items each column stands for, 0 at excluded places; None for one each.
+
+    Attributes:
+        is_whole: whether all items are ranked.
+        n_columns: M.
+    """
+
+    def __init__(
+        self,
+        users: Tensor,
+        logits: Callable[[str], Tensor],
+        n_columns: int,
+        excluded: Places,
+        method: str,
+        chance: torch.Generator,
+        items: Tensor | None = None,
+        stands_for: Tensor | None = None,
+    ):
+        self.users, self.n_columns, self.excluded, self.chance = users, n_columns, excluded, chance
+        self.is_whole, self.stands_for = items is None, stands_for
+        self._items, self._logits, self._method = items, logits, method
+        self._ranks: dict[str, Ranks] = {}
+
+    def items(self, columns: Tensor, rows: Tensor | None = None) -> Tensor:
+        """The items in some columns, as they are kept.
+
+        Args:
+            columns: int64, of any shape; where not all items are ranked [R, K].
+            rows: the rows they are of, int64 or bool; None for all.
+
+        Returns:
+            int32, of the shape of `columns`.
+        """
+        if self._items is not None:
+            columns = (self._items if rows is None else self._items[rows]).gather(1, columns)
+        return columns.to(torch.int32)
+
+    def best(self, role: str, length: int) -> tuple[Tensor, Tensor]:
+        """The best columns of one role, of what may be drawn.
+
+        Returns:
+            Logits, float32 [C, length], the best first and -inf behind the last, and their columns.
+
+        Raises:
+            DataError: a score is not a number.
+        """
+        return best_first(listable(self._logits(role), self.excluded, role), length)
+
+    def ranks(self, role: str) -> Ranks:
+        """The ranks of one role, in positions of the whole catalogue."""
+        if role not in self._ranks:
+            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role, self.stands_for)
+        return self._ranks[role]
+
+
+class Candidates:
+    """What is ranked for a user where not all items are: random ones, and those that are likely near the top.
+
+    Likely are the best items of each role that the user's earlier refreshes found, and those found for most users, as
+    many as there are random ones, which are ranked for everyone. Likely ones stand for themselves; of the m others that
+    are no training items, M random ones are ranked and stand for m / M each. A rank counts what stands above an item,
+    so it is unbiased whatever is likely, and its standard error is m * sqrt(p * (1 - p) / M), p being the share of the
+    m above the item: m / (2 * sqrt(M)) at most, in the middle, and 0 for an item above which only likely ones stand.
+    The best of all that was ranked are known from then on, so the top of the lists becomes exact.
+
+    Args:
+        seen: the training items.
+        count: random items ranked at a time, the same for the users of a chunk.
+
+    Attributes:
+        known: int32 [n_users, 256] by role, the best first; 0 is none.
+        popular: int64, ascending, what is near the top of most lists that are known.
+    """
+
+    def __init__(self, seen: SeenItems, count: int):
+        self.seen, self.count = seen, count
+        self.known: dict[str, Tensor] = {}
+        self.popular = torch.zeros(0, dtype=torch.int64, device=seen.items.device)
+
+    def begin(self, roles: Iterable[str]) -> None:
+        """Begin a refresh by these roles' ranks: make room for what will be known, see what is popular."""
+        counts = torch.zeros(self.seen.n_items, dtype=torch.int64, device=self.seen.items.device)
+        for known in self.known.values():
+            counts += torch.bincount(known[:, :_LEADING].flatten(), minlength=self.seen.n_items)
+        counts[0] = 0
+        greatest = counts.topk(min(self.count, len(counts)))
+        self.popular = greatest.indices[greatest.values > 0].sort().values
+        for role in roles:
+            if role not in self.known:
+                shape = (self.seen.n_users, _KNOWN)
+                self.known[role] = torch.zeros(shape, dtype=torch.int32, device=counts.device)
+
+    def chunk(
+        self, users: Tensor, scores: Mapping[str, Callable[..., Tensor]], method: str, chance: torch.Generator
+    ) -> Chunk | None:
+        """Draw what is ranked for some users.
+
+        Args:
+            users: int64 [C].
+            scores: see `DistillationSampler.refresh`.
+            method: how ranks are made.
+            chance: the source of chance.
+
+        Returns:
+            The chunk, or None where someone has seen all of the random items, so that none stands for the others.
+        """
+        n_items, n_rows, device = self.seen.n_items, len(users), users.device
+        random = torch.randint(1, n_items, (self.count,), generator=chance, device=device)
+        shared = torch.cat([random.new_zeros(1), self.popular, random]).unique()
+        is_random = ~torch.isin(shared, self.popular)
+        is_random[0] = False
+        own, repeated = self._own(users, shared, is_random)
+        blanks = (own == 0).nonzero(as_tuple=True)
+        left_out = [among(shared, self.seen.of(users)), repeated]  # no place twice: what is known is not seen
+        rows, columns = (torch.cat(ids) for ids in zip(*left_out, strict=True))
+        excluded = torch.cat([rows, blanks[0]]), torch.cat([columns, blanks[1] + len(shared)])
+        of_random = torch.bincount(rows[is_random[columns]], minlength=n_rows)
+        drawn = is_random.sum() - of_random
+        likely = len(shared) - is_random.sum() - (torch.bincount(rows, minlength=n_rows) - of_random)
+        others = n_items - 1 - self.seen.counts[users] - likely - (own > 0).sum(dim=1)
+        if ((drawn == 0) & (others > 0)).any():
+            return None
+        stands_for = torch.ones(n_rows, len(shared) + own.shape[1], device=device)
+        stands_for[:, : len(shared)] = torch.where(is_random, (others / drawn.clamp(min=1)).unsqueeze(1), 1.0)
+        stands_for[excluded] = 0
+        items = torch.cat([shared.expand(n_rows, -1), own], dim=1)
+        tables: dict[str, Tensor] = {}
+
+        def logits(role: str) -> Tensor:
+            if role not in tables:
+                wanted = (shared, own) if own.shape[1] else (shared,)
+                tables[role] = torch.cat([scores[role](users, some) for some in wanted], dim=1)
+            return tables[role]
+
+        return Chunk(users, logits, items.shape[1], excluded, method, chance, items, stands_for)
+
+    def _own(self, users: Tensor, shared: Tensor, is_random: Tensor) -> tuple[Tensor, Places]:
+        """What is known of each user and not ranked for all of them as popular.
+
+        Returns:
+            int64 [C, K], each item once, 0 for none; and where these are among the shared ones.
+        """
+        none = torch.zeros(len(users), 0, dtype=torch.int64, device=users.device)
+        known = torch.cat([none, *(of[users] for of in self.known.values())], dim=1).sort(dim=1).values
+        known[:, 1:].masked_fill_(known[:, 1:] == known[:, :-1], 0)
+        number, is_shared = number_in(shared, known)
+        is_shared &= known > 0
+        known.masked_fill_(is_shared & ~is_random[number], 0)
+        rows, places = (is_shared & is_random[number]).nonzero(as_tuple=True)
+        return (known if known.any() else none), (rows, number[rows, places])
+
+    def learn(self, chunk: Chunk) -> None:
+        """Remember the best of what was ranked for a chunk, by the roles there is room for."""
+        for role in self.known if not chunk.is_whole else ():
+            logits, columns = chunk.best(role, min(_KNOWN, chunk.n_columns))
+            items = chunk.items(columns).masked_fill(logits == -torch.inf, 0)
+            self.known[role][chunk.users, : items.shape[1]] = items

@@ -1,0 +1,107 @@
+"""How the items that one role learns on are drawn."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+SAMPLINGS = ("rank_discrepancy", "uniform", "top", "own_top")
+
+
+SHAPES = ("tanh", "exp")
+
+
+RANK_ORDERS = ("paper", "reference")
+
+
+RANK_SCALES = ("absolute", "relative", "logarithmic")
+
+
+# Beyond this a rank difference times a steepness might leave float32, where infinity times 0 is no number.
+_STEEPEST = 1e25
+
+
+@dataclass(frozen=True)
+class Direction:
+    """How the items that one role learns on are drawn.
+
+    Attributes:
+        sampling: `rank_discrepancy` (the paper), `uniform`, `top`, the head of the guide's list, or `own_top`, that of
+            the learner's.
+        shape: `tanh`, saturating, or `exp`, sharply peaked.
+        eps: steepness of the shape per position; per catalogue when `rank_scale` is relative; per factor e between two
+            ranks when it is logarithmic.
+        rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
+        rank_scale: `absolute` differences in positions, `relative` to the number of items, or `logarithmic`, of the
+            ranks' logarithms (this package's own).
+        top_temperature: width of `top` and `own_top` in positions, p(rank r) proportional to
+            exp(-r / top_temperature).
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+
+    sampling: str = "rank_discrepancy"
+    shape: str = "tanh"
+    eps: float = 0.01
+    rank_order: str = "paper"
+    rank_scale: str = "absolute"
+    top_temperature: float = 10.0
+
+    def scale(self, n_items: int) -> float:
+        """What a difference is multiplied by before the shape is taken; negative for the reference's order.
+
+        Args:
+            n_items: size of the catalogue with padding.
+
+        Returns:
+            `eps` per unit of the difference, 1e25 at most; negative for the reference's order.
+        """
+        steepness = min(self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps, _STEEPEST)
+        return -steepness if self.rank_order == "reference" else steepness
+
+    def difference(self, learner_rank: Tensor, guide_rank: Tensor, scale: float) -> Tensor:
+        """How much higher the guide ranks items than the learner, or the opposite, as the shapes take it.
+
+        (rank_learner - rank_guide) * scale, or of the ranks' natural logarithms, by which `exp` becomes the power
+        (rank_learner / rank_guide) ** scale and differences at the top of a list count as much as they matter.
+
+        Args:
+            learner_rank, guide_rank: float32 [C, K], 1 is best; changed in place.
+            scale: see `scale`.
+
+        Returns:
+            float32 [C, K], in the place of `learner_rank`; NaN where a rank is.
+        """
+        if self.rank_scale == "logarithmic":
+            learner_rank.log_()
+            guide_rank.log_()
+        return learner_rank.sub_(guide_rank).mul_(scale)
+
+    def listed(self, learner: str, guide: str) -> str | None:
+        """The role from the head of whose list items are drawn; None where they are drawn otherwise."""
+        return {"top": guide, "own_top": learner}.get(self.sampling)
+
+    def ranked(self, learner: str, guide: str) -> tuple[str, ...]:
+        """The roles by whose ranks items are drawn."""
+        if self.sampling == "rank_discrepancy":
+            return learner, guide
+        listed = self.listed(learner, guide)
+        return (listed,) if listed else ()
+
+    def greatest(self, n_ranked: int, scale: float) -> float:
+        """What no difference among so many items is above."""
+        return abs(scale) * (math.log(n_ranked) if self.rank_scale == "logarithmic" else n_ranked)
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("sampling", SAMPLINGS),
+            ("shape", SHAPES),
+            ("rank_order", RANK_ORDERS),
+            ("rank_scale", RANK_SCALES),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
+        for name in ("eps", "top_temperature"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name}={getattr(self, name)}: must be in (0, inf)")

@@ -1,0 +1,141 @@
+"""Training items of each user, and places in tables of scores."""
+
+import torch
+from torch import Tensor
+
+from recbole_bd.errors import DataError
+
+# Row numbers and item ids of the places in a [C, n_items] array that are not ranked and never drawn. Few stand in a
+# row, so writing to them is cheap where a boolean array of that shape would be one more pass over all items.
+Places = tuple[Tensor, Tensor]
+
+
+class SeenItems:
+    """The distinct training items of every user, in compressed rows.
+
+    Args:
+        users, items: int64 ids of the training interactions, 0 being padding; repeated pairs count once.
+        n_users, n_items: sizes with padding.
+
+    Attributes:
+        items: int64, the items of user 0, 1, and so on, end to end; those of a user in ascending order.
+        starts: int64 [n_users + 1], where each user's items start in `items`.
+        counts: int64 [n_users], distinct training items of each user.
+
+    Raises:
+        DataError: a user has seen every item, so that nothing is left to rank for them.
+    """
+
+    def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int):
+        self.n_users, self.n_items = n_users, n_items
+        keys = torch.unique(torch.as_tensor(users).long() * n_items + torch.as_tensor(items).long())
+        owners = keys // n_items
+        self.items = keys % n_items
+        self.starts = torch.searchsorted(owners, torch.arange(n_users + 1, device=keys.device))
+        self.counts = self.starts.diff()
+        full = int((self.counts >= n_items - 1).sum())
+        if full:
+            raise DataError(
+                f"{full} user(s) have seen every item, so nothing is left to rank for them; filter such users with "
+                "user_inter_num_interval"
+            )
+
+    def to(self, device: torch.device) -> "SeenItems":
+        """Move the rows to a device, in place; gives back the same object."""
+        self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
+        return self
+
+    def of(self, users: Tensor) -> Places:
+        """Where in rows of these users stands what is not to be ranked: padding and training items.
+
+        Args:
+            users: int64 [C].
+
+        Returns:
+            Row numbers and item ids, int64, of one length; no place comes twice.
+        """
+        rows = torch.arange(len(users), device=users.device)
+        counts = self.counts[users]
+        owners = torch.repeat_interleave(rows, counts)
+        within = torch.arange(len(owners), device=users.device) - (counts.cumsum(0) - counts)[owners]
+        return torch.cat([rows, owners]), torch.cat(
+            [torch.zeros_like(rows), self.items[self.starts[users][owners] + within]]
+        )
+
+    def random_positive(
+        self, users: Tensor, generator: torch.Generator, place: tuple[int, int] | None = None
+    ) -> Tensor:
+        """One of each user's training items, each equally likely.
+
+        Args:
+            users: int64 [B].
+            generator: the source of chance.
+            place: where the users stand in a batch that several processes share: rows before them, and rows of all.
+
+        Returns:
+            int64 [B]; what stands for users without a training item is none of theirs.
+        """
+        before, rows = place or (0, len(users))
+        share = torch.rand(rows, generator=generator, device=users.device)[before : before + len(users)]
+        return self.items[self.starts[users] + slot(share, self.counts[users])]
+
+
+def require_numbers(greatest: Tensor, whose: str) -> None:
+    """Refuse scores that cannot be ranked; infinite ones can.
+
+    Args:
+        greatest: [C], the greatest score of each row, which is NaN where one in the row is.
+        whose: the role whose scores they are.
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    if torch.isnan(greatest).any():
+        raise DataError(
+            f"{whose}: a score is not a number (NaN), so its items cannot be ranked; lower its learning rate, or give "
+            "another checkpoint"
+        )
+
+
+def slot(share: Tensor, size: Tensor) -> Tensor:
+    """A slot from 0 to `size` - 1 from a share in [0, 1), int64; -1 where the size is 0."""
+    # Rounding may reach `size` itself, which is no slot.
+    return torch.minimum((share.double() * size).long(), size - 1)
+
+
+def of_rows(places: Places, chosen: Tensor) -> Places:
+    """The places in the chosen rows, numbered as these rows are when the others are left out.
+
+    Args:
+        places: row numbers and item ids.
+        chosen: bool [C].
+    """
+    rows, items = places
+    kept = chosen[rows]
+    return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
+
+
+def number_in(columns: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    """Where items stand among some columns.
+
+    Args:
+        columns: int64 [M], item ids in ascending order.
+        items: int64, item ids.
+
+    Returns:
+        Their numbers among the columns, and whether they are there: where not, the number says nothing.
+    """
+    number = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
+    return number, columns[number] == items
+
+
+def among(columns: Tensor, places: Places) -> Places:
+    """The places that are in some columns, by their number among these.
+
+    Args:
+        columns: int64 [M], item ids in ascending order.
+        places: row numbers and item ids.
+    """
+    rows, items = places
+    number, kept = number_in(columns, items)
+    return rows[kept], number[kept]

@@ -1,0 +1,106 @@
+"""The head of a role's ranking, what is drawn from it, and uniform draws of the other items.
+
+Everywhere: rank 1 is the best; the padding item and the user's training items are neither listed nor drawn, so that
+item 0 says "no item": rows of users who have fewer items left than asked for end in zeros.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_bd.sampler.seen_items import Places, SeenItems, require_numbers
+
+# Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
+_SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
+# Up to so many of a row torch.topk finds faster on a CPU than NumPy.
+_FEW = 64
+
+
+def listable(scores: Tensor, excluded: Places, whose: str) -> Tensor:
+    """Scores by which items are listed: a copy in which only what is not listed is -inf.
+
+    Args:
+        scores: logits [C, n].
+        excluded: places of what is not listed.
+        whose: the role whose scores they are, for the error.
+
+    Returns:
+        float32 [C, n].
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    scores = scores.float()
+    require_numbers(scores.amax(dim=1), whose)
+    scores = scores.clamp(min=torch.finfo(scores.dtype).min)
+    scores[excluded] = -torch.inf
+    return scores
+
+
+def best_first(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """The greatest numbers of each row in order, as `torch.topk` gives them.
+
+    Args:
+        scores: float32 [C, n], no NaN.
+        length: how many of each row, n at most.
+
+    Returns:
+        The numbers, [C, length], the greatest first, and their columns, int64 [C, length].
+    """
+    if scores.device.type != "cpu" or length <= _FEW:
+        greatest = scores.topk(length, dim=1)
+        return greatest.values, greatest.indices
+    # Of more of them topk takes two to five times as long on a CPU as NumPy.
+    negated = -scores.numpy()
+    columns = np.argpartition(negated, length - 1, axis=1)[:, :length]
+    negated = np.take_along_axis(negated, columns, axis=1)
+    order = np.argsort(negated, axis=1)
+    columns, negated = (np.take_along_axis(table, order, axis=1) for table in (columns, negated))
+    return torch.from_numpy(-negated), torch.from_numpy(columns)
+
+
+def users_at_once(device: torch.device, n_items: int) -> int:
+    """How many users' scores of all items are best looked at together."""
+    return max(1, _SCORES_AT_ONCE.get(device.type, _SCORES_AT_ONCE["cuda"]) // n_items)
+
+
+def top_lists(
+    all_logits: Callable[[Tensor], Tensor],
+    seen: SeenItems,
+    length: int,
+    generator: torch.Generator,
+    progress: Callable[[int], None] | None = None,
+    whose: str = "a model",
+) -> Tensor:
+    """The best items of every user in order, of those that the user has not seen.
+
+    Users come in chunks; what stays is 4 * n_users * length bytes.
+
+    Args:
+        all_logits: logits [C, n_items], padding first, of users [C].
+        seen: the training items.
+        length: items per user at most.
+        generator: breaks ties, which closed-form models have many of, so that nothing depends on item ids; the lists
+            are on its device.
+        progress: called with the number of users done so far.
+        whose: the role whose scores they are, for the error.
+
+    Returns:
+        int32 [n_users, min(length, n_items - 1)], the best item first; 0 for user 0 and behind the last item of a user.
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    device, n_items = generator.device, seen.n_items
+    length = min(length, n_items - 1)
+    lists = torch.zeros(seen.n_users, length, dtype=torch.int32, device=device)
+    for users in torch.arange(1, seen.n_users, device=device).split(users_at_once(device, n_items)):
+        scores = listable(all_logits(users), seen.of(users), whose)
+        shuffled = torch.randperm(n_items, generator=generator, device=device)
+        best, place = best_first(scores.index_select(1, shuffled), length)
+        lists[users] = torch.where(best == -torch.inf, 0, shuffled[place]).to(torch.int32)
+        if progress:
+            progress(int(users[-1]))
+    return lists

@@ -1,0 +1,108 @@
+"""Uniform draws of items that a user has not seen."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_bd.sampler.seen_items import SeenItems, slot
+from recbole_bd.sampler.top_lists import users_at_once
+
+
+class UnseenItems:
+    """Uniform draws of the items that are left to each user, exact and without a trial that could fail.
+
+    The n-th item left is found among the others: of these in order, the i-th (from 0) has its own id less i + 1 items
+    left before it. Kept is one number per item that is not drawn.
+
+    Args:
+        seen: the training items, which are never drawn.
+        besides: [n_users, K] further items of each user that are not drawn; 0 is none.
+
+    Attributes:
+        left: int64 [n_users], how many items can be drawn; never padding.
+    """
+
+    def __init__(self, seen: SeenItems, besides: Tensor | None = None):
+        self.n_items, device = seen.n_items, seen.items.device
+        users = torch.arange(seen.n_users, device=device)
+        keys = torch.repeat_interleave(users, seen.counts) * self.n_items + seen.items
+        if besides is not None:
+            more = (users.unsqueeze(1) * self.n_items + besides)[besides > 0]
+            keys = torch.unique(torch.cat([keys, more]))
+        owners = torch.div(keys, self.n_items, rounding_mode="floor")
+        self.starts = torch.searchsorted(owners, torch.arange(seen.n_users + 1, device=device))
+        counts = self.starts.diff()
+        self.left = self.n_items - 1 - counts
+        self.gaps = keys - 1 - (torch.arange(len(keys), device=device) - self.starts[owners])
+
+    def draw(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Draw with replacement.
+
+        Args:
+            users: int64 [B]; users may repeat, padding is allowed.
+            count: items per row.
+            generator: the source of chance.
+
+        Returns:
+            int64 [B, count]; 0 where nothing is left.
+        """
+        share = torch.rand(len(users), count, generator=generator, device=users.device)
+        return self._items(users, slot(share, self.left[users].unsqueeze(1)))
+
+    def draw_distinct(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Draw without replacement: every set of `count` items is equally likely (Floyd's algorithm).
+
+        Args:
+            users: int64 [B]; users may repeat, padding is allowed.
+            count: items per row.
+            generator: the source of chance.
+
+        Returns:
+            int64 [B, count] in no particular order; zeros at the end where fewer are left.
+        """
+        share = torch.rand(count, len(users), generator=generator, device=users.device)
+        at_once = users_at_once(users.device, max(count, 1))
+        parts = zip(users.split(at_once), share.split(at_once, dim=1), strict=True)
+        return self._items(users, torch.cat([_floyd(part.T, self.left[some]) for some, part in parts]))
+
+    def _items(self, users: Tensor, numbers: Tensor) -> Tensor:
+        """The n-th item left to each user, from 0. [B, K] to [B, K]; 0 for negative numbers."""
+        users = users.unsqueeze(1)
+        listed_before = torch.searchsorted(self.gaps, users * self.n_items + numbers, right=True) - self.starts[users]
+        return torch.where(numbers < 0, 0, numbers + 1 + listed_before)
+
+
+def _floyd(share: Tensor, left: Tensor) -> Tensor:
+    """Distinct numbers below `left`, by what chance gave: step t takes the number that its share of the first
+    `left` - count + t + 1 means, or the last of these where that number is taken.
+
+    A number is taken at a step where it came in an earlier one, or where it was the last of an earlier step that took
+    its last; so steps are not done one by one, but looked up in one another until nothing changes.
+
+    Args:
+        share: [n, count], uniform in [0, 1).
+        left: int64 [n].
+
+    Returns:
+        int64 [n, count]; -1 in the last places of rows where `left` is below count.
+    """
+    count = share.shape[1]
+    steps = torch.arange(count, device=share.device)
+    first = (left - count).clamp(min=0).unsqueeze(1)
+    last = first + steps
+    number = slot(share, last + 1)
+    bits = count.bit_length()
+    keys = (number << bits) + steps
+    is_here = keys.device.type == "cpu"  # where NumPy sorts numbers in a tenth of torch's time
+    in_order = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if is_here else keys.sort(dim=1).values
+    came_before = (in_order >> bits).diff(dim=1) == 0
+    taken = torch.zeros_like(number, dtype=torch.bool).scatter_(1, in_order[:, 1:] & (2**bits - 1), came_before)
+    was_last_in = number - first  # of an earlier step, or of this one
+    could_be = (was_last_in >= 0) & (was_last_in < steps)
+    was_last_in.clamp_(min=0)
+    while True:
+        more = taken | (could_be & taken.gather(1, was_last_in))
+        if torch.equal(more, taken):
+            break
+        taken = more
+    return torch.where(last < left.unsqueeze(1), torch.where(taken, last, number), -1)

@@ -1,0 +1,1 @@
+"""Training of one role alone and of both together."""

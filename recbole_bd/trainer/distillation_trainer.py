@@ -1,0 +1,271 @@
+"""`BDTrainer`: the learners of a method, trained together by RecBole's `fit`."""
+
+import logging
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.trainer import Trainer
+from torch.nn.utils.clip_grad import clip_grad_norm_
+from tqdm import tqdm
+
+from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
+from recbole_bd.backbones.names import CONTINUED, DISTILLED
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
+from recbole_bd.compat import without_host_tensorboard
+from recbole_bd.data.batches import Batch, BatchStream
+from recbole_bd.model.base import Distiller
+from recbole_bd.system.distributed import group, own_noise, summed
+from recbole_bd.trainer.epoch_losses import EpochLosses
+from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
+from recbole_bd.trainer.role_trainer import role_trainer
+
+logger = logging.getLogger(__name__)
+
+
+class BDTrainer(Resumable, Trainer):
+    """Trains the learners of a `Distiller` together: an optimizer per role, all validated, each role's best kept.
+
+    RecBole's `fit` runs the epochs and its early stopping; what it is told to watch is the number of validations at
+    which a watched role (`stop_on`) reached a new best, so that it stops when none improves any more. With
+    `rest_at_best` a role rests at its best state from when it would have ended the stage had it been alone.
+
+    Args:
+        config: settings of the run.
+        model: the method with its two roles; one that is no learner is left alone.
+        journal: receives validations, losses and durations.
+        keeper: where the places it could go on from are kept.
+
+    Attributes:
+        stage: `distilled`, or `continued` for the control.
+        trainers: RecBole's trainer of each learner by role; see `role_trainer`.
+    """
+
+    def __init__(self, config: Config, model: Distiller, journal: Journal | None = None, keeper: Keeper | None = None):
+        self.keeper = keeper or nothing_kept()
+        self.stage = CONTINUED if model.control else DISTILLED
+        self.journal = journal or Journal()
+        self.trainers = {
+            name: role_trainer(
+                model.roles[name],
+                self.journal,
+                self.stage,
+                () if model.control else model.parameters_beside(name),
+                self.keeper,
+            )
+            for name in model.learners
+        }
+        with without_host_tensorboard():
+            super().__init__(config, model)
+        self.epochs = config["distill_epochs"]
+        self.eval_step = max(1, min(config["eval_step"], self.epochs))
+        self.valid_metric_bigger = True  # of the count that _valid_epoch returns
+        self.best_valid_score = -math.inf
+        self.best_scores = dict.fromkeys(self.trainers, -math.inf)
+        self.watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
+        self.improvements = 0
+        self.waits = dict.fromkeys(self.trainers, 0)  # validations since a role's last best
+        # The roles of whose losses each of several processes takes a share; the others' all of them do whole.
+        sharing = group().size > 1 and (model.shares_batches or model.control)
+        self._shared = {name for name in self.trainers if sharing and model.roles[name].shares_batches}
+
+    @property
+    def best(self) -> dict[str, Snapshot]:
+        """Each learner's best state by validation so far; empty before the first validation."""
+        return {name: trainer.best for name, trainer in self.trainers.items() if trainer.best is not None}
+
+    def fit(
+        self,
+        train_data: Any,
+        valid_data: Any = None,
+        verbose: bool = False,
+        saved: bool = True,
+        show_progress: bool = False,
+        callback_fn: Any = None,
+    ) -> Any:
+        """RecBole's `fit` over `distill_epochs`; the best states are in `best` afterwards.
+
+        Args:
+            train_data: a `BatchStream`.
+            valid_data: RecBole's validation loader; without one `best` stays empty.
+            verbose, saved, show_progress, callback_fn: as RecBole's `fit` takes them.
+
+        Returns:
+            The number of validations at which a watched role reached a new best, -inf where there was none, and the
+            metrics by role at the last of these since `fit` was called, None where there was none.
+
+        Raises:
+            Interrupted: the user stops; the keeper has the place.
+            TrainingError: a loss, a parameter or a score is not finite.
+            DataError: a score cannot be ranked.
+        """
+        for trainer in self.trainers.values():
+            trainer.eval_collector.data_collect(train_data)
+        with self.keeper.stop.deferred():
+            return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def _build_optimizer(self, **kwargs: Any) -> None:
+        return None  # each role's trainer has its own
+
+    def _train_epoch(
+        self, train_data: BatchStream, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> tuple[float, ...]:
+        self.epoch = epoch_idx
+        self.losses = {name: self._epoch_losses(name, epoch_idx) for name in self.trainers}
+        if self._is_trained(train_data):
+            return self._totals()
+        self._refresh(epoch_idx, show_progress)
+
+        def train(batches: Iterable[Batch]) -> None:
+            self.model.train()
+            bar = tqdm(batches, desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress)
+            for batch in bar:
+                self._step(batch.to(self.device), self.losses)
+                if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
+                    bar.set_postfix_str(self._progress_text(self.losses))
+
+        timed = "distill_epoch" if self.stage == DISTILLED else "control_epoch"
+        with self.journal.timed(timed):
+            self._pass_over(train_data, epoch_idx, train, by_batch=True)
+        means = {name: one.means() for name, one in self.losses.items()}
+        for name in self._learning(means):
+            self.journal.loss(self.stage, name, epoch_idx, means[name])
+        seconds = self.journal.seconds[timed][-1]
+        logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
+        self._epoch_done(train_data, epoch_idx)
+        return self._totals()
+
+    def _totals(self) -> tuple[float, ...]:
+        return tuple(sum(one.means().values()) for one in self.losses.values())
+
+    def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
+        remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
+        return EpochLosses(role, self.stage, epoch, self.device, remedy, role in self._shared)
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "attributes": {name: changed_attributes(trainer.model) for name, trainer in self.trainers.items()},
+            "learners": {name: trainer.learner_state() for name, trainer in self.trainers.items()},
+            "losses": {name: one.state_dict() for name, one in self.losses.items()},
+            "best_scores": dict(self.best_scores),
+            "improvements": self.improvements,
+            "waits": dict(self.waits),
+            "resting": list(self.model.resting),
+            "sampling": self.model.sampling_state(),
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.model.load_sampling_state(state["sampling"])
+        for name, trainer in self.trainers.items():
+            restore_attributes(trainer.model, state["attributes"][name])
+            trainer.load_learner_state(state["learners"][name])
+            if hasattr(self, "losses"):
+                self.losses[name].load_state_dict(state["losses"][name])
+        self.best_scores, self.improvements = dict(state["best_scores"]), state["improvements"]
+        self.waits, self.model.resting = dict(state["waits"]), list(state["resting"])
+
+    def _refresh(self, epoch: int, show_progress: bool) -> None:
+        if self._left is not None:  # done before, and timed: what it drew then is in the place
+            self.model.refresh(epoch)
+            return
+        n_users = self.model.n_users - 1
+        with tqdm(total=n_users, desc=f"refresh {epoch:>6}", disable=not show_progress, leave=False) as bar:
+            before = len(self.journal.seconds.get("refresh", []))
+            with self.journal.timed("refresh"):
+                done = self.model.refresh(epoch, lambda count: bar.update(count - bar.n))
+        if not done:
+            del self.journal.seconds["refresh"][before:]
+        else:
+            logger.info("%s: ranks and samples refreshed in %.1f s", self.stage, self.journal.seconds["refresh"][-1])
+
+    def _step(self, batch: Batch, losses: dict[str, EpochLosses]) -> None:
+        """One update of every role that learns from the batch; both losses are taken before either update."""
+        learning = self._learning(batch.roles)
+        parts, totals = {}, {}
+        with self.model.step():
+            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
+                for name in learning:
+                    parts[name], totals[name] = self._losses(name, batch)
+            for name in learning:
+                losses[name].add(parts[name])
+                self.trainers[name].optimizer.zero_grad()
+                totals[name].backward()
+        for name in learning:
+            trainer = self.trainers[name]
+            if trainer.clip_grad_norm:
+                clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
+            trainer.optimizer.step()
+
+    def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The parts of a role's loss, and their sum; of several processes those of a share of the rows, weighted."""
+        if name not in self._shared:
+            parts = self.model.loss(name, batch)
+            return parts, torch.stack([*parts.values()]).sum()
+        share, of_rows, of_users = batch.share(group())
+        with own_noise():
+            parts = self.model.loss(name, share)
+        parts = {part: loss * (of_rows if part == "cf" else of_users) for part, loss in parts.items()}
+        trainer = self.trainers[name]
+        return parts, summed(torch.stack([*parts.values()]).sum(), [*trainer.model.parameters(), *trainer.beside])
+
+    def _learning(self, roles: Iterable[str]) -> list[str]:
+        """Those of the roles that learn and do not rest."""
+        return [name for name in roles if name in self.trainers and name not in self.model.resting]
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
+        improved, results = set(), {}
+        for name in self._learning(self.trainers):
+            trainer = self.trainers[name]
+            trainer.epoch = self.epoch
+            score, results[name] = trainer._valid_epoch(valid_data, show_progress)
+            signed = score if trainer.valid_metric_bigger else -score
+            if signed > self.best_scores[name]:
+                self.best_scores[name] = signed
+                trainer._save_checkpoint(trainer.epoch)
+                improved.add(name)
+                self.model.new_best(name)
+            self.waits[name] = 0 if name in improved else self.waits[name] + 1
+            if self.config["rest_at_best"] and self.waits[name] > self.stopping_step:
+                self._rest(name)
+        if not improved.intersection(self.watched):
+            return -1, results
+        self.improvements += 1
+        return self.improvements, results
+
+    def _rest(self, name: str) -> None:
+        """Put a role back to its best state, at which it stays."""
+        trainer = self.trainers[name]
+        if trainer.best is None:
+            return
+        restore_snapshot(trainer.model, trainer.best, f"best state of the {name}")
+        self.model.resting.append(name)
+        logger.info("%s: the %s rests at its best state, of epoch %d", self.stage, name, trainer.best.epoch)
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        pass  # each role's trainer keeps its own best
+
+    def _generate_train_loss_output(self, epoch_idx: int, s_time: float, e_time: float, losses: Any) -> str:
+        return ""  # logged by _train_epoch, by role and part
+
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
+        pass  # the journal has them already
+
+    def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
+        pass  # the run folder holds the resolved configuration
+
+    def _progress_text(self, losses: dict[str, EpochLosses]) -> str:
+        valid = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
+        return _losses_text({name: one.means() for name, one in losses.items()}) + (
+            f" | valid {valid}" if valid else ""
+        )
+
+
+def _losses_text(means: dict[str, dict[str, float]]) -> str:
+    return "; ".join(
+        f"{role} " + " ".join(f"{name} {value:.4f}" for name, value in parts.items()) for role, parts in means.items()
+    )

@@ -1,0 +1,278 @@
+"""RecBole's Trainer for one role: alone in its warm-up, and for what a role keeps of its own in later stages."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from recbole.trainer import Trainer
+from recbole.utils import get_trainer
+
+from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
+from recbole_bd.backbones.names import SEPARATE
+from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.compat import without_host_tensorboard
+from recbole_bd.data.dataloader import ArrayFullSortLoader
+from recbole_bd.errors import TrainingError
+from recbole_bd.evaluator.collector import ArrayCollector
+from recbole_bd.system.distributed import group, own_noise, summed
+from recbole_bd.trainer.epoch_losses import EpochLosses
+from recbole_bd.trainer.health import Health
+from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.optimizer import fused
+from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
+
+logger = logging.getLogger(__name__)
+
+# The trainer of RecBole that stands behind `RoleTrainerMixin` in the classes that are used.
+_Host: Any = Trainer if TYPE_CHECKING else object
+
+
+class RoleTrainerMixin(Resumable, _Host):
+    """What this package adds to the RecBole trainer of one role, whichever class that is.
+
+    The best state by validation is kept in memory instead of a pickle; every validation and loss is journalled; a loss
+    that is not finite stops the run with the place where it happened; training can be left and taken up again.
+
+    Attributes:
+        role: whose model is trained.
+        journal: receives validations, losses and durations.
+        stage: `separate`, `distilled` or `continued`.
+        beside: what else the optimizer updates; never part of a saved state.
+        best: the best state by validation so far; None before the first validation.
+        health: looks at parameters, scores and validations.
+        epoch: the epoch that goes on, from 0; -1 before any.
+    """
+
+    role: Role
+    journal: Journal
+    stage: str
+    beside: Sequence[torch.nn.Parameter]
+    best: Snapshot | None
+    health: Health
+    epoch = -1
+
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        if self.stage != SEPARATE:
+            for name in ("learning_rate", "weight_decay"):
+                if self.config[f"distill_{name}"] is not None:
+                    kwargs.setdefault(name, self.config[f"distill_{name}"])
+        kwargs.setdefault("params", [*self.model.parameters(), *self.beside])
+        return fused(super()._build_optimizer(**kwargs))
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
+    ) -> tuple[float, ...]:
+        self.epoch = epoch_idx
+        self._parts: Any = None
+        name, stage = self.role.name, self.stage
+        remedy = f"lower {self.health.rate} or set clip_grad_norm"
+        host = super()._train_epoch
+        # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
+        is_plain = getattr(host, "__func__", None) is Trainer._train_epoch and not self.enable_scaler
+        self._is_shared = group().size > 1 and is_plain and self.role.shares_batches
+        self.losses = EpochLosses(name, stage, epoch_idx, self.device, remedy, self._is_shared)
+
+        def train(batches: Iterable) -> None:
+            noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
+            host(batches, epoch_idx, noting, show_progress)
+
+        if self._is_trained(train_data):
+            return tuple(self.losses.means().values())
+        with self.journal.timed(f"{stage}_{name}_epoch"):
+            self._pass_over(train_data, epoch_idx, train, by_batch=is_plain)
+        means = self.losses.means()
+        self.journal.loss(stage, name, epoch_idx, means)
+        shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
+        logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
+        self._epoch_done(train_data, epoch_idx)
+        return tuple(means.values())
+
+    def _noting(self, calculate_loss: Callable) -> Callable:
+        """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum.
+
+        Of several processes each takes a share of the rows, and the gradients are summed; or, where the loss is no mean
+        over rows, each does the whole of it.
+        """
+        own = group()
+
+        def calculate(interaction: Any) -> Any:
+            if not self._is_shared:
+                self._parts = calculate_loss(interaction)
+                return self._parts
+            rows, weight = own.share(len(interaction))
+            with own_noise():
+                found = calculate_loss(interaction[rows])
+            parts = [part * weight for part in (found if isinstance(found, tuple) else (found,))]
+            parts[0] = summed(parts[0], self.model.parameters())
+            self._parts = tuple(parts) if len(parts) > 1 else parts[0]
+            return self._parts
+
+        return calculate
+
+    def _check_nan(self, loss: torch.Tensor) -> None:
+        if isinstance(self._parts, tuple) and len(self._parts) > 1:
+            self.losses.add({f"loss{i}": part for i, part in enumerate(self._parts)})
+        else:
+            self.losses.add({"cf": loss})
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "attributes": changed_attributes(self.model),
+            "losses": self.losses.state_dict(),
+            **self.learner_state(),
+        }
+
+    def _load_state(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        restore_attributes(self.model, state["attributes"])
+        if hasattr(self, "losses"):
+            self.losses.load_state_dict(state["losses"])
+        self.load_learner_state(state)
+
+    def learner_state(self) -> dict[str, Any]:
+        """Its optimizers' states and its best state so far, as plain data."""
+        optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
+        return {"optimizers": optimizers, "best": None if self.best is None else vars(self.best)}
+
+    def load_learner_state(self, state: dict[str, Any]) -> None:
+        """Go on from `learner_state`."""
+        optimizers = self._optimizers()
+        for name, own in state["optimizers"].items():
+            optimizers[name].load_state_dict(own)
+        self.best = None if state["best"] is None else Snapshot(**state["best"])
+        self.role.forget()
+
+    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """Every optimizer once, by the name of the attribute that holds it, the last of several."""
+        held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
+        return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
+
+    def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
+        score, result = super()._valid_epoch(valid_data, show_progress)
+        self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
+        self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
+        self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
+        logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
+        return score, result
+
+    def evaluate(
+        self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
+    ) -> Any:
+        """RecBole's evaluation of the model as it is now, whatever `load_best_model` and `model_file` say.
+
+        Returns:
+            Metrics by name, e.g. `ndcg@10`.
+
+        Raises:
+            TrainingError: a parameter or a score is not finite, or several processes have come to different parameters.
+        """
+        self.role.forget()
+        self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader)
+        if len(set(group().gather(self._fingerprint()))) > 1:
+            raise TrainingError(f"{self.role.name}: the processes of this run have come to different parameters")
+        self.eval_collector.watch = self.health.before_evaluation(self.epoch)
+        with self.journal.timed("eval"):
+            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+        self.role.forget()
+        return result
+
+    def _fingerprint(self) -> float:
+        """A number by which processes see that they have the same parameters; 0 of a process alone."""
+        if group().size == 1:
+            return 0.0
+        return float(sum(parameter.detach().double().sum() for parameter in self.model.parameters()))
+
+    def _full_sort_batch_eval(self, batched_data: Any) -> Any:
+        self.keeper.validating()
+        return super()._full_sort_batch_eval(batched_data)
+
+    def _neg_sample_batch_eval(self, batched_data: Any) -> Any:
+        self.keeper.validating()
+        return super()._neg_sample_batch_eval(batched_data)
+
+    def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
+        # RecBole calls this when validation improved, or once, when there is nothing to train.
+        if epoch < 0 and self.best is not None:
+            return
+        self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
+
+    def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
+        pass  # the journal has the means already
+
+    def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
+        pass  # the run folder holds the resolved configuration
+
+
+def role_trainer(
+    role: Role,
+    journal: Journal,
+    stage: str,
+    beside: Sequence[torch.nn.Parameter] = (),
+    keeper: Keeper | None = None,
+) -> Trainer:
+    """RecBole's own trainer for a role's model, with `RoleTrainerMixin` in front.
+
+    Args:
+        role: the role to train or evaluate.
+        journal: receives validations, losses and durations.
+        stage: `separate`, `distilled` or `continued`.
+        beside: what else the role's optimizer updates; never part of a saved state.
+        keeper: where the places it could go on from are kept.
+    """
+    host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
+    trainer_class: Any = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
+    trainer = trainer_class.__new__(trainer_class)
+    # Read while RecBole's constructor runs.
+    trainer.role, trainer.journal, trainer.stage, trainer.beside, trainer.best = role, journal, stage, beside, None
+    trainer.keeper = keeper or nothing_kept()
+    with without_host_tensorboard():
+        trainer.__init__(role.config, role.model)
+    trainer.eval_collector = ArrayCollector(role.config)
+    rate = "learning_rate" if stage == SEPARATE else "distill_learning_rate"
+    trainer.health = Health(role, stage, journal, rate, beside)
+    return trainer
+
+
+def warm_up(
+    role: Role,
+    train_data: Any,
+    valid_data: Any,
+    journal: Journal,
+    show_progress: bool,
+    keeper: Keeper | None = None,
+    place: dict[str, Any] | None = None,
+) -> Snapshot:
+    """Train one role alone with RecBole's Trainer, its early stopping and its validation.
+
+    Args:
+        role: the role; on return its model is in the best state.
+        train_data: RecBole's training loader for its model.
+        valid_data: RecBole's validation loader.
+        journal: receives the record.
+        show_progress: whether to draw progress bars.
+        keeper: where the places it could go on from are kept.
+        place: one of them, to go on from.
+
+    Returns:
+        The best state by validation.
+
+    Raises:
+        Interrupted: the user stops; the keeper has the place.
+        TrainingError: a loss, a parameter or a score is not finite.
+    """
+    trainer = role_trainer(role, journal, SEPARATE, keeper=keeper)
+    if place is not None:
+        trainer.take_up(place)
+        trainer.epoch = place["epoch"]
+    with trainer.keeper.stop.deferred():
+        trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
+    if trainer.best is None or not trainer.best.valid:
+        trainer._valid_epoch(valid_data, show_progress)
+        trainer.best = None
+        trainer._save_checkpoint(trainer.epoch)
+    restore_snapshot(role.model, trainer.best)
+    role.forget()
+    return trainer.best

@@ -1,0 +1,300 @@
+"""The pages of results/: what they say of known runs, and that they are what the records give."""
+
+import importlib
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.errors import TrainingError
+from recbole_bd.evaluator.significance import compare, holm
+from recbole_bd.leaderboard.run_reader import read_runs, runs_below, runs_jsonl
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
+from recbole_bd.model import METHODS
+from tests.helpers.boards import write_run
+from tests.helpers.paths import ROOT, SHARED_DATA, needs_data
+from tests.helpers.settings import make_config
+
+BOARDS = load_yaml(ROOT / "benchmarks" / "evidence.yaml")["boards"]
+RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs.jsonl"))
+
+
+@pytest.fixture
+def pages_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("evidence_pages")
+
+
+def scores(teacher, student):
+    arms = {
+        "teacher/separate": 0.3,
+        "student/separate": 0.1,
+        "teacher/distilled": teacher,
+        "student/distilled": student,
+    }
+    return {**arms, "teacher/continued": 0.32, "student/continued": 0.12}
+
+
+@pytest.fixture
+def boards(tmp_path):
+    """BD lifts the student well above RD's and keeps the teacher where its control is."""
+    both = ("teacher", "student")
+    for seed in (1, 2, 3):
+        wins = {"separate": 0.2, "distilled": 0.2 + seed / 100}
+        write_run(tmp_path, "BD", seed, scores(0.32, 0.3), both, student_wins=wins)
+        one_way = {key: value for key, value in scores(0, 0.15).items() if not key.startswith("teacher/c")}
+        del one_way["teacher/distilled"]
+        write_run(tmp_path, "RD", seed, one_way, ("student",), settings={"temperature": 3})
+    (tmp_path / "runs.jsonl").write_text(runs_jsonl(runs_below(tmp_path)))
+    return {"toys-bpr": judge(build(read_runs(tmp_path / "runs.jsonl")))}
+
+
+def test_gains_are_paired_tests_with_holms_correction_over_all(pages_module, boards):
+    found = {(gain.role, gain.against): gain for gain in pages_module.gains(boards)}
+    assert set(found) == {
+        ("teacher", "separate"), ("teacher", "continued"), ("student", "separate"), ("student", "continued"),
+        ("student", "RD"),
+    }  # fmt: skip
+    better = found["student", "RD"]
+    assert better.relative == pytest.approx(0.3 / 0.15 - 1)
+    assert (better.verdict, better.ahead) == ("better", (3, 3))
+    rows = {row.name: row for row in boards["toys-bpr"].rows}
+    users = []
+    for row, arm in ((rows["student, RD"], "distilled"), (rows["student, BD"], "distilled")):
+        values = [run.per_user()[1][f"student/{arm}/ndcg@5"] for run in row.runs.values()]
+        users.append(sum(values) / 3)
+    expected = compare(*users)
+    for name in ("difference", "t_p", "effect_size"):
+        assert getattr(better.test, name) == pytest.approx(getattr(expected, name))
+    raw = [gain.test.t_p for gain in found.values()]
+    assert [gain.p for gain in found.values()] == holm(raw)
+    assert found["teacher", "continued"].verdict == "no difference shown"
+
+
+def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
+    found = pages_module.gains(boards)
+    page = pages_module.claims_page(boards, found, "the command")
+    assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% |" in page
+    assert "**Holds.** The student, of 1 comparisons: 1 better." in page
+    assert "**Holds in part.** The teacher, of 2 comparisons: 2 no difference shown. The student, of 2" in page
+    assert page.count("Nothing was compared yet.") == 1
+    assert "| toys-bpr | student | RD | 0.1500 ± 0.0000 | 0.3000 ± 0.0000 | +100.0% | < .0001 |" in page
+    assert "3 of 3 | better |" in page
+    assert "the command" in page
+    assert "| toys-bpr | 12% | 0.1000 ± 0.0000 | 0.3000 ± 0.0000 | 0.3200 ± 0.0000 | 94% |" in page
+    assert "test NDCG@5, mean" in page
+    table = pages_module.dataset_page("toys", boards, "the command")
+    assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
+    assert pages_module.claims_picture(found).startswith(b"\x89PNG")
+
+
+def test_metrics_that_differ_are_said_by_data_set(pages_module):
+    boards = {
+        "a": SimpleNamespace(dataset="toys", valid_metric="ndcg@5"),
+        "b": SimpleNamespace(dataset="films", valid_metric="mrr@10"),
+        "c": SimpleNamespace(dataset="toys", valid_metric="ndcg@5"),
+    }
+    assert pages_module.metrics_of(boards) == "NDCG@5 (toys) and MRR@10 (films)"
+
+
+@pytest.fixture
+def driver(evidence, monkeypatch, tmp_path):
+    """The driver with a board of one arm whose trials are a formula, below a folder of its own."""
+    monkeypatch.setattr(evidence, "ROOT", tmp_path)
+    monkeypatch.setattr(evidence, "read_plans", lambda: {"toys": {"seeds": [7, 8, 9, 10]}})
+    return evidence
+
+
+def toy_arm(driver):
+    return driver.Arm("toys", "BD", {}, {"learning_rate": {"uniform": [0.1, 0.9]}}, ("student",), {})
+
+
+def test_a_search_goes_on_and_its_best_are_run_with_more_seeds(driver, tmp_path, monkeypatch):
+    asked = []
+
+    def trial(arm, number, seed, drawn, given, log, optuna_trial=None):
+        asked.append((number, seed))
+        row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn)}
+        # The best of the first seed is the worst of the finalists by the others.
+        rate = drawn["learning_rate"]
+        if number == 3 and seed == 7:
+            return {**row, "objective": 0.95, "pruned": 24}
+        return {**row, "error": "broke"} if number == 2 else {**row, "objective": rate if seed == 7 else 1 - rate}
+
+    monkeypatch.setattr(driver, "trial_row", trial)
+    arm = toy_arm(driver)
+    driver.tune(arm, 4, 2, {})
+    driver.tune(arm, 6, 2, {})
+    assert sorted(number for number, seed in asked if seed == 7) == [0, 1, 2, 3, 4, 5]
+    rows = driver.read_rows(tmp_path / "results" / "toys" / "trials.csv")
+    ended = [row for row in rows if row["seed"] == "7" and row["objective"] and not row["pruned"]]
+    tried = {int(row["trial"]): float(row["objective"]) for row in ended}
+    best = sorted(tried, key=tried.get)[-3:]
+    assert {(number, seed) for number, seed in asked if seed != 7} >= {
+        (number, seed) for number in best for seed in (8, 9)
+    }
+    assert len(asked) == len(set(asked)) == len(rows)
+    chosen = driver.load_yaml(arm.settings_file)["learning_rate"]
+    assert chosen == min(tried[number] for number in best)
+    before = len(asked)
+    driver.tune(arm, 6, 2, {})
+    assert len(asked) == before
+
+
+def test_a_search_of_which_every_trial_fails_says_why(driver, monkeypatch):
+    def trial(arm, number, seed, drawn, given, log, optuna_trial=None):
+        return {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn), "error": "no memory"}
+
+    monkeypatch.setattr(driver, "trial_row", trial)
+    with pytest.raises(TrainingError, match="no trial of BD has ended; no memory"):
+        driver.tune(toy_arm(driver), 2, 1, {})
+
+
+def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
+    row = {"objective": "0.4", "settings": json.dumps({"learning_rate": 0.5}), "curve": '{"24": 0.4}'}
+    rows = [{**row, "pruned": "24"}, {**row, "objective": "0.3", "pruned": ""}]
+    assert driver.finalists(rows) == rows[1:]
+    arm = toy_arm(driver)
+    study = driver.new_study(arm, rows, 20)
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
+    assert study.best_value == 0.3
+
+
+def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen_no_more(driver, tmp_path, monkeypatch):
+    monkeypatch.setattr(driver, "read_plans", lambda: {"toys": {"seeds": [7, 8], "arms": {"A": {}, "B": {}}}})
+    monkeypatch.setattr(driver, "read_arm", lambda board, name: name)
+    monkeypatch.setattr(driver, "_config_of", lambda arm, seed, given: (arm, seed))
+    chosen, asked, values = {"A": 1, "B": 1}, [], {"model/separate": 0.1}
+
+    def entry(config):
+        name, seed = config
+        return SimpleNamespace(config=config, record={"config_hash": f"{name}{chosen[name]}-{seed}"})
+
+    def run_entries(entries, *others):
+        folders = []
+        for one in entries:
+            asked.append(one.record["config_hash"])
+            name, seed = one.config
+            folders.append(
+                write_run(tmp_path / "saved", name, seed, values, name=asked[-1], label=name, config_hash=asked[-1])
+            )
+            if asked[-1] == "A1-7":
+                driver.run("toys", ["B"], 1, {"checkpoint_dir": tmp_path / "saved"})
+        return [run for run in runs_below(tmp_path / "saved") if run.folder in folders]
+
+    monkeypatch.setattr(driver, "entry_of", entry)
+    monkeypatch.setattr(driver, "run_entries", run_entries)
+    records = tmp_path / "results" / "toys" / "runs.jsonl"
+    for name in chosen:
+        driver.settings_file("toys", name).parent.mkdir(parents=True, exist_ok=True)
+        driver.settings_file("toys", name).write_text("{}")
+
+    def recorded():
+        return sorted(run.result["config_hash"] for run in read_runs(records))
+
+    driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert recorded() == ["A1-7", "A1-8", "B1-7", "B1-8"]
+    driver.run("toys", ["A", "B"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert asked == ["A1-7", "B1-7", "B1-8", "A1-8"]
+    chosen["B"] = 2
+    driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert recorded() == ["A1-7", "A1-8"]
+
+
+def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(evidence):
+    runs = [SimpleNamespace(result={"label": label, "seed": seed}) for label, seed in [("A", 1), ("B", 1), ("A", 2)]]
+    assert evidence.whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tune"], "a board is needed"),
+        (["run", "citeulike-bpr", "BDD"], "citeulike-bpr has no arm 'BDD'"),
+        (["tune", "citeulike-bpr", "BD", "--data_path=nowhere"], "nowhere/citeulike is not there"),
+        (["run", "citeulike-bpr", "BD", "--data_path=."], "`tune citeulike-bpr 'teacher'` comes first"),
+    ],
+)
+def test_what_the_driver_cannot_do_is_one_line(words, said, evidence, tmp_path, monkeypatch, capsys):
+    (tmp_path / "citeulike").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evidence, "settings_file", lambda board, name: tmp_path / board / "settings" / f"{name}.yaml")
+    monkeypatch.setattr("sys.argv", ["evidence.py", *words])
+    try:
+        code = evidence.main()
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("dataset", "topk"), [("citeulike", [50, 100]), ("ml-1m", [10])])
+def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, evidence):
+    given = {"data_path": "dataset", "checkpoint_dir": "saved"}
+    found = evidence._config_of(evidence.read_arm(f"{dataset}-bpr", method), 2020, given)
+    shipped = make_config({"dataset": dataset, "model": method, "topk": topk, "seed": 2020, **given})
+    beside = {"threads", "show_progress", "checkpoint_every", "label", "control", "stop_on"}
+    for name, config in (("", shipped), *((role, shipped.role(role)) for role in shipped.backbones)):
+        of_arm = found.role(name) if name else found
+        differing = {key for key, value in config.final_config_dict.items() if value != of_arm[key]} - beside
+        assert not differing, name
+
+
+def test_no_arm_changes_with_what_is_shipped_for_the_data_set(evidence, monkeypatch):
+    given = {"data_path": "dataset", "checkpoint_dir": "saved"}
+    other = {"eps_e": 7.0, "student": {"distill_weight_decay": 7}}
+
+    def changed(path):
+        values = load_yaml(path)
+        return {**values, "BD": {**values["BD"], **other}} if path.name == "citeulike.yaml" else values
+
+    def arms():
+        names = ("BD", "BD, to the teacher", "BD (paper)", "continued alone")
+        return [evidence._config_of(evidence.read_arm("citeulike-bpr", name), 2020, given).as_dict() for name in names]
+
+    before = arms()
+    for module in ("recbole_bd.config.config", "evidence"):
+        monkeypatch.setattr(f"{module}.load_yaml", changed)
+    assert make_config({"dataset": "citeulike", "model": "BD"})["eps_e"] == 7.0
+    assert arms() == before
+
+
+@pytest.mark.parametrize(
+    ("dataset", "backbone", "role", "board"),
+    [("citeulike", "CDAE", "teacher", "citeulike-cdae"), ("citeulike", "CDAE", "student", "citeulike-cdae")],
+)
+def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board):
+    shipped = load_yaml(ROOT / "properties" / "dataset" / f"{dataset}.yaml")["backbones"][backbone][role]
+    sizes = BOARDS[board]["sizes"][role]
+    assert shipped == {**sizes, **load_yaml(ROOT / "results" / board / "settings" / f"{role}.yaml")}
+
+
+@pytest.mark.parametrize(
+    "board", [pytest.param(board, marks=needs_data(BOARDS[board]["settings"]["dataset"])) for board in RECORDED]
+)
+def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
+    given = {"data_path": str(SHARED_DATA), "checkpoint_dir": "saved"}
+    for run in read_runs(ROOT / "results" / board / "runs.jsonl"):
+        label, seed = run.result["label"], run.result["seed"]
+        config = evidence._config_of(evidence.read_arm(board, label), seed, given)
+        assert run.result["config_hash"] == evidence.entry_of(config).record["config_hash"], (label, seed)
+        assert seed in BOARDS[board]["seeds"]
+
+
+@pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
+def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
+    out, readme = tmp_path / "results", (ROOT / "README.md").read_text()
+    (tmp_path / "README.md").write_text(
+        re.sub("(<!-- headline -->\n).*(<!-- /headline -->)", r"\1\2", readme, flags=re.DOTALL)
+    )
+    evidence.pages(out)
+    made = [path.relative_to(out) for path in out.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".html")]
+    assert {path.parent.name for path in made} >= set(RECORDED)
+    for path in made:
+        assert (out / path).read_text() == (ROOT / "results" / path).read_text(), path
+    assert (tmp_path / "README.md").read_text() == readme
+    assert "| BD | " in readme

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+import torch
+
+from recbole_bd.data.batches import BatchStream, batch_stream, train_loader
+from recbole_bd.data.split import load_split
+from recbole_bd.errors import BDError, DataError
+from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.settings import make_config
+
+
+def split_of(quick, **more):
+    config = make_config(quick, **more)
+    return config, load_split(config)
+
+
+def streams(config, split) -> BatchStream:
+    return batch_stream({role: config.role(role) for role in config.backbones}, split, lambda role: None)
+
+
+def test_split_is_the_same_for_the_same_seed_and_another_for_another(quick):
+    first, again, other = (split_of(quick, seed=seed)[1] for seed in (1, 1, 2))
+    assert first.fingerprint == again.fingerprint != other.fingerprint
+    assert first.statistics()["users"] == 60
+    assert sum(first.statistics()["split"].values()) == first.statistics()["interactions"] == 540
+
+
+def test_benchmark_files_are_the_split(tmp_path, quick):
+    pairs = sorted(block_pairs())
+    parts = {"train": pairs[::2], "valid": pairs[1::4], "test": pairs[3::4]}
+    for part, rows in parts.items():
+        write_inter(tmp_path, "fixed", rows, part)
+    _, split = split_of(quick, dataset="fixed", data_path=str(tmp_path), benchmark_filename=["train", "valid", "test"])
+    for part, rows in parts.items():
+        users, items = split.pairs(part)
+        tokens = zip(split.dataset.id2token("user_id", users), split.dataset.id2token("item_id", items), strict=True)
+        assert sorted(tokens) == sorted(rows)
+
+
+def test_equal_loaders_are_shared_and_cover_every_training_pair_once(quick):
+    config, split = split_of(quick)
+    stream = streams(config, split)
+    assert stream.shared
+    users, items = (torch.cat(ids) for ids in zip(*((b.users, b.positives) for b in stream), strict=True))
+    seen = sorted(zip(users.tolist(), items.tolist(), strict=True))
+    assert seen == sorted(zip(*(ids.tolist() for ids in split.pairs("train")), strict=True))
+    assert all(batch.roles == ("teacher", "student") for batch in stream)
+
+
+def test_unequal_loaders_are_interleaved_in_proportion(quick):
+    config, split = split_of(
+        quick, teacher_model="CDAE", **{"teacher.train_batch_size": 16, "student.train_batch_size": 32}
+    )
+    stream = streams(config, split)
+    assert not stream.shared
+    order = [batch.roles[0] for batch in stream]
+    assert len(order) == len(stream)
+    teacher, student = order.count("teacher"), order.count("student")
+    assert (teacher, student) == (4, -(-len(split.train) // 32))
+    half = order[: len(order) // 2]
+    assert abs(half.count("teacher") - teacher / 2) <= 1
+    for batch in stream:
+        if batch.roles == ("teacher",):
+            assert batch.positives is None
+            assert (batch.users > 0).all()  # RecBole's user loader includes padding
+
+
+def test_positives_of_a_pointwise_loader_leave_its_negatives_out(quick):
+    settings = {key: value for key, value in quick.items() if "." not in key}
+    negatives = {"distribution": "uniform", "sample_num": 3}
+    config, split = split_of(settings, teacher_model="NeuMF", student_model="NeuMF", train_neg_sample_args=negatives)
+    train = set(zip(*(ids.tolist() for ids in split.pairs("train")), strict=True))
+    for batch in streams(config, split):
+        assert len(batch.interaction) == 4 * len(batch.users)
+        assert set(zip(batch.users.tolist(), batch.positives.tolist(), strict=True)) <= train
+
+
+def test_a_fresh_loader_gives_the_same_batches(quick):
+    from recbole.utils import init_seed
+
+    config, split = split_of(quick)
+    found = []
+    for _ in range(2):
+        init_seed(5, True)
+        found.append([torch.stack(list(i.interaction.values())) for i in train_loader(config.role("teacher"), split)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+FEW = block_pairs(20, 12, 2, 4)
+SEEN_ALL = [*FEW, *(("all", f"i{i}") for i in range(12))]
+BAD_DATA = {
+    "no file": (lambda d: (d / "bad").mkdir(), {}, "bad.inter does not exist"),
+    "empty file": (lambda d: write_text(d, ""), {}, "is empty"),
+    "header only": (lambda d: write_text(d, "user_id:token\titem_id:token\n"), {}, "is empty"),
+    "no header": (lambda d: write_text(d, "1\t2\n3\t4\n"), {}, "line 1: expected a header"),
+    "missing column": (lambda d: write_text(d, "user_id:token\tthing:token\na\tb\n"), {}, "no column item_id; it has"),
+    "missing rating": (lambda d: write_inter(d, "bad", block_pairs()),
+                       {"load_col": {"inter": ["user_id", "item_id", "rating"]}}, "no column rating"),
+    "nobody left": (lambda d: write_inter(d, "bad", block_pairs()), {"user_inter_num_interval": "[1000,inf)"},
+                    "no user or item is left after filtering"),
+    "one user": (lambda d: write_inter(d, "bad", [("u", f"i{i}") for i in range(20)]), {}, "1 user"),
+    "one item": (lambda d: write_inter(d, "bad", [(f"u{i}", "i") for i in range(20)]), {}, "1 item"),
+    "has seen all": (lambda d: write_inter(d, "bad", SEEN_ALL),
+                     {}, "has seen every item"),
+    "topk": (lambda d: write_inter(d, "bad", FEW), {"topk": [5, 100]}, "above the number of items, 12"),
+    "bad type": (lambda d: write_text(d, "user_id:token\titem_id:thing\na\tb\nc\td\n"), {}, "not supported"),
+    "item not loaded": (lambda d: write_inter(d, "bad", FEW), {"load_col": {"inter": ["user_id"]}},
+                        "lacks item_id, the column that ITEM_ID_FIELD names"),
+    "no time": (lambda d: write_inter(d, "bad", FEW), {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}},
+                "time of the interactions is not loaded; name its column in TIME_FIELD and in load_col"),
+    "filter by what is not loaded": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"rating": "[3,inf)"}},
+                                     "name it in load_col"),
+    "interval of ids": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"user_id": "[3,inf)"}},
+                        "holds ids; expected a list of those to keep"),
+    "list of numbers": (lambda d: write_text(d, "user_id:token\titem_id:token\trating:float\na\tb\t1\nc\td\t2\n"),
+                        {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": [2]}},
+                        "val_interval: rating=.2.: expected intervals"),
+    "empty validation": (lambda d: [write_inter(d, "bad", block_pairs(), p) for p in ("train", "test")]
+                         and write_inter(d, "bad", [], "valid"), {"benchmark_filename": ["train", "valid", "test"]},
+                         "is empty"),
+}  # fmt: skip
+
+
+def write_text(folder, text):
+    (folder / "bad").mkdir()
+    (folder / "bad" / "bad.inter").write_text(text)
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data_is_one_line_with_the_way_out(case, tmp_path, quick):
+    make, settings, message = BAD_DATA[case]
+    make(tmp_path)
+    config = make_config({**quick, "dataset": "bad", "data_path": str(tmp_path), **settings})
+    with pytest.raises(BDError, match=message) as error:
+        load_split(config)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_data_set_names_the_folder(tmp_path, quick):
+    config = make_config({**quick, "dataset": "nowhere", "data_path": str(tmp_path)})
+    with pytest.raises(DataError, match="nowhere does not exist and RecBole knows no download"):
+        load_split(config)
+
+
+def test_known_data_set_without_network_says_so(tmp_path, quick, monkeypatch):
+    import recbole.data.dataset.dataset as host
+
+    def refused(url):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr(host, "decide_download", refused)
+    config = make_config({**quick, "dataset": "yelp", "data_path": str(tmp_path)})
+    with pytest.raises(DataError, match=r"download from https.* failed .Network"):
+        load_split(config)
+
+
+def test_users_without_training_items_do_no_harm(tmp_path, quick):
+    pairs = block_pairs()
+    write_inter(tmp_path, "late", pairs, "train")
+    write_inter(tmp_path, "late", [("u0", "i47"), ("new", "i3")], "valid")
+    write_inter(tmp_path, "late", [("u1", "i0"), ("newer", "i9")], "test")
+    config, split = split_of(
+        quick, dataset="late", data_path=str(tmp_path), benchmark_filename=["train", "valid", "test"]
+    )
+    assert split.n_users == 63
+    users = np.concatenate([batch.users.numpy() for batch in streams(config, split)])
+    assert set(users) == set(split.pairs("train")[0].tolist())

@@ -1,0 +1,279 @@
+"""Several processes train one run: the same steps, the same numbers, and an end together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from recbole_bd import run_bd
+from recbole_bd.cli.launch import Processes, _without_flags, wanted
+from recbole_bd.errors import ConfigError
+from recbole_bd.runs.progress import Progress
+from recbole_bd.runs.trained_model import model_files
+from recbole_bd.system.distributed import Group
+from tests.helpers import together
+from tests.helpers.paths import ROOT
+from tests.helpers.settings import QUICK, alone, for_method, roughly
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+    ENVIRONMENT.pop(name, None)
+PAIRS = {
+    "BPR": {},
+    "NeuMF and CDAE": {
+        "teacher_model": "NeuMF",
+        "student_model": "CDAE",
+        "teacher.dropout_prob": 0.0,
+        "student.corruption_ratio": 0.0,
+    },
+    "LightGCN and BPR": {"teacher_model": "LightGCN", "refresh_users": "rolling"},
+    "RD": {"model": "RD"},
+    "a baseline": {"model": "MultiVAE"},
+}
+
+
+def settings_of(pair: str, block_data, folder: Path) -> dict:
+    settings = {
+        **QUICK,
+        "data_path": str(block_data),
+        "checkpoint_dir": str(folder),
+        "eval_step": 1,
+        "warmup_cache": False,
+    }
+    settings |= PAIRS[pair]
+    if "NeuMF" in pair:
+        del settings["teacher.embedding_size"]
+    if pair == "a baseline":
+        return alone(settings)
+    return for_method(settings, settings.get("model", "BD"))
+
+
+def torchrun(count: int, *words: str) -> list[str]:
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={count}", *words]
+
+
+@pytest.fixture(scope="module")
+def by_one(block_data, tmp_path_factory):
+    """What one process makes of the jobs, and their settings."""
+    folder = tmp_path_factory.mktemp("one")
+    settings = {"runs": {pair: settings_of(pair, block_data, folder) for pair in PAIRS}, "models": {}}
+    first = run_bd(config_dict=settings["runs"]["BPR"])
+    settings["models"] = {role: str(path) for role, path in model_files(first["run_folder"]).items()}
+    return settings, together.jobs(settings)
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def by_several(request, by_one, block_data, tmp_path_factory):
+    """The same by two and four processes."""
+    folder = tmp_path_factory.mktemp("several")
+    runs = {pair: settings_of(pair, block_data, folder) for pair in PAIRS}
+    (folder / "settings.json").write_text(json.dumps({**by_one[0], "runs": runs}))
+    command = torchrun(
+        request.param,
+        str(ROOT / "tests" / "helpers" / "together.py"),
+        *(str(folder / f) for f in ("settings.json", "out")),
+    )
+    done = subprocess.run(
+        command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return request.param, json.loads((folder / "out").read_text())
+
+
+@pytest.mark.parametrize("ranks", ["binned", "sampled"])
+def test_draws_are_those_of_one_process(ranks, by_one, by_several):
+    assert by_several[1]["draw"][ranks] == by_one[1]["draw"][ranks]
+
+
+def test_gradients_are_summed(by_several):
+    count, found = by_several[0], by_several[1]["gradients"]
+    assert found["used"] == [sum(range(1, count + 1))] * 3
+    assert found["unused"] is None
+    assert found["some"] == [1.0] * 3  # only the second process's rows reach it, and all know
+    assert found["told"] == [{"rank": 0}] * count
+    assert found["greatest"] == 7 * (count - 1)
+    assert found["parts"][0][0] == 0
+    assert found["parts"][-1][1] == 10
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_losses_are_those_of_one_process(pair, by_one, by_several):
+    """With equal global batches; but for LightGCN's regulariser, which divides by the rows, and MultiVAE's noise."""
+    one, several = by_one[1][pair]["losses"], by_several[1][pair]["losses"]
+    assert [row.keys() for row in one] == [row.keys() for row in several]
+    # Of NeuMF's first gradients many are all but 0; Adam makes as large a step of their rounding as of any.
+    tolerance = {"LightGCN and BPR": 1e-3, "NeuMF and CDAE": 3e-2, "a baseline": 5e-2}.get(pair, 1e-4)
+    for before, after in zip(one, several, strict=True):
+        assert after == roughly(before, tolerance)
+
+
+def test_an_evaluation_is_that_of_one_process(by_one, by_several):
+    for role, found in by_one[1]["evaluate"].items():
+        several = by_several[1]["evaluate"][role]
+        assert several["users"] == found["users"]
+        assert several["values"] == found["values"]
+        for part, metrics in found["metrics"].items():
+            assert several["metrics"][part] == pytest.approx(metrics, abs=1e-6)
+
+
+def test_the_first_process_leaves_what_a_run_leaves(by_several):
+    folder = Path(by_several[1]["BPR"]["run_folder"])
+    names = {path.name for path in folder.iterdir()}
+    assert {"result.json", "teacher.pth", "student.pth", "metrics.csv", "per_user.npz", "test_ranks.npz"} <= names
+    assert len(list(folder.parent.glob("BD-blocks-*"))) == 3  # a folder a run
+    users = np.load(folder / "per_user.npz")["users"]
+    assert len(set(users.tolist())) == len(users) == 60
+
+
+def test_no_thread_of_the_group_outlives_it(by_several):
+    """One that lives until the process exits may abort it there."""
+    assert not [name for name in by_several[1]["threads after"] if "gloo" in name]
+
+
+# --- stopping, going on, failing -------------------------------------------------------------------------------------
+def words_of(settings: dict) -> list[str]:
+    return [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
+
+
+def children(process: subprocess.Popen) -> list[psutil.Process]:
+    return [
+        one for one in psutil.Process(process.pid).children(recursive=True) if "run_bd.py" in " ".join(one.cmdline())
+    ]
+
+
+def wait_for(condition, seconds=90):
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "nothing came of it"
+        time.sleep(0.1)
+
+
+def test_stopped_with_two_it_goes_on_with_three_and_with_one(block_data, tmp_path):
+    settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 400, "stopping_step": 1000}
+    settings |= {"control": False, "warmup_cache": False, "rest_at_best": False}
+    command = torchrun(2, str(ROOT / "run_bd.py"), *words_of(settings))
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
+        wait_for(lambda: "distilled: epoch 3 " in (tmp_path / "log").read_text())
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(60) != 0
+    text = (tmp_path / "log").read_text()
+    assert "stopped by SIG" in text
+    (folder,) = (tmp_path / "saved").glob("BD-*")
+    reached = Progress.load(folder)
+    assert reached.stage == "distilled"
+    epochs = reached.place["epoch"] + 3
+    changed = {"distill_epochs": epochs}
+    whole = {**settings, "checkpoint_dir": str(tmp_path / "whole"), **changed}
+    expected = Progress.load(Path(run_bd(config_dict=whole)["run_folder"])).journal["losses"]
+    words = ["--resume", str(folder), *words_of(changed)]
+    command = torchrun(3, str(ROOT / "run_bd.py"), *words)
+    with (tmp_path / "again").open("w") as log:
+        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
+        mark = f"distilled: epoch {reached.place['epoch'] + 1} "
+        wait_for(lambda: mark in (tmp_path / "again").read_text() or run.poll() is not None)
+        run.send_signal(signal.SIGTERM)
+        run.wait(60)
+    assert mark in (tmp_path / "again").read_text()
+    command = [sys.executable, str(ROOT / "run_bd.py"), *words]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = Progress.load(folder).journal["losses"]
+    assert len(found) == len(expected)
+    for before, after in zip(expected, found, strict=True):
+        assert after == roughly(before, 1e-3)
+
+
+def two_that_train(block_data, tmp_path):
+    """A launcher whose two processes train without end, and these two."""
+    settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 5000, "stopping_step": 5000}
+    command = torchrun(2, str(ROOT / "run_bd.py"), *words_of({**settings, "rest_at_best": False}))
+    with (tmp_path / "log").open("w") as log:
+        run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
+    wait_for(lambda: "distilled: epoch 1 " in (tmp_path / "log").read_text())
+    own = children(run)
+    assert len(own) == 2
+    return run, own
+
+
+def are_running(processes) -> bool:
+    return any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
+
+
+def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
+    run, own = two_that_train(block_data, tmp_path)
+    own[1].kill()
+    assert run.wait(60) != 0
+    assert not are_running(own)
+    assert "exitcode  : -9" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
+def test_none_is_left_behind_by_a_launcher_that_is_killed(block_data, tmp_path):
+    run, own = two_that_train(block_data, tmp_path)
+    run.kill()
+    wait_for(lambda: not are_running(own), 60)
+    (folder,) = (tmp_path / "saved").glob("BD-*")
+    assert Progress.load(folder).stage == "distilled"  # they kept their place
+
+
+def test_an_error_of_the_user_is_said_and_ends_all(block_data, tmp_path):
+    settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "student.learning_rate": 1e20}
+    words = ["run", "--nproc=2", *words_of(settings)]
+    done = subprocess.run(
+        [sys.executable, "-m", "recbole_bd", *words],
+        env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "process 0: error: the student's loss is not finite" in done.stderr or "broken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# --- flags -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, None),
+        ({"nproc": 1, "world_size": -1}, None),
+        ({"nproc": 2}, Processes(2, 1, 0, "localhost", 5678)),
+        (
+            {"nproc": 2, "world_size": 6, "group_offset": 4, "ip": "10.0.0.1", "port": "99"},
+            Processes(2, 3, 2, "10.0.0.1", 99),
+        ),
+    ],
+)
+def test_the_flags_of_recbole_say_how_many(given, expected):
+    settings = {**given, "dataset": "d"}
+    assert wanted(settings) == expected
+    assert settings == {"dataset": "d"}
+
+
+@pytest.mark.parametrize("given", [{"nproc": 2, "world_size": 5}, {"nproc": 2, "world_size": 4, "group_offset": 1}])
+def test_flags_that_do_not_fit_are_refused(given):
+    with pytest.raises(ConfigError, match="every machine has nproc processes"):
+        wanted(given)
+    with pytest.raises(ConfigError, match=r"nproc=0: must be"):
+        wanted({"nproc": 0})
+
+
+def test_flags_are_not_handed_on():
+    words = ["run", "--nproc", "2", "--dataset=d", "--ip=x", "--topk", "[5]", "--port", "3"]
+    assert _without_flags(words) == ["run", "--dataset=d", "--topk", "[5]"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+@pytest.mark.parametrize("rows", [1, 2, 6, 7, 100])
+def test_shares_make_the_whole(size, rows):
+    shares = [Group(rank, size).share(rows) for rank in range(size)]
+    assert sum(weight for _, weight in shares) == pytest.approx(1)
+    if rows < size:
+        assert all(part == slice(0, rows) for part, _ in shares)
+    else:
+        assert [row for part, _ in shares for row in range(part.start, part.stop)] == list(range(rows))

@@ -1,0 +1,109 @@
+"""What must also hold on a CUDA device. Skipped where there is none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from recbole_bd import run_bd
+from recbole_bd.model import METHODS
+from recbole_bd.runs.progress import Progress
+from recbole_bd.runs.trained_model import load_trained
+from recbole_bd.sampler.ranks import Ranks
+from recbole_bd.sampler.sampler import DistillationSampler
+from tests.helpers.references import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
+from tests.helpers.settings import alone, for_method, roughly
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here"),
+]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"), [("BPR", "BPR"), ("LightGCN", "NeuMF"), ("CDAE", "BPR"), ("MultiVAE", "LightGCN")]
+)
+@pytest.mark.parametrize("amp", [False, True])
+def test_runs_finish_on_the_device(teacher, student, amp, quick):
+    settings = {**alone(quick), "teacher_model": teacher, "student_model": student, "device": "cuda", "enable_amp": amp}
+    result = run_bd(config_dict={**settings, "epochs": 2, "distill_epochs": 2})
+    assert result["machine"]["device"].startswith("cuda")
+    for role in ("teacher", "student"):
+        for arm in ("separate", "continued", "distilled"):
+            assert 0 <= result[role][arm]["test"]["ndcg@5"] <= 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_on_the_device(method, quick):
+    result = run_bd(method, config_dict={**for_method(quick, method), "device": "cuda"})
+    assert result["machine"]["device"].startswith("cuda")
+    assert 0 <= result["student"]["distilled"]["test"]["ndcg@5"] <= 1
+
+
+def test_equal_seeds_give_equal_results_with_deterministic_kernels(quick):
+    settings = {**quick, "device": "cuda", "warmup_cache": False}
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        first, second = (run_bd(config_dict=settings) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    for role in ("teacher", "student"):
+        assert first[role] == second[role]
+
+
+def test_warm_ups_are_those_of_the_cpu(quick, tmp_path):
+    """What is drawn for them does not depend on the device; afterwards each draws samples of its own."""
+    found = {}
+    for device in ("cpu", "cuda"):
+        settings = {**quick, "device": device, "checkpoint_dir": str(tmp_path / device), "warmup_cache": False}
+        result = run_bd(config_dict=settings)
+        losses = Progress.load(Path(result["run_folder"])).journal["losses"]
+        found[device] = result, [row for row in losses if row["stage"] in ("separate", "continued")]
+    (expected, on_cpu), (result, on_gpu) = found.values()
+    assert len(on_cpu) == len(on_gpu) > 0
+    for before, after in zip(on_cpu, on_gpu, strict=True):
+        assert after == roughly(before, 1e-4)
+    for role in ("teacher", "student"):
+        for arm in ("separate", "continued"):
+            assert result[role][arm]["test"] == pytest.approx(expected[role][arm]["test"], abs=1e-4)
+
+
+def test_what_was_trained_on_the_device_is_served_alike_by_the_cpu(quick, cli, monkeypatch, tmp_path):
+    folder = run_bd(config_dict={**quick, "device": "cuda:0"})["run_folder"]
+    rows = {}
+    for device in ("cuda", "cpu"):
+        with monkeypatch.context() as patch:
+            if device == "cpu":
+                patch.setattr(torch.cuda, "is_available", lambda: False)
+            assert load_trained(Path(folder) / "student.pth").role.device.type == device
+            code, _, error = cli("recommend", folder, f"--out={tmp_path / device}.csv", "-k", "5")
+        assert code == 0, error
+        rows[device] = [line.split(",")[:3] for line in (tmp_path / f"{device}.csv").read_text().splitlines()]
+    assert rows["cpu"] == rows["cuda"]
+
+
+def test_ranks_are_those_of_the_cpu():
+    scores = torch.randn(20, 500, generator=torch.Generator().manual_seed(0))
+    excluded = (torch.rand(20, 500, generator=torch.Generator().manual_seed(1)) < 0.1).nonzero(as_tuple=True)
+    expected = Ranks(scores, excluded, "exact").everywhere()
+    found = Ranks(scores.cuda(), tuple(ids.cuda() for ids in excluded), "exact").everywhere().cpu()
+    assert torch.equal(found.nan_to_num(), expected.nan_to_num())
+
+
+@pytest.mark.parametrize("name", DIRECTIONS)
+def test_frequencies_are_those_of_the_formulas(name):
+    scores = tables()
+    sampler = DistillationSampler(
+        seen_items(), {"student": DIRECTIONS[name]}, torch.full((N_USERS,), 4000), seed=3, device="cuda"
+    )
+    sampler.refresh({role: table.cuda().__getitem__ for role, table in scores.items()})
+    pool = sampler.pools["student"].cpu().numpy()
+    for user in range(1, N_USERS):
+        excluded = mask_of(seen_items(), torch.tensor([user]))[0].numpy()
+        own, guide = (scores[role][user].numpy() for role in ("student", "teacher"))
+        expected = probabilities_by_hand(own, guide, excluded, DIRECTIONS[name])
+        counts = np.bincount(pool[int(sampler.starts[user]) :][:4000], minlength=N_ITEMS)
+        assert counts[expected == 0].sum() == 0
+        assert stats.chisquare(counts[expected > 0], 4000 * expected[expected > 0]).pvalue > 1e-4

@@ -1,0 +1,167 @@
+"""Real processes, really killed: kill -9 at random times, signals, and what the program says then.
+
+Six kills; 40 in the long mode, RECBOLE_BD_LONG=1.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_bd.errors import BDError
+from recbole_bd.runs.progress import FILE, Progress
+from recbole_bd.runs.records import read_result
+from tests.helpers.bounds import LONG
+from tests.helpers.counts import tally
+from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.paths import ROOT
+from tests.helpers.resuming import run_differences
+
+KILLS = 40 if LONG else 6
+PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
+# Stages of about the same length, together a few seconds.
+EPOCHS = {"BPR": 12, "CDAE": 12}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_inter(folder, "blocks", block_pairs(n_users=600, n_items=320, blocks=8, per_user=20))
+    return folder
+
+
+def start(folder: Path, data: Path, pair: tuple[str, str], *more: str) -> subprocess.Popen:
+    """The program in an empty folder; its words are read from `said`."""
+    settings = {
+        "dataset": "blocks", "data_path": data, "teacher_model": pair[0], "student_model": pair[1], "metrics": "[NDCG]",
+        "topk": "[5]", "valid_metric": "NDCG@5", "epochs": EPOCHS[pair[0]], "distill_epochs": 10, "refresh_period": 3,
+        "train_batch_size": 512, "threads": 1, "device": "cpu",
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [f"--{key}={value}" for key, value in settings.items()]
+    with (folder / "said").open("ab") as stream:
+        return subprocess.Popen(
+            [sys.executable, str(ROOT / "run_bd.py"), *words, *more], cwd=folder, stdout=stream, stderr=stream,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGTERM)],
+        )  # fmt: skip
+
+
+def run_folder(folder: Path) -> Path | None:
+    found = sorted(path.parent for path in (folder / "saved").glob(f"*/{FILE}"))
+    return found[0] if found else None
+
+
+def lines_logged(folder: Path) -> int:
+    """How many lines the log of the run in a folder has so far; nearly every epoch and validation adds one."""
+    return sum(log.read_bytes().count(b"\n") for log in (folder / "saved").glob("*/run.log"))
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        assert process.poll() is None, "the process ended"
+        time.sleep(0.005)
+
+
+def absolute(folder: Path, result: dict) -> dict:
+    return {**result, "run_folder": str(folder / result["run_folder"])}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """Of each pair: the result of a run that nobody stopped, the lines of its log, and the mean seconds between two."""
+    found = {}
+    for pair in PAIRS:
+        folder = tmp_path_factory.mktemp("whole")
+        process = start(folder, data, pair)
+        wait_for(lambda folder=folder: run_folder(folder) is not None, process)
+        began = time.monotonic()
+        assert process.wait(300) == 0, (folder / "said").read_text()
+        lines = lines_logged(folder)
+        found[pair] = (absolute(folder, read_result(run_folder(folder))), lines, (time.monotonic() - began) / lines)
+    return found
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request):
+    pair = PAIRS[number % len(PAIRS)]
+    result, lines, seconds = whole[pair]
+    # One place in each of as many equal parts of the log as there are kills of this pair, and a moment after it. At a
+    # set time a run would be over on a machine that is less busy than it was.
+    draw = random.Random(number)
+    parts = (KILLS + 1) // 2
+    line = int((number // 2 + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
+    process = start(tmp_path, data, pair)
+    wait_for(lambda: run_folder(tmp_path) is not None and lines_logged(tmp_path) >= line, process)
+    time.sleep(draw.random() * seconds)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    stage = Progress.load(run_folder(tmp_path)).reached()
+    again = start(tmp_path, data, pair, "--resume=auto")
+    assert again.wait(300) == 0, (tmp_path / "said").read_text()
+    (folder,) = (path.parent for path in (tmp_path / "saved").glob("*/result.json"))
+    assert run_differences(result, absolute(tmp_path, read_result(folder))) == [], f"killed in {stage}"
+    where = re.match(r"(the start|[a-z]+ teacher|[a-z]+ student|[a-z]+)", stage)[0]
+    tally(request.config, f"kill -9, {'/'.join(pair)}: bitwise equal after resume")
+    tally(request.config, f"kill -9, by what was kept last: {where}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(number, code, whole, data, tmp_path):
+    pair = PAIRS[number % 2]
+    process = start(tmp_path, data, pair)
+    wait_for(lambda: run_folder(tmp_path) is not None, process)
+    time.sleep(0.3)
+    process.send_signal(number)
+    assert process.wait(60) == code
+    said = (tmp_path / "said").read_text().splitlines()
+    told = re.fullmatch(r"recbole-bd: stopped by (\w+); .* is kept\. To go on: recbole-bd run --resume=(.*)", said[-1])
+    assert told[1] == signal.Signals(number).name
+    assert "Traceback" not in "\n".join(said)
+    assert read_result(tmp_path / told[2])["status"] == "interrupted"
+    again = subprocess.run(
+        [sys.executable, str(ROOT / "run_bd.py"), f"--resume={told[2]}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert run_differences(whole[pair][0], absolute(tmp_path, read_result(tmp_path / told[2]))) == []
+
+
+def test_a_second_process_refuses_and_a_second_signal_stops_at_once(data, tmp_path):
+    process = start(tmp_path, data, PAIRS[0])
+    wait_for(lambda: run_folder(tmp_path) is not None, process)
+    folder = run_folder(tmp_path)
+    second = subprocess.run(
+        [sys.executable, str(ROOT / "run_bd.py"), f"--resume={folder}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    if process.poll() is None:
+        assert second.returncode == BDError.exit_code
+        assert f"is in use by process {process.pid}" in second.stderr
+    process.kill()
+    process.wait()
+
+    # The first signal waits for the end of a batch that never comes.
+    program = (
+        "import signal, time\n"
+        "from recbole_bd.system.signals import stoppable\n"
+        "with stoppable() as stop, stop.deferred():\n"
+        "    print('ready', flush=True)\n"
+        "    while True: time.sleep(0.01)\n"
+    )
+    hanging = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert hanging.stdout.readline() == "ready\n"
+    hanging.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    assert hanging.poll() is None
+    hanging.send_signal(signal.SIGTERM)
+    assert hanging.wait(10) == -signal.SIGTERM

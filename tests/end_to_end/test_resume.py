@@ -1,0 +1,360 @@
+"""A run that was stopped and went on equals one that was never stopped, in every bit."""
+
+import json
+import signal
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_bd import run_bd
+from recbole_bd.errors import CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
+from recbole_bd.runs import plots
+from recbole_bd.runs.progress import FILE, Progress
+from recbole_bd.trainer.resumable import Keeper
+from tests.helpers.bounds import LONG
+from tests.helpers.resuming import Killed, run_differences, writes_counted
+from tests.helpers.settings import alone, for_method
+
+
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch):
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
+
+
+def killed_at_write(number: int, settings: dict) -> Path:
+    """Run until `last.ckpt` was written `number` times, and die."""
+    with writes_counted(number, Killed()), pytest.raises(Killed):
+        run_bd(config_dict=settings)
+    return folder_of(settings)
+
+
+def interrupted_at_batch(monkeypatch, number: int, settings: dict, resume=None) -> Path:
+    """Run until the user stops it in batch `number`."""
+    count = 0
+    batch_done = Keeper.batch_done
+
+    def counting(self, place):
+        nonlocal count
+        count += 1
+        if count == number:
+            signal.raise_signal(signal.SIGTERM)
+        batch_done(self, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "batch_done", counting)
+        with pytest.raises(Interrupted, match="stopped by SIGTERM"):
+            run_bd(config_dict=settings, resume=resume)
+    return folder_of(settings)
+
+
+def folder_of(settings: dict) -> Path:
+    (folder,) = {path.parent for path in Path(settings["checkpoint_dir"]).glob(f"*/{FILE}")}
+    return folder
+
+
+def in_folder(settings: dict, folder: Path, **more) -> dict:
+    return {**settings, "checkpoint_dir": str(folder), **more}
+
+
+def short(quick: dict, **more) -> dict:
+    """A run of a second: 2 + 2 + 2 + 2 epochs of 4 batches."""
+    return {**quick, "epochs": 2, "distill_epochs": 2, "refresh_period": 2, "warmup_cache": False, **more}
+
+
+PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
+    teacher, student = pair
+    settings = short(alone(quick), teacher_model=teacher, student_model=student, **{"student.embedding_size": 2})
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    with writes_counted() as seen:
+        run_bd(config_dict=in_folder(settings, tmp_path / "count"))
+    total = seen.count
+    assert total == 1 + 2 * (2 + 1) + 2 * (2 + 1)  # the beginning; each warm-up and each stage: two epochs and its end
+    for number in range(1, total + 1) if LONG else range(PAIRS.index(pair) + 1, total + 1, 2):
+        mine = in_folder(settings, tmp_path / str(number))
+        folder = killed_at_write(number, mine)
+        assert json.loads((folder / "result.json").read_text())["status"] == "running" if number > 1 else True
+        result = run_bd(resume=folder)
+        assert run_differences(whole, result) == [], f"killed after checkpoint {number}"
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("BD", {}), ("BD", {"guide_state": "best"}), *((name, {}) for name in ("RD", "CD", "DE", "RRD"))],
+)
+def test_stopped_within_an_epoch_of_any_method(method, more, quick, tmp_path, monkeypatch):
+    settings = for_method(short(quick, model=method, **more), method)
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    batches = 0
+    for number in (2, 11, 18, 21, 29):  # warm-ups, distillation, control
+        mine = in_folder(settings, tmp_path / str(number))
+        folder = interrupted_at_batch(monkeypatch, number, mine)
+        assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+        assert Progress.load(folder).place["step"] is not None
+        result = run_bd(resume=folder)
+        assert run_differences(whole, result) == [], f"stopped in batch {number}"
+        batches += 1
+    assert batches == 5
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ("MultiVAE", "SGL"),  # a step counter; graphs drawn anew every epoch
+        ("LINE", "DMF"),  # a shuffled list; a pointwise loss
+        ("BPR", "DiffRec"),  # a history of losses
+        ("NeuMF", "LightGCN"),
+    ],
+)
+def test_models_that_keep_something_of_their_own(teacher, student, quick, tmp_path, monkeypatch):
+    settings = short(alone(quick), teacher_model=teacher, student_model=student)
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    for number in (2, 3, 5, 8, 9, 11) if LONG else (2, 5, 8, 11):  # of each warm-up, the distillation, the control
+        mine = in_folder(settings, tmp_path / f"k{number}")
+        result = run_bd(resume=killed_at_write(number, mine))
+        assert run_differences(whole, result) == [], f"killed after checkpoint {number}"
+
+
+def test_stopped_again_and_again(quick, tmp_path, monkeypatch):
+    settings = short(quick, teacher_model="MultiVAE", student_model="SGL")
+    settings = {key: value for key, value in settings.items() if "embedding" not in key}
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    mine = in_folder(settings, tmp_path / "often")
+    folder, stops = interrupted_at_batch(monkeypatch, 1, mine), 1
+    while json.loads((folder / "result.json").read_text())["status"] != "finished":
+        with suppress(pytest.fail.Exception):  # it ran to its end
+            interrupted_at_batch(monkeypatch, 3, {"checkpoint_dir": mine["checkpoint_dir"]}, resume=folder)
+        stops += 1
+    result = json.loads((folder / "result.json").read_text())
+    assert stops > 5
+    assert run_differences(whole, result) == []
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_stopped_in_a_validation(every, quick, tmp_path, monkeypatch):
+    settings = short(quick, checkpoint_every=every, eval_batch_size=49 * 10)
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    for number in (1, 4, 9, 15):
+        mine, count = in_folder(settings, tmp_path / str(number)), 0
+        validating = Keeper.validating
+
+        def counting(self, number=number, validating=validating):
+            nonlocal count
+            count += 1
+            if count == number:
+                signal.raise_signal(signal.SIGINT)
+            validating(self)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Keeper, "validating", counting)
+            with pytest.raises(Interrupted, match="stopped by SIGINT"):
+                run_bd(config_dict=mine)
+        assert run_differences(whole, run_bd(resume=folder_of(mine))) == [], f"stopped in validation batch {number}"
+
+
+def test_early_stopping_and_bests_go_on(quick, tmp_path, monkeypatch):
+    more = {"epochs": 12, "distill_epochs": 9, "stopping_step": 2, "learning_rate": 0.3}
+    settings = short(quick, **more)
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    epochs = {arm: len(whole["timing"][f"{arm}_epoch_s"]) for arm in ("distill", "control")}
+    assert min(epochs.values()) < 9, "stopped early, or the test shows nothing"
+    for number in (4, 9, 14, 20):
+        mine = in_folder(settings, tmp_path / str(number))
+        result = run_bd(resume=killed_at_write(number, mine))
+        assert run_differences(whole, result) == []
+        assert {arm: len(result["timing"][f"{arm}_epoch_s"]) for arm in epochs} == epochs
+
+
+@pytest.mark.parametrize("model", ["BPR", "RecVAE"])  # the latter with two optimizers and several passes an epoch
+def test_a_baseline_goes_on(model, quick, tmp_path, monkeypatch):
+    settings = {**alone(quick), "model": model}
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    for number in (2, 3, 5):
+        result = run_bd(resume=killed_at_write(number, in_folder(settings, tmp_path / str(number))))
+        assert run_differences(whole, result) == []
+    if model == "RecVAE":
+        folder = interrupted_at_batch_of_its_own_kind(monkeypatch, in_folder(settings, tmp_path / "stopped"))
+        assert run_differences(whole, run_bd(resume=folder)) == []
+
+
+def interrupted_at_batch_of_its_own_kind(monkeypatch, settings: dict) -> Path:
+    """Stop a trainer that cannot be left between batches: it goes on to the end of the epoch."""
+    from recbole.trainer import RecVAETrainer
+
+    train_epoch = RecVAETrainer._train_epoch
+
+    def signalled(self, *arguments, **named):
+        signal.raise_signal(signal.SIGINT)
+        return train_epoch(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RecVAETrainer, "_train_epoch", signalled)
+        with pytest.raises(Interrupted, match="stopped by SIGINT"):
+            run_bd(config_dict=settings)
+    return folder_of(settings)
+
+
+def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
+    mine = in_folder(short(quick), tmp_path / "t")
+    folder = killed_at_write(9, mine)
+    so_far = Progress.load(folder)
+    result = run_bd(resume=folder)
+    assert result["timing"]["total_s"] > so_far.seconds > 0
+    assert result["timing"]["warmup_teacher_s"] == sum(so_far.journal["seconds"]["warmup_teacher"])
+
+
+# --- settings that change ---------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"student.embedding_size": 3}, "student.embedding_size=3: it began with 2"),
+        ({"seed": 1}, "seed=1: it began with 2020"),
+        ({"eval_args": {"split": {"LS": "valid_and_test"}}}, "eval_args"),
+        ({"lambda_teacher_to_student": 0.1}, "lambda_teacher_to_student=0.1"),
+        ({"student_model": "LINE"}, "student_model='LINE'"),
+        ({"model": "RD"}, "model='RD': it began with 'BD'"),
+        ({"train_batch_size": 64}, "train_batch_size=64"),
+    ],
+)
+def test_what_must_not_change_is_refused_by_name(change, named, quick, tmp_path, monkeypatch):
+    folder = killed_at_write(8, short(quick))
+    before = (folder / FILE).read_bytes()
+    with pytest.raises(ConfigError, match=named):
+        run_bd(config_dict=change, resume=folder)
+    assert (folder / FILE).read_bytes() == before
+
+
+def test_other_data_is_refused(quick, tmp_path, monkeypatch, block_data):
+    from tests.helpers.data import block_pairs, write_inter
+
+    write_inter(tmp_path / "data", "blocks", block_pairs())
+    folder = killed_at_write(8, {**short(quick), "data_path": str(tmp_path / "data")})
+    write_inter(tmp_path / "data", "blocks", block_pairs(seed=1))
+    with pytest.raises(Exception, match=r"its data set blocks, or the split, has changed"):
+        run_bd(resume=folder)
+    # the same data elsewhere is the same
+    assert run_bd(resume=folder, config_dict={"data_path": str(block_data)})["status"] == "finished"
+
+
+def test_longer_training_is_accepted_logged_and_noted(quick, tmp_path, monkeypatch):
+    whole = run_bd(config_dict=in_folder(short(quick, distill_epochs=5), tmp_path / "whole"))
+    folder = killed_at_write(8, in_folder(short(quick), tmp_path / "killed"))
+    result = run_bd(resume=folder, command_line={"distill_epochs": 5, "threads": 1})
+    assert len(result["timing"]["distill_epoch_s"]) == 5
+    (change,) = result["changes"]
+    assert change == {"setting": "distill_epochs", "before": 2, "now": 5, "after": "distilled, epoch 0"}
+    assert "changed: distill_epochs is 5 from here on, it was 2" in (folder / "run.log").read_text()
+    assert result["config_hash"] not in (
+        whole["config_hash"],
+        Progress.load(Path(whole["run_folder"])).record["config_hash"],
+    )
+    assert result["teacher"]["separate"] == whole["teacher"]["separate"]
+
+
+def test_fewer_epochs_than_were_trained_end_the_stage(quick, tmp_path, monkeypatch):
+    folder = killed_at_write(11, in_folder(short(quick, distill_epochs=6), tmp_path / "k"))
+    reached = Progress.load(folder)
+    assert (reached.stage, reached.place["epoch"]) == ("distilled", 3)
+    result = run_bd(resume=folder, config_dict={"distill_epochs": 2})
+    assert len(result["timing"]["distill_epoch_s"]) == 4
+    assert len(result["timing"]["control_epoch_s"]) == 2
+
+
+# --- which run --------------------------------------------------------------------------------------------------------
+def test_auto_goes_on_with_the_same_settings_only(quick, monkeypatch):
+    settings = short(quick)
+    folder = killed_at_write(5, settings)
+    other = run_bd(config_dict={**settings, "seed": 1}, resume="auto")
+    assert other["run_folder"] != str(folder)
+    result = run_bd(config_dict=settings, resume="auto")
+    assert result["run_folder"] == str(folder)
+    again = run_bd(config_dict=settings, resume="auto")
+    assert again == json.loads(json.dumps(result))
+    assert len(list(folder.parent.glob("*/result.json"))) == 2
+
+
+def test_a_finished_run_is_left_alone(quick, monkeypatch):
+    result = run_bd(config_dict=short(quick))
+    folder = Path(result["run_folder"])
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"}
+    assert run_bd(resume=folder) == json.loads(json.dumps(result))
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != ".lock"} == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"distill_epochs": 9}, "has finished with distill_epochs=3 and is trained no further with 9; begin a new run"),
+        ({"temperature": 3.0}, "cannot go on with temperature=3.0: it began with 1.0"),
+        ({"tempreture": 3.0}, r"unknown setting tempreture.*Did you mean temperature\?"),
+        ({"dataset": "ml-1m"}, "cannot go on with dataset='ml-1m'"),
+    ],
+)
+def test_a_finished_run_takes_no_other_settings(quick, settings, message):
+    given = short(quick, distill_epochs=3)
+    folder = run_bd(config_dict=given)["run_folder"]
+    with pytest.raises(ConfigError, match=message):
+        run_bd(config_dict=settings, resume=folder)
+    assert run_bd(config_dict={"threads": 1, **given}, resume=folder)["status"] == "finished"
+
+
+def test_a_folder_without_progress_is_refused(tmp_path, cli):
+    code, _, said = cli("run", "--resume=nowhere")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "nowhere is no run folder" in said
+    (tmp_path / "empty").mkdir()
+    code, _, said = cli("run", f"--resume={tmp_path / 'empty'}")
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"no {FILE} in it" in said
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkeypatch):
+    from recbole_bd.system.locks import claimed
+
+    folder = killed_at_write(5, short(quick))
+    with claimed(folder), pytest.raises(InUseError, match=r"is in use by process \d+"):
+        run_bd(resume=folder)
+    (folder / ".lock").write_text("999999999")
+    (folder / f".{FILE}.torn").write_text("what a killed process was writing")
+    assert run_bd(resume=folder)["status"] == "finished"
+    assert [path.name for path in folder.glob(".*")] == [".lock"]
+
+
+def test_a_failed_run_goes_on_after_the_cause_is_gone(quick, tmp_path, monkeypatch):
+    settings = short(quick)
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    mine = in_folder(settings, tmp_path / "failed")
+    full = CheckpointError("no space")
+    with writes_counted(9, full, instead=True), pytest.raises(CheckpointError, match="no space"):
+        run_bd(config_dict=mine)
+    folder = folder_of(mine)
+    assert json.loads((folder / "result.json").read_text())["status"] == "failed"
+    result = run_bd(resume=folder)
+    assert "error" not in result
+    assert run_differences(whole, result) == []
+
+
+def test_signals_are_as_before_after_a_run(quick):
+    before = signal.getsignal(signal.SIGINT)
+    run_bd(config_dict=short(quick))
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_same_batches_after_a_place(quick):
+    """RecBole's own global sources of chance are part of a place."""
+    from recbole_bd.system.random_state import random_state, set_random_state
+
+    state = random_state()
+    first = torch.rand(3)
+    set_random_state(state)
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_resume_needs_no_error_class_of_its_own():
+    assert issubclass(InUseError, RunFolderError)

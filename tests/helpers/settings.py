@@ -1,0 +1,49 @@
+"""Settings of short runs."""
+
+import pytest
+
+from recbole_bd.config.config import BDConfig
+from recbole_bd.config.known_options import method_options, properties_path
+from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.model import METHODS
+
+QUICK = {
+    "dataset": "blocks",
+    "metrics": ["Hit", "NDCG"],
+    "topk": [5],
+    "valid_metric": "NDCG@5",
+    "learning_rate": 0.01,
+    "train_batch_size": 128,
+    "epochs": 3,
+    "distill_epochs": 3,
+    "refresh_period": 2,
+    "teacher.embedding_size": 8,
+    "student.embedding_size": 2,
+    "device": "cpu",
+    "show_progress": False,
+}
+
+
+# BD as it was published, which is not the default.
+PAPER = load_yaml(properties_path("model", "BD-paper.yaml"))
+
+
+def alone(settings: dict) -> dict:
+    """The settings without what belongs to two roles: for a baseline."""
+    return {key: value for key, value in settings.items() if "." not in key and key != "refresh_period"}
+
+
+def for_method(settings: dict, method: str) -> dict:
+    """The settings without those of other methods."""
+    foreign = {key for name in METHODS for key in method_options(name)} - method_options(method).keys()
+    return {key: value for key, value in settings.items() if key not in foreign}
+
+
+def roughly(row: dict, rel: float) -> dict:
+    """What equals a row whose numbers with a decimal point are off by so much of themselves at most."""
+    return {key: pytest.approx(value, rel=rel) if isinstance(value, float) else value for key, value in row.items()}
+
+
+def make_config(settings: dict | None = None, **more) -> BDConfig:
+    """A BDConfig from settings."""
+    return BDConfig(config_dict={**(settings or {}), **more}, methods=METHODS)

@@ -1,0 +1,355 @@
+"""`recbole-bd leaderboard` with real runs: what is reused, what is refused, and methods from elsewhere."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from recbole_bd import run_bd
+from recbole_bd.config.config import BDConfig
+from recbole_bd.errors import BDError, ConfigError
+from recbole_bd.leaderboard.command import run_leaderboard
+from recbole_bd.leaderboard.run_reader import runs_below
+from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import run_hashes
+from recbole_bd.system.locks import exclusively
+from tests.helpers.boards import write_board, write_run
+from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.paths import ROOT
+from tests.helpers.resuming import Killed, writes_counted
+from tests.helpers.settings import QUICK, alone, make_config
+
+KINDS = ("md", "csv", "tex", "html", "png")
+
+
+# --- when two runs are the same -------------------------------------------------------------------------------------
+def hash_of(settings, **more) -> str:
+    return run_hashes(make_config(settings, **more))["config"]
+
+
+def test_what_cannot_change_the_numbers_does_not_change_the_hash(quick, tmp_path):
+    expected = hash_of(quick)
+    shutil.copytree(quick["data_path"], tmp_path / "moved")
+    for more in (
+        {"checkpoint_dir": "elsewhere"}, {"threads": 1}, {"warmup_cache": False}, {"show_progress": True},
+        {"state": "ERROR"}, {"eval_batch_size": 1000}, {"use_gpu": False}, {"data_path": str(tmp_path / "moved")},
+        {"beside": ["Pop"]}, {"distill_epochs": 3}, {"teacher": {"embedding_size": 8}},
+    ):  # fmt: skip
+        assert hash_of(quick, **more) == expected, more
+    baseline = hash_of(alone(quick), model="BPR")
+    for more in ({"distill_epochs": 9}, {"teacher_model": "LightGCN"}, {"control": False}, {"stop_on": "student"}):
+        assert hash_of(alone(quick), model="BPR", **more) == baseline, more
+
+
+def test_what_can_change_the_numbers_changes_the_hash(quick, tmp_path):
+    changes = [
+        {}, {"seed": 1}, {"learning_rate": 0.02}, {"student.learning_rate": 0.02}, {"student.embedding_size": 3},
+        {"topk": [5, 10]}, {"metrics": ["NDCG"]}, {"temperature": 2.0}, {"control": False}, {"epochs": 4},
+        {"distill_epochs": 4}, {"teacher_model": "LINE"}, {"stop_on": "student"}, {"model": "RD"},
+        {"rank_precision": "exact"}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}},
+        {"teacher.distill_learning_rate": 0.1},
+    ]  # fmt: skip
+    hashes = []
+    for more in changes:
+        drop = {"refresh_period"} if more.get("model") == "RD" else set()
+        hashes.append(hash_of({key: value for key, value in quick.items() if key not in drop}, **more))
+    write_inter(tmp_path, "blocks", block_pairs(seed=1))
+    hashes.append(hash_of(quick, data_path=str(tmp_path)))
+    for content in (b"one", b"two"):
+        (tmp_path / "start.pth").write_bytes(content)
+        hashes.append(hash_of(quick, **{"teacher.checkpoint": str(tmp_path / "start.pth")}))
+    assert len(set(hashes)) == len(changes) + 3
+
+
+def test_parts_of_runs_are_found_by_what_they_share(quick):
+    settings = {key: value for key, value in quick.items() if key != "refresh_period"}
+    one, other = (run_hashes(make_config(settings, model=model)) for model in ("RD", "CD"))
+    assert one["config"] != other["config"]
+    assert all(one[key] == other[key] for key in ("teacher", "student", "control"))
+    another_seed = run_hashes(make_config(settings, model="RD", seed=7))
+    assert another_seed["config"] != one["config"]
+    assert all(another_seed[key] == one[key] for key in ("settings", "teacher", "student", "control"))
+    changed = run_hashes(make_config(settings, model="RD", **{"student.learning_rate": 0.5}))
+    assert changed["teacher"] == one["teacher"]
+    assert changed["student"] != one["student"]
+    assert changed["control"] != one["control"]
+
+
+# --- settings for some models only ----------------------------------------------------------------------------------
+def test_a_block_named_as_a_model_holds_for_that_model(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "temperature: 3.0\nBD: {temperature: 4.0, student: {learning_rate: 0.5}}\nLightGCN: {n_layers: 1}\n"
+    )
+    config = BDConfig(config_file_list=[file], methods=METHODS)
+    assert config["temperature"] == 4.0
+    assert config.role("student")["learning_rate"] == 0.5
+    given = {"model": "LightGCN", "beside": ["BD"], "LightGCN.learning_rate": 0.25}
+    config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
+    role = config.role("model")
+    assert (role["n_layers"], role["learning_rate"]) == (1, 0.25)
+    for settings in ({"BD": 5}, {"BD.temprature": 5}, {"BDD.temperature": 5}):
+        with pytest.raises(ConfigError, match=r"expected a block|Did you mean"):
+            make_config(settings)
+
+
+def test_settings_of_neighbours_are_passed_over_and_the_command_gives_the_same_run(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("teacher: {embedding_size: 32}\n")
+    given = {"model": "Pop", "beside": ["BD", "LightGCN"], "temperature": 3.0, "n_layers": 2, "BD.eps_t": 0.5}
+    with pytest.raises(ConfigError, match="unknown setting temperature"):
+        make_config({"model": "Pop", "temperature": 3.0})
+    with pytest.raises(ConfigError, match="unknown setting temprature"):
+        make_config({"model": "Pop", "temprature": 3.0, "beside": ["BD"]})
+    config = make_config(given)
+    assert config.command == "recbole-bd run --model=Pop"
+    config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
+    assert '--beside=["BD", "LightGCN"]' in config.command
+    assert "temperature" not in config.command
+    assert "beside" not in config.as_dict()
+
+
+# --- one warm-up for runs side by side ------------------------------------------------------------------------------
+def test_a_warm_up_that_another_process_trains_is_waited_for(quick, caplog):
+    settings = {**alone(quick), "model": "BPR"}
+    run_bd(config_dict=settings)
+    (cache,) = Path(quick["checkpoint_dir"]).glob("warmup/*.pth")
+    aside = cache.rename(cache.with_suffix(".aside"))
+    results = []
+    waiter = threading.Thread(target=lambda: results.append(run_bd(config_dict=settings)))
+    with caplog.at_level("INFO"):
+        with exclusively(cache.with_suffix(".lock"), "test"):
+            waiter.start()
+            end = time.monotonic() + 60
+            while "waits for another process: warm-up of the model" not in caplog.text:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            aside.rename(cache)
+        waiter.join()
+    assert "warm-up reused" in (Path(results[0]["run_folder"]) / "run.log").read_text()
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+def bytes_of(folder: Path) -> dict:
+    return {kind: (folder / f"leaderboard.{kind}").read_bytes() for kind in KINDS}
+
+
+@pytest.fixture(scope="module")
+def ran(block_data, tmp_path_factory):
+    """A leaderboard of Pop and BD with two seeds; the runs of Pop were there before."""
+    folder = tmp_path_factory.mktemp("saved")
+    settings = {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(folder)}
+    earlier = [run_bd("Pop", config_dict={**alone(settings), "seed": seed})["run_folder"] for seed in (1, 2)]
+    given = {**settings, "models": "Pop,BD", "seeds": "1,2", "jobs": 2, "threads": 1}
+    return folder, given, earlier, run_leaderboard(given)
+
+
+def test_runs_what_is_missing_and_reuses_what_is_there(ran):
+    folder, given, earlier, shown = ran
+    runs = runs_below(folder)
+    assert sorted((run.result["method"], run.result["seed"]) for run in runs) == [
+        ("BD", 1),
+        ("BD", 2),
+        ("Pop", 1),
+        ("Pop", 2),
+    ]
+    assert all(run.result["status"] == "finished" for run in runs)
+    assert set(earlier) < {str(run.folder) for run in runs}
+    for name in ("Pop", "teacher, separate", "teacher, continued", "teacher, BD", "student, continued", "student, BD"):
+        assert name in shown
+    before = bytes_of(folder / "leaderboard-blocks")
+    assert run_leaderboard(given) == shown
+    assert len(runs_below(folder)) == 4
+    assert bytes_of(folder / "leaderboard-blocks") == before
+
+
+def test_everything_comes_again_from_run_folders_byte_by_byte(ran, tmp_path):
+    folder, _, _, shown = ran
+    before = bytes_of(folder / "leaderboard-blocks")
+    again = run_leaderboard({"from": str(folder), "out": str(tmp_path / "a")})
+    assert again.splitlines()[:-1] == shown.splitlines()[:-1]
+    assert bytes_of(tmp_path / "a") == before
+    shutil.copytree(folder, tmp_path / "moved")
+    run_leaderboard({"from": str(tmp_path / "moved" / "leaderboard-blocks")})
+    assert bytes_of(tmp_path / "moved" / "leaderboard-blocks") == before
+
+
+def test_everything_comes_again_from_one_file_byte_by_byte(ran, tmp_path):
+    folder, _, _, shown = ran
+    before = bytes_of(folder / "leaderboard-blocks")
+    (tmp_path / "runs.jsonl").write_bytes((folder / "leaderboard-blocks" / "leaderboard.jsonl").read_bytes())
+    again = run_leaderboard({"from": str(tmp_path / "runs.jsonl"), "out": str(tmp_path / "a")})
+    assert again.splitlines()[:-1] == shown.splitlines()[:-1]
+    assert bytes_of(tmp_path / "a") == before
+    run_leaderboard({"from": str(tmp_path / "runs.jsonl")})
+    assert bytes_of(tmp_path / "leaderboard-blocks") == before
+
+
+def test_a_label_names_the_rows_of_a_run(tmp_path):
+    scores = {"teacher/separate": 0.3, "teacher/distilled": 0.4, "student/separate": 0.1, "student/distilled": 0.2}
+    write_run(tmp_path, "BD", 1, scores, ("teacher", "student"))
+    write_run(tmp_path, "BD", 2, scores, ("teacher", "student"), label="BD, uniform", settings={"temperature": 2.0})
+    shown = run_leaderboard({"from": str(tmp_path)})
+    for row in ("teacher, separate", "teacher, BD ", "teacher, BD, uniform", "student, BD ", "student, BD, uniform"):
+        assert row in shown
+
+
+def test_a_chosen_reference_is_remembered(tmp_path):
+    runs = write_board(tmp_path / "runs")
+    out = tmp_path / "out"
+    out.mkdir()
+    paths = [os.path.relpath(path, out) for path in runs]
+    (out / "leaderboard.json").write_text(json.dumps({"reference": "Pop", "runs": paths}))
+    assert "differs from the row “Pop”" in run_leaderboard({"from": str(out)})
+    assert "differs from the row “BPR”" in run_leaderboard({"from": str(out), "reference": "BPR"})
+    assert "differs from “teacher, continued”" in run_leaderboard({"from": str(tmp_path / "runs")})
+    only = run_leaderboard({"from": str(tmp_path / "runs"), "models": "Pop,BPR", "seeds": 2})
+    assert "BD" not in only
+    assert "±" not in only.splitlines()[3]
+
+
+WRONG = {
+    "no models": ({"seeds": "1"}, "--models names no model"),
+    "no seeds": ({"models": "Pop"}, "--seeds names no seed"),
+    "empty seeds": ({"models": "Pop", "seeds": ","}, "--seeds names no seed"),
+    "seeds of another kind": ({"models": "Pop", "seeds": {"a": 1}}, "expected names or numbers with commas between"),
+    "models of another kind": ({"models": [["Pop"]], "seeds": "1"}, "expected names or numbers with commas between"),
+    "a seed that is none": ({"models": "Pop", "seeds": "1,x"}, "'x' is no seed"),
+    "unknown model": ({"models": "Pop,BRP", "seeds": "1"}, "Did you mean BPR?"),
+    "unknown key": ({"models": "Pop,BD", "seeds": "1", "temprature": 2}, "Did you mean temperature?"),
+    "one run's key": ({"models": "Pop", "seeds": "1", "model": "BD"}, "a leaderboard takes --models"),
+    "jobs": ({"models": "Pop", "seeds": "1", "jobs": 0}, "jobs=0"),
+    "unteachable": ({"models": "Pop,BD", "seeds": "1", "teacher_model": "EASE"}, "EASE has no parameters"),
+    "unknown data": ({"models": "Pop", "seeds": "1", "dataset": "nowhere"}, "nowhere does not exist"),
+    "no folder": ({"from": "none"}, "--from=none: no such folder"),
+    "empty folder": ({"from": "."}, "no run folder in it"),
+    "from and more": ({"from": ".", "epochs": 3}, "takes no --epochs"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_input_is_one_line_and_nothing_is_run(case, cli, quick, tmp_path):
+    given, message = WRONG[case]
+    settings = given if "from" in given else {**alone(quick), **given}
+    code, out, err = cli("leaderboard", *(f"--{key}={json.dumps(value)}" for key, value in settings.items()))
+    assert code == 2
+    assert out == ""
+    (line,) = err.strip().splitlines()
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_several_data_sets_ask_for_one(tmp_path):
+    write_run(tmp_path, "Pop", 1, {"model/separate": 0.1})
+    write_run(tmp_path, "EASE", 1, {"model/separate": 0.1}, dataset="games")
+    with pytest.raises(BDError, match="runs of games, toys; choose one with --dataset"):
+        run_leaderboard({"from": str(tmp_path)})
+    assert "EASE" in run_leaderboard({"from": str(tmp_path), "dataset": "games"})
+
+
+# --- a method of one's own ------------------------------------------------------------------------------------------
+TOY = '''
+from recbole_bd.model.base import Distiller
+
+class Toy(Distiller):
+    """The student's scores are drawn towards the teacher's on the positives."""
+
+    learners = ("student",)
+
+    def distillation_loss(self, role, batch):
+        learner, guide = self.roles[role], self.other(role)
+        items = batch.positives[:, None]
+        target = guide.target_logits(batch.users, items, learning=False)
+        gap = learner.pair_logits(batch.users, items) - target
+        toy = self.weighed(role, self.config["toy_weight"], gap.square().mean(), batch.users)
+        return {"cf": learner.loss(batch.interaction), "toy": toy}
+'''
+TOY_YAML = "toy_weight: 0.25  # (float) Weight of the distance. Range: [0, inf).\n"
+# In one process, since every start imports torch.
+USE = """
+import json, sys
+from recbole_bd.__main__ import main
+settings = [f"--{key}={json.dumps(value)}" for key, value in json.loads(sys.argv[1]).items()]
+main(["--help"])
+if sys.argv[2] == "run" and main(["run", "--model=Toy", "--seed=1", "--toy_weight=0.5", *settings]):
+    sys.exit("run failed")
+sys.exit(main(["leaderboard", "--models=Toy", "--seeds=1", "--toy_weight=0.5", *settings]))
+"""
+
+
+def use_toy(quick, path: Path, tmp_path: Path, first: str) -> None:
+    """Help, and a leaderboard that finds the run there (`run`) or makes it in a process of its own (`leaderboard`)."""
+    settings = {key: value for key, value in quick.items() if key != "refresh_period"}
+    command = [sys.executable, "-c", USE, json.dumps({**settings, "threads": 1}), first]
+    env = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(command, cwd=tmp_path, text=True, capture_output=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "--toy_weight (float, default 0.25)\n        Weight of the distance." in done.stdout
+    assert "student, Toy" in done.stdout
+    (run,) = runs_below(Path(quick["checkpoint_dir"]))
+    assert run.result["status"] == "finished"
+    assert run.settings["toy_weight"] == 0.5
+    assert "distilled" not in run.result["teacher"]
+
+
+def test_a_class_a_line_and_a_yaml_make_a_method(quick, tmp_path):
+    copy = tmp_path / "copy"
+    for name in ("recbole_bd", "properties"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "recbole_bd" / "model" / "toy.py").write_text(TOY)
+    (copy / "properties" / "model" / "Toy.yaml").write_text(TOY_YAML)
+    table = copy / "recbole_bd" / "model" / "__init__.py"
+    line = 'METHODS["Toy"] = __import__("recbole_bd.model.toy", fromlist=["Toy"]).Toy\n'
+    table.write_text(table.read_text() + line)
+    use_toy(quick, copy, tmp_path, "leaderboard")
+
+
+def test_another_package_brings_a_method_by_its_entry_point(quick, tmp_path):
+    package = tmp_path / "site"
+    (package / "toys-1.0.dist-info").mkdir(parents=True)
+    (package / "toys-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    points = package / "toys-1.0.dist-info" / "entry_points.txt"
+    points.write_text("[recbole_bd.methods]\nToy = toys:Toy\n")
+    (package / "toys.py").write_text(TOY)
+    (package / "Toy.yaml").write_text(TOY_YAML)
+    use_toy(quick, package, tmp_path, "run")
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [("Toy = nowhere:Toy", "cannot be imported"), ("BD = toys:Toy", "offers BD, which this package")],
+)
+def test_a_method_that_cannot_be_had_is_one_line(point, message, tmp_path, monkeypatch):
+    from recbole_bd.errors import InstallationError
+    from recbole_bd.system.method_plugins import load_methods
+
+    (tmp_path / "toys-1.0.dist-info").mkdir()
+    (tmp_path / "toys-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
+    (tmp_path / "toys-1.0.dist-info" / "entry_points.txt").write_text(f"[recbole_bd.methods]\n{point}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(InstallationError, match=message) as error:
+        load_methods({"BD"})
+    assert "\n" not in str(error.value)
+
+
+def test_an_unfinished_run_goes_on(tmp_path, quick):
+    """What a killed leaderboard began is finished in the same folder."""
+    from recbole_bd.leaderboard.command import _resolved, entry_of
+
+    settings = {key: value for key, value in quick.items() if key != "show_progress"} | {"threads": 1}
+    (config,) = _resolved(["BD"], [2020], settings, ())
+    command = entry_of(config).command
+    assert command[-1] == "--resume=auto"
+    with writes_counted(4, Killed()), pytest.raises(Killed):
+        run_bd(config_dict={**settings, "model": "BD", "seed": 2020, "show_progress": False})
+    (folder,) = {path.parent for path in Path(quick["checkpoint_dir"]).glob("*/last.ckpt")}
+    run_leaderboard({**settings, "models": "BD", "seeds": 2020, "out": str(tmp_path / "out")})
+    runs = [path for path in Path(quick["checkpoint_dir"]).glob("*/result.json")]
+    assert [path.parent for path in runs] == [folder]
+    assert json.loads(runs[0].read_text())["status"] == "finished"

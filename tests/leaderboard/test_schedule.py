@@ -1,0 +1,217 @@
+"""Entries as processes: reuse, failures, kills and interruptions, with small programs in the place of runs."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recbole_bd.errors import Interrupted
+from recbole_bd.leaderboard import schedule
+from recbole_bd.leaderboard.run_reader import runs_below
+from recbole_bd.leaderboard.schedule import Entry, done, run_entries
+from tests.helpers.paths import ROOT
+
+# What stands for a run: it makes its folder, says that it runs, sleeps, and finishes.
+CHILD = """
+import json, os, pathlib, sys, time
+folder, hash_, seconds, how = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
+if how == "refuse":
+    sys.exit("some warning\\nrecbole-bd: error: no such thing")
+mine = folder / f"{hash_}-{os.getpid()}"
+mine.mkdir(parents=True)
+record = {"schema": 1, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
+          "hashes": {"settings": hash_, "model": hash_}, "learners": [], "valid_metric": "ndcg@5", "command": "",
+          "data": {"fingerprint": "f"}, "started": time.time(), "pid": os.getpid()}
+def write(**more):
+    (mine / "part").write_text(json.dumps({**record, **more}))
+    (mine / "part").replace(mine / "result.json")
+write()
+time.sleep(seconds)
+if how == "beside":
+    other = folder / f"{hash_}-of-another"
+    other.mkdir()
+    (other / "result.json").write_text(json.dumps({**record, "pid": 1}))
+if how == "crash":
+    raise RuntimeError("it broke")
+if how == "die":
+    os.kill(os.getpid(), 9)
+if how == "fail":
+    write(status="failed", error="the loss is not finite")
+    sys.exit(1)
+entry = {"valid": {"ndcg@5": .5}, "test": {"ndcg@5": .5}, "best_epoch": 0}
+write(status="finished", ended=time.time(), timing={"total_s": seconds},
+      model={"model": "Pop", "parameters": 1, "separate": entry})
+"""
+
+
+def entry(folder: Path, name: str, seconds: float = 0.05, how: str = "finish") -> Entry:
+    record = {
+        "schema": 1,
+        "method": name,
+        "dataset": "toys",
+        "seed": 1,
+        "config_hash": name,
+        "hashes": {"settings": name, "model": name},
+        "learners": [],
+        "valid_metric": "ndcg@5",
+        "command": "recbole-bd run",
+    }
+    return Entry(record, (sys.executable, "-S", "-c", CHILD, str(folder), name, str(seconds), how))
+
+
+def entries_of(folder: Path, count: int, seconds: float = 0.05) -> list[Entry]:
+    return [entry(folder, f"m{number}", seconds) for number in range(count)]
+
+
+def finished(folder: Path) -> list[str]:
+    return [run.result["config_hash"] for run in runs_below(folder) if run.result["status"] == "finished"]
+
+
+def test_a_run_that_was_there_has_the_label_of_its_entry(tmp_path):
+    entries = entries_of(tmp_path, 2)
+    run_entries(entries, tmp_path, tmp_path / "logs", jobs=2)
+    named = [replace(one, record={**one.record, "label": f"row {place}"}) for place, one in enumerate(entries)]
+    assert [one.name for one in named] == ["row 0 seed 1", "row 1 seed 1"]
+    assert [run.result["label"] for run in run_entries(named, tmp_path, tmp_path / "logs", jobs=2)] == [
+        "row 0",
+        "row 1",
+    ]
+    assert not any("label" in run.result for run in run_entries(entries, tmp_path, tmp_path / "logs", jobs=2))
+
+
+def test_every_entry_runs_once_and_is_reused(tmp_path, capfd):
+    entries = entries_of(tmp_path, 3)
+    runs = run_entries(entries, tmp_path, tmp_path / "logs", jobs=2)
+    assert [run.result["config_hash"] for run in runs] == ["m0", "m1", "m2"]
+    again = run_entries(entries, tmp_path, tmp_path / "logs", jobs=2)
+    assert [run.folder for run in again] == [run.folder for run in runs]
+    assert len(done(entries, tmp_path)) == 3
+    shown = capfd.readouterr().err
+    assert shown.count("ndcg@5 0.5000") == 3
+    assert "3 of 3 entries are there already" in shown
+    assert "[1/3]" in shown
+    assert " left" in shown
+    assert "\r" not in shown  # plain lines, since this is no terminal
+
+
+def test_as_many_run_at_a_time_as_there_are_jobs(tmp_path):
+    runs = run_entries(entries_of(tmp_path, 5, 0.4), tmp_path, tmp_path / "logs", jobs=2)
+    spans = [(run.result["started"], run.result["ended"]) for run in runs]
+    together = [sum(start <= moment < end for start, end in spans) for moment, _ in spans]
+    assert max(together) == 2
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("fail", "the loss is not finite"),
+        ("crash", "RuntimeError: it broke"),
+        ("die", "ended by SIGKILL"),
+        ("refuse", "no such thing"),
+    ],
+)
+def test_a_failure_harms_no_other_and_leaves_its_reason_in_a_run_folder(how, reason, tmp_path, capfd):
+    entries = [entry(tmp_path, "bad", how=how), *entries_of(tmp_path, 2)]
+    runs = run_entries(entries, tmp_path, tmp_path / "logs", jobs=1)
+    assert [run.result["status"] for run in runs] == ["failed", "finished", "finished"]
+    assert runs[0].result["error"] == reason
+    assert json.loads((runs[0].folder / "result.json").read_text())["error"] == reason
+    assert f"failed: {reason}" in capfd.readouterr().err
+    repaired = [entry(tmp_path, "bad"), *entries[1:]]
+    runs = run_entries(repaired, tmp_path, tmp_path / "logs", jobs=1)
+    assert [run.result["status"] for run in runs] == ["finished"] * 3
+    assert len(finished(tmp_path)) == 3
+
+
+def test_what_another_leaderboard_does_in_the_same_folder_is_left_alone(tmp_path):
+    (run,) = run_entries([entry(tmp_path, "shared", how="beside")], tmp_path, tmp_path / "logs", jobs=1)
+    assert run.result["status"] == "finished"
+    other = json.loads((tmp_path / "shared-of-another" / "result.json").read_text())
+    assert other["status"] == "running"
+    assert "error" not in other
+
+
+PARENT = """
+import pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
+sys.path.insert(0, sys.argv[2])
+from recbole_bd.errors import BDError
+from recbole_bd.leaderboard.schedule import run_entries
+from tests.leaderboard.test_schedule import entry
+folder = pathlib.Path(sys.argv[1])
+try:
+    entries = [entry(folder, f"m{number}", .1 if number < 2 else 60) for number in range(6)]
+    run_entries(entries, folder, folder / "logs", jobs=2)
+except BDError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """A leaderboard of six entries, two short ones and four that only end when they are ended."""
+    return subprocess.Popen([sys.executable, "-c", PARENT, str(folder), str(ROOT)], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, limit: float = 60.0) -> None:
+    end = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not end children with their parent")
+def test_killed_midway_and_started_again_it_repeats_no_finished_entry(tmp_path):
+    process = start(tmp_path)
+    wait_for(lambda: len(finished(tmp_path)) >= 2 and len(runs_below(tmp_path)) > len(finished(tmp_path)))
+    process.kill()
+    process.wait()
+    before = finished(tmp_path)
+    running = [run.result["pid"] for run in runs_below(tmp_path) if run.result["status"] == "running"]
+    wait_for(lambda: not any(map(alive, running)), 10)
+    assert len(before) == 2
+    runs = run_entries(entries_of(tmp_path, 6), tmp_path, tmp_path / "logs", jobs=2)
+    assert sorted(finished(tmp_path)) == [f"m{number}" for number in range(6)]  # each of them once
+    assert all(run.result["status"] == "finished" for run in runs)
+
+
+def test_an_interruption_while_a_process_is_started_is_not_lost(tmp_path, monkeypatch):
+    """Python passes over what is raised in the hooks of a fork, where a signal's handler may come to run."""
+    start_child, begun = schedule.start, []
+
+    def interrupted(*arguments, **options):
+        begun.append(arguments)
+        if len(begun) == 1:
+            with contextlib.suppress(Interrupted):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(0)
+        return start_child(*arguments, **options)
+
+    monkeypatch.setattr(schedule, "start", interrupted)
+    with pytest.raises(Interrupted, match="0 of 2 entries have finished"):
+        run_entries([entry(tmp_path, f"m{n}", 5) for n in range(2)], tmp_path, tmp_path / "logs", jobs=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_processes_and_says_how_to_go_on(number, tmp_path):
+    process = start(tmp_path)
+    wait_for(lambda: finished(tmp_path) and len(runs_below(tmp_path)) > len(finished(tmp_path)))
+    os.kill(process.pid, number)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert Interrupted.__name__ in said
+    assert "of 6 entries have finished and stay: the same command does the others" in said
+    assert not any(alive(run.result["pid"]) for run in runs_below(tmp_path))

@@ -1,0 +1,90 @@
+"""Search spaces: how they are read, what is drawn from them, and that the shipped ones are spaces of their methods."""
+
+import pytest
+import yaml
+
+from recbole_bd.errors import ConfigError
+from recbole_bd.tuning.space import draw_settings, read_space
+from tests.helpers.paths import ROOT
+from tests.helpers.settings import make_config
+
+optuna = pytest.importorskip("optuna", reason="searches need optuna")
+
+SPACE = """
+epochs: {quniform: [10, 30, 10]}
+learning_rate: {loguniform: [0.001, 0.1]}
+weight_decay: {uniform: [0.0, 0.5]}
+eps_t: {quniform: [0.5, 1.5, 0.25]}
+exchange: {choice: [listwise, pointwise]}
+sampling: uniform
+metrics: [Hit]
+"""
+
+
+def trials(space, count, seed=1):
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+    return [draw_settings(space, study.ask()) for _ in range(count)]
+
+
+def test_every_range_is_drawn_from_and_the_rest_stays(tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    drawn = trials(read_space(tmp_path / "space.yaml"), 200)
+    assert {one["epochs"] for one in drawn} == {10, 20, 30}
+    assert all(type(one["epochs"]) is int for one in drawn)
+    assert {one["eps_t"] for one in drawn} == {0.5, 0.75, 1.0, 1.25, 1.5}
+    assert {one["exchange"] for one in drawn} == {"listwise", "pointwise"}
+    assert all(len(f"{one['learning_rate']:e}".partition("e")[0].rstrip("0")) <= 4 for one in drawn)
+    assert all(0.001 <= one["learning_rate"] <= 0.1 and 0 <= one["weight_decay"] <= 0.5 for one in drawn)
+    small = sum(one["learning_rate"] < 0.01 for one in drawn)
+    assert 70 < small < 130  # half of them: the scale is logarithmic
+    assert all(one["sampling"] == "uniform" and one["metrics"] == ["Hit"] for one in drawn)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a: {uniform: [2, 1]}", r"space\.yaml: a: uniform: \[2, 1\] is no range"),
+        ("a: {loguniform: [0, 1]}", r"space\.yaml: a: loguniform: \[0, 1\] is no range"),
+        ("a: {quniform: [0, 1]}", r"space\.yaml: a: quniform needs 3 numbers"),
+        ("a: {quniform: [0, 1, 0]}", r"space\.yaml: a: quniform: \[0, 1, 0\] is no range"),
+        ("a: {uniform: [0, x]}", r"space\.yaml: a: uniform needs 2 numbers"),
+        ("a: {choice: []}", r"space\.yaml: a: choice needs a list"),
+        ("a: {choice: 3}", r"space\.yaml: a: choice needs a list"),
+        ("a: 3", r"space\.yaml holds nothing to search"),
+    ],
+)
+def test_what_is_no_space_is_refused(line, message, tmp_path):
+    (tmp_path / "space.yaml").write_text(line)
+    with pytest.raises(ConfigError, match=message):
+        read_space(tmp_path / "space.yaml")
+
+
+PLAN = yaml.safe_load((ROOT / "benchmarks" / "evidence.yaml").read_text())
+
+
+@pytest.mark.parametrize("board", PLAN["boards"])
+def test_what_is_searched_are_settings_of_the_arms(board, evidence, tmp_path, monkeypatch):
+    (tmp_path / "best.yaml").write_text("learning_rate: 0.001")  # of the separate models
+    monkeypatch.setattr(evidence, "separate_file", lambda board, role: tmp_path / "best.yaml")
+    of_board = evidence.read_plans()[board]
+    for name, plan in of_board["arms"].items():
+        arm, first = evidence.read_arm(board, name), of_board.get("firsts", {}).get(name, plan.get("first"))
+        ranges = {key for key, value in arm.space.items() if isinstance(value, dict)}
+        assert not arm.first or set(arm.first) == ranges, name
+        assert not first or set(first) == ranges, name
+        for drawn in [{**arm.space, **arm.first}] if arm.first else trials(arm.space, 3):
+            config = make_config({**arm.fixed, "data_path": str(ROOT), **drawn})
+            for role in config.backbones:
+                config.role(role)
+
+
+def test_every_arm_is_searched_on_some_board(evidence):
+    assert {name for plan in evidence.read_plans().values() for name in plan["arms"]} == set(PLAN["arms"])
+
+
+def test_boards_take_over_what_others_found(evidence):
+    shared = evidence.separate_file("citeulike-bpr-same", "student")
+    assert shared == evidence.settings_file("citeulike-bpr", "teacher")
+    assert evidence.separate_file("citeulike-bpr-half", "student") == evidence.settings_file(
+        "citeulike-bpr-half", "student"
+    )
