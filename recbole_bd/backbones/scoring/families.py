@@ -17,29 +17,48 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from recbole_bd.backbones.registry import PACKAGE
 from recbole_bd.backbones.scoring.base import Scores
 from recbole_bd.backbones.scoring.inner_products import (
-    _DMF,
-    _ENMF,
-    _FISM,
-    _GCMC,
-    _SGL,
+    DMFScores,
+    ENMFScores,
+    FISMScores,
+    GCMCScores,
+    GraphConvolution,
     InnerProduct,
-    _Graph,
-    _NCEPLRec,
-    _SimpleX,
+    NCEPLRecScores,
+    SGLScores,
+    SimpleXScores,
 )
-from recbole_bd.backbones.scoring.pair_networks import _NAIS, _NNCF, _NeuMF, _PairNetwork, _Predict
-from recbole_bd.backbones.scoring.row_models import _ADMMSLIM, _CDAE, _Autoencoder, _FullSort, _OneRow
+from recbole_bd.backbones.scoring.pair_networks import NAISScores, NeuMFScores, NNCFScores, PairNetwork, PredictScores
+from recbole_bd.backbones.scoring.row_models import (
+    ADMMSLIMScores,
+    Autoencoder,
+    CDAEScores,
+    FullSortScores,
+    SameForAllUsers,
+)
 
 FAMILIES: dict[str, type[Scores]] = {
     **dict.fromkeys(("BPR", "LINE"), InnerProduct),
-    **dict.fromkeys(("LightGCN", "NGCF", "DGCF", "SpectralCF", "NCL"), _Graph),
-    **{"SGL": _SGL, "GCMC": _GCMC, "ENMF": _ENMF, "SimpleX": _SimpleX, "DMF": _DMF, "FISM": _FISM},
-    **{"NCEPLRec": _NCEPLRec, "ADMMSLIM": _ADMMSLIM, "Pop": _OneRow, "Random": _OneRow, "NAIS": _NAIS},
-    "NeuMF": _NeuMF,
-    **{"NNCF": _NNCF, "ConvNCF": _PairNetwork},
-    "CDAE": _CDAE,
-    **dict.fromkeys(("MultiDAE", "MultiVAE", "MacridVAE", "RaCT", "RecVAE"), _Autoencoder),
-    **dict.fromkeys(("DiffRec", "LDiffRec", "ItemKNN", "AsymKNN", "EASE", "SLIMElastic"), _FullSort),
+    **dict.fromkeys(("LightGCN", "NGCF", "DGCF", "SpectralCF", "NCL"), GraphConvolution),
+    **{
+        "SGL": SGLScores,
+        "GCMC": GCMCScores,
+        "ENMF": ENMFScores,
+        "SimpleX": SimpleXScores,
+        "DMF": DMFScores,
+        "FISM": FISMScores,
+    },
+    **{
+        "NCEPLRec": NCEPLRecScores,
+        "ADMMSLIM": ADMMSLIMScores,
+        "Pop": SameForAllUsers,
+        "Random": SameForAllUsers,
+        "NAIS": NAISScores,
+    },
+    "NeuMF": NeuMFScores,
+    **{"NNCF": NNCFScores, "ConvNCF": PairNetwork},
+    "CDAE": CDAEScores,
+    **dict.fromkeys(("MultiDAE", "MultiVAE", "MacridVAE", "RaCT", "RecVAE"), Autoencoder),
+    **dict.fromkeys(("DiffRec", "LDiffRec", "ItemKNN", "AsymKNN", "EASE", "SLIMElastic"), FullSortScores),
 }
 
 
@@ -49,7 +68,7 @@ def family(model: AbstractRecommender) -> type[Scores]:
     if type(model).__module__.startswith(PACKAGE + ".") and type(model).__name__ in FAMILIES:
         return FAMILIES[type(model).__name__]
     has_rows = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
-    return _FullSort if has_rows else _Predict
+    return FullSortScores if has_rows else PredictScores
 
 
 def has_embeddings(name: str) -> bool:

@@ -41,7 +41,7 @@ class InnerProduct(Scores):
         return self.item_vectors(self.all_items())
 
 
-class _Graph(InnerProduct):
+class GraphConvolution(InnerProduct):
     """Vectors propagated over the interaction graph by a `forward` that takes no users and items."""
 
     propagates = True
@@ -51,23 +51,27 @@ class _Graph(InnerProduct):
         self.shared += [(model, "forward")]
 
     def propagate(self) -> tuple[Tensor, Tensor]:
+        """Vectors of all users and all items after the propagation. [n_users, d] and [n_items, d]."""
         return self.model.forward()[:2]
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         return self.propagate()[0][users]
 
     def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
         return self.propagate()[1][items]
 
 
-class _SGL(_Graph):
+class SGLScores(GraphConvolution):
     """SGL scores with the whole graph; its two augmented graphs only serve its own loss."""
 
     def propagate(self) -> tuple[Tensor, Tensor]:
+        """Vectors of all users and all items after the propagation. [n_users, d] and [n_items, d]."""
         return self.model.forward(self.model.train_graph)
 
 
-class _GCMC(_Graph):
+class GCMCScores(GraphConvolution):
     """GCMC's bilinear decoder, folded into the user side: exact, since it is linear and without dropout.
 
     The logit is the output of class 1 ("interacted"), by which GCMC ranks, not its difference to class 0.
@@ -78,35 +82,40 @@ class _GCMC(_Graph):
         self.shared += [(model.GcEncoder, "forward")]
 
     def propagate(self) -> tuple[Tensor, Tensor]:
+        """Vectors of all users and all items after the propagation. [n_users, d] and [n_items, d]."""
         return self.model.GcEncoder(self.model.user_features, self.model.item_features)
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         decoder = self.model.BiDecoder
         bilinear = torch.einsum("b,bij->ij", decoder.dense_layer.weight[1], torch.stack(list(decoder.weights)))
         return super().user_vectors(users) @ bilinear
 
 
-class _ENMF(InnerProduct):
+class ENMFScores(InnerProduct):
     """ENMF weighs each dimension by H, folded into the user side. Its dropout acts in train mode, as in its loss."""
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         return self.model.dropout(self.model.user_embedding(users)) * self.model.H_i.weight
 
 
-class _SimpleX(InnerProduct):
+class SimpleXScores(InnerProduct):
     """Cosine of the item and of the user's own vector mixed with their history; both sides normalised."""
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         model = self.model
         history = model.item_emb(model.history_item_id[users])  # [B, H, d]
         mixed = model.get_UI_aggregation(model.user_emb(users), history, model.history_item_len[users])
         return F.normalize(model.dropout(mixed), dim=1)
 
     def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
         return F.normalize(self.model.item_emb(items), dim=-1)
 
 
-class _DMF(InnerProduct):
+class DMFScores(InnerProduct):
     """Two towers over the interaction matrix; the item tower runs once over all items, as a sparse product."""
 
     propagates = True
@@ -121,19 +130,23 @@ class _DMF(InnerProduct):
         self.histories = CompressedGraph(histories.coalesce().to(device_of(model)))  # [n_items, n_users], sparse
 
     def item_tower(self) -> Tensor:
+        """Vectors of all items, once per scope. [n_items, d]."""
         return self.model.item_fc_layers(torch.sparse.mm(self.histories, self.model.item_linear.weight.T))
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         return self.model.user_fc_layers(self.model.get_user_embedding(users))
 
     def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
         return self.item_tower()[items]
 
 
-class _FISM(InnerProduct):
+class FISMScores(InnerProduct):
     """Sum of the history's vectors times the item's, plus both biases as two more dimensions: exact."""
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         model = self.model
         source = model.item_src_embedding
         # The mask drops the padding of shorter histories; a user without history counts as length 1, not 0 ** -alpha.
@@ -145,15 +158,18 @@ class _FISM(InnerProduct):
         return torch.cat([scale * history, bias, torch.ones_like(bias)], dim=1)
 
     def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
         bias = self.model.item_bias[items].unsqueeze(-1)
         return torch.cat([self.model.item_dst_embedding(items), torch.ones_like(bias), bias], dim=-1)
 
 
-class _NCEPLRec(InnerProduct):
+class NCEPLRecScores(InnerProduct):
     """Closed-form factors kept in float64; nothing to train."""
 
     def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
         return self.model.user_embeddings[users].float()
 
     def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
         return self.model.item_embeddings.T[items].float()

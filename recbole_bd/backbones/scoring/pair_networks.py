@@ -29,7 +29,7 @@ _FLOATS_PER_PAIR: dict[str, Callable[[Any], int]] = {  # the activations of one 
 _FLOATS_UNKNOWN = 1024
 
 
-class _PairNetwork(Scores):
+class PairNetwork(Scores):
     """A network over pairs whose `forward` gives logits: NeuMF, NNCF, ConvNCF.
 
     RecBole has no ranking of all items for these but sends every pair through `predict`. Here `full_sort_predict` is
@@ -46,6 +46,7 @@ class _PairNetwork(Scores):
         self.pairs_at_once = max(1, at_once // self.floats_per_pair())
 
     def floats_per_pair(self) -> int:
+        """Number of activations of one pair, roughly."""
         return _FLOATS_PER_PAIR[type(self.model).__name__](self.model)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
@@ -54,14 +55,17 @@ class _PairNetwork(Scores):
         return (logits.sigmoid() if self.predicts_probabilities else logits).view(-1)
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
         return self.model.forward(users, items)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
         flat_users, flat_items = users.repeat_interleave(items.shape[1]), items.reshape(-1)
         chunks = zip(flat_users.split(self.pairs_at_once), flat_items.split(self.pairs_at_once), strict=True)
         return torch.cat([self.network(*chunk) for chunk in chunks]).view(items.shape)
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
         width = max(1, self.pairs_at_once // max(len(users), 1))
         items = self.all_items() if items is None else items
         return torch.cat([self.pairs(users, some.expand(len(users), -1)) for some in items.split(width)], dim=1)
@@ -73,7 +77,7 @@ class _PairNetwork(Scores):
         return self.network(*pairs).view(-1, len(items))
 
 
-class _NeuMF(_PairNetwork):
+class NeuMFScores(PairNetwork):
     """NeuMF's rows without a pass of every pair through the whole network; exact but for rounding.
 
     The first layer is linear, so that users and items pass it apart and their halves are added; the product part is a
@@ -96,6 +100,7 @@ class _NeuMF(_PairNetwork):
         return F.linear(self.model.item_mlp_embedding(self.all_items()), weight, self.first.bias)
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
         model = self.model
         if model.training and model.dropout_prob:
             return super().rows(users, items)
@@ -123,25 +128,28 @@ class _NeuMF(_PairNetwork):
         return torch.cat(logits)
 
 
-class _NNCF(_PairNetwork):
+class NNCFScores(PairNetwork):
     """NNCF, whose `predict` gives probabilities."""
 
     predicts_probabilities = True
 
 
-class _NAIS(_PairNetwork):
+class NAISScores(PairNetwork):
     """NAIS attends to the history; without any its softmax is 0 / 0, so only the item's bias is left."""
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
         known = (self.model.history_lens[users] > 0).nonzero().squeeze(1)
         return self.model.bias[items].index_copy(0, known, self.model.forward(users[known], items[known]))
 
 
-class _Predict(_PairNetwork):
+class PredictScores(PairNetwork):
     """A third party's model without `full_sort_predict`: its `predict` in chunks of pairs."""
 
     def floats_per_pair(self) -> int:
+        """Number of activations of one pair, roughly."""
         return _FLOATS_UNKNOWN
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
         return self.model.predict(Interaction({self.model.USER_ID: users, self.model.ITEM_ID: items}))

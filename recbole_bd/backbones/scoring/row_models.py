@@ -12,22 +12,24 @@ from torch import Tensor, nn
 from recbole_bd.backbones.scoring.base import Scores, device_of
 
 
-class _Rows(Scores):
+class _RowModel(Scores):
     """One forward per different user gives the scores of all items; pairs are picked from these rows."""
 
     row: Callable[[Tensor], Tensor]  # users that do not repeat [U] -> logits [U, n_items]
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
         different, place = users.unique(return_inverse=True)
         return self.row(different)[place.unsqueeze(1), items]
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
         different, place = users.unique(return_inverse=True)
         row = self.row(different)
         return (row if items is None else row[:, items])[place]
 
 
-class _Autoencoder(_Rows):
+class Autoencoder(_RowModel):
     """Autoencoders: what the decoder gives, before CDAE's output activation.
 
     Where the decoder ends in a linear layer of all items, pairs take the items' columns of it only.
@@ -40,6 +42,7 @@ class _Autoencoder(_Rows):
         self.output_name = outputs[0] if len(outputs) == 1 else None
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
         if self.output_name is None:
             return super().pairs(users, items)
         different, place = users.unique(return_inverse=True)
@@ -50,6 +53,7 @@ class _Autoencoder(_Rows):
         return logits if output.bias is None else logits + output.bias[items]
 
     def row(self, users: Tensor) -> Tensor:
+        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
         model = self.model
         ratings = model.get_rating_matrix(users)
         more = (model.dropout_prob,) if type(model).__name__ == "RecVAE" else ()
@@ -68,7 +72,7 @@ class _Autoencoder(_Rows):
             setattr(parent, own_name, layer)
 
 
-class _CDAE(_Autoencoder):
+class CDAEScores(Autoencoder):
     """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out.
 
     RecBole ranks from a dense row of every history, so another `full_sort_predict` is given to the model.
@@ -85,6 +89,7 @@ class _CDAE(_Autoencoder):
         self.starts = self.counts.cumsum(0) - self.counts
 
     def row(self, users: Tensor) -> Tensor:
+        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
         model = self.model
         counts = self.counts[users]
         offsets = counts.cumsum(0) - counts
@@ -101,18 +106,20 @@ class _CDAE(_Autoencoder):
         return self.model.o_act(self.row(interaction[self.model.USER_ID])).view(-1)
 
 
-class _FullSort(_Rows):
+class FullSortScores(_RowModel):
     """The model's own `full_sort_predict`: the diffusion models, closed-form models, third parties."""
 
     def row(self, users: Tensor) -> Tensor:
+        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
         scores = self.model.full_sort_predict(Interaction({self.model.USER_ID: users}))
         return scores.reshape(len(users), -1).to(device_of(self.model), torch.float32)
 
 
-class _ADMMSLIM(_Rows):
+class ADMMSLIMScores(_RowModel):
     """ADMMSLIM's own scores carry fresh noise at every call to break ties; here they do not."""
 
     def row(self, users: Tensor) -> Tensor:
+        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
         model = self.model
         history = model.interaction_matrix[users.cpu().numpy(), :].toarray()
         center = model.item_means if model.center_columns else 0.0
@@ -120,7 +127,7 @@ class _ADMMSLIM(_Rows):
         return torch.from_numpy(scores).to(device_of(model), torch.float32)
 
 
-class _OneRow(Scores):
+class SameForAllUsers(Scores):
     """The same scores for everyone: Pop counts them; Random draws them, once per scope."""
 
     def __init__(self, model: AbstractRecommender):
@@ -128,17 +135,21 @@ class _OneRow(Scores):
         self.shared = [(self, "draw")]
 
     def draw(self) -> Tensor:
+        """Scores of all items, drawn uniformly from [0, 1). [n_items]."""
         return torch.rand(self.model.n_items, device=device_of(self.model))
 
     def row(self) -> Tensor:
+        """Logits of all items, the same for every user. [n_items]."""
         if not hasattr(self.model, "item_cnt"):
             return self.draw()
         counts = self.model.item_cnt.squeeze(-1).float()
         return counts / counts.max().clamp(min=1)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
         return self.row()[items]
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
         row = self.row() if items is None else self.row()[items]
         return row.repeat(len(users), 1)  # the caller may mask items in place
