@@ -156,7 +156,7 @@ class Distiller(GeneralRecommender):
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """The method's loss of one role: see `loss`."""
 
-    def weighed(self, role: str, weight: float, term: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+    def in_loss_units(self, role: str, weight: float, term: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
         """A distillation term in the unit of the role's own loss: one lambda means the same for BPR, MultiVAE and CDAE.
 
         Args:

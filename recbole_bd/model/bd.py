@@ -36,7 +36,7 @@ class BD(Distiller):
 
     L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
 
-    Where a model's L_CF is no mean over interactions but adds them up, the mean is multiplied by as many (`weighed`).
+    Where a model's L_CF adds up interactions instead of averaging them, `in_loss_units` scales the mean to a sum.
     z are logits, j items that the user has not seen; the other role is a constant, as it is now or, with
     `guide_state: best`, as it was at its best validation so far, at the start before the first. Samples are drawn every
     `refresh_period` epochs from both roles' current rankings.
@@ -198,7 +198,7 @@ class BD(Distiller):
         else:
             target = guide.target_logits(users, items, learning=guide.name in batch.roles)
         exchanged = self.exchange[role](logits, target, self.temperature[role], self.config["temperature_on"])
-        return {"cf": own, "distill": self.weighed(role, weight, exchanged, users)}
+        return {"cf": own, "distill": self.in_loss_units(role, weight, exchanged, users)}
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)

@@ -19,7 +19,7 @@ class OneWay(Distiller):
     """The student learns from its own loss and from what a frozen teacher shows.
 
     L = L_CF + lambda * transfer, where `transfer` is a mean over the batch, as most of RecBole's own losses are: lambda
-    means the same whatever the batch size. Where L_CF adds up, `transfer` is multiplied by as many (`weighed`).
+    means the same whatever the batch size. Where L_CF adds up, `transfer` is multiplied by as many (`in_loss_units`).
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -69,7 +69,7 @@ class OneWay(Distiller):
         if batch.positives is None:  # a loader of users only, some of whom may have nothing but a test item
             users = users[self.seen.counts[users] > 0]
         if self.weight and len(users):
-            parts["distill"] = self.weighed(STUDENT, self.weight, self.transfer(users, batch), users)
+            parts["distill"] = self.in_loss_units(STUDENT, self.weight, self.transfer(users, batch), users)
         return parts
 
     @abstractmethod

@@ -267,7 +267,7 @@ class Toy(Distiller):
         items = batch.positives[:, None]
         target = guide.target_logits(batch.users, items, learning=False)
         gap = learner.pair_logits(batch.users, items) - target
-        toy = self.weighed(role, self.config["toy_weight"], gap.square().mean(), batch.users)
+        toy = self.in_loss_units(role, self.config["toy_weight"], gap.square().mean(), batch.users)
         return {"cf": learner.loss(batch.interaction), "toy": toy}
 '''
 TOY_YAML = "toy_weight: 0.25  # (float) Weight of the distance. Range: [0, inf).\n"
