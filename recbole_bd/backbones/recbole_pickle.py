@@ -86,8 +86,9 @@ _ALLOWED: dict[tuple[str, str], type] = {
     ("torch._utils", "_rebuild_parameter"): _Parameter,
     ("torch", "device"): _Mention,
     ("recbole.config.configurator", "Config"): _Config,
-    ("recbole_bd.config", "RoleConfig"): _Config,  # written before the module moved into its package
-    ("recbole_bd.config.config", "RoleConfig"): _Config,
+    ("recbole_bd.config.role_config", "RoleConfig"): _Config,
+    ("recbole_bd.config.config", "RoleConfig"): _Config,  # path of earlier versions
+    ("recbole_bd.config", "RoleConfig"): _Config,  # path of versions before that
     ("yaml.loader", "FullLoader"): _Mention,
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Mention,

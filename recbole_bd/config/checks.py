@@ -1,23 +1,98 @@
-"""Checks of settings against their declarations and against each other."""
+"""Checks of settings against the declared options: keys, types and ranges, in every layer."""
 
 import difflib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from recbole_bd.config.layers import _GIVEN
+from recbole_bd.backbones.names import BASELINE, PAIR
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.config.known_options import RECBOLE_PROPERTIES, recbole_options, role_options
+from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
 from recbole_bd.config.option import Option
-from recbole_bd.errors import ConfigError
-
-# RecBole picks a default silently when the learner is unknown.
-_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+from recbole_bd.errors import ConfigError, RoleError
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
-    return f" Did you mean {match[0]}?" if match else ""
+@dataclass(frozen=True)
+class LayerChecks:
+    """Checks every key of a layer against the options of the chosen models and method.
+
+    Attributes:
+        top_level: options that may stand at the top level, by key.
+        backbones: name of the RecBole model by role; the one role of a baseline is `model`.
+        model_names: names of all methods and models, suggested for an unknown key that holds a block.
+        ignored: keys that only other models know, suggested for an unknown key that holds a value.
+    """
+
+    top_level: Mapping[str, Option]
+    backbones: Mapping[str, str]
+    model_names: Iterable[str] = ()
+    ignored: Iterable[str] = ()
+
+    def check(self, layer: Layer) -> None:
+        """Check the keys of a layer, and their values.
+
+        Raises:
+            ConfigError: an unknown key, a wrong type, a value out of range, or a block at the wrong place.
+            RoleError: settings of a model that RecBole does not have.
+        """
+        for key, value in layer.values.items():
+            if key in PAIR:
+                self._check_role_block(key, value, layer.source)
+            elif key == "backbones":
+                _check_backbones(value, layer.source)
+            elif key not in self.top_level:
+                similar = self.model_names if isinstance(value, Mapping) else {*self.top_level, *self.ignored}
+                raise ConfigError(_unknown_setting(key, key, similar, layer.source))
+            else:
+                check_option(self.top_level[key], value, key, layer.source)
+
+    def _check_role_block(self, role: str, block: Any, source: str) -> None:
+        if not isinstance(block, Mapping):
+            raise ConfigError(f"{role}={block!r}: expected a block of settings ({source})")
+        if block and role not in self.backbones:
+            raise ConfigError(
+                f"{role}: {self.backbones[BASELINE]} is trained alone; set its keys at the top level ({source})"
+            )
+        if block:
+            _check_role_keys(self.backbones[role], block, role, source)
 
 
-def _check_option(option: Option, value: Any, where: str, source: str) -> None:
+def _check_backbones(backbones: Any, source: str) -> None:
+    if not isinstance(backbones, Mapping):
+        raise ConfigError(f"backbones={backbones!r}: expected {{model: {{teacher: {{...}}, student: {{...}}}}}}")
+    for backbone, by_role in backbones.items():
+        if not isinstance(by_role, Mapping | None):
+            raise ConfigError(f"backbones.{backbone}={by_role!r}: expected blocks teacher and student ({source})")
+        for role, block in (by_role or {}).items():
+            where = f"backbones.{backbone}.{role}"
+            if role not in PAIR or not isinstance(block, Mapping):
+                raise ConfigError(f"{where}: expected a block under teacher or student ({source})")
+            _check_role_keys(backbone, block, where, source)
+
+
+def _check_role_keys(backbone: str, block: Mapping[str, Any], where: str, source: str) -> None:
+    known = role_options(backbone)
+    for key, value in block.items():
+        if key not in known and key in recbole_options():
+            raise ConfigError(f"{where}.{key}: holds for both roles; set it at the top level ({source})")
+        if key not in known:
+            raise ConfigError(_unknown_setting(f"{where}.{key}", key, known, source))
+        check_option(known[key], value, f"{where}.{key}", source)
+
+
+def check_option(option: Option, value: Any, where: str, source: str) -> None:
+    """Check a value's type and range, and that the numbers of a list or block are none but real numbers.
+
+    Args:
+        option: the declaration.
+        value: what the user gave.
+        where: the key as the user wrote it, e.g. `student.learning_rate`.
+        source: the layer's source, named in the error where it is a file.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
     try:
         option.check(value, where)
         numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
@@ -25,6 +100,33 @@ def _check_option(option: Option, value: Any, where: str, source: str) -> None:
             if isinstance(number, float) and number != number:
                 raise ConfigError(f"{where}={value!r}: must hold finite numbers")
     except ConfigError as error:
-        if source in _GIVEN:
+        if source in (CONFIG_DICT, COMMAND_LINE):
             raise
         raise ConfigError(f"{error} ({source})") from error
+
+
+def check_model(name: str, methods: Iterable[str]) -> None:
+    """Check that a model which is none of the methods is one of RecBole's.
+
+    Args:
+        name: as the user wrote it.
+        methods: names of the distillation methods, suggested where one is similar.
+
+    Raises:
+        RoleError: RecBole has no such model.
+    """
+    try:
+        recommender_class(name)
+    except RoleError as error:
+        similar = difflib.get_close_matches(name.upper(), methods, n=1, cutoff=0.5)
+        hint = f"Did you mean {similar[0]}? " if similar else ""
+        raise RoleError(f"model={name!r} is no method of this package ({', '.join(methods)}). {hint}{error}") from error
+
+
+def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) -> str:
+    similar = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    hint = f" Did you mean {similar[0]}?" if similar else ""
+    return (
+        f"unknown setting {where} ({source}).{hint} Documented keys: `recbole-bd run --help` and, "
+        f"for RecBole's own, {RECBOLE_PROPERTIES / 'overall.yaml'} and model/*.yaml beside it"
+    )

@@ -5,7 +5,7 @@ from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
 
-class _HostConfig(Config):
+class HostConfig(Config):
     """RecBole's Config without its side effects: no `sys.argv`, no `eval`, no CUDA_VISIBLE_DEVICES, no nccl."""
 
     def _load_cmd_line(self) -> dict:

@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +15,15 @@ from recbole_bd.config.option import Option, declared_options
 from recbole_bd.errors import ConfigError
 from recbole_bd.system.method_plugins import options_beside
 
-_RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 
 
 # Read by the program from overall.yaml, but settings of a role.
-_ROLE_OPTIONS = ("checkpoint", "distill_learning_rate", "distill_weight_decay")
+PACKAGE_OPTIONS_OF_A_ROLE = ("checkpoint", "distill_learning_rate", "distill_weight_decay")
 
 
 # Settings of RecBole that a role may have for itself; the others (data, split, evaluation) hold for both.
-_OF_A_ROLE = {*training_arguments, "enable_amp", "enable_scaler", "require_pow", "shuffle"}
+_RECBOLE_OPTIONS_OF_A_ROLE = {*training_arguments, "enable_amp", "enable_scaler", "require_pow", "shuffle"}
 
 
 # RecBole declares types but no ranges; these have one.
@@ -54,29 +55,29 @@ def properties_path(*parts: str) -> Path:
     raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
 
 
-def _recbole_options() -> dict[str, Option]:
+def recbole_options() -> dict[str, Option]:
     """Every option of RecBole that a general recommender's run may set, with what RecBole declares of it."""
     keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
     options["encoding"] = Option("encoding", None, "str", "Of the data files.", "RecBole")  # read, but declared nowhere
     for name in ("overall.yaml", "dataset/sample.yaml"):
-        options |= declared_options(_RECBOLE_PROPERTIES / name)
+        options |= declared_options(RECBOLE_PROPERTIES / name)
     options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML
     for key in ("neg_sampling", "training_neg_sample_num"):  # deprecated by RecBole, which only warns
         options.pop(key, None)
     return {key: _with_range(_or_none(option)) for key, option in options.items()}
 
 
-def _backbone_options(model: str) -> dict[str, Option]:
+def backbone_options(model: str) -> dict[str, Option]:
     """Options of one of RecBole's models: those in its yaml and those its source reads."""
     model_class = recommender_class(model)
     source = inspect.getsource(sys.modules[model_class.__module__])
     keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
     options = {key: Option(key, None, "", "", model) for key in keys}
-    path = _RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
+    path = RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
     if path.is_file():
         options |= declared_options(path)
-    recbole_keys = _recbole_options()
+    recbole_keys = recbole_options()
     return {key: _with_range(option) for key, option in options.items() if key not in recbole_keys}
 
 
@@ -107,17 +108,18 @@ def package_options() -> dict[str, Option]:
 
 def method_options(method: str | None) -> dict[str, Option]:
     """Options of one distillation method (`properties/model/<method>.yaml`); none for a baseline."""
-    return declared_options(_method_yaml(method)) if method else {}
+    return declared_options(method_yaml(method)) if method else {}
 
 
-def _method_yaml(method: str) -> Path:
+def method_yaml(method: str) -> Path:
+    """Path of the yaml file that declares a method's options; the file of a baseline is not there."""
     shipped = properties_path("model", f"{method}.yaml")
     return shipped if shipped.is_file() else options_beside(method) or shipped
 
 
-def options_unknown_to_host() -> set[str]:
+def options_unknown_to_recbole() -> set[str]:
     """Names of this package's options that mean nothing to RecBole."""
-    return package_options().keys() - _recbole_options().keys() - {"model", "dataset"}
+    return package_options().keys() - recbole_options().keys() - {"model", "dataset"}
 
 
 def role_options(backbone: str) -> dict[str, Option]:
@@ -126,6 +128,22 @@ def role_options(backbone: str) -> dict[str, Option]:
     Raises:
         RoleError: RecBole has no such model.
     """
-    package = {key: option for key, option in package_options().items() if key in _ROLE_OPTIONS}
-    host = {key: option for key, option in _recbole_options().items() if key in _OF_A_ROLE}
-    return host | _backbone_options(backbone) | package
+    package = {key: option for key, option in package_options().items() if key in PACKAGE_OPTIONS_OF_A_ROLE}
+    host = {key: option for key, option in recbole_options().items() if key in _RECBOLE_OPTIONS_OF_A_ROLE}
+    return host | backbone_options(backbone) | package
+
+
+def top_level_options(method: str | None, backbones: Iterable[str]) -> dict[str, Option]:
+    """Options that may stand at the top level of a layer.
+
+    Args:
+        method: name of the distillation method; None for a baseline.
+        backbones: names of the RecBole models that play the roles.
+
+    Raises:
+        RoleError: RecBole has no such model.
+    """
+    options = recbole_options() | package_options() | method_options(method)
+    for backbone in backbones:
+        options = backbone_options(backbone) | options
+    return options

@@ -10,8 +10,9 @@ from recbole_bd.backbones.names import PAIR
 from recbole_bd.config.yaml_text import is_name, write_value
 from recbole_bd.errors import ConfigError
 
-# Sources of settings that are no files.
-_GIVEN = ("config_dict", "command line")
+# Sources of settings that are no files; a layer of a file has the file's path as its source.
+CONFIG_DICT = "config_dict"
+COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
@@ -43,17 +44,17 @@ def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     return expanded
 
 
-def _command(files: Iterable[str], layers: Iterable[Layer]) -> str:
+def command_of(files: Iterable[str], layers: Iterable[Layer]) -> str:
     """Write settings as the command line that gives them, to be read again word by word."""
     words = ["recbole-bd", "run"]
     if files:
         words += ["--config_files", *files]
     for key, value in dotted(_merged(layer.values for layer in layers)):
-        words.append(f"--{key}={write_value(_plain(value))}")
+        words.append(f"--{key}={write_value(plain_value(value))}")
     return shlex.join(words)
 
 
-def _names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
+def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
     """The settings that decide what the others mean: a name each, or a list of them."""
     found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
     for key, value in found.items():
@@ -65,7 +66,7 @@ def _names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
     return found
 
 
-def _scoped(layer: Layer, model: str, blocks: set[str]) -> Layer:
+def unwrap_model_block(layer: Layer, model: str, blocks: set[str]) -> Layer:
     """A layer with the block of the model that is run in place of the blocks named as models."""
     named = {key: value for key, value in layer.values.items() if key in blocks}
     for key, value in named.items():
@@ -93,19 +94,28 @@ def dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def _fold(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
+def fold_layers(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
+    """Fold layers into one mapping; a later layer's value replaces an earlier one's, blocks of roles included.
+
+    Args:
+        layers: the later above the earlier.
+        drop: keys to leave out.
+
+    Returns:
+        A deep copy.
+    """
     folded: dict[str, Any] = {}
     for layer in layers:
         folded.update({key: value for key, value in layer.values.items() if key not in set(drop)})
     return copy.deepcopy(folded)
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value as YAML and JSON can hold it."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_value(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value)

@@ -10,9 +10,10 @@ from typing import Any
 import recbole
 
 from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
-from recbole_bd.config.config import BDConfig, RoleConfig
+from recbole_bd.config.config import BDConfig
 from recbole_bd.config.known_options import method_options
 from recbole_bd.config.option import WITHOUT_EFFECT
+from recbole_bd.config.role_config import RoleConfig
 
 # Version of result.json. Raised when a key changes its meaning or disappears.
 SCHEMA = 1

@@ -12,7 +12,7 @@ from recbole.config import Config
 
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import take_snapshot
-from recbole_bd.config.known_options import options_unknown_to_host
+from recbole_bd.config.known_options import options_unknown_to_recbole
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.runs.trained_model import Trained
 from recbole_bd.serving.onnx_graph import onnx_bytes
@@ -120,7 +120,7 @@ def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
 def host_config(role: Role) -> Config:
     """A role's settings as an object of RecBole's own class, on the CPU, that is unpickled without this package."""
     settings = role.config.final_config_dict
-    foreign = options_unknown_to_host()
+    foreign = options_unknown_to_recbole()
     plain = {key: value for key, value in settings.items() if key not in foreign}
     config = Config.__new__(Config)
     own = {name: value for name, value in vars(role.config).items() if not name.startswith("_")}

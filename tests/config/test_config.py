@@ -84,7 +84,7 @@ def test_device_follows_use_gpu_and_device(monkeypatch):
 def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr("recbole_bd.config.config.group", lambda: Group(1, 2))
+    monkeypatch.setattr("recbole_bd.config.device.group", lambda: Group(1, 2))
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     for settings in ({}, {"device": "cuda"}, {"gpu_id": 0}):

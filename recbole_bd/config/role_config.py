@@ -1,0 +1,43 @@
+"""Settings of one role, as RecBole reads them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.config.evaluation_settings import check_clipping
+from recbole_bd.config.host_config import HostConfig
+from recbole_bd.errors import ConfigError
+
+# RecBole falls back to Adam for any other learner, with no more than a warning.
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+
+
+class RoleConfig(HostConfig):
+    """RecBole's configuration for building, training and evaluating the model of one role.
+
+    Args:
+        role: teacher or student; `model` for a baseline. Named in errors.
+        backbone: name of the RecBole model that plays the role.
+        dataset: name of the data set.
+        settings: the role's settings above RecBole's defaults.
+        device: the device of the run.
+
+    Raises:
+        ConfigError: settings that contradict each other, or an unknown learner.
+    """
+
+    def __init__(self, role: str, backbone: str, dataset: str, settings: Mapping[str, Any], device: torch.device):
+        self._device = device
+        self._class = recommender_class(backbone)
+        super().__init__(model=backbone, dataset=dataset, config_dict=settings)
+        if str(self["learner"]).lower() not in _LEARNERS:
+            raise ConfigError(f"{role}.learner={self['learner']!r}: must be one of {', '.join(_LEARNERS)}")
+        check_clipping(self["clip_grad_norm"], f"{role}.clip_grad_norm")
+
+    def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
+        return model, self._class, dataset
+
+    def _choose_device(self) -> torch.device:
+        return self._device
