@@ -17,7 +17,7 @@ from recbole_bd.system.atomic_write import write_atomically
 from recbole_bd.system.distributed import group
 
 
-class _UserCollector(ArrayCollector):
+class UserCollector(ArrayCollector):
     """Also keeps whose rows it collects: inner user ids of each batch, in the order of its rows."""
 
     def __init__(self, config: Config):
@@ -37,7 +37,7 @@ class _UserCollector(ArrayCollector):
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
 
 
-class _UserEvaluator(Evaluator):
+class UserEvaluator(Evaluator):
     """RecBole's evaluator that keeps the values whose means are its top-k metrics."""
 
     def __init__(self, config: Config):

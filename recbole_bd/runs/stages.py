@@ -203,9 +203,10 @@ class _Run:
         with self.journal.timed(f"warmup_{role.name}"):
             snapshot, about = load_warmup(cache)
             restore_snapshot(role.model, snapshot, str(cache))
-        self.journal.replay([{**row, "role": role.name} for row in about["validations"]])
-        for one in about["warnings"]:
-            self.journal.warn(**{**one, "role": role.name})
+        validations, warnings = (
+            [{**row, "role": role.name} for row in about[name]] for name in ("validations", "warnings")
+        )
+        self.journal.replay(validations, warnings)
         logger.info("%s: warm-up reused from %s", role.name, cache)
         return snapshot
 
@@ -253,7 +254,7 @@ class _Run:
         stream = batch_stream(configs, self.split, lambda name: self.roles[name].model)
         trainer = BDTrainer(self.config, distiller, self.journal, self._keeper(arm))
         if (place := self._place_in(arm)) is not None:
-            trainer.take_up(place)
+            trainer.resume_from(place)
         try:
             trainer.fit(stream, self.split.valid_loader, show_progress=self.show_progress)
         finally:

@@ -40,19 +40,19 @@ class BDTrainer(Resumable, Trainer):
         keeper: where the places it could go on from are kept.
 
     Attributes:
-        stage: `distilled`, or `continued` for the control.
+        arm: `distilled`, or `continued` for the control.
         trainers: RecBole's trainer of each learner by role; see `role_trainer`.
     """
 
     def __init__(self, config: Config, model: Distiller, journal: Journal | None = None, keeper: Keeper | None = None):
         self.keeper = keeper or nothing_kept()
-        self.stage = CONTINUED if model.control else DISTILLED
+        self.arm = CONTINUED if model.control else DISTILLED
         self.journal = journal or Journal()
         self.trainers = {
             name: role_trainer(
                 model.roles[name],
                 self.journal,
-                self.stage,
+                self.arm,
                 () if model.control else model.parameters_beside(name),
                 self.keeper,
             )
@@ -121,20 +121,20 @@ class BDTrainer(Resumable, Trainer):
 
         def train(batches: Iterable[Batch]) -> None:
             self.model.train()
-            bar = tqdm(batches, desc=f"{self.stage} {epoch_idx:>4}", disable=not show_progress)
+            bar = tqdm(batches, desc=f"{self.arm} {epoch_idx:>4}", disable=not show_progress)
             for batch in bar:
                 self._step(batch.to(self.device), self.losses)
                 if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
                     bar.set_postfix_str(self._progress_text(self.losses))
 
-        timed = "distill_epoch" if self.stage == DISTILLED else "control_epoch"
+        timed = "distill_epoch" if self.arm == DISTILLED else "control_epoch"
         with self.journal.timed(timed):
-            self._pass_over(train_data, epoch_idx, train, by_batch=True)
+            self._run_epoch(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
         for name in self._learning(means):
-            self.journal.loss(self.stage, name, epoch_idx, means[name])
+            self.journal.loss(self.arm, name, epoch_idx, means[name])
         seconds = self.journal.seconds[timed][-1]
-        logger.info("%s: epoch %d in %.1f s, loss %s", self.stage, epoch_idx, seconds, _losses_text(means))
+        logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
         self._epoch_done(train_data, epoch_idx)
         return self._totals()
 
@@ -143,7 +143,7 @@ class BDTrainer(Resumable, Trainer):
 
     def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
         remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
-        return EpochLosses(role, self.stage, epoch, self.device, remedy, role in self._shared)
+        return EpochLosses(role, self.arm, epoch, self.device, remedy, role in self._shared)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -170,7 +170,7 @@ class BDTrainer(Resumable, Trainer):
         self.waits, self.model.resting = dict(state["waits"]), list(state["resting"])
 
     def _refresh(self, epoch: int, show_progress: bool) -> None:
-        if self._left is not None:  # done before, and timed: what it drew then is in the place
+        if self._resume_point is not None:  # done before, and timed: what it drew then is in the place
             self.model.refresh(epoch)
             return
         n_users = self.model.n_users - 1
@@ -181,7 +181,7 @@ class BDTrainer(Resumable, Trainer):
         if not done:
             del self.journal.seconds["refresh"][before:]
         else:
-            logger.info("%s: ranks and samples refreshed in %.1f s", self.stage, self.journal.seconds["refresh"][-1])
+            logger.info("%s: ranks and samples refreshed in %.1f s", self.arm, self.journal.seconds["refresh"][-1])
 
     def _step(self, batch: Batch, losses: dict[str, EpochLosses]) -> None:
         """One update of every role that learns from the batch; both losses are taken before either update."""
@@ -244,7 +244,7 @@ class BDTrainer(Resumable, Trainer):
             return
         restore_snapshot(trainer.model, trainer.best, f"best state of the {name}")
         self.model.resting.append(name)
-        logger.info("%s: the %s rests at its best state, of epoch %d", self.stage, name, trainer.best.epoch)
+        logger.info("%s: the %s rests at its best state, of epoch %d", self.arm, name, trainer.best.epoch)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         pass  # each role's trainer keeps its own best

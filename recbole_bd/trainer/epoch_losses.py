@@ -15,7 +15,7 @@ class EpochLosses:
     are looked at together, and the first bad one is named all the same.
 
     Args:
-        role, stage, epoch: named in the error.
+        role, arm, epoch: named in the error.
         device: where the losses are.
         remedy: what the error advises.
         is_shared: the losses are those of a share of the rows, weighted: of several processes the sums are taken.
@@ -24,13 +24,13 @@ class EpochLosses:
     def __init__(
         self,
         role: str,
-        stage: str,
+        arm: str,
         epoch: int,
         device: torch.device,
         remedy: str = "lower the learning rate",
         is_shared: bool = False,
     ):
-        self.role, self.stage, self.epoch, self.remedy = role, stage, epoch, remedy
+        self.role, self.arm, self.epoch, self.remedy = role, arm, epoch, remedy
         self.steps, self._is_shared = 0, is_shared
         self._device, self._every = device, 1 if device.type == "cpu" else 50
         self._sums: dict[str, torch.Tensor] = {}
@@ -85,7 +85,7 @@ class EpochLosses:
             shown = ", ".join(f"{name} {float(value):g}" for name, value in self._unseen[first].items())
             step = self.steps - len(self._unseen) + first + 1
             raise TrainingError(
-                f"the {self.role}'s loss is not finite ({shown}; stage {self.stage}, epoch {self.epoch}, step {step}): "
+                f"the {self.role}'s loss is not finite ({shown}; stage {self.arm}, epoch {self.epoch}, step {step}): "
                 f"its updates were most likely too large; {self.remedy}"
             )
         self._unseen.clear()

@@ -4,7 +4,7 @@ from typing import Any
 
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.split import Split
-from recbole_bd.evaluator.per_user import PerUser, _UserCollector, _UserEvaluator
+from recbole_bd.evaluator.per_user import PerUser, UserCollector, UserEvaluator
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.role_trainer import role_trainer
 
@@ -14,7 +14,7 @@ def evaluate(
     split: Split,
     loader: Any,
     journal: Journal,
-    stage: str,
+    arm: str,
     show_progress: bool = False,
     per_user: PerUser | None = None,
 ) -> dict[str, float]:
@@ -25,9 +25,9 @@ def evaluate(
         split: the data; item and user counts come from its training part.
         loader: `split.valid_loader` or `split.test_loader`.
         journal: receives the duration.
-        stage: `separate`, `distilled` or `continued`.
+        arm: `separate`, `distilled` or `continued`.
         show_progress: whether to draw a progress bar.
-        per_user: receives what each user contributes to the metrics, as `role/stage/metric`.
+        per_user: receives what each user contributes to the metrics, as `role/arm/metric`.
 
     Returns:
         Metric name, e.g. `ndcg@10`, to value, rounded to `metric_decimal_place`.
@@ -35,13 +35,13 @@ def evaluate(
     Raises:
         TrainingError: a parameter or a score is not finite.
     """
-    trainer = role_trainer(role, journal, stage)
+    trainer = role_trainer(role, journal, arm)
     if per_user is not None:
-        trainer.eval_collector, trainer.evaluator = _UserCollector(role.config), _UserEvaluator(role.config)
+        trainer.eval_collector, trainer.evaluator = UserCollector(role.config), UserEvaluator(role.config)
     trainer.eval_collector.data_collect(_TrainingData(split))
     result = trainer.evaluate(loader, show_progress=show_progress)
     if per_user is not None:
-        per_user.add(f"{role.name}/{stage}", trainer.eval_collector.users, trainer.evaluator.values)
+        per_user.add(f"{role.name}/{arm}", trainer.eval_collector.users, trainer.evaluator.values)
     return {name: float(value) for name, value in result.items()}
 
 

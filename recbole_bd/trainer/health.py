@@ -97,14 +97,14 @@ class Health:
 
     Args:
         role: the role.
-        stage: `separate`, `distilled` or `continued`.
+        arm: `separate`, `distilled` or `continued`.
         journal: holds the validations so far; receives the warnings.
         rate: name of the setting that is the stage's learning rate.
         beside: what else is trained with the role.
     """
 
-    def __init__(self, role: Role, stage: str, journal: Journal, rate: str, beside: Sequence[Tensor] = ()):
-        self.role, self.stage, self.journal, self.beside = role, stage, journal, beside
+    def __init__(self, role: Role, arm: str, journal: Journal, rate: str, beside: Sequence[Tensor] = ()):
+        self.role, self.arm, self.journal, self.beside = role, arm, journal, beside
         # A baseline's settings belong to no block.
         self.rate = rate if role.name == "model" else f"{role.name}.{rate}"
         self.epoch = -1
@@ -145,7 +145,7 @@ class Health:
             self._warn("constant", f"the same numbers in {_SAME} validations: {self._seen()}; {self._way_out()}")
 
     def _is_constant(self) -> bool:
-        latest = self.journal.of(self.stage, self.role.name)[-_SAME:]
+        latest = self.journal.of(self.arm, self.role.name)[-_SAME:]
         values = [{name: value for name, value in row.items() if name != "epoch"} for row in latest]
         return len(values) == _SAME and all(one == values[-1] for one in values)
 
@@ -161,7 +161,7 @@ class Health:
         return "most likely it has learnt too little: raise epochs or learning_rate, or validate on more users"
 
     def _warn(self, kind: str, message: str) -> None:
-        self.journal.warn(kind, self.stage, self.role.name, self.epoch, message)
+        self.journal.warn(kind, self.arm, self.role.name, self.epoch, message)
 
     def _broken_parameter(self, name: str) -> TrainingError:
         if self.epoch < 0:
@@ -177,4 +177,4 @@ class Health:
         )
 
     def _place(self) -> str:
-        return f"{self.role.name} ({self.role.config['model']}, stage {self.stage}, epoch {self.epoch})"
+        return f"{self.role.name} ({self.role.config['model']}, stage {self.arm}, epoch {self.epoch})"

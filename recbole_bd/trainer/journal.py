@@ -5,7 +5,7 @@ import io
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,45 +67,47 @@ class Journal:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state_dict`; in a new journal, whose TensorBoard files are written anew."""
         for row in state["losses"]:
-            self.loss(**_taken_apart(row, "parts"))
+            self.loss(**_as_arguments(row, "parts"))
         self.replay(state["validations"])
         self.warnings = list(state["warnings"])
         self.seconds = {name: list(values) for name, values in state["seconds"].items()}
         self._earlier = dict(state["unfinished"])
 
-    def loss(self, stage: str, role: str, epoch: int, parts: dict[str, float]) -> None:
+    def loss(self, arm: str, role: str, epoch: int, parts: dict[str, float]) -> None:
         """Record the loss parts of an epoch, means over its steps, by name."""
-        self.losses.append({"stage": stage, "role": role, "epoch": epoch, **parts})
+        self.losses.append({"stage": arm, "role": role, "epoch": epoch, **parts})
         for name, value in parts.items():
-            self._scalar(f"loss/{stage}/{role}/{name}", value, epoch)
+            self._scalar(f"loss/{arm}/{role}/{name}", value, epoch)
 
-    def validation(self, stage: str, role: str, epoch: int, metrics: dict[str, float]) -> None:
+    def validation(self, arm: str, role: str, epoch: int, metrics: dict[str, float]) -> None:
         """Record a validation: metrics by name, e.g. `ndcg@10`."""
-        self.validations.append({"stage": stage, "role": role, "epoch": epoch, **metrics})
+        self.validations.append({"stage": arm, "role": role, "epoch": epoch, **metrics})
         for name, value in metrics.items():
-            self._scalar(f"valid/{stage}/{role}/{name}", value, epoch)
+            self._scalar(f"valid/{arm}/{role}/{name}", value, epoch)
         if self._watch:
             self._watch(dict(self.validations[-1]))
 
-    def warn(self, kind: str, stage: str, role: str, epoch: int, message: str) -> None:
+    def warn(self, kind: str, arm: str, role: str, epoch: int, message: str) -> None:
         """Record and log a warning, the first of its kind in the stage of a role only."""
-        if any(one["kind"] == kind for one in self.warnings_of(stage, role)):
+        if any(one["kind"] == kind for one in self.warnings_of(arm, role)):
             return
-        self.warnings.append({"kind": kind, "stage": stage, "role": role, "epoch": epoch, "message": message})
-        logger.warning("%s %s: epoch %d, %s", role, stage, epoch, message)
+        self.warnings.append({"kind": kind, "stage": arm, "role": role, "epoch": epoch, "message": message})
+        logger.warning("%s %s: epoch %d, %s", role, arm, epoch, message)
 
-    def replay(self, rows: list[dict[str, Any]]) -> None:
-        """Record validations of before: of the run whose warmed-up model is reused, or of the run that goes on."""
-        for row in rows:
-            self.validation(**_taken_apart(row, "metrics"))
+    def replay(self, validations: list[dict[str, Any]], warnings: Sequence[dict[str, Any]] = ()) -> None:
+        """Record earlier rows again: those of a reused warm-up, or of the run that is resumed."""
+        for row in validations:
+            self.validation(**_as_arguments(row, "metrics"))
+        for row in warnings:
+            self.warn(row["kind"], row["stage"], row["role"], row["epoch"], row["message"])
 
-    def of(self, stage: str, role: str) -> list[dict[str, Any]]:
+    def of(self, arm: str, role: str) -> list[dict[str, Any]]:
         """The validations of one role in one stage, in order."""
-        return [row for row in self.validations if row["stage"] == stage and row["role"] == role]
+        return [row for row in self.validations if row["stage"] == arm and row["role"] == role]
 
-    def warnings_of(self, stage: str, role: str) -> list[dict[str, Any]]:
+    def warnings_of(self, arm: str, role: str) -> list[dict[str, Any]]:
         """The warnings of one role in one stage, in order."""
-        return [one for one in self.warnings if (one["stage"], one["role"]) == (stage, role)]
+        return [one for one in self.warnings if (one["stage"], one["role"]) == (arm, role)]
 
     def write_metrics(self) -> None:
         """Write metrics.csv: a row per role and validation."""
@@ -129,10 +131,10 @@ class Journal:
             self._writer.add(name, value, step)
 
 
-def _taken_apart(row: dict[str, Any], rest: str) -> dict[str, Any]:
-    """A row as the arguments it was made of; `rest` names the one that holds all other columns."""
-    place = {name: row[name] for name in ("stage", "role", "epoch")}
-    return {**place, rest: {name: value for name, value in row.items() if name not in place}}
+def _as_arguments(row: dict[str, Any], rest: str) -> dict[str, Any]:
+    """Turn a row back into the arguments that made it; `rest` names the argument that holds the other columns."""
+    others = {name: value for name, value in row.items() if name not in ("stage", "role", "epoch")}
+    return {"arm": row["stage"], "role": row["role"], "epoch": row["epoch"], rest: others}
 
 
 class _Scalars:

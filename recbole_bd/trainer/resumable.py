@@ -87,7 +87,7 @@ class Resumable:
     epochs: int
     cur_step: int
     best_valid_score: float
-    _left: dict[str, Any] | None = None
+    _resume_point: dict[str, Any] | None = None
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Resumable:
     def _load_state(self, state: dict[str, Any]) -> None:
         """Go on from `_state`."""
 
-    def take_up(self, place: dict[str, Any]) -> None:
+    def resume_from(self, place: dict[str, Any]) -> None:
         """Go on from a place when `fit` is called.
 
         Args:
@@ -105,19 +105,19 @@ class Resumable:
         """
         self.start_epoch, self.cur_step = place["epoch"], place["cur_step"]
         self.best_valid_score = place["best_valid_score"]
-        self._left = place
+        self._resume_point = place
         if self.start_epoch >= self.epochs:  # the settings now want fewer epochs: fit will do nothing
             self._load_state(place["state"])
 
     def _is_trained(self, train_data: Any) -> bool:
         """Whether the place to go on from is the end of the epoch that begins; then that is where everything is now."""
-        if self._left is None or self._left["step"] is not None:
+        if self._resume_point is None or self._resume_point["step"] is not None:
             return False
-        left, self._left = self._left, None
-        self._arrive(left, train_data)
+        resume_point, self._resume_point = self._resume_point, None
+        self._restore(resume_point, train_data)
         return True
 
-    def _pass_over(self, train_data: Any, epoch: int, train: Callable[[Iterable], Any], by_batch: bool) -> None:
+    def _run_epoch(self, train_data: Any, epoch: int, train: Callable[[Iterable], Any], by_batch: bool) -> None:
         """Train one epoch, or what is left of it.
 
         Args:
@@ -127,10 +127,10 @@ class Resumable:
             by_batch: whether `train` passes over them once and keeps nothing of its own, so that it can be left between
                 two of them.
         """
-        left, self._left = self._left, None
-        if left is not None:
-            _set_generators(train_data, left["generators"])
-            set_random_state(left["random_before"])
+        resume_point, self._resume_point = self._resume_point, None
+        if resume_point is not None:
+            _set_generators(train_data, resume_point["generators"])
+            set_random_state(resume_point["random_before"])
         generators, random_before = _generators(train_data), random_state()
 
         def place(step: int) -> dict[str, Any]:
@@ -139,11 +139,11 @@ class Resumable:
         def batch_done(step: int) -> None:
             self.keeper.batch_done(lambda: place(step))
 
-        def arrive() -> None:
-            if left is not None:
-                self._arrive(left)
+        def restore() -> None:
+            if resume_point is not None:
+                self._restore(resume_point)
 
-        train(_Batches(train_data, left, arrive, batch_done) if by_batch else train_data)
+        train(_Batches(train_data, resume_point, restore, batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:
         """Tell the keeper that an epoch was trained."""
@@ -160,7 +160,7 @@ class Resumable:
             "random": random_state(),
         }
 
-    def _arrive(self, place: dict[str, Any], train_data: Any = None) -> None:
+    def _restore(self, place: dict[str, Any], train_data: Any = None) -> None:
         self._load_state(place["state"])
         if train_data is not None:
             _set_generators(train_data, place["generators"])
@@ -171,20 +171,24 @@ class _Batches:
     """The batches of an epoch, without those before the place at which it was left."""
 
     def __init__(
-        self, loader: Any, left: dict[str, Any] | None, arrive: Callable[[], None], batch_done: Callable[[int], None]
+        self,
+        loader: Any,
+        resume_point: dict[str, Any] | None,
+        restore: Callable[[], None],
+        batch_done: Callable[[int], None],
     ):
-        self._loader, self._left, self._arrive, self._batch_done = loader, left, arrive, batch_done
+        self._loader, self._resume_point, self._restore, self._batch_done = loader, resume_point, restore, batch_done
 
     def __len__(self) -> int:
         return len(self._loader)
 
     def __iter__(self) -> Iterator:
         batches, step = iter(self._loader), 0
-        if self._left is not None:
-            while step < self._left["step"]:
+        if self._resume_point is not None:
+            while step < self._resume_point["step"]:
                 next(batches)
                 step += 1
-            self._arrive()
+            self._restore()
         for batch in batches:
             yield batch
             step += 1

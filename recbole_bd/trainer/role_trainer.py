@@ -38,7 +38,7 @@ class RoleTrainerMixin(Resumable, _Host):
     Attributes:
         role: whose model is trained.
         journal: receives validations, losses and durations.
-        stage: `separate`, `distilled` or `continued`.
+        arm: `separate`, `distilled` or `continued`.
         beside: what else the optimizer updates; never part of a saved state.
         best: the best state by validation so far; None before the first validation.
         health: looks at parameters, scores and validations.
@@ -47,14 +47,14 @@ class RoleTrainerMixin(Resumable, _Host):
 
     role: Role
     journal: Journal
-    stage: str
+    arm: str
     beside: Sequence[torch.nn.Parameter]
     best: Snapshot | None
     health: Health
     epoch = -1
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
-        if self.stage != SEPARATE:
+        if self.arm != SEPARATE:
             for name in ("learning_rate", "weight_decay"):
                 if self.config[f"distill_{name}"] is not None:
                     kwargs.setdefault(name, self.config[f"distill_{name}"])
@@ -66,13 +66,13 @@ class RoleTrainerMixin(Resumable, _Host):
     ) -> tuple[float, ...]:
         self.epoch = epoch_idx
         self._parts: Any = None
-        name, stage = self.role.name, self.stage
+        name, arm = self.role.name, self.arm
         remedy = f"lower {self.health.rate} or set clip_grad_norm"
         host = super()._train_epoch
         # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
         is_plain = getattr(host, "__func__", None) is Trainer._train_epoch and not self.enable_scaler
         self._is_shared = group().size > 1 and is_plain and self.role.shares_batches
-        self.losses = EpochLosses(name, stage, epoch_idx, self.device, remedy, self._is_shared)
+        self.losses = EpochLosses(name, arm, epoch_idx, self.device, remedy, self._is_shared)
 
         def train(batches: Iterable) -> None:
             noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
@@ -80,10 +80,10 @@ class RoleTrainerMixin(Resumable, _Host):
 
         if self._is_trained(train_data):
             return tuple(self.losses.means().values())
-        with self.journal.timed(f"{stage}_{name}_epoch"):
-            self._pass_over(train_data, epoch_idx, train, by_batch=is_plain)
+        with self.journal.timed(f"{arm}_{name}_epoch"):
+            self._run_epoch(train_data, epoch_idx, train, by_batch=is_plain)
         means = self.losses.means()
-        self.journal.loss(stage, name, epoch_idx, means)
+        self.journal.loss(arm, name, epoch_idx, means)
         shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
         logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
         self._epoch_done(train_data, epoch_idx)
@@ -153,9 +153,9 @@ class RoleTrainerMixin(Resumable, _Host):
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         score, result = super()._valid_epoch(valid_data, show_progress)
         self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
-        self.journal.validation(self.stage, self.role.name, self.epoch, self.valid_result)
+        self.journal.validation(self.arm, self.role.name, self.epoch, self.valid_result)
         self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
-        logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.stage, self.epoch, self.valid_metric, score)
+        logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.arm, self.epoch, self.valid_metric, score)
         return score, result
 
     def evaluate(
@@ -209,7 +209,7 @@ class RoleTrainerMixin(Resumable, _Host):
 def role_trainer(
     role: Role,
     journal: Journal,
-    stage: str,
+    arm: str,
     beside: Sequence[torch.nn.Parameter] = (),
     keeper: Keeper | None = None,
 ) -> Trainer:
@@ -218,7 +218,7 @@ def role_trainer(
     Args:
         role: the role to train or evaluate.
         journal: receives validations, losses and durations.
-        stage: `separate`, `distilled` or `continued`.
+        arm: `separate`, `distilled` or `continued`.
         beside: what else the role's optimizer updates; never part of a saved state.
         keeper: where the places it could go on from are kept.
     """
@@ -226,13 +226,13 @@ def role_trainer(
     trainer_class: Any = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
     trainer = trainer_class.__new__(trainer_class)
     # Read while RecBole's constructor runs.
-    trainer.role, trainer.journal, trainer.stage, trainer.beside, trainer.best = role, journal, stage, beside, None
+    trainer.role, trainer.journal, trainer.arm, trainer.beside, trainer.best = role, journal, arm, beside, None
     trainer.keeper = keeper or nothing_kept()
     with without_host_tensorboard():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector = ArrayCollector(role.config)
-    rate = "learning_rate" if stage == SEPARATE else "distill_learning_rate"
-    trainer.health = Health(role, stage, journal, rate, beside)
+    rate = "learning_rate" if arm == SEPARATE else "distill_learning_rate"
+    trainer.health = Health(role, arm, journal, rate, beside)
     return trainer
 
 
@@ -265,7 +265,7 @@ def warm_up(
     """
     trainer = role_trainer(role, journal, SEPARATE, keeper=keeper)
     if place is not None:
-        trainer.take_up(place)
+        trainer.resume_from(place)
         trainer.epoch = place["epoch"]
     with trainer.keeper.stop.deferred():
         trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
