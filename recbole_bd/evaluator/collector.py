@@ -68,7 +68,7 @@ class ArrayCollector(Collector):
     def _merge(self, held: dict[str, Any]) -> None:
         """Put what the processes have collected of their users together, as one would have collected it."""
         names = [name for name in held if name in _OF_A_BATCH]
-        shares = group().gather({name: held[name].cpu() for name in names})
+        shares = group().all_gather({name: held[name].cpu() for name in names})
         for name in _OF_A_BATCH:
             if tables := [share[name] for share in shares if name in share]:
                 held[name] = torch.cat(tables).to(held[name].device if name in held else tables[0].device)

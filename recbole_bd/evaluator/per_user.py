@@ -26,7 +26,7 @@ class UserCollector(ArrayCollector):
 
     def _merge(self, held: dict[str, Any]) -> None:
         super()._merge(held)
-        self.users = [users for share in group().gather(self.users) for users in share]
+        self.users = [users for share in group().all_gather(self.users) for users in share]
 
     def eval_batch_collect(
         self, scores_tensor: torch.Tensor, interaction: Interaction, positive_u: torch.Tensor, positive_i: torch.Tensor

@@ -55,7 +55,7 @@ def run_bd(
             return _gone_on(Path(resume), given, stop, watch)
         config = BDConfig(*given, methods=METHODS)
         if resume is not None:
-            for folder in own.of_first(lambda: _unfinished(config)):
+            for folder in own.broadcast(lambda: _unfinished(config)):
                 try:
                     return _gone_on(folder, given, stop, watch, is_named=False)
                 except InUseError as error:

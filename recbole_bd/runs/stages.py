@@ -82,7 +82,7 @@ class _Run:
         self.is_new, self.changes = folder is None, list(changes)
         self.so_far = so_far
         self.earlier_seconds = so_far.seconds
-        self.folder = folder or own.of_first(lambda: new_run_folder(config))
+        self.folder = folder or own.broadcast(lambda: new_run_folder(config))
         self.kept: dict[str, Snapshot] = {}
 
     def execute(self) -> dict[str, Any]:
@@ -190,7 +190,7 @@ class _Run:
         # Runs side by side that need the same warm-up: one trains it, the others wait for it.
         lock = cache.with_suffix(".lock")
         with exclusively(lock, f"warm-up of the {role.name}") if self.leads else nullcontext():
-            if group().of_first(cache.is_file) and self._place_in(f"{SEPARATE} {role.name}") is None:
+            if group().broadcast(cache.is_file) and self._place_in(f"{SEPARATE} {role.name}") is None:
                 return self._from_cache(role, cache)
             snapshot = self._trained_alone(role)
             record = {"validations": self.journal.of(SEPARATE, role.name)}

@@ -170,10 +170,10 @@ class DistillationSampler:
             mine = mine | others
         for pool in pools.values():
             pool[torch.repeat_interleave(~mine, self.sizes)] = 0
-            own.sum_(pool)
+            own.all_reduce(pool)
         for known in self.candidates.known.values() if self.candidates else ():
             known[~mine] = 0
-            own.sum_(known)
+            own.all_reduce(known)
 
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
         """Users in spans, each with a source of chance of its own: what is drawn in one does not depend on the others.

@@ -58,14 +58,14 @@ class Group:
         part = self.part(rows)
         return part, (part.stop - part.start) / rows
 
-    def sum_(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the processes, in place."""
         if self.size > 1:
             with _explaining():
                 processes.all_reduce(tensor)
         return tensor
 
-    def agree(self, number: int) -> int:
+    def all_max(self, number: int) -> int:
         """The greatest of the processes' numbers."""
         if self.size == 1:
             return number
@@ -74,7 +74,7 @@ class Group:
             processes.all_reduce(numbers, op=processes.ReduceOp.MAX)
         return int(numbers)
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather(self, value: T) -> list[T]:
         """Every process's value, in their order; plain data, copied."""
         if self.size == 1:
             return [value]
@@ -83,7 +83,7 @@ class Group:
             processes.all_gather_object(values, value)
         return values
 
-    def of_first(self, make: Callable[[], T]) -> T:
+    def broadcast(self, make: Callable[[], T]) -> T:
         """What the first process makes; plain data, copied."""
         if self.size == 1:
             return make()
@@ -160,7 +160,7 @@ def processes_here() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def summed(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
+def with_gradient_all_reduce(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
     """The same loss, whose `backward` ends with the sum of all processes' gradients in `grad`.
 
     Args:
@@ -190,7 +190,7 @@ class _Then(torch.autograd.Function):
 def _sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
     reached = torch.tensor([float(one.grad is not None) for one in parameters], device=parameters[0].device)
     flat = [torch.zeros_like(one).view(-1) if one.grad is None else one.grad.reshape(-1) for one in parameters]
-    buffer = group().sum_(torch.cat([*flat, reached]))
+    buffer = group().all_reduce(torch.cat([*flat, reached]))
     counts = buffer[len(buffer) - len(parameters) :].tolist()
     start = 0
     for parameter, count in zip(parameters, counts, strict=True):
@@ -203,7 +203,7 @@ def _sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
 
 
 @contextmanager
-def own_noise() -> Iterator[None]:
+def per_process_rng() -> Iterator[None]:
     """Within, torch's global random numbers are this process's own; after it, all processes are at the same again.
 
     Dropout of different rows draws different amounts. A process alone draws as ever.
@@ -227,7 +227,3 @@ def _explaining() -> Iterator[None]:
         raise PeerError(
             f"process {started_rank()} of this run has lost the others: one has ended, and says why above"
         ) from error
-
-
-def _device() -> torch.device:
-    return torch.device("cuda" if "nccl" in processes.get_backend() else "cpu")

@@ -17,7 +17,7 @@ from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.compat import without_host_tensorboard
 from recbole_bd.data.batches import Batch, BatchStream
 from recbole_bd.model.base import Distiller
-from recbole_bd.system.distributed import group, own_noise, summed
+from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
@@ -207,11 +207,13 @@ class BDTrainer(Resumable, Trainer):
             parts = self.model.loss(name, batch)
             return parts, torch.stack([*parts.values()]).sum()
         share, of_rows, of_users = batch.share(group())
-        with own_noise():
+        with per_process_rng():
             parts = self.model.loss(name, share)
         parts = {part: loss * (of_rows if part == "cf" else of_users) for part, loss in parts.items()}
         trainer = self.trainers[name]
-        return parts, summed(torch.stack([*parts.values()]).sum(), [*trainer.model.parameters(), *trainer.beside])
+        return parts, with_gradient_all_reduce(
+            torch.stack([*parts.values()]).sum(), [*trainer.model.parameters(), *trainer.beside]
+        )
 
     def _learning(self, roles: Iterable[str]) -> list[str]:
         """Those of the roles that learn and do not rest."""

@@ -44,7 +44,7 @@ class EpochLosses:
         """
         parts = {name: value.detach() for name, value in parts.items()}
         if self._is_shared:
-            values = group().sum_(torch.stack([value.reshape(()) for value in parts.values()]))
+            values = group().all_reduce(torch.stack([value.reshape(()) for value in parts.values()]))
             parts = dict(zip(parts, values, strict=True))
         for name, value in parts.items():
             self._sums[name] = self._sums.get(name, 0.0) + value

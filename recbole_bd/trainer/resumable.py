@@ -66,7 +66,7 @@ class Keeper:
     def _agree(self) -> None:
         """Let several processes stop at the same place, whichever of them has been told to."""
         own = group()
-        if own.size > 1 and (number := own.agree(self.stop.signal or 0)):
+        if own.size > 1 and (number := own.all_max(self.stop.signal or 0)):
             self.stop.signal = number
 
     def _write(self, place: Callable[[], dict[str, Any]]) -> None:

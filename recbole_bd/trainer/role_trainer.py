@@ -16,7 +16,7 @@ from recbole_bd.compat import without_host_tensorboard
 from recbole_bd.data.dataloader import ArrayFullSortLoader
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.collector import ArrayCollector
-from recbole_bd.system.distributed import group, own_noise, summed
+from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
 from recbole_bd.trainer.journal import Journal
@@ -102,10 +102,10 @@ class RoleTrainerMixin(Resumable, _Host):
                 self._parts = calculate_loss(interaction)
                 return self._parts
             rows, weight = own.share(len(interaction))
-            with own_noise():
+            with per_process_rng():
                 found = calculate_loss(interaction[rows])
             parts = [part * weight for part in (found if isinstance(found, tuple) else (found,))]
-            parts[0] = summed(parts[0], self.model.parameters())
+            parts[0] = with_gradient_all_reduce(parts[0], self.model.parameters())
             self._parts = tuple(parts) if len(parts) > 1 else parts[0]
             return self._parts
 
@@ -171,7 +171,7 @@ class RoleTrainerMixin(Resumable, _Host):
         """
         self.role.forget()
         self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader)
-        if len(set(group().gather(self._fingerprint()))) > 1:
+        if len(set(group().all_gather(self._fingerprint()))) > 1:
             raise TrainingError(f"{self.role.name}: the processes of this run have come to different parameters")
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"):

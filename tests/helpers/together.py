@@ -17,7 +17,7 @@ from recbole_bd.runs.trained_model import load_trained
 from recbole_bd.sampler.direction import Direction
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
-from recbole_bd.system.distributed import alone, group, joined, summed
+from recbole_bd.system.distributed import alone, group, joined, with_gradient_all_reduce
 from recbole_bd.trainer.evaluation import evaluate as evaluate_role
 from recbole_bd.trainer.journal import Journal
 
@@ -72,7 +72,7 @@ def draw(ranks: str, users: int = 700, items: int = 400) -> dict:
         pools |= {f"known {name}": known.tolist() for name, known in sampler.candidates.known.items()}
     batch = torch.arange(1, 11)
     part = group().part(10)
-    items = group().gather(sampler.sample("student", batch[part], 4, (part.start, 10)))
+    items = group().all_gather(sampler.sample("student", batch[part], 4, (part.start, 10)))
     pools["batch"] = torch.cat(items).tolist()
     pools["state"] = sampler.generator.get_state().tolist()
     return pools
@@ -83,17 +83,17 @@ def gradients() -> dict:
     own = group()
     used, unused, some = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
     loss = (used * (own.rank + 1)).sum() + (some.sum() if own.rank == 1 else 0.0)
-    summed(loss, [used, unused, some]).backward()
+    with_gradient_all_reduce(loss, [used, unused, some]).backward()
     with alone():
         assert group().size == 1
-    told = own.of_first(lambda: {"rank": own.rank})
+    told = own.broadcast(lambda: {"rank": own.rank})
     return {
         "used": used.grad.tolist(),
         "unused": unused.grad,
         "some": None if some.grad is None else some.grad.tolist(),
-        "told": own.gather(told),
-        "greatest": own.agree(7 * own.rank),
-        "parts": own.gather((own.part(10).start, own.part(10).stop)),
+        "told": own.all_gather(told),
+        "greatest": own.all_max(7 * own.rank),
+        "parts": own.all_gather((own.part(10).start, own.part(10).stop)),
     }
 
 
