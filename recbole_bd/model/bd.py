@@ -16,19 +16,11 @@ from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
-from recbole_bd.model import losses
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.best_guide import BestGuide
-from recbole_bd.sampler.direction import Direction
+from recbole_bd.model.exchange import exchange_into
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
-
-_EXCHANGES = {
-    "pointwise": losses.pointwise_exchange,
-    "listwise": losses.listwise_exchange,
-    "pairwise": losses.pairwise_exchange,
-}
-_INTO = DIRECTION_INTO.items()
 
 
 class BD(Distiller):
@@ -45,8 +37,8 @@ class BD(Distiller):
         config, dataset, roles, control: see `Distiller`.
 
     Attributes:
-        weight: lambda of the current epoch by learner; `full_weight` is that of the settings.
-        exchange, temperature: what a learner takes from the other, and what divides the other's logits, by learner.
+        exchanges: what each role takes from the other, by learner.
+        weight: lambda of the current epoch, by learner.
         best_guides: the roles that teach, in their best states; empty where they teach as they are.
 
     Raises:
@@ -62,37 +54,21 @@ class BD(Distiller):
         self.refresh_period = config["refresh_period"]
         self.samples_per_positive = config["samples_per_positive"]
         self.require_items("samples_per_positive")
-        self.full_weight = {
-            role: config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0
-            for role, direction in _INTO
-        }
-        self.weight = dict(self.full_weight)
-        kinds = {role: config[f"exchange_{direction}"] or config["exchange"] for role, direction in _INTO}
-        self.exchange = {role: _EXCHANGES[kind] for role, kind in kinds.items()}
-        self.temperature = {
-            role: config[f"temperature_{direction}"] or config["temperature"] for role, direction in _INTO
-        }
+        self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
+        self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
         self.best_guides: dict[str, BestGuide] = {}
-        if config["guide_state"] == "best" and not control:
-            guides = [self.other(learner) for learner in roles if self.full_weight[learner] > 0]
-            self.best_guides = {guide.name: BestGuide(guide, dataset) for guide in guides}
-        self.takes_positive = {
-            role: kinds[role] == "pairwise" or (kinds[role] == "listwise" and config[f"list_positive_{direction}"])
-            for role, direction in _INTO
-        }
-        bare = [role for role, kind in kinds.items() if kind == "listwise" and not self.takes_positive[role]]
-        if bare and self.samples_per_positive == 1:
-            raise ConfigError("a list of one item says nothing: use samples_per_positive=2 or more, or list_positive")
-        if config["cf_negatives"] == "distilled":
-            for role in roles.values():
-                _require_one_negative(role)
+        if not control:
+            learned_from = (self.exchanges[learner] for learner in roles)
+            guides = [exchange.guide for exchange in learned_from if exchange.weight > 0 and exchange.from_best]
+            self.best_guides = {guide: BestGuide(roles[guide], dataset) for guide in guides}
+        self._check_options()
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
         # A loader of users only (autoencoders): as many items for each as users have positives on average.
         self.samples_per_user = self.samples_per_positive * max(1, round(self.positives_per_user))
         self.sampler = DistillationSampler(
             self.seen,
-            {role: self._direction(direction) for role, direction in _INTO if self.full_weight[role] > 0},
+            {learner: one.drawing for learner, one in self.exchanges.items() if one.weight > 0},
             pool_sizes=self._pool_sizes(),
             ranks=config["rank_precision"],
             ranked_items=config["ranked_items"],
@@ -100,16 +76,14 @@ class BD(Distiller):
             device=self.device,
         )
 
-    def _direction(self, direction: str) -> Direction:
-        shape = self.config[f"shape_{direction}"]
-        return Direction(
-            sampling=self.config["sampling"] or self.config[f"sampling_{direction}"],
-            shape=shape,
-            eps=self.config["eps_t" if shape == "tanh" else "eps_e"],
-            rank_order=self.config[f"rank_order_{direction}"],
-            rank_scale=self.config["rank_scale"],
-            top_temperature=self.config["top_temperature"],
-        )
+    def _check_options(self) -> None:
+        """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
+        bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
+        if bare and self.samples_per_positive == 1:
+            raise ConfigError("a list of one item says nothing: use samples_per_positive=2 or more, or list_positive")
+        if self.config["cf_negatives"] == "distilled":
+            for role in self.roles.values():
+                _require_one_negative(role)
 
     def _pool_sizes(self) -> torch.Tensor:
         """Draws prepared per user: one per positive, sample and epoch until the next refresh. [n_users]."""
@@ -132,9 +106,11 @@ class BD(Distiller):
             return False
         if self.config["lambda_schedule"] == "linear":
             share = min(1.0, (epoch + 1) / self.config["lambda_warmup_epochs"])
-            self.weight = {role: share * weight for role, weight in self.full_weight.items()}
+            self.weight = {learner: share * exchange.weight for learner, exchange in self.exchanges.items()}
         is_share = self.config["refresh_users"] == "rolling" and epoch > 0
-        if not any(self.full_weight.values()) or (epoch % self.refresh_period and not is_share):
+        if not any(exchange.weight for exchange in self.exchanges.values()) or (
+            epoch % self.refresh_period and not is_share
+        ):
             return False
         users = None
         if is_share:
@@ -172,33 +148,50 @@ class BD(Distiller):
         learner, weight = self.roles[role], self.weight[role]
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
-        users, positives, count = batch.users, batch.positives, self.samples_per_positive
-        if positives is None:
-            count = self.samples_per_user
-        items = self.sampler.sample(role, users, count, batch.place)
-        if positives is None:  # a loader of users only, some of whom may have nothing but a test item
-            if self.takes_positive[role]:
-                positives = self.seen.random_positive(users, self.sampler.generator, batch.place)
-            real = self.seen.counts[users] > 0
-            users, items, positives = users[real], items[real], None if positives is None else positives[real]
+        users, items, positives = self._draw(role, batch)
         interaction = batch.interaction
         if self.config["cf_negatives"] == "distilled":
             interaction = self._with_negatives(interaction, items[:, 0])
         own = learner.loss(interaction)
         if len(users) == 0:
             return {"cf": own}
-        if self.takes_positive[role]:
+        exchange = self.exchanges[role]
+        if exchange.takes_positive:
             assert positives is not None
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(users, items)
+        target = self._target_logits(role, users, items, batch)
+        term = exchange.loss(logits, target, exchange.temperature, exchange.temperature_on)
+        return {"cf": own, "distill": self.in_loss_units(role, weight, term, users)}
+
+    def _draw(self, role: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Draw the items that a role learns on.
+
+        Args:
+            role: the learner.
+            batch: a batch of its stream.
+
+        Returns:
+            Of the users who have training items: users [B], items drawn for each [B, K], and the positives [B], None
+            where the loader gives users only and the exchange takes no positive.
+        """
+        users, positives = batch.users, batch.positives
+        if positives is not None:
+            return users, self.sampler.sample(role, users, self.samples_per_positive, batch.place), positives
+        # A loader of users only, some of whom may have nothing but a test item.
+        items = self.sampler.sample(role, users, self.samples_per_user, batch.place)
+        if self.exchanges[role].takes_positive:
+            positives = self.seen.random_positive(users, self.sampler.generator, batch.place)
+        real = self.seen.counts[users] > 0
+        return users[real], items[real], None if positives is None else positives[real]
+
+    def _target_logits(self, role: str, users: torch.Tensor, items: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """The other role's logits [B, K] without gradient, in its best state or as it is."""
         guide = self.other(role)
         best = self.best_guides.get(guide.name)
         if best:
-            target = best.logits(users, items)
-        else:
-            target = guide.target_logits(users, items, learning=guide.name in batch.roles)
-        exchanged = self.exchange[role](logits, target, self.temperature[role], self.config["temperature_on"])
-        return {"cf": own, "distill": self.in_loss_units(role, weight, exchanged, users)}
+            return best.logits(users, items)
+        return guide.target_logits(users, items, learning=guide.name in batch.roles)
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)

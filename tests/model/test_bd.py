@@ -2,6 +2,7 @@
 
 import copy
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.cli.main import parse_arguments
 from recbole_bd.config.known_options import method_options
 from recbole_bd.errors import ConfigError, RoleError
-from recbole_bd.model import METHODS, bd, losses
+from recbole_bd.model import METHODS, losses
+from recbole_bd.model.exchange import EXCHANGE_LOSSES
 from tests.helpers.paths import ROOT
 from tests.helpers.scenes import Scene, pair
 from tests.helpers.settings import PAPER
@@ -69,7 +71,8 @@ def test_the_term_weighs_an_interaction_as_the_own_loss_does(method, backbone, q
     scene = Scene(pair(quick, "BPR", backbone), model=method, lambda_teacher_to_student=0.3)
     batch = scene.batch_of(STUDENT)
     if method == "BD":
-        monkeypatch.setitem(scene.method.exchange, STUDENT, lambda *given: torch.tensor(1.0))
+        exchange = replace(scene.method.exchanges[STUDENT], loss=lambda *given: torch.tensor(1.0))
+        monkeypatch.setitem(scene.method.exchanges, STUDENT, exchange)
     else:
         monkeypatch.setattr(scene.method, "transfer", lambda *given: torch.tensor(1.0))
     users = scene.split.pairs("train")[0]
@@ -289,7 +292,7 @@ def test_the_batchs_positive_comes_first(exchange, quick, monkeypatch):
         seen["logits"] = logits
         return logits.sum()
 
-    monkeypatch.setitem(bd._EXCHANGES, exchange, spy)
+    monkeypatch.setitem(EXCHANGE_LOSSES, exchange, spy)
     scene = Scene(quick, exchange=exchange, samples_per_positive=3, list_positive_teacher_to_student=True)
     batch = scene.batch_of(STUDENT)
     scene.method.loss(STUDENT, batch)
@@ -301,7 +304,7 @@ def test_the_batchs_positive_comes_first(exchange, quick, monkeypatch):
 
 def test_a_list_without_the_positive_holds_what_was_sampled(quick, monkeypatch):
     seen = []
-    monkeypatch.setitem(bd._EXCHANGES, "listwise", lambda logits, *_, **__: seen.append(logits.shape) or logits.sum())
+    monkeypatch.setitem(EXCHANGE_LOSSES, "listwise", lambda logits, *_, **__: seen.append(logits.shape) or logits.sum())
     scene = Scene(quick, exchange="listwise", samples_per_positive=3, list_positive_teacher_to_student=False)
     batch = scene.batch_of(STUDENT)
     monkeypatch.setattr(scene.method.seen, "random_positive", None)
