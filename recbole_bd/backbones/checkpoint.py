@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_bd.backbones.extra_state import CACHES
 from recbole_bd.backbones.recbole_pickle import load_host_pickle
 from recbole_bd.backbones.snapshot import Snapshot
+from recbole_bd.backbones.traits import CACHES
 from recbole_bd.errors import CheckpointError, named_damage
 from recbole_bd.system.sealed_archive import checked_csr, is_sealed, load_archive, save_archive
 

@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from recbole_bd.backbones.traits import CACHES
 from recbole_bd.errors import CheckpointError
 
-# Embeddings that hosts keep between two evaluations: made of the parameters, and dropped before these change.
-CACHES = ("restore_user_e", "restore_item_e", "i_embedding")
 _BUILT = "_attributes_as_built"
 # Of a tensor or array above this size a model is not expected to need the first value again.
 _LARGEST_KEPT = 2**24

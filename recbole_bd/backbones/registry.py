@@ -10,16 +10,10 @@ import recbole.model
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import ModelType
 
+from recbole_bd.backbones.traits import OTHER_MODEL, PACKAGE, TRAITS
 from recbole_bd.errors import RoleError
 
-PACKAGE = "recbole.model.general_recommender"
 _OTHER_KINDS = ("sequential", "context_aware", "knowledge_aware", "exlib")
-
-_OWN_TRAINER = {
-    "RecVAE": ("the alternating encoder and decoder updates of RecVAETrainer", "MultiVAE"),
-    "RaCT": ("the actor and critic pretraining of RaCTTrainer", "MultiVAE"),
-    "NCL": ("the clustering step of NCLTrainer", "SGL or LightGCN"),
-}
 
 
 def _shipped() -> dict[str, type[GeneralRecommender]]:
@@ -75,11 +69,11 @@ def require_teachable(name: str, role: str) -> None:
         RoleError: the model has nothing to train by gradient, needs a trainer of its own, or is unknown.
     """
     model_class = recommender_class(name)
-    if model_class.type == ModelType.TRADITIONAL or name == "NCEPLRec":  # NCEPLRec solves, yet calls itself GENERAL
+    traits = TRAITS.get(name, OTHER_MODEL)
+    if traits.closed_form or model_class.type == ModelType.TRADITIONAL:  # the type serves models without a line
         raise RoleError(
             f"{role}: {name} has no parameters to train by gradient, so it cannot learn from the other role. "
             f"Choose e.g. BPR, or use {name} as the teacher of a one-way method (RD, CD or RRD)"
         )
-    if name in _OWN_TRAINER:
-        need, choice = _OWN_TRAINER[name]
-        raise RoleError(f"{role}: {name} needs {need}, which distillation does not run. Choose {choice}")
+    if own := traits.own_trainer:
+        raise RoleError(f"{role}: {name} needs {own.step}, which distillation does not run. Choose {own.choice}")

@@ -16,22 +16,15 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
-from recbole_bd.backbones.extra_state import CACHES, note_attributes
+from recbole_bd.backbones.extra_state import note_attributes
 from recbole_bd.backbones.recbole_pickle import host_reads_safely
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
+from recbole_bd.backbones.traits import CACHES, traits_of
 from recbole_bd.errors import RoleError
 
-# Models of RecBole's own whose loss is no mean over the rows of a batch: a sum over them, a comparison between them, or
-# with numbers that one batch leaves to the next.
-_OF_WHOLE_BATCHES = {
-    "CDAE", "ConvNCF", "DGCF", "DiffRec", "ENMF", "LDiffRec", "LINE", "NCL", "RaCT", "RecVAE", "SGL",
-}  # fmt: skip
-# Of models that can be taught: whose loss adds up the rows of a batch; whose loss adds up, for a row, its user's items.
-_ADD_ROWS = {"CDAE", "ConvNCF", "ENMF", "SGL"}
-_ADD_ITEMS = {"CDAE", "ENMF", "LDiffRec", "MacridVAE", "MultiDAE", "MultiVAE"}
 _USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
 
 
@@ -85,7 +78,7 @@ class Role:
     @property
     def shares_batches(self) -> bool:
         """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
-        return type(self.model).__name__ not in _OF_WHOLE_BATCHES
+        return traits_of(self.model).shares_batches
 
     def interactions_added(self, rows: int, positives_per_user: float) -> float:
         """How many training interactions the model's own loss adds up on a batch.
@@ -100,8 +93,8 @@ class Role:
         Returns:
             1 where the loss is a mean over interactions, as are those of models that are not RecBole's own.
         """
-        name = type(self.model).__name__
-        return (rows if name in _ADD_ROWS else 1) * (positives_per_user if name in _ADD_ITEMS else 1)
+        traits = traits_of(self.model)
+        return (rows if traits.loss_adds_rows else 1) * (positives_per_user if traits.loss_adds_items else 1)
 
     def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.

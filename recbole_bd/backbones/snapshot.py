@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from recbole_bd.backbones.extra_state import CACHES, changed_attributes, restore_attributes
+from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
+from recbole_bd.backbones.traits import CACHES
 from recbole_bd.errors import CheckpointError
 
 

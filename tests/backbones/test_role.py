@@ -16,11 +16,10 @@ from recbole_bd.backbones import registry
 from recbole_bd.backbones.acceleration.embedding_gradients import GatheredEmbedding, gather_gradients
 from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph, compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import HistoryLinear, read_histories_sparsely
-from recbole_bd.backbones.extra_state import CACHES
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.registry import general_recommenders, recommender_class, require_teachable
 from recbole_bd.backbones.role import Role
-from recbole_bd.backbones.scoring import families
+from recbole_bd.backbones.traits import CACHES, TRAITS
 from recbole_bd.errors import RoleError
 
 torch.set_num_threads(1)
@@ -661,7 +660,7 @@ def test_all_shipped_general_recommenders_are_listed():
     assert len(NAMES) == 33
     assert sorted(NAMES) == NAMES
     assert all(issubclass(recommender_class(name), GeneralRecommender) for name in NAMES)
-    assert set(NAMES) == set(families.FAMILIES)
+    assert set(NAMES) == set(TRAITS)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import torch
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
-from recbole_bd.backbones.registry import PACKAGE
+from recbole_bd.backbones.traits import is_recbole_model
 
 _REDUCED = (torch.float16, torch.bfloat16)  # what mixed precision makes of a dense matrix
 
@@ -74,7 +74,7 @@ class CompressedGraph:
 
 def compress_graphs(model: AbstractRecommender) -> None:
     """Compress the graphs that a model of RecBole's own keeps as sparse matrices; others stay as they are."""
-    if not type(model).__module__.startswith(PACKAGE + "."):
+    if not is_recbole_model(model):
         return
     for name, value in list(vars(model).items()):
         is_sparse = isinstance(value, Tensor) and value.layout is torch.sparse_coo and value.dim() == 2

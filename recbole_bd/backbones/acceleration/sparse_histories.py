@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor, nn
 
-from recbole_bd.backbones.registry import PACKAGE
+from recbole_bd.backbones.traits import is_recbole_model, traits_of
 
 
 class HistoryLinear(nn.Linear):
@@ -46,16 +46,16 @@ class HistoryDropout(nn.Dropout):
 def read_histories_sparsely(model: AbstractRecommender) -> None:
     """Let an autoencoder of RecBole's own skip the zeros of its input; other models stay as they are.
 
-    Its first layer is the one linear layer with an input of all items; CDAE has a dropout before it.
+    Its first layer is the one linear layer with an input of all items; `BackboneTraits` names a dropout before it.
     """
-    if not type(model).__module__.startswith(PACKAGE + "."):
+    if not is_recbole_model(model):
         return
     first = [layer for layer in model.modules() if type(layer) is nn.Linear and layer.in_features == model.n_items]
     if len(first) != 1:
         return
     first[0].__class__ = HistoryLinear
-    if type(model).__name__ == "CDAE":
-        model.dropout.__class__ = HistoryDropout
+    if dropout := traits_of(model).history_dropout:
+        getattr(model, dropout).__class__ = HistoryDropout
 
 
 def _nonzero(rows: Tensor) -> Tensor:

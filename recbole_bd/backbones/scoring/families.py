@@ -14,63 +14,28 @@ Nothing here is of size users x items unless the caller asks for so many users a
 
 from recbole.model.abstract_recommender import AbstractRecommender
 
-from recbole_bd.backbones.registry import PACKAGE
+from recbole_bd.backbones.scoring import inner_products, pair_networks, row_models
 from recbole_bd.backbones.scoring.base import Scores
-from recbole_bd.backbones.scoring.inner_products import (
-    DMFScores,
-    ENMFScores,
-    FISMScores,
-    GCMCScores,
-    GraphConvolution,
-    InnerProduct,
-    NCEPLRecScores,
-    SGLScores,
-    SimpleXScores,
-)
-from recbole_bd.backbones.scoring.pair_networks import NAISScores, NeuMFScores, NNCFScores, PairNetwork, PredictScores
-from recbole_bd.backbones.scoring.row_models import (
-    ADMMSLIMScores,
-    Autoencoder,
-    CDAEScores,
-    FullSortScores,
-    SameForAllUsers,
-)
+from recbole_bd.backbones.scoring.inner_products import InnerProduct
+from recbole_bd.backbones.traits import OTHER_MODEL, OTHER_MODEL_BY_PAIRS, TRAITS, is_recbole_model
 
+# Every scoring class by its name, as `BackboneTraits.scoring` gives it.
 FAMILIES: dict[str, type[Scores]] = {
-    **dict.fromkeys(("BPR", "LINE"), InnerProduct),
-    **dict.fromkeys(("LightGCN", "NGCF", "DGCF", "SpectralCF", "NCL"), GraphConvolution),
-    **{
-        "SGL": SGLScores,
-        "GCMC": GCMCScores,
-        "ENMF": ENMFScores,
-        "SimpleX": SimpleXScores,
-        "DMF": DMFScores,
-        "FISM": FISMScores,
-    },
-    **{
-        "NCEPLRec": NCEPLRecScores,
-        "ADMMSLIM": ADMMSLIMScores,
-        "Pop": SameForAllUsers,
-        "Random": SameForAllUsers,
-        "NAIS": NAISScores,
-    },
-    "NeuMF": NeuMFScores,
-    **{"NNCF": NNCFScores, "ConvNCF": PairNetwork},
-    "CDAE": CDAEScores,
-    **dict.fromkeys(("MultiDAE", "MultiVAE", "MacridVAE", "RaCT", "RecVAE"), Autoencoder),
-    **dict.fromkeys(("DiffRec", "LDiffRec", "ItemKNN", "AsymKNN", "EASE", "SLIMElastic"), FullSortScores),
+    name: member
+    for module in (inner_products, pair_networks, row_models)
+    for name, member in vars(module).items()
+    if isinstance(member, type) and issubclass(member, Scores) and member.__module__ == module.__name__
 }
 
 
 def family(model: AbstractRecommender) -> type[Scores]:
-    """The class by which a model scores: RecBole's own by name, others by the scoring methods they have."""
-    # A subclass or a third party's model of the same name may score otherwise: only RecBole's own classes are known.
-    if type(model).__module__.startswith(PACKAGE + ".") and type(model).__name__ in FAMILIES:
-        return FAMILIES[type(model).__name__]
+    """Look up the class by which a model scores: by name if it is RecBole's own, else by its scoring methods."""
+    if is_recbole_model(model) and type(model).__name__ in TRAITS:
+        return FAMILIES[TRAITS[type(model).__name__].scoring]
     has_rows = type(model).full_sort_predict is not AbstractRecommender.full_sort_predict
-    return FullSortScores if has_rows else PredictScores
+    return FAMILIES[(OTHER_MODEL if has_rows else OTHER_MODEL_BY_PAIRS).scoring]
 
 
 def has_embeddings(name: str) -> bool:
     """Whether the scores of one of RecBole's models are inner products of user and item vectors, by its name."""
-    return issubclass(FAMILIES.get(name, Scores), InnerProduct)
+    return name in TRAITS and issubclass(FAMILIES[TRAITS[name].scoring], InnerProduct)

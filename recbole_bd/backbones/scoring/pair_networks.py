@@ -1,8 +1,5 @@
 """Models that put each pair of user and item through a network."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
@@ -18,19 +15,11 @@ _FLOATS_CACHED = 2**18  # 1 MiB: activations that stay in a core's cache
 _FLOATS_AT_ONCE = {"cpu": 2**21, "cuda": 2**26}
 
 
-_FLOATS_PER_PAIR: dict[str, Callable[[Any], int]] = {  # the activations of one pair, roughly
-    "NeuMF": lambda model: 2 * model.mf_embedding_size + 2 * sum(model.mlp_layers.layers),
-    "NNCF": lambda model: 2 * model.neigh_num * (model.neigh_embedding_size + model.num_conv_kernel),
-    "ConvNCF": lambda model: model.embedding_size**2 * (1 + max(model.cnn_channels)),
-    "NAIS": lambda model: model.history_item_matrix.shape[1] * 2 * (model.embedding_size + model.weight_size),
-}
-
-
 _FLOATS_UNKNOWN = 1024
 
 
 class PairNetwork(Scores):
-    """A network over pairs whose `forward` gives logits: NeuMF, NNCF, ConvNCF.
+    """A network over pairs whose `forward` gives logits.
 
     RecBole has no ranking of all items for these but sends every pair through `predict`. Here `full_sort_predict` is
     given to the model: the same scores, in chunks that stay in the cache.
@@ -47,7 +36,7 @@ class PairNetwork(Scores):
 
     def floats_per_pair(self) -> int:
         """Number of activations of one pair, roughly."""
-        return _FLOATS_PER_PAIR[type(self.model).__name__](self.model)
+        return _FLOATS_UNKNOWN
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """All items' scores in the unit of the model's `predict`. [B * n_items]."""
@@ -94,6 +83,10 @@ class NeuMFScores(PairNetwork):
         at_once = _FLOATS_CACHED if device_of(model).type == "cpu" else _FLOATS_AT_ONCE["cuda"]
         self.items_at_once = max(1, at_once // self.first.out_features)
 
+    def floats_per_pair(self) -> int:
+        """Number of activations of one pair, roughly."""
+        return 2 * self.model.mf_embedding_size + 2 * sum(self.model.mlp_layers.layers)
+
     def item_half(self) -> Tensor:
         """What the items add to the first layer, its bias included. [n_items, hidden]."""
         weight = self.first.weight[:, self.model.mlp_embedding_size :]
@@ -133,9 +126,25 @@ class NNCFScores(PairNetwork):
 
     predicts_probabilities = True
 
+    def floats_per_pair(self) -> int:
+        """Number of activations of one pair, roughly."""
+        return 2 * self.model.neigh_num * (self.model.neigh_embedding_size + self.model.num_conv_kernel)
+
+
+class ConvNCFScores(PairNetwork):
+    """ConvNCF: convolutions over the outer product of both vectors."""
+
+    def floats_per_pair(self) -> int:
+        """Number of activations of one pair, roughly."""
+        return self.model.embedding_size**2 * (1 + max(self.model.cnn_channels))
+
 
 class NAISScores(PairNetwork):
     """NAIS attends to the history; without any its softmax is 0 / 0, so only the item's bias is left."""
+
+    def floats_per_pair(self) -> int:
+        """Number of activations of one pair, roughly."""
+        return self.model.history_item_matrix.shape[1] * 2 * (self.model.embedding_size + self.model.weight_size)
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
@@ -145,10 +154,6 @@ class NAISScores(PairNetwork):
 
 class PredictScores(PairNetwork):
     """A third party's model without `full_sort_predict`: its `predict` in chunks of pairs."""
-
-    def floats_per_pair(self) -> int:
-        """Number of activations of one pair, roughly."""
-        return _FLOATS_UNKNOWN
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""

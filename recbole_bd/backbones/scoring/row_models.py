@@ -54,11 +54,12 @@ class Autoencoder(_RowModel):
 
     def row(self, users: Tensor) -> Tensor:
         """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
-        model = self.model
-        ratings = model.get_rating_matrix(users)
-        more = (model.dropout_prob,) if type(model).__name__ == "RecVAE" else ()
-        output = model.forward(ratings, *more)
+        output = self.forward(self.model.get_rating_matrix(users))
         return output[0] if isinstance(output, tuple) else output
+
+    def forward(self, ratings: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """The model's `forward` of users' histories as dense rows. [U, n_items], alone or first of several."""
+        return self.model.forward(ratings)
 
     @contextmanager
     def _layer(self, name: str, replacement: nn.Module) -> Iterator[None]:
@@ -70,6 +71,14 @@ class Autoencoder(_RowModel):
             yield
         finally:
             setattr(parent, own_name, layer)
+
+
+class RecVAEScores(Autoencoder):
+    """RecVAE, whose `forward` takes the rate of dropout."""
+
+    def forward(self, ratings: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """See `Autoencoder.forward`."""
+        return self.model.forward(ratings, self.model.dropout_prob)
 
 
 class CDAEScores(Autoencoder):

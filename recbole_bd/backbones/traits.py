@@ -1,0 +1,117 @@
+"""Facts about RecBole's general recommenders that their classes do not tell: one line for each model.
+
+A new backbone of a known scoring family is one new line. Nothing here imports RecBole's models or a scoring class.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+PACKAGE = "recbole.model.general_recommender"
+
+
+@dataclass(frozen=True)
+class OwnTrainer:
+    """Training that only a model's own trainer in RecBole runs.
+
+    Attributes:
+        step: what that trainer does, as an error message names it.
+        choice: models to choose instead.
+    """
+
+    step: str
+    choice: str
+
+
+@dataclass(frozen=True)
+class BackboneTraits:
+    """Facts about one model.
+
+    Attributes:
+        scoring: name of the class in `backbones.scoring` that gives its logits, see `scoring.families`.
+        closed_form: has no parameters to train by gradient, so it cannot learn by distillation.
+        own_trainer: the trainer it needs, which distillation does not run; None if RecBole's default one trains it.
+        loss_adds_rows: its loss is a sum over the rows of a batch, not their mean.
+        loss_adds_items: a row of its loss is a sum over the user's training items, not their mean.
+        loss_couples_rows: its loss compares rows of a batch, or uses numbers that one batch leaves to the next.
+        caches: attributes in which RecBole keeps embeddings between two evaluations. They are dropped, never saved.
+        extra_state: attributes that training changes and `state_dict` lacks; see `backbones.extra_state`.
+        history_dropout: the dropout module through which it sends users' histories; empty if none is made sparse.
+    """
+
+    scoring: str
+    closed_form: bool = False
+    own_trainer: OwnTrainer | None = None
+    loss_adds_rows: bool = False
+    loss_adds_items: bool = False
+    loss_couples_rows: bool = False
+    caches: tuple[str, ...] = ()
+    extra_state: tuple[str, ...] = ()
+    history_dropout: str = ""
+
+    @property
+    def shares_batches(self) -> bool:
+        """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
+        return not (self.loss_adds_rows or self.loss_couples_rows)
+
+
+_CLUSTERING = OwnTrainer("the clustering step of NCLTrainer", "SGL or LightGCN")
+_ACTOR_CRITIC = OwnTrainer("the actor and critic pretraining of RaCTTrainer", "MultiVAE")
+_ALTERNATING = OwnTrainer("the alternating encoder and decoder updates of RecVAETrainer", "MultiVAE")
+_GRAPH = ("restore_user_e", "restore_item_e")
+_SEEN = ("number_of_seen_items", "number_of_unseen_items")
+_CRITIC = ("update", "input_matrix", "predict_matrix", "true_matrix", *_SEEN)
+_LOSSES = ("Lt_count", "Lt_history")
+_LATENT = (*_LOSSES, "update_count", "update_count_vae")
+_Traits = BackboneTraits
+
+TRAITS = {
+    "ADMMSLIM": _Traits("ADMMSLIMScores", closed_form=True),
+    "AsymKNN": _Traits("FullSortScores", closed_form=True),
+    "BPR": _Traits("InnerProduct"),
+    "CDAE": _Traits("CDAEScores", loss_adds_rows=True, loss_adds_items=True, history_dropout="dropout"),
+    "ConvNCF": _Traits("ConvNCFScores", loss_adds_rows=True),
+    "DGCF": _Traits("GraphConvolution", loss_couples_rows=True, caches=_GRAPH),
+    "DMF": _Traits("DMFScores", caches=("i_embedding",)),
+    "DiffRec": _Traits("FullSortScores", loss_couples_rows=True, extra_state=_LOSSES),
+    "EASE": _Traits("FullSortScores", closed_form=True),
+    "ENMF": _Traits("ENMFScores", loss_adds_rows=True, loss_adds_items=True),
+    "FISM": _Traits("FISMScores"),
+    "GCMC": _Traits("GCMCScores"),
+    "ItemKNN": _Traits("FullSortScores", closed_form=True),
+    "LDiffRec": _Traits("FullSortScores", loss_adds_items=True, loss_couples_rows=True, extra_state=_LATENT),
+    "LINE": _Traits("InnerProduct", loss_couples_rows=True, extra_state=("random_list", "random_pr")),
+    "LightGCN": _Traits("GraphConvolution", caches=_GRAPH),
+    "MacridVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
+    "MultiDAE": _Traits("Autoencoder", loss_adds_items=True),
+    "MultiVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
+    "NAIS": _Traits("NAISScores"),
+    "NCEPLRec": _Traits("NCEPLRecScores", closed_form=True),  # its class calls itself GENERAL, yet it solves
+    "NCL": _Traits("GraphConvolution", own_trainer=_CLUSTERING, loss_couples_rows=True, caches=_GRAPH),
+    "NGCF": _Traits("GraphConvolution", caches=_GRAPH),
+    "NNCF": _Traits("NNCFScores"),
+    "NeuMF": _Traits("NeuMFScores"),
+    "Pop": _Traits("SameForAllUsers", closed_form=True),
+    "RaCT": _Traits("Autoencoder", own_trainer=_ACTOR_CRITIC, loss_couples_rows=True, extra_state=_CRITIC),
+    "Random": _Traits("SameForAllUsers", closed_form=True),
+    "RecVAE": _Traits("RecVAEScores", own_trainer=_ALTERNATING, loss_couples_rows=True),
+    "SGL": _Traits("SGLScores", loss_adds_rows=True, loss_couples_rows=True, caches=_GRAPH),
+    "SLIMElastic": _Traits("FullSortScores", closed_form=True),
+    "SimpleX": _Traits("SimpleXScores"),
+    "SpectralCF": _Traits("GraphConvolution", caches=_GRAPH),
+}
+# A model that is not RecBole's own: its loss counts as a mean over rows, its scores as `full_sort_predict` gives them.
+OTHER_MODEL = _Traits("FullSortScores")
+OTHER_MODEL_BY_PAIRS = _Traits("PredictScores")  # without `full_sort_predict` of its own
+
+# Every name under which a model of RecBole keeps a cache; models of third parties take over these names.
+CACHES = tuple(dict.fromkeys(name for traits in TRAITS.values() for name in traits.caches))
+
+
+def is_recbole_model(model: Any) -> bool:
+    """Whether a model's class is RecBole's own: a subclass or namesake of a third party may score otherwise."""
+    return type(model).__module__.startswith(f"{PACKAGE}.")
+
+
+def traits_of(model: Any) -> BackboneTraits:
+    """Look up the facts about a model by the name of its class; `OTHER_MODEL` for a name that RecBole has not."""
+    return TRAITS.get(type(model).__name__, OTHER_MODEL)

@@ -1,0 +1,57 @@
+"""The table of facts, held against RecBole's own classes."""
+
+import dataclasses
+
+import pytest
+from recbole.utils import ModelType
+
+from recbole_bd.backbones.registry import general_recommenders, recommender_class
+from recbole_bd.backbones.scoring.base import Scores
+from recbole_bd.backbones.scoring.families import FAMILIES, has_embeddings
+from recbole_bd.backbones.scoring.inner_products import InnerProduct
+from recbole_bd.backbones.traits import CACHES, OTHER_MODEL, OTHER_MODEL_BY_PAIRS, TRAITS, traits_of
+
+NAMES = general_recommenders()
+
+
+def test_every_general_recommender_of_recbole_has_a_line_and_every_line_is_of_one():
+    assert list(TRAITS) == NAMES
+    assert len(TRAITS) == 33
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_line_says_what_the_class_says(name):
+    traits, model_class = TRAITS[name], recommender_class(name)
+    assert traits.closed_form == (model_class.type == ModelType.TRADITIONAL or name == "NCEPLRec")
+    assert not (traits.closed_form and traits.own_trainer)
+    assert issubclass(FAMILIES[traits.scoring], Scores)
+    assert has_embeddings(name) == issubclass(FAMILIES[traits.scoring], InnerProduct)
+
+
+def test_every_scoring_class_is_of_some_model():
+    used = {traits.scoring for traits in (*TRAITS.values(), OTHER_MODEL, OTHER_MODEL_BY_PAIRS)}
+    assert used == {name for name in FAMILIES if not name.startswith("_")} - {"PairNetwork"}
+
+
+def test_batches_that_processes_may_not_share():
+    assert {name for name, traits in TRAITS.items() if not traits.shares_batches} == {
+        *("CDAE", "ConvNCF", "DGCF", "DiffRec", "ENMF", "LDiffRec", "LINE", "NCL", "RaCT", "RecVAE", "SGL")
+    }
+
+
+def test_caches_are_named_as_old_checkpoints_have_them():
+    assert set(CACHES) == {"restore_user_e", "restore_item_e", "i_embedding"}
+
+
+def test_a_model_of_a_third_party_counts_as_a_mean_over_rows():
+    class Theirs:
+        pass
+
+    traits = traits_of(Theirs())
+    assert traits.shares_batches
+    assert traits == OTHER_MODEL
+
+
+def test_facts_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TRAITS["BPR"].closed_form = True
