@@ -5,10 +5,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from recbole.config import Config
 from recbole.trainer import Trainer
-from torch.nn.utils.clip_grad import clip_grad_norm_
 from tqdm import tqdm
 
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
@@ -17,8 +15,9 @@ from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.compat import without_host_tensorboard
 from recbole_bd.data.batches import Batch, BatchStream
 from recbole_bd.model.base import Distiller
-from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
+from recbole_bd.trainer.distillation_step import DistillationStep
 from recbole_bd.trainer.epoch_losses import EpochLosses
+from recbole_bd.trainer.improvements import Improvements
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 from recbole_bd.trainer.role_trainer import role_trainer
@@ -64,13 +63,9 @@ class BDTrainer(Resumable, Trainer):
         self.eval_step = max(1, min(config["eval_step"], self.epochs))
         self.valid_metric_bigger = True  # of the count that _valid_epoch returns
         self.best_valid_score = -math.inf
-        self.best_scores = dict.fromkeys(self.trainers, -math.inf)
-        self.watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
-        self.improvements = 0
-        self.waits = dict.fromkeys(self.trainers, 0)  # validations since a role's last best
-        # The roles of whose losses each of several processes takes a share; the others' all of them do whole.
-        sharing = group().size > 1 and (model.shares_batches or model.control)
-        self._shared = {name for name in self.trainers if sharing and model.roles[name].shares_batches}
+        watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
+        self.improvements = Improvements(self.trainers, watched)
+        self.step = DistillationStep(model, self.trainers, self.device, self.enable_amp)
 
     @property
     def best(self) -> dict[str, Snapshot]:
@@ -123,15 +118,15 @@ class BDTrainer(Resumable, Trainer):
             self.model.train()
             bar = tqdm(batches, desc=f"{self.arm} {epoch_idx:>4}", disable=not show_progress)
             for batch in bar:
-                self._step(batch.to(self.device), self.losses)
+                self.step.update(batch.to(self.device), self.losses)
                 if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
-                    bar.set_postfix_str(self._progress_text(self.losses))
+                    bar.set_postfix_str(self._progress_text())
 
         timed = "distill_epoch" if self.arm == DISTILLED else "control_epoch"
         with self.journal.timed(timed):
             self._run_epoch(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
-        for name in self._learning(means):
+        for name in self.step.learning(means):
             self.journal.loss(self.arm, name, epoch_idx, means[name])
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
@@ -143,7 +138,7 @@ class BDTrainer(Resumable, Trainer):
 
     def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
         remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
-        return EpochLosses(role, self.arm, epoch, self.device, remedy, role in self._shared)
+        return EpochLosses(role, self.arm, epoch, self.device, remedy, role in self.step.shared_roles)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -151,9 +146,7 @@ class BDTrainer(Resumable, Trainer):
             "attributes": {name: changed_attributes(trainer.model) for name, trainer in self.trainers.items()},
             "learners": {name: trainer.learner_state() for name, trainer in self.trainers.items()},
             "losses": {name: one.state_dict() for name, one in self.losses.items()},
-            "best_scores": dict(self.best_scores),
-            "improvements": self.improvements,
-            "waits": dict(self.waits),
+            **self.improvements.state_dict(),
             "resting": list(self.model.resting),
             "sampling": self.model.sampling_state(),
         }
@@ -166,8 +159,8 @@ class BDTrainer(Resumable, Trainer):
             trainer.load_learner_state(state["learners"][name])
             if hasattr(self, "losses"):
                 self.losses[name].load_state_dict(state["losses"][name])
-        self.best_scores, self.improvements = dict(state["best_scores"]), state["improvements"]
-        self.waits, self.model.resting = dict(state["waits"]), list(state["resting"])
+        self.improvements.load_state_dict(state)
+        self.model.resting = list(state["resting"])
 
     def _refresh(self, epoch: int, show_progress: bool) -> None:
         if self._resume_point is not None:  # done before, and timed: what it drew then is in the place
@@ -183,61 +176,19 @@ class BDTrainer(Resumable, Trainer):
         else:
             logger.info("%s: ranks and samples refreshed in %.1f s", self.arm, self.journal.seconds["refresh"][-1])
 
-    def _step(self, batch: Batch, losses: dict[str, EpochLosses]) -> None:
-        """One update of every role that learns from the batch; both losses are taken before either update."""
-        learning = self._learning(batch.roles)
-        parts, totals = {}, {}
-        with self.model.step():
-            with torch.autocast(device_type=self.device.type, enabled=self.enable_amp):
-                for name in learning:
-                    parts[name], totals[name] = self._losses(name, batch)
-            for name in learning:
-                losses[name].add(parts[name])
-                self.trainers[name].optimizer.zero_grad()
-                totals[name].backward()
-        for name in learning:
-            trainer = self.trainers[name]
-            if trainer.clip_grad_norm:
-                clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
-            trainer.optimizer.step()
-
-    def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The parts of a role's loss, and their sum; of several processes those of a share of the rows, weighted."""
-        if name not in self._shared:
-            parts = self.model.loss(name, batch)
-            return parts, torch.stack([*parts.values()]).sum()
-        share, of_rows, of_users = batch.share(group())
-        with per_process_rng():
-            parts = self.model.loss(name, share)
-        parts = {part: loss * (of_rows if part == "cf" else of_users) for part, loss in parts.items()}
-        trainer = self.trainers[name]
-        return parts, with_gradient_all_reduce(
-            torch.stack([*parts.values()]).sum(), [*trainer.model.parameters(), *trainer.beside]
-        )
-
-    def _learning(self, roles: Iterable[str]) -> list[str]:
-        """Those of the roles that learn and do not rest."""
-        return [name for name in roles if name in self.trainers and name not in self.model.resting]
-
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
-        improved, results = set(), {}
-        for name in self._learning(self.trainers):
+        improved, results = [], {}
+        for name in self.step.learning(self.trainers):
             trainer = self.trainers[name]
             trainer.epoch = self.epoch
             score, results[name] = trainer._valid_epoch(valid_data, show_progress)
-            signed = score if trainer.valid_metric_bigger else -score
-            if signed > self.best_scores[name]:
-                self.best_scores[name] = signed
+            if self.improvements.is_new_best(name, score if trainer.valid_metric_bigger else -score):
                 trainer._save_checkpoint(trainer.epoch)
-                improved.add(name)
+                improved.append(name)
                 self.model.new_best(name)
-            self.waits[name] = 0 if name in improved else self.waits[name] + 1
-            if self.config["rest_at_best"] and self.waits[name] > self.stopping_step:
+            if self.config["rest_at_best"] and self.improvements.waits[name] > self.stopping_step:
                 self._rest(name)
-        if not improved.intersection(self.watched):
-            return -1, results
-        self.improvements += 1
-        return self.improvements, results
+        return self.improvements.counted(improved), results
 
     def _rest(self, name: str) -> None:
         """Put a role back to its best state, at which it stays."""
@@ -260,11 +211,10 @@ class BDTrainer(Resumable, Trainer):
     def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
         pass  # the run folder holds the resolved configuration
 
-    def _progress_text(self, losses: dict[str, EpochLosses]) -> str:
-        valid = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
-        return _losses_text({name: one.means() for name, one in losses.items()}) + (
-            f" | valid {valid}" if valid else ""
-        )
+    def _progress_text(self) -> str:
+        losses = _losses_text({name: one.means() for name, one in self.losses.items()})
+        scores = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
+        return f"{losses} | valid {scores}" if scores else losses
 
 
 def _losses_text(means: dict[str, dict[str, float]]) -> str:

@@ -28,7 +28,7 @@ def test_a_step_takes_both_losses_before_either_update(quick):
         parameters = dict(reference.roles[role].model.named_parameters())
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         expected[role] = {n: p.detach() - 0.5 * g for (n, p), g in zip(parameters.items(), gradients, strict=True)}
-    trainer._step(batch, {role: EpochLosses(role, "distilled", 0, torch.device("cpu")) for role in expected})
+    trainer.step.update(batch, {role: EpochLosses(role, "distilled", 0, torch.device("cpu")) for role in expected})
     for role, parameters in expected.items():
         for name, value in scene.roles[role].model.named_parameters():
             assert torch.allclose(value, parameters[name], atol=1e-7)

@@ -1,0 +1,77 @@
+"""One training step of the distillation: losses of all learners, then their backward passes and updates."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch.nn.utils.clip_grad import clip_grad_norm_
+
+from recbole_bd.data.batches import Batch
+from recbole_bd.model.base import Distiller
+from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
+from recbole_bd.trainer.epoch_losses import EpochLosses
+
+
+class DistillationStep:
+    """Updates every learner from one batch.
+
+    With several processes, each process computes the loss of its share of the rows and the gradients are summed.
+    Roles whose loss is no mean over rows are computed in full by every process.
+
+    Args:
+        model: the method with its two roles.
+        trainers: RecBole's trainer of each learner, by role.
+        device: device of the models.
+        autocast: whether the losses are computed in mixed precision.
+
+    Attributes:
+        shared_roles: roles whose batches the processes share.
+    """
+
+    def __init__(self, model: Distiller, trainers: Mapping[str, Any], device: torch.device, autocast: bool):
+        self.model, self.trainers, self.device, self.autocast = model, trainers, device, autocast
+        shares = group().size > 1 and (model.shares_batches or model.control)
+        self.shared_roles = {name for name in trainers if shares and model.roles[name].shares_batches}
+
+    def learning(self, roles: Iterable[str]) -> list[str]:
+        """The given roles that learn and do not rest, in the given order."""
+        return [name for name in roles if name in self.trainers and name not in self.model.resting]
+
+    def update(self, batch: Batch, losses: Mapping[str, EpochLosses]) -> None:
+        """Update each learning role of the batch once; all losses are computed before the first update.
+
+        Args:
+            batch: a batch on the models' device.
+            losses: receives the loss parts, by role.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        learning = self.learning(batch.roles)
+        parts, totals = {}, {}
+        with self.model.step():
+            with torch.autocast(device_type=self.device.type, enabled=self.autocast):
+                for name in learning:
+                    parts[name], totals[name] = self._losses(name, batch)
+            for name in learning:
+                losses[name].add(parts[name])
+                self.trainers[name].optimizer.zero_grad()
+                totals[name].backward()
+        for name in learning:
+            trainer = self.trainers[name]
+            if trainer.clip_grad_norm:
+                clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
+            trainer.optimizer.step()
+
+    def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The loss parts of a role and their sum; for shared roles, this process's share, weighted."""
+        if name not in self.shared_roles:
+            parts = self.model.loss(name, batch)
+            return parts, torch.stack([*parts.values()]).sum()
+        share, row_weight, user_weight = batch.share(group())
+        with per_process_rng():
+            parts = self.model.loss(name, share)
+        parts = {part: loss * (row_weight if part == "cf" else user_weight) for part, loss in parts.items()}
+        trainer = self.trainers[name]
+        learned = [*trainer.model.parameters(), *trainer.beside]
+        return parts, with_gradient_all_reduce(torch.stack([*parts.values()]).sum(), learned)

@@ -1,0 +1,56 @@
+"""New bests of several learners, counted for early stopping."""
+
+import math
+from collections.abc import Collection, Iterable
+from typing import Any
+
+
+class Improvements:
+    """Best validation score of each learner, and how long ago it was reached.
+
+    Args:
+        roles: the learners.
+        watched: roles whose new bests count for early stopping.
+
+    Attributes:
+        count: number of validations at which a watched role reached a new best.
+        waits: validations since each role's last new best.
+    """
+
+    def __init__(self, roles: Iterable[str], watched: Collection[str]):
+        self.watched = watched
+        self.best_scores = dict.fromkeys(roles, -math.inf)
+        self.waits = dict.fromkeys(self.best_scores, 0)
+        self.count = 0
+
+    def is_new_best(self, role: str, score: float) -> bool:
+        """Record a validation of one role; the higher score is better."""
+        if score > self.best_scores[role]:
+            self.best_scores[role] = score
+            self.waits[role] = 0
+            return True
+        self.waits[role] += 1
+        return False
+
+    def counted(self, improved: Collection[str]) -> int:
+        """Close a validation of all learners.
+
+        Args:
+            improved: the roles with a new best.
+
+        Returns:
+            The new `count` if a watched role improved, else -1, which RecBole's early stopping takes as no improvement.
+        """
+        if not set(improved).intersection(self.watched):
+            return -1
+        self.count += 1
+        return self.count
+
+    def state_dict(self) -> dict[str, Any]:
+        """Scores and counts, as plain data."""
+        return {"best_scores": dict(self.best_scores), "improvements": self.count, "waits": dict(self.waits)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`; other keys are ignored."""
+        self.best_scores, self.count = dict(state["best_scores"]), state["improvements"]
+        self.waits = dict(state["waits"])
