@@ -1,6 +1,6 @@
 """A few users at a time, with both roles' ranks of all items, or of some items that stand for all."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -77,6 +77,35 @@ class Chunk:
         if role not in self._ranks:
             self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role, self.stands_for)
         return self._ranks[role]
+
+
+def whole_chunks(
+    users: Tensor,
+    scores: Mapping[str, Callable[..., Tensor]],
+    seen: SeenItems,
+    method: str,
+    chance: torch.Generator,
+    chunk_users: int,
+) -> Iterator[Chunk]:
+    """Chunks of users for whom all items are ranked; a role scores all these users at once.
+
+    Args:
+        users: int64 [B].
+        scores: see `DistillationSampler.refresh`.
+        seen: the training items.
+        method: how ranks are made.
+        chance: the source of chance.
+        chunk_users: users per chunk.
+    """
+    tables: dict[str, tuple[Tensor, ...]] = {}
+    for number, some in enumerate(users.split(chunk_users)):
+
+        def logits(role: str, number: int = number) -> Tensor:
+            if role not in tables:
+                tables[role] = scores[role](users).split(chunk_users)
+            return tables[role][number]
+
+        yield Chunk(some, logits, seen.n_items, seen.of(some), method, chance)
 
 
 class Candidates:

@@ -18,7 +18,7 @@ RANK_SCALES = ("absolute", "relative", "logarithmic")
 
 
 # Beyond this a rank difference times a steepness might leave float32, where infinity times 0 is no number.
-_STEEPEST = 1e25
+STEEPEST = 1e25
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Direction:
         Returns:
             `eps` per unit of the difference, 1e25 at most; negative for the reference's order.
         """
-        steepness = min(self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps, _STEEPEST)
+        steepness = min(self.eps / (n_items - 1) if self.rank_scale == "relative" else self.eps, STEEPEST)
         return -steepness if self.rank_order == "reference" else steepness
 
     def difference(self, learner_rank: Tensor, guide_rank: Tensor, scale: float) -> Tensor:

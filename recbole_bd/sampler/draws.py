@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.direction import _STEEPEST
+from recbole_bd.sampler.direction import STEEPEST
 from recbole_bd.sampler.seen_items import Places, of_rows
 
 # Ranks beyond the number of draws without replacement, in temperatures, that a draw from the head can reach: fewer than
@@ -111,7 +111,7 @@ def top_weights(rank: Tensor, excluded: Places, temperature: float) -> Tensor:
     Returns:
         float32 [C, n_items] in [0, 1], 0 at excluded places.
     """
-    exponent = rank * (-1 / math.log(2) / max(temperature, 1 / _STEEPEST))
+    exponent = rank * (-1 / math.log(2) / max(temperature, 1 / STEEPEST))
     exponent[excluded] = -torch.inf
     return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp2_()  # exp takes 15 times as long where it underflows
 

@@ -10,19 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.candidates import Candidates, Chunk
-from recbole_bd.sampler.direction import _STEEPEST, Direction
-from recbole_bd.sampler.draws import (
-    discrepancy_weights,
-    draw,
-    draw_places,
-    head_length,
-    propose,
-    top_weights,
-    uniform_weights,
-)
+from recbole_bd.sampler.candidates import Candidates, Chunk, whole_chunks
+from recbole_bd.sampler.direction import Direction
+from recbole_bd.sampler.pools import Pool, Rule, Workspace, fill
 from recbole_bd.sampler.ranks import METHODS
-from recbole_bd.sampler.seen_items import SeenItems, of_rows, slot
+from recbole_bd.sampler.seen_items import SeenItems, slot
 from recbole_bd.system.distributed import group
 
 RANKINGS = (*METHODS, "sampled")
@@ -31,13 +23,6 @@ RANKINGS = (*METHODS, "sampled")
 _USERS_SCORED_AT_ONCE = 40
 # Users whose draws come from one source of chance, about.
 _USERS_A_SPAN = 256
-# Drawing by rejection: how much of the proposals is accepted until it is known, and the largest exponent of the exp
-# shape for which proposals from all items are worth while.
-_FIRST_ACCEPTANCE = 0.25
-_LARGEST_EXPONENT = 3.0
-
-
-# --- weights and draws -----------------------------------------------------------------------------------------------
 
 
 class DistillationSampler:
@@ -92,7 +77,7 @@ class DistillationSampler:
         self.chunk_users = max(1, chunk_scores // (2 * ranked_items if is_sampled else seen.n_items))
         self.block_users = self.chunk_users * -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         self.pools: dict[str, Tensor] = {}
-        self._room = torch.empty(0, dtype=torch.float64, device=self.device)
+        self._workspace = Workspace(self.device)
 
     def refresh(
         self,
@@ -114,65 +99,62 @@ class DistillationSampler:
         Raises:
             DataError: a score is not a number; names the role. What was drawn before stays, but for some of `users`.
         """
-        directions = {name: one for name, one in self.directions.items() if learners is None or name in learners}
-        if users is None:
-            total = int(self.sizes.sum())
-            pools = {name: torch.empty(total, dtype=torch.int32, device=self.device) for name in directions}
-            users = torch.arange(1, len(self.sizes), device=self.device)
-        else:
-            pools = {name: self.pools[name] for name in directions}
-        own = group()
-        mine = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
-        guides = {learner: next(role for role in scores if role != learner) for learner in directions}
-        if self.candidates:
-            self.candidates.begin(
-                role for learner, direction in directions.items() for role in direction.ranked(learner, guides[learner])
-            )
-        done = 0
+        rules = _rules(self.directions, scores, learners, self.seen.n_items)
+        pools = self._begin(rules, is_new=users is None)
+        users = torch.arange(1, len(self.sizes), device=self.device) if users is None else users
+        own, done = group(), 0
+        drawn_here = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
         for number, (span, chance) in enumerate(self._spans(users)):
             if number % own.size != own.rank:
                 continue
-            acceptance = dict.fromkeys(directions, _FIRST_ACCEPTANCE)
             for chunk in self._chunks(scores, span, chance):
-                for learner, direction in directions.items():
-                    guide = guides[learner]
-                    left = torch.ones(len(chunk.users), dtype=torch.bool, device=self.device)
-                    if direction.sampling == "rank_discrepancy":
-                        acceptance[learner] = self._fill_by_rejection(
-                            pools[learner], chunk, learner, guide, direction, acceptance[learner], left
-                        )
-                    elif listed := direction.listed(learner, guide):
-                        self._fill_from_head(pools[learner], chunk, listed, direction.top_temperature, left)
-                    if left.any():
-                        self._fill_by_search(pools[learner], chunk, learner, guide, direction, left)
-                if self.candidates:
-                    self.candidates.learn(chunk)
+                self._draw(chunk, rules, pools)
                 done += len(chunk.users)
                 if progress:
                     progress(done)
-            mine[span] = True
+            for rule in rules.values():
+                rule.forget()
+            drawn_here[span] = True
         if own.size > 1:
-            self._collect(pools, users, mine)
-        self.pools = pools
+            self._collect(pools, users, drawn_here)
+        self.pools = {learner: pool.items for learner, pool in pools.items()}
 
-    def _collect(self, pools: Mapping[str, Tensor], users: Tensor, mine: Tensor) -> None:
+    def _begin(self, rules: Mapping[str, Rule], is_new: bool) -> dict[str, Pool]:
+        """Begin a refresh: pools by learner, empty ones or those of the last refresh, and room for known candidates."""
+        total = int(self.sizes.sum())
+        pools = {}
+        for learner in rules:
+            items = torch.empty(total, dtype=torch.int32, device=self.device) if is_new else self.pools[learner]
+            pools[learner] = Pool(items, self.sizes, self.starts, self._workspace)
+        if self.candidates:
+            self.candidates.begin(role for r in rules.values() for role in r.direction.ranked(r.learner, r.guide))
+        return pools
+
+    def _draw(self, chunk: Chunk, rules: Mapping[str, Rule], pools: Mapping[str, Pool]) -> None:
+        """Draw every learner's items for a chunk of users, and remember the best candidates."""
+        for learner, rule in rules.items():
+            fill(chunk, rule, pools[learner])
+        if self.candidates:
+            self.candidates.learn(chunk)
+
+    def _collect(self, pools: Mapping[str, Pool], users: Tensor, drawn_here: Tensor) -> None:
         """Bring together what each process drew and knows; what no one drew anew is taken from the first.
 
         Args:
             pools: see `pools`.
             users: those for whom was drawn.
-            mine: bool [n_users], those for whom this process did.
+            drawn_here: bool [n_users], those for whom this process did.
         """
         own = group()
         if own.is_first:
-            others = torch.ones_like(mine)
+            others = torch.ones_like(drawn_here)
             others[users] = False
-            mine = mine | others
+            drawn_here = drawn_here | others
         for pool in pools.values():
-            pool[torch.repeat_interleave(~mine, self.sizes)] = 0
-            own.all_reduce(pool)
+            pool.items[torch.repeat_interleave(~drawn_here, self.sizes)] = 0
+            own.all_reduce(pool.items)
         for known in self.candidates.known.values() if self.candidates else ():
-            known[~mine] = 0
+            known[~drawn_here] = 0
             own.all_reduce(known)
 
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
@@ -189,116 +171,16 @@ class DistillationSampler:
         self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor, chance: torch.Generator
     ) -> Iterator[Chunk]:
         """Users in chunks, of which a few at a time are scored together where all items are ranked."""
-        if self.candidates:
-            for part in users.split(self.chunk_users):
-                chunk = self.candidates.chunk(part, scores, self.ranks, chance)
-                yield from [chunk] if chunk else self._whole_chunks(scores, part, chance)
-        else:
+        if not self.candidates:
             for block in users.split(self.block_users):
-                yield from self._whole_chunks(scores, block, chance)
-
-    def _whole_chunks(
-        self, scores: Mapping[str, Callable[..., Tensor]], block: Tensor, chance: torch.Generator
-    ) -> Iterator[Chunk]:
-        """Users that are scored together, in chunks, all items being ranked."""
-        tables: dict[str, tuple[Tensor, ...]] = {}
-        for number, users in enumerate(block.split(self.chunk_users)):
-
-            def logits(role: str, number: int = number) -> Tensor:
-                if role not in tables:
-                    tables[role] = scores[role](block).split(self.chunk_users)
-                return tables[role][number]
-
-            yield Chunk(users, logits, self.seen.n_items, self.seen.of(users), self.ranks, chance)
-
-    def _fill_by_rejection(
-        self,
-        pool: Tensor,
-        chunk: Chunk,
-        learner: str,
-        guide: str,
-        direction: Direction,
-        acceptance: float,
-        left: Tensor,
-    ) -> float:
-        """Draw without looking at every item, where enough proposals are accepted for that to be the cheaper way.
-
-        Rows that got all they need are struck from `left`; what the others got is dropped, whatever it was, so that
-        nothing is favoured.
-
-        Returns:
-            The share of proposals that was accepted.
-        """
-        n_rows, n_columns = len(chunk.users), chunk.n_columns
-        scale, sizes = direction.scale(self.seen.n_items), self.sizes[chunk.users].unsqueeze(1)
-        greatest = direction.greatest(n_columns, scale)
-        count = int(1.25 * int(sizes.max()) / acceptance) + 16
-        if not chunk.is_whole or count > n_columns // 4 or (direction.shape == "exp" and greatest > _LARGEST_EXPONENT):
-            return acceptance
-        own, other = chunk.ranks(learner), chunk.ranks(guide)
-
-        def weigh(places: Tensor) -> Tensor:
-            difference = direction.difference(own.at(places), other.at(places), scale)
-            return discrepancy_weights(difference, direction.shape, greatest)
-
-        columns, accepted = propose(weigh, n_rows, n_columns, count, chunk.chance)
-        order = accepted.cumsum(dim=1)
-        enough = order[:, -1:] >= sizes
-        rows, draws = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
-        slots = self.starts[chunk.users][rows] + order[rows, draws] - 1
-        pool[slots] = chunk.items(columns[rows, draws])
-        left &= ~enough.squeeze(1)
-        return max(float(accepted.float().mean()), 1e-3)
-
-    def _fill_from_head(self, pool: Tensor, chunk: Chunk, listed: str, temperature: float, left: Tensor) -> None:
-        """Draw from the head of a list, without weighing the rest, where that is by far the greater part.
-
-        Rows with equal scores in the head are left to the search, which favours none of them.
-        """
-        temperature = max(temperature, 1 / _STEEPEST)
-        length = head_length(temperature)
-        if not chunk.is_whole or length > chunk.n_columns // 16:
+                yield from whole_chunks(block, scores, self.seen, self.ranks, chance, self.chunk_users)
             return
-        logits, columns = chunk.best(listed, length + 1)
-        clear = ((logits[:, 1:] < logits[:, :-1]) | (logits[:, 1:] == -torch.inf)).all(dim=1)
-        if not clear.any():
-            return
-        users, logits, columns = chunk.users[clear], logits[clear, :length], columns[clear, :length]
-        lengths = (logits > -torch.inf).sum(dim=1)
-        places = draw_places(lengths, int(self.sizes[users].max()), temperature, chunk.chance)
-        self._put(pool, users, chunk.items(columns.gather(1, places)))
-        left &= ~clear
-
-    def _put(self, pool: Tensor, users: Tensor, drawn: Tensor) -> None:
-        """Keep as many of a user's draws, int32 [C, K], as the pool has room for."""
-        draws = torch.arange(drawn.shape[1], device=self.device)
-        wanted = draws < self.sizes[users].unsqueeze(1)
-        pool[(self.starts[users].unsqueeze(1) + draws)[wanted]] = drawn[wanted]
-
-    def _fill_by_search(
-        self, pool: Tensor, chunk: Chunk, learner: str, guide: str, direction: Direction, left: Tensor
-    ) -> None:
-        """Weigh every item of the rows in `left` and draw by searching the cumulative weights."""
-        users, excluded = chunk.users[left], of_rows(chunk.excluded, left)
-        if direction.sampling == "uniform":
-            weights = uniform_weights(len(users), chunk.n_columns, excluded)
-        elif listed := direction.listed(learner, guide):
-            weights = top_weights(chunk.ranks(listed).everywhere()[left], excluded, direction.top_temperature)
-        else:
-            own, other = (chunk.ranks(role).everywhere()[left] for role in (learner, guide))
-            difference = direction.difference(own, other, direction.scale(self.seen.n_items))
-            difference[excluded] = -torch.inf
-            weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
-        stands_for = None if chunk.stands_for is None else chunk.stands_for[left]
-        count = int(self.sizes[users].max())
-        columns = draw(weights, excluded, count, chunk.chance, stands_for, self._room_of(weights))
-        self._put(pool, users, chunk.items(columns, left))
-
-    def _room_of(self, weights: Tensor) -> Tensor:
-        """Memory for the cumulative weights, the same for every chunk."""
-        if len(self._room) < weights.numel():
-            self._room = torch.empty(weights.numel(), dtype=torch.float64, device=self.device)
-        return self._room[: weights.numel()].view(weights.shape)
+        for part in users.split(self.chunk_users):
+            chunk = self.candidates.chunk(part, scores, self.ranks, chance)
+            if chunk:
+                yield chunk
+            else:
+                yield from whole_chunks(part, scores, self.seen, self.ranks, chance, self.chunk_users)
 
     def sample(self, learner: str, users: Tensor, count: int, place: tuple[int, int] | None = None) -> Tensor:
         """Hand out items for a batch: random ones, with replacement, of those drawn for each user.
@@ -340,3 +222,15 @@ class DistillationSampler:
         if self.candidates:
             self.candidates.known = {name: known.to(self.device).clone() for name, known in state["known"].items()}
         self.generator.set_state(state["generator"].cpu())
+
+
+def _rules(
+    directions: Mapping[str, Direction], roles: Collection[str], learners: Collection[str] | None, n_items: int
+) -> dict[str, Rule]:
+    """How items are drawn, by learner; only for `learners` if given. The guide is the other one of the roles."""
+    rules = {}
+    for learner, direction in directions.items():
+        if learners is None or learner in learners:
+            guide = next(role for role in roles if role != learner)
+            rules[learner] = Rule(learner, guide, direction, n_items)
+    return rules

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from recbole_bd.errors import DataError
+from recbole_bd.sampler import pools
 from recbole_bd.sampler.candidates import Candidates
 from recbole_bd.sampler.direction import Direction
 from recbole_bd.sampler.draws import draw, top_weights
@@ -150,13 +151,13 @@ def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, pre
     sampler = DistillationSampler(
         seen, {"student": direction}, torch.full((n_users,), pool), seed=7, ranks=precision, chunk_scores=20 * n_items
     )
-    searched, search = [], DistillationSampler._fill_by_search
+    searched, search = [], pools.fill_by_search
 
-    def counted(self, *arguments):
+    def counted(*arguments):
         searched.append(int(arguments[-1].sum()))
-        search(self, *arguments)
+        search(*arguments)
 
-    monkeypatch.setattr(DistillationSampler, "_fill_by_search", counted)
+    monkeypatch.setattr(pools, "fill_by_search", counted)
     rows = {"student": own, "teacher": guide}
     sampler.refresh({role: lambda u, row=row: row.repeat(len(u), 1) for role, row in rows.items()})
     assert sum(searched) < n_users / 5
@@ -198,13 +199,13 @@ def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling
     listed[2] = listed[2].mul(2).round()  # a head of few different scores
     listed[3] = 1.0
     listed[4, torch.randperm(3001)[:20]] = math.inf
-    searched, search = [], DistillationSampler._fill_by_search
+    searched, search = [], pools.fill_by_search
 
-    def counted(self, *arguments):
+    def counted(*arguments):
         searched.append(int(arguments[-1].sum()))
-        search(self, *arguments)
+        search(*arguments)
 
-    monkeypatch.setattr(DistillationSampler, "_fill_by_search", counted)
+    monkeypatch.setattr(pools, "fill_by_search", counted)
     direction = Direction(sampling=sampling, top_temperature=8.0)
     sampler = refreshed({"student": direction}, scores, ranks="exact")
     assert sum(searched) == 3
