@@ -1,19 +1,33 @@
 """Repairs of RecBole 1.2.1 for current NumPy, SciPy and torch. The only file that patches anything.
 
-One function per break. Each probes first and touches nothing that works, so on an older stack this
-module does nothing. `apply` is called once, when `recbole_bd` is imported; `require` before anything of
-RecBole is.
+`apply` repairs NumPy and SciPy once, when `recbole_bd` is imported. Each repair probes first and leaves alone what
+works, so on an older stack nothing changes. `require` is called before anything of RecBole is imported. Every other
+patch is a context manager: it changes names in RecBole's own modules and restores them at its end.
 
-Breaks that need no patch are met by not taking the broken path: `recbole.quick_start` (which imports
-ray) is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.backbones.checkpoint`.
+RecBole and torch are imported here only when a function needs them. `recbole.quick_start`, which imports ray, is never
+imported, and RecBole's pickled checkpoints are read by `recbole_bd.backbones.recbole_pickle`.
+
+Other files change model and trainer INSTANCES, never a module or a class:
+
+    backbones/acceleration/embedding_gradients.py   class of embedding layers: compact gradients
+    backbones/acceleration/sparse_graphs.py         adjacency matrices: compressed rows
+    backbones/acceleration/sparse_histories.py      class of the first layer and dropout of an autoencoder
+    backbones/extra_state.py                        plain attributes, restored from a checkpoint
+    backbones/role.py                               `training` flags, cached scores, methods that run once per batch
+    backbones/scoring/pair_networks.py              `full_sort_predict`
+    backbones/scoring/row_models.py                 `full_sort_predict`, layers replaced while scores are computed
+    evaluator/per_user.py                           `topk_result` of RecBole's metrics: keeps values per user
+    trainer/evaluation.py, trainer/role_trainer.py  collector and evaluator of RecBole's Trainer
 """
 
 import contextlib
 import importlib
 import importlib.util
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -27,7 +41,7 @@ INSTALL_RECBOLE = f"pip install --no-deps recbole=={RECBOLE_VERSION}"
 
 
 def require_recbole() -> None:
-    """Say which one command is missing where pip could not install RecBole (Python >= 3.12).
+    """Check that RecBole is installed; pip cannot install it for Python >= 3.12, so the error names the command.
 
     Raises:
         InstallationError: RecBole is not installed.
@@ -54,7 +68,7 @@ def require_pandas_below_3() -> None:
 
 
 def restore_numpy_names() -> bool:
-    """Give back the aliases that RecBole's `Config.compatibility_settings` reads (gone in NumPy 2).
+    """Restore the aliases that RecBole's `Config.compatibility_settings` reads and NumPy 2 removed.
 
     Returns:
         Whether anything was missing.
@@ -67,7 +81,7 @@ def restore_numpy_names() -> bool:
 
 
 def restore_dok_update() -> bool:
-    """Give back `dok_matrix._update`, with which LightGCN and kin fill their adjacency (gone in SciPy 1.13).
+    """Restore `dok_matrix._update`, which SciPy 1.13 removed; LightGCN and others fill their adjacency with it.
 
     Returns:
         Whether it was missing.
@@ -83,10 +97,10 @@ def restore_dok_update() -> bool:
 
 
 def silence_known_warnings() -> None:
-    """Hide notices that come at every run and its user can do nothing about.
+    """Hide warnings that appear in every run and that its user cannot act on.
 
-    torch's on `GradScaler`, repeated every epoch, and on its sparse rows being new; pandas' on chained assignment,
-    whose cause is met by `pandas<3`.
+    torch warns of `GradScaler` in every epoch and of sparse CSR tensors as a beta feature. pandas warns of chained
+    assignment, which works as RecBole expects below pandas 3.
     """
     warnings.filterwarnings("ignore", message=r"Sparse CSR tensor support is in beta state", category=UserWarning)
     warnings.filterwarnings("ignore", message=r"torch\.sparse\.SparseTensor\(.* is deprecated", category=UserWarning)
@@ -94,29 +108,30 @@ def silence_known_warnings() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.data\.dataset\.dataset")
 
 
-class _PandasReading:
-    """pandas with another `read_csv`."""
+class _Overlay:
+    """A module with some of its names replaced, for the namespace of a module that imports it."""
 
-    def __init__(self, read_csv: Callable[..., pd.DataFrame]):
-        self.read_csv = read_csv
+    def __init__(self, module: ModuleType, **replaced: Any):
+        self._module = module
+        self.__dict__.update(replaced)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(pd, name)
+        return getattr(self._module, name)
 
 
 @contextlib.contextmanager
 def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., pd.DataFrame]) -> Iterator[None]:
-    """Let RecBole's `Dataset._load_feat` read a file through other functions than `open` and `pandas.read_csv`.
+    """Let RecBole's `Dataset._load_feat` read files with other functions than `open` and `pandas.read_csv`.
 
-    It reads cells by pandas' rules for CSV, with the slow reader: an id `NA` is a missing value, and a quotation mark
-    swallows what follows. The names are put into the namespace of RecBole's module, and taken out at the end.
+    RecBole reads cells by pandas' rules for CSV and with the slow parser: the id `NA` becomes a missing value, and a
+    quotation mark swallows what follows. Only names in RecBole's own module change, and only within the scope.
 
     Args:
         open_text: called as `open(path, "r", encoding=...)`, gives the header.
         read_csv: called as `pandas.read_csv(path, delimiter=, usecols=, dtype=, encoding=, engine=)`.
     """
     host: Any = importlib.import_module("recbole.data.dataset.dataset")
-    host.open, host.pd = open_text, _PandasReading(read_csv)
+    host.open, host.pd = open_text, _Overlay(pd, read_csv=read_csv)
     try:
         yield
     finally:
@@ -124,11 +139,40 @@ def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., pd.Da
         host.pd = pd
 
 
+@contextlib.contextmanager
+def model_files_read_through(load_state: Callable[..., Any], load_array: Callable[..., np.ndarray]) -> Iterator[None]:
+    """Let RecBole's models read files with other functions than `torch.load` and `numpy.load`.
+
+    The names `torch` and `np` change in the imported modules below `recbole.model`, and only within the scope. The
+    modules torch and NumPy themselves stay as they are for everything else in the process.
+
+    Args:
+        load_state: called as `torch.load(path, ...)`.
+        load_array: called as `numpy.load(path, ...)`.
+    """
+    torch = importlib.import_module("torch")
+    with contextlib.suppress(ImportError):  # reported where the model is looked up
+        importlib.import_module("recbole.model.general_recommender")
+    overlays = {torch: _Overlay(torch, load=load_state), np: _Overlay(np, load=load_array)}
+    hosts = [module for name, module in list(sys.modules.items()) if name.startswith("recbole.model.")]
+    changed = [
+        (host, name, original) for host in hosts for name, original in list(vars(host).items())
+        if isinstance(original, ModuleType) and original in overlays
+    ]  # fmt: skip
+    for host, name, original in changed:
+        setattr(host, name, overlays[original])
+    try:
+        yield
+    finally:
+        for host, name, original in changed:
+            setattr(host, name, original)
+
+
 def apply() -> list[str]:
-    """Make every repair that this stack needs.
+    """Make every repair that the installed NumPy and SciPy need.
 
     Returns:
-        The names of the repairs made; empty on a stack that RecBole was written for.
+        Names of the repairs made; empty for the versions that RecBole was written for.
     """
     made = [repair.__name__ for repair in (restore_numpy_names, restore_dok_update) if repair()]
     silence_known_warnings()
@@ -137,7 +181,7 @@ def apply() -> list[str]:
 
 
 def require() -> None:
-    """Check that RecBole can work here, before anything of it is imported.
+    """Check that RecBole can work in this installation, before anything of it is imported.
 
     Raises:
         InstallationError: RecBole is missing or pandas is too new.
@@ -147,17 +191,17 @@ def require() -> None:
 
 
 class _NoTensorBoard:
-    """Takes what RecBole's Trainer would log (sums of losses, one role); the journal records means of both."""
+    """A TensorBoard writer that drops everything: RecBole logs sums of one role, the journal means of both roles."""
 
     def add_scalar(self, *args: Any, **kwargs: Any) -> None:
-        """Drop it."""
+        """Drop a value."""
 
     add_hparams = add_scalar
 
 
 @contextlib.contextmanager
 def without_host_tensorboard() -> Iterator[None]:
-    """RecBole's Trainer opens ./log_tensorboard when it is built; runs of this package write to their own folder."""
+    """Build a RecBole Trainer that does not open ./log_tensorboard: runs write to their own folder."""
     host_module: Any = importlib.import_module("recbole.trainer.trainer")
     original = host_module.get_tensorboard
     host_module.get_tensorboard = lambda _: _NoTensorBoard()

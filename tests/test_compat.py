@@ -1,4 +1,6 @@
+import ast
 import importlib.util
+import re
 import subprocess
 import sys
 
@@ -9,6 +11,7 @@ import scipy.sparse as sp
 
 from recbole_bd import compat
 from recbole_bd.errors import InstallationError
+from tests.helpers.paths import ROOT
 
 
 def test_numpy_names_are_given_back_and_only_those_missing(monkeypatch):
@@ -81,3 +84,142 @@ def test_missing_values_are_filled_by_recbole_on_this_stack(tmp_path, monkeypatc
     ratings = Dataset(config).inter_feat["rating"].to_numpy()
     assert not np.isnan(ratings).any()
     assert ratings.tolist() == [1, 3, 3, 5]  # RecBole fills with the column's mean
+
+
+# --- the only file that patches anything ------------------------------------------------------------------------------
+PACKAGE = ROOT / "recbole_bd"
+# The worker's output is its channel to the study; what libraries print goes to the log.
+ALLOWED = {("tuning/worker.py", "sys.stdout")}
+PASSING = {
+    "zip",
+    "enumerate",
+    "list",
+    "tuple",
+    "set",
+    "dict",
+    "reversed",
+    "sorted",
+    "iter",
+    "next",
+    "import_module",
+    "items",
+}
+
+
+def children(node: ast.AST, kind: type | tuple):
+    return (child for child in ast.walk(node) if isinstance(child, kind))
+
+
+class Patches:
+    """Assignments to attributes of foreign modules and classes in one source, by line, read without running it.
+
+    A name stands for such a module or class where it is imported, or is assigned or looped from such a name, also out
+    of a tuple, a list or a dictionary, or from `import_module`.
+    """
+
+    def __init__(self, source: str):
+        self.tree = ast.parse(source)
+        self.foreign: set[str] = set()
+        for node in children(self.tree, (ast.Import, ast.ImportFrom)):
+            for alias in node.names:
+                if (getattr(node, "module", None) or alias.name).split(".")[0] != "recbole_bd":
+                    self.foreign.add(alias.asname or alias.name.split(".")[0])
+        size = -1
+        while size != len(self.foreign):
+            size = len(self.foreign)
+            for targets, value in self._bindings():
+                if self.is_foreign(value):
+                    self.foreign |= {name.id for target in targets for name in children(target, ast.Name)
+                                     if isinstance(name.ctx, ast.Store)}  # fmt: skip
+
+    def _bindings(self):
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Assign):
+                yield node.targets, node.value
+            elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value:
+                yield [node.target], node.value
+            elif isinstance(node, ast.For | ast.comprehension):
+                yield [node.target], node.iter
+
+    def is_foreign(self, node: ast.AST) -> bool:
+        """Whether an expression gives a foreign module or class, or a container of some."""
+        match node:
+            case ast.Name(id=name):
+                return name in self.foreign
+            case ast.Attribute(value=value) | ast.Starred(value=value) | ast.Subscript(value=value):
+                return self.is_foreign(value)
+            case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.Dict(keys=parts):
+                values = node.values if isinstance(node, ast.Dict) else []
+                return any(self.is_foreign(part) for part in [*parts, *values] if part)
+            case ast.Call(func=ast.Attribute(attr="import_module")):
+                return True
+            case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in PASSING:
+                return self.is_foreign(value)
+            case ast.Call(func=ast.Name(id=name)) if name in PASSING:
+                return name == "import_module" or any(map(self.is_foreign, node.args))
+        return False
+
+    def _is_namespace(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Attribute(value=value, attr="__dict__"):
+                return self.is_foreign(value)
+            case ast.Call(func=ast.Name(id="vars"), args=[value]):
+                return self.is_foreign(value)
+        return False
+
+    def __iter__(self):
+        for node in ast.walk(self.tree):
+            match node:
+                case ast.Attribute(value=value, ctx=ast.Store() | ast.Del()) if self.is_foreign(value):
+                    yield node.lineno, ast.unparse(node)
+                case ast.Subscript(value=value, ctx=ast.Store() | ast.Del()) if self._is_namespace(value):
+                    yield node.lineno, ast.unparse(node)
+                case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[value, *_]) if self.is_foreign(value):
+                    yield node.lineno, ast.unparse(node)
+                case ast.Call(func=ast.Attribute(value=value, attr="update" | "setdefault" | "pop")):
+                    if self._is_namespace(value):
+                        yield node.lineno, ast.unparse(node)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_other_file_patches_a_module_or_class(path):
+    name = path.relative_to(PACKAGE).as_posix()
+    found = [(line, code) for line, code in Patches(path.read_text()) if (name, code) not in ALLOWED]
+    assert bool(found) == (name == "compat.py"), found
+
+
+def test_the_search_finds_patches():
+    source = """
+import importlib
+import numpy as np
+import torch.nn.functional
+from scipy.sparse import dok_matrix
+from recbole_bd import own
+def loop(model):
+    for module, reader in ((torch, 1), (np, 2)):
+        module.load = reader
+    host = importlib.import_module("recbole.trainer.trainer")
+    host.name, own.name, model.name = 1, 2, 3
+np.float_ = 1
+setattr(np, "float_", 1)
+del torch.nn.functional.relu
+dok_matrix._update = 1
+dok_matrix.__dict__["_update"] = 1
+vars(torch).update(load=1)
+made = torch.zeros(1)
+made.name = 1
+torch.load.count += 1
+"""
+    assert sorted(line for line, _ in Patches(source)) == [9, 11, 12, 13, 14, 15, 16, 17, 20]
+
+
+def test_files_that_compat_names_exist():
+    named = re.findall(r"\b[a-z_/]+\.py\b", compat.__doc__)
+    assert len(named) > 5
+    assert [name for name in named if not (PACKAGE / name).is_file()] == []
+
+
+def test_the_package_is_imported_without_recbole_and_torch():
+    code = "import sys, recbole_bd; print(sorted({'recbole', 'torch', 'filelock'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

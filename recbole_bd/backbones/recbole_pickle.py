@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_bd.compat import model_files_read_through
 from recbole_bd.errors import CheckpointError, named_damage, objects_refused
 from recbole_bd.system.sealed_archive import check_records, is_sealed, load_archive, open_zip, refusal
 
@@ -152,21 +153,14 @@ def host_reads_safely() -> Iterator[None]:
     """Let RecBole's models read the files that their settings and data folders name without running anything.
 
     NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which runs what a file asks for before torch
-    2.6, and LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. While the scope is open both names
-    are readers of this package.
+    2.6, and LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. Within the scope RecBole's models
+    read both kinds of file with readers of this package.
 
     Raises:
         CheckpointError: such a file is missing or damaged, or asks for code to be run.
     """
-    hosts: tuple[tuple[Any, Any], ...] = ((torch, _read_state), (np, _read_array))
-    before = [module.load for module, _ in hosts]
-    for module, reader in hosts:
-        module.load = reader
-    try:
+    with model_files_read_through(_read_state, _read_array):
         yield
-    finally:
-        for (module, _), original in zip(hosts, before, strict=True):
-            module.load = original
 
 
 def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:

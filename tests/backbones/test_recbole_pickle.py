@@ -1,7 +1,9 @@
 """RecBole's files are read through stand-ins: whatever a pickle asks for, nothing of it is called."""
 
+import importlib
 import io
 import pickle
+import re
 import struct
 import zipfile
 from collections import Counter, OrderedDict
@@ -157,14 +159,36 @@ def test_torchs_older_formats_are_not_read_at_all(old, tmp_path):
 
 
 def test_models_read_arrays_and_states_safely_only_while_they_are_built(tmp_path):
+    from recbole.model.general_recommender import ldiffrec, neumf
+
     before = torch.load, np.load
     np.save(tmp_path / "good.npy", np.arange(3.0))
     np.save(tmp_path / "evil.npy", np.array([Evil(tmp_path / "ran")], dtype=object))
     torch.save({"state_dict": {"w": torch.ones(2)}}, tmp_path / "good.pth", pickle_protocol=4)
     with host_reads_safely():
-        assert np.load(tmp_path / "good.npy", allow_pickle=True).tolist() == [0, 1, 2]
-        assert torch.load(tmp_path / "good.pth", map_location="cpu")["state_dict"]["w"].tolist() == [1, 1]
+        assert (torch.load, np.load) == before  # for everything but RecBole's models
+        load, load_array = neumf.torch.load, ldiffrec.np.load
+        assert load_array(tmp_path / "good.npy", allow_pickle=True).tolist() == [0, 1, 2]
+        assert load(tmp_path / "good.pth", map_location="cpu")["state_dict"]["w"].tolist() == [1, 1]
         with pytest.raises(CheckpointError, match=r"evil\.npy: it holds Python objects, which could run code"):
-            np.load(tmp_path / "evil.npy", allow_pickle=True)
+            load_array(tmp_path / "evil.npy", allow_pickle=True)
+    assert (neumf.torch, ldiffrec.np) == (torch, np)
     assert (torch.load, np.load) == before
     assert not (tmp_path / "ran").exists()
+
+
+def test_every_model_that_reads_files_does_so_by_the_names_that_are_replaced():
+    import recbole.model.general_recommender as models
+
+    readers = {
+        path.stem: importlib.import_module(f"{models.__name__}.{path.stem}")
+        for path in Path(models.__path__[0]).glob("*.py")
+        if re.search(r"\b(load|loadtxt|fromfile|read_pickle)\(", path.read_text())
+    }
+    assert {"convncf", "ldiffrec", "nais", "neumf", "ract"} <= set(readers)
+    with host_reads_safely():
+        for name, module in readers.items():
+            source = Path(module.__file__).read_text()
+            used = set(re.findall(r"\b(\w+)\.(?:load|loadtxt|fromfile|read_pickle)\(", source))
+            assert used <= {"torch", "np"}, name
+            assert all(getattr(module, host).load is not {"torch": torch, "np": np}[host].load for host in used), name
