@@ -1,7 +1,7 @@
-"""Errors a user can act on: one line that says what is wrong, where, and the way out.
+"""Errors that a user can act on: one line that says what is wrong, where, and how to fix it.
 
 The command line prints the message alone and exits with the error's `exit_code`; from Python they are ordinary
-exceptions. Anything else that escapes is a defect of this package.
+exceptions. Any other exception is a defect of this package.
 """
 
 from collections.abc import Iterator
@@ -9,10 +9,13 @@ from contextlib import contextmanager
 
 
 class BDError(Exception):
-    """Base of every error whose message is meant for the user: one line, whatever a name or a value in it holds.
+    """Base of all errors whose message is meant for the user.
+
+    The message is one line: line breaks, which a name or value in it may hold, become spaces.
 
     Attributes:
-        exit_code: of the command line: 2, but 1 for a `TrainingError` and 128 above the signal for `Interrupted`.
+        exit_code: exit code of the command line: 2; 1 for `TrainingError` and `PeerError`; 128 plus the signal's
+            number for `Interrupted`.
     """
 
     exit_code = 2
@@ -34,7 +37,7 @@ class RoleError(BDError):
 
 
 class CheckpointError(BDError):
-    """A checkpoint is truncated, foreign, unsafe, or belongs to other data or sizes."""
+    """A checkpoint is truncated, unsafe, of an unknown format, or made for other data or sizes."""
 
 
 class TrainingError(BDError):
@@ -44,41 +47,41 @@ class TrainingError(BDError):
 
 
 class InstallationError(BDError):
-    """The installation lacks something this package cannot work without."""
+    """The installation lacks something that this package needs."""
 
 
 class ComparisonError(BDError):
-    """Runs cannot be compared: a record is missing or damaged, or they are of other users or another split."""
+    """Runs cannot be compared: a record is missing or damaged, or the runs have different users or splits."""
 
 
 class RunFolderError(BDError):
-    """A folder holds no finished run, or lacks a record that is asked of it."""
+    """A folder holds no finished run, or lacks a record that is needed."""
 
 
 class InUseError(RunFolderError):
-    """Another process works in a run folder."""
+    """Another process is using a run folder."""
 
 
 class PeerError(BDError):
-    """Another process of a run that several train has ended."""
+    """Another process of a distributed run has ended."""
 
     exit_code = 1
 
 
 class ExportError(BDError):
-    """A model cannot be delivered in the form that was asked for."""
+    """A model cannot be exported in the requested format."""
 
 
 class LeaderboardError(BDError):
-    """Runs that do not make one table, or entries that cannot be run."""
+    """Runs do not belong in one table, or an entry of a leaderboard cannot be run."""
 
 
 class Interrupted(BDError):
-    """The user stopped what can be continued.
+    """The user stopped a run that can be resumed.
 
     Args:
-        number: the signal that asked for it; the exit code is 128 above it, as shells have it.
-        message: what was kept, and how to go on.
+        number: number of the signal that stopped it; the exit code is 128 plus this number, as in shells.
+        message: what was kept, and how to resume.
 
     Attributes:
         signal: the number of the signal.
@@ -92,14 +95,14 @@ class Interrupted(BDError):
 
 @contextmanager
 def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
-    """Whatever reading a file raises, as one line that names the file.
+    """Turn any exception raised while a file is read into one line that names the file.
 
     Args:
-        named: the file, as the line begins.
-        kind: of the error that is raised.
+        named: the file, named at the beginning of the line.
+        kind: class of the error to raise.
 
     Raises:
-        BDError: of that kind; `Interrupted` passes as it is.
+        BDError: an error of that class; `Interrupted` is raised unchanged.
     """
     try:
         yield
@@ -107,8 +110,8 @@ def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
         raise
     except BDError as error:
         raise kind(f"{named}: {error}") from error
-    # The one place where anything may come: pickle, zipfile, json, numpy and torch raise struct.error, IndexError,
-    # MemoryError, RecursionError, zlib.error and more, depending on where the damage is.
+    # Catches all exceptions on purpose. Depending on the damage, pickle, zipfile, json, numpy and torch raise
+    # struct.error, IndexError, MemoryError, RecursionError, zlib.error and more.
     except Exception as error:
         text = " ".join(str(error).split("\n")[0].split()) or type(error).__name__
         raise kind(f"{named} is damaged: {text}") from error
@@ -116,14 +119,14 @@ def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
 
 @contextmanager
 def objects_refused(named: str, kind: type[BDError]) -> Iterator[None]:
-    """NumPy's error for an array of Python objects, which only pickle reads, as a refusal that names what holds it.
+    """Refuse arrays of Python objects, which only pickle can read, in one line that names the file.
 
     Args:
-        named: what holds the array, as the line begins.
-        kind: of the error that is raised.
+        named: the file that holds the array, named at the beginning of the line.
+        kind: class of the error to raise.
 
     Raises:
-        BDError: of that kind; any other ValueError passes as it is.
+        BDError: an error of that class; any other ValueError is raised unchanged.
     """
     try:
         yield

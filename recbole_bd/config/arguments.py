@@ -1,4 +1,4 @@
-"""Command lines of the commands that read runs: words and options in any order, and one line for what is wrong."""
+"""Command-line parser of the commands that read runs: words and options in any order, errors in one line."""
 
 import argparse
 from typing import Any, NoReturn
@@ -7,10 +7,10 @@ from recbole_bd.errors import ConfigError
 
 
 class Arguments(argparse.ArgumentParser):
-    """Raises what is wrong instead of printing the usage and leaving.
+    """Argument parser that raises an error instead of printing the usage and exiting.
 
     Args:
-        command: named in errors.
+        command: name of the command, for error messages.
     """
 
     def __init__(self, command: str):
@@ -18,7 +18,7 @@ class Arguments(argparse.ArgumentParser):
         self.command = command
 
     def error(self, message: str) -> NoReturn:
-        """Refuse the words.
+        """Report a wrong command line.
 
         Raises:
             ConfigError: always.
@@ -30,18 +30,25 @@ def at_least_one(text: str) -> int:
     """Read a whole number above 0.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: the text is not such a number.
     """
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def count_of(key: str, value: Any) -> int:
-    """Check an option that says how many.
+    """Check an option that is a count.
+
+    Args:
+        key: name of the option, for the error message.
+        value: what the user gave.
+
+    Returns:
+        The value.
 
     Raises:
-        ConfigError: it is no whole number above 0.
+        ConfigError: the value is not a whole number above 0.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{key}={value!r}: must be a whole number of at least 1")

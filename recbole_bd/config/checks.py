@@ -82,13 +82,13 @@ def _check_role_keys(backbone: str, block: Mapping[str, Any], where: str, source
 
 
 def check_option(option: Option, value: Any, where: str, source: str) -> None:
-    """Check a value's type and range, and that the numbers of a list or block are none but real numbers.
+    """Check a value's type and range, and that a list or block holds no NaN.
 
     Args:
         option: the declaration.
         value: what the user gave.
         where: the key as the user wrote it, e.g. `student.learning_rate`.
-        source: the layer's source, named in the error where it is a file.
+        source: the layer's source, named in the error if it is a file.
 
     Raises:
         ConfigError: naming the key, the value and what is allowed.
@@ -106,11 +106,11 @@ def check_option(option: Option, value: Any, where: str, source: str) -> None:
 
 
 def check_model(name: str, methods: Iterable[str]) -> None:
-    """Check that a model which is none of the methods is one of RecBole's.
+    """Check that a model which is not a distillation method is one of RecBole's.
 
     Args:
-        name: as the user wrote it.
-        methods: names of the distillation methods, suggested where one is similar.
+        name: name of the model, as the user wrote it.
+        methods: names of the distillation methods; the most similar one is suggested in the error.
 
     Raises:
         RoleError: RecBole has no such model.

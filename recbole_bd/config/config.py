@@ -1,10 +1,18 @@
-"""From files and command line to checked settings: one `BDConfig` for the run, one `RoleConfig` per role.
+"""Settings from files and command line, folded and checked: one `BDConfig` for the run, one `RoleConfig` per role.
 
-A block named as a model, `BD: {...}`, holds where that is the model that is run, above the top level of its layer.
+Settings come in layers, and a later layer overrides an earlier one:
 
-Layers, the later above the earlier: RecBole's defaults, `properties/overall.yaml`, `properties/model/<method>.yaml`,
-`properties/dataset/<dataset>.yaml`, configuration files, `config_dict`, command line. Inside a layer a role's block
-(`teacher:`, `student:`) goes above the top level, which holds for both roles.
+1. RecBole's defaults
+2. `properties/overall.yaml`
+3. `properties/model/<method>.yaml`
+4. `properties/dataset/<dataset>.yaml`
+5. configuration files, in the given order
+6. `config_dict`
+7. command line
+
+Inside a layer, the top level holds for both roles, and a role's block (`teacher:`, `student:`) overrides it. A block
+with a model's name, such as `BD: {...}`, is used only if that model is run; it also overrides the top level of its
+layer.
 """
 
 import copy
@@ -52,16 +60,16 @@ class BDConfig(HostConfig):
     Args:
         model: a method of `recbole_bd.model`, a RecBole general recommender, or None to read it from the layers.
         dataset: name of the data set, or None to read it from the layers.
-        config_file_list: yaml files, the later above the earlier.
-        config_dict: settings above the files; keys may be dotted (`teacher.embedding_size`).
-        command_line: settings above everything; keys may be dotted.
-        methods: the distillation methods there are, by name; `recbole_bd.model.METHODS`.
+        config_file_list: yaml files; a later file overrides an earlier one.
+        config_dict: settings that override the files; keys may be dotted (`teacher.embedding_size`).
+        command_line: settings that override all others; keys may be dotted.
+        methods: all distillation methods by name: `recbole_bd.model.METHODS`.
 
     Attributes:
-        command: the command line that gives these settings, however they were given.
+        command: a command line that gives these settings, even if they came from Python.
         method_class: the method, a `Distiller`; None for a baseline.
-        backbones: name of the RecBole model by role; of a baseline the one role is `model`.
-        layers: what the settings were folded from, the later above the earlier.
+        backbones: name of the RecBole model by role; the one role of a baseline is `model`.
+        layers: the layers that were folded; a later layer overrides an earlier one.
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
@@ -114,7 +122,7 @@ class BDConfig(HostConfig):
         check_valid_metric(self["valid_metric"], self["metrics"], self["topk"])
 
     def _ignored_keys(self, names: Mapping[str, Any], methods: Iterable[str], known: Iterable[str]) -> set[str]:
-        """Keys that this run ignores: only the models named in `beside` have them, which share a file with this one."""
+        """Keys that this run ignores, as only the models in `beside`, which share a file with this one, have them."""
         others: set[str] = set()
         for other in names["beside"]:
             if other in methods:
@@ -131,7 +139,7 @@ class BDConfig(HostConfig):
         drop = ignored if is_needed else {*ignored, "beside"}
         self.layers = [Layer(layer.source, fold_layers([layer], drop)) for layer in self.layers]
 
-    # --- seams of RecBole's Config -----------------------------------------------------------------------------
+    # --- overrides of RecBole's Config -----------------------------------------------------------------------------
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
         return model, self.method_class or recommender_class(model), dataset
 
@@ -159,7 +167,7 @@ class BDConfig(HostConfig):
 
     # --- roles ---------------------------------------------------------------------------------------------------
     def role(self, role: str) -> "RoleConfig":
-        """Settings with which RecBole builds and trains the model in one role.
+        """Settings for RecBole to build and train the model in one role.
 
         Args:
             role: teacher or student; `model` for a baseline.
@@ -170,10 +178,13 @@ class BDConfig(HostConfig):
         return RoleConfig(role, self.backbones[role], self["dataset"], self.role_settings(role), self["device"])
 
     def role_settings(self, role: str) -> dict[str, Any]:
-        """Settings of one role that are above RecBole's defaults, folded over the layers; a copy.
+        """Fold the layers' settings of one role, without RecBole's defaults.
 
         Args:
             role: teacher or student; `model` for a baseline.
+
+        Returns:
+            A deep copy.
         """
         backbone = self.backbones[role]
         own = package_options().keys() - set(PACKAGE_OPTIONS_OF_A_ROLE) - recbole_options().keys()
@@ -189,12 +200,12 @@ class BDConfig(HostConfig):
         return copy.deepcopy(settings)
 
     def as_dict(self) -> dict[str, Any]:
-        """The resolved settings as plain data, which as a configuration file give the same run."""
+        """The resolved settings as plain data. Written as a configuration file, they give the same run."""
         written = fold_layers(self.layers, drop=())
         package = package_options().keys() | method_options(self._method).keys()
         keys = (recbole_options().keys() | package) - {*PAIR, "backbones", "beside"}
         plain = {key: plain_value(self[key]) for key in sorted(keys) if key in self}
-        for key in ("data_path", "device"):  # RecBole appends the data set's name; the device is this machine's
+        for key in ("data_path", "device"):  # RecBole changes the path, and a chosen device is only this machine's
             plain[key] = written.get(key, plain[key] if key == "device" else "dataset/")
         for role, backbone in self.backbones.items():
             config = self.role(role)

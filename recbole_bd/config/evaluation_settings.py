@@ -1,4 +1,4 @@
-"""Checks of the settings that say how data is split and what is measured, where RecBole would give a traceback."""
+"""Checks of data splits and metrics, for which RecBole itself would end with a traceback."""
 
 import importlib.util
 import math
@@ -11,7 +11,7 @@ from recbole.evaluator import metric_types
 from recbole_bd.data.intervals import check_interval
 from recbole_bd.errors import ConfigError
 
-# RecBole's splits: by shares, by leaving interactions out, by shares of time.
+# RecBole's splits: by ratio (RS), by leaving interactions out (LS), by ratio in order of time (TS).
 _SPLITS = ("RS", "LS", "TS")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _CLIPPING = ("max_norm", "norm_type")
@@ -19,13 +19,13 @@ _EVAL_ARGS = ("split", "group_by", "order", "mode")
 
 
 def check_protocol(settings: Mapping[str, Any]) -> None:
-    """Check metrics, cut-offs, split, fixed parts and intervals before RecBole reads them.
+    """Check metrics, cut-offs, split, given parts and intervals before RecBole reads them.
 
     Args:
-        settings: resolved, by name.
+        settings: resolved settings by name.
 
     Raises:
-        ConfigError: naming the setting and what is expected.
+        ConfigError: a setting is wrong; the message names it and what is expected.
     """
     metrics, topk, parts = (settings.get(key) for key in ("metrics", "topk", "benchmark_filename"))
     names = [metrics] if isinstance(metrics, str) else metrics
@@ -49,28 +49,28 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
         if (interval := settings.get(key)) is not None:
             check_interval(key, interval)
     for column, interval in (settings.get("val_interval") or {}).items():
-        if not isinstance(interval, list):  # of a column of numbers; a list holds ids
+        if not isinstance(interval, list):  # an interval of numbers; a list holds ids
             check_interval(f"val_interval: {column}", interval)
     if settings.get("log_wandb") and importlib.util.find_spec("wandb") is None:
         raise ConfigError("log_wandb=True: wandb is not installed. Run: pip install wandb")
 
 
 def check_clipping(given: Any, where: str) -> None:
-    """Check the arguments with which torch is to clip gradients.
+    """Check the arguments of torch's gradient clipping.
 
     Args:
-        given: the setting `clip_grad_norm`; None or empty clips nothing.
+        given: the setting `clip_grad_norm`; None or empty means no clipping.
         where: the key, as the user wrote it.
 
     Raises:
-        ConfigError: other arguments than torch has, or norms that are not above 0.
+        ConfigError: an argument that torch does not have, or a norm that is not above 0.
     """
     if not given:
         return
     values = [value for key, value in given.items() if key in _CLIPPING]
     are_norms = all(type(value) in (int, float) and value > 0 for value in values)
     if "max_norm" not in given or len(values) < len(given) or not are_norms:
-        raise ConfigError(f"{where}={given!r}: expected {{max_norm: 5.0}}, and norm_type if need be, both above 0")
+        raise ConfigError(f"{where}={given!r}: expected {{max_norm: 5.0}}, with norm_type if needed, both above 0")
 
 
 def _check_eval_args(given: Any) -> None:
@@ -103,15 +103,15 @@ def _are_shares(values: list) -> bool:
 
 
 def check_valid_metric(valid_metric: str, metrics: list[str], topk: list[int]) -> None:
-    """Check that what selects the best epoch is measured.
+    """Check that the metric which selects the best epoch is among the measured ones.
 
     Args:
         valid_metric: such as `NDCG@10`, or a metric without cut-off.
-        metrics: names of the metrics, in any case.
-        topk: their cut-offs.
+        metrics: names of the measured metrics, in upper or lower case.
+        topk: cut-offs of the metrics.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: it is not among them.
     """
     found = re.fullmatch(r"(\w+)(?:@([1-9][0-9]{0,17}))?", valid_metric)
     if found:

@@ -6,7 +6,10 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 
 
 class HostConfig(Config):
-    """RecBole's Config without its side effects: no `sys.argv`, no `eval`, no CUDA_VISIBLE_DEVICES, no nccl."""
+    """RecBole's Config without its side effects.
+
+    It reads no `sys.argv`, evaluates no code, sets no CUDA_VISIBLE_DEVICES and starts no nccl.
+    """
 
     def _load_cmd_line(self) -> dict:
         return {}
@@ -15,7 +18,7 @@ class HostConfig(Config):
         return config_dict
 
     def _init_parameters_category(self) -> None:
-        # RecBole appends to these module-level lists.
+        # Copies, because RecBole appends to these module-level lists.
         self.parameters = {
             "General": list(general_arguments),
             "Training": list(training_arguments),

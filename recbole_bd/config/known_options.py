@@ -1,4 +1,4 @@
-"""Every option there is: RecBole's, its models', this package's, its methods'."""
+"""All known options: of RecBole, of its models, of this package and of its methods."""
 
 import inspect
 import re
@@ -18,15 +18,15 @@ from recbole_bd.system.method_plugins import options_beside
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 
 
-# Read by the program from overall.yaml, but settings of a role.
+# Options declared in overall.yaml that each role may have for itself.
 PACKAGE_OPTIONS_OF_A_ROLE = ("checkpoint", "distill_learning_rate", "distill_weight_decay")
 
 
-# Settings of RecBole that a role may have for itself; the others (data, split, evaluation) hold for both.
+# Options of RecBole that each role may have for itself. The others (data, split, evaluation) hold for both roles.
 _RECBOLE_OPTIONS_OF_A_ROLE = {*training_arguments, "enable_amp", "enable_scaler", "require_pow", "shuffle"}
 
 
-# RecBole declares types but no ranges; these have one.
+# Ranges of some of RecBole's options, which RecBole does not declare.
 _RANGES = {
     "learning_rate": "(0, inf)",
     "train_batch_size": "[1, inf)",
@@ -43,10 +43,10 @@ def properties_path(*parts: str) -> Path:
     """Path of a shipped property file: beside the package in a checkout, inside it when installed.
 
     Args:
-        parts: names below properties/; the file need not be there.
+        parts: folders and file below properties/; the file need not exist.
 
     Raises:
-        ConfigError: there is no properties/ at all.
+        ConfigError: the folder properties/ is missing.
     """
     package = Path(__file__).parents[1]
     for root in (package / "properties", package.parent / "properties"):
@@ -56,10 +56,12 @@ def properties_path(*parts: str) -> Path:
 
 
 def recbole_options() -> dict[str, Option]:
-    """Every option of RecBole that a general recommender's run may set, with what RecBole declares of it."""
+    """Options of RecBole that a run of a general recommender may set, with RecBole's own declarations."""
     keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
-    options["encoding"] = Option("encoding", None, "str", "Of the data files.", "RecBole")  # read, but declared nowhere
+    options["encoding"] = Option(
+        "encoding", None, "str", "Encoding of the data files.", "RecBole"
+    )  # not declared by RecBole
     for name in ("overall.yaml", "dataset/sample.yaml"):
         options |= declared_options(RECBOLE_PROPERTIES / name)
     options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML
@@ -69,7 +71,11 @@ def recbole_options() -> dict[str, Option]:
 
 
 def backbone_options(model: str) -> dict[str, Option]:
-    """Options of one of RecBole's models: those in its yaml and those its source reads."""
+    """Options of one of RecBole's models: those in its yaml file and those that its source reads.
+
+    Raises:
+        RoleError: RecBole has no such model.
+    """
     model_class = recommender_class(model)
     source = inspect.getsource(sys.modules[model_class.__module__])
     keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
@@ -82,14 +88,14 @@ def backbone_options(model: str) -> dict[str, Option]:
 
 
 def _or_none(option: Option) -> Option:
-    """RecBole's own data set files set some of its text options to nothing."""
+    """Allow null for a text option, because RecBole's own data set files set some of them to null."""
     if not isinstance(option.default, str):
         return option
     return replace(option, type=f"{option.type or 'str'} or ~")
 
 
 def _with_range(option: Option) -> Option:
-    """Give a RecBole option the range its default implies: sizes at least 1, other numbers not below 0."""
+    """Give an option of RecBole the range that its default implies: sizes at least 1, other numbers at least 0."""
     if option.key in _RANGES:
         interval = _RANGES[option.key]
     elif isinstance(option.default, bool) or not isinstance(option.default, int | float) or option.default < 0:
@@ -112,7 +118,7 @@ def method_options(method: str | None) -> dict[str, Option]:
 
 
 def method_yaml(method: str) -> Path:
-    """Path of the yaml file that declares a method's options; the file of a baseline is not there."""
+    """Path of the yaml file that declares a method's options; a baseline has no such file."""
     shipped = properties_path("model", f"{method}.yaml")
     return shipped if shipped.is_file() else options_beside(method) or shipped
 
@@ -123,7 +129,10 @@ def options_unknown_to_recbole() -> set[str]:
 
 
 def role_options(backbone: str) -> dict[str, Option]:
-    """Options that may stand in a role's block when `backbone` plays that role.
+    """Options that may stand in the block of a role.
+
+    Args:
+        backbone: name of the RecBole model that plays the role.
 
     Raises:
         RoleError: RecBole has no such model.

@@ -1,4 +1,4 @@
-"""Layers of settings, one for each source, and how they are folded into one."""
+"""Layers of settings, one for each source, and the folding of layers into one."""
 
 import copy
 import shlex
@@ -17,7 +17,12 @@ COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Layer:
-    """Settings from one source, as its user wrote them."""
+    """Settings from one source, as the user wrote them.
+
+    Attributes:
+        source: path of the file, or `CONFIG_DICT` or `COMMAND_LINE`.
+        values: settings by key; the blocks of roles are nested.
+    """
 
     source: str
     values: dict[str, Any]
@@ -27,7 +32,7 @@ def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Turn `{"teacher.embedding_size": 64}` into `{"teacher": {"embedding_size": 64}}`, leaving the rest as it is.
 
     Raises:
-        ConfigError: one key is a value and a block.
+        ConfigError: a key is set to a value as well as to a block.
     """
     expanded: dict[str, Any] = {}
     for key, value in settings.items():
@@ -45,7 +50,12 @@ def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command_of(files: Iterable[str], layers: Iterable[Layer]) -> str:
-    """Write settings as the command line that gives them, to be read again word by word."""
+    """Write settings as a shell command line that gives the same settings again.
+
+    Args:
+        files: configuration files.
+        layers: settings that override the files; a later layer overrides an earlier one.
+    """
     words = ["recbole-bd", "run"]
     if files:
         words += ["--config_files", *files]
@@ -55,7 +65,18 @@ def command_of(files: Iterable[str], layers: Iterable[Layer]) -> str:
 
 
 def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
-    """The settings that decide what the others mean: a name each, or a list of them."""
+    """Read the settings that name models or the data set, which decide the options there are.
+
+    Args:
+        layers: a later layer overrides an earlier one.
+        keys: the settings to read, e.g. `model`.
+
+    Returns:
+        Names by key, and for `beside` a list of names.
+
+    Raises:
+        ConfigError: a value is not a name.
+    """
     found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
     for key, value in found.items():
         names = value if key == "beside" and isinstance(value, list) else [value]
@@ -67,7 +88,16 @@ def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def unwrap_model_block(layer: Layer, model: str, blocks: set[str]) -> Layer:
-    """A layer with the block of the model that is run in place of the blocks named as models."""
+    """Lift the settings in the block of the model that is run to the top level; drop the blocks of other models.
+
+    Args:
+        layer: where a block such as `BD: {...}` may stand.
+        model: name of the model that is run.
+        blocks: names of all methods and models.
+
+    Raises:
+        ConfigError: a model's name is set to something other than a block.
+    """
     named = {key: value for key, value in layer.values.items() if key in blocks}
     for key, value in named.items():
         if not isinstance(value, Mapping):
@@ -86,7 +116,7 @@ def _merged(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Flatten settings: those of a role with its name in front, as `expand_dotted` takes them; all else as it is."""
+    """Flatten the blocks of roles to dotted keys, which `expand_dotted` reads; other settings stay as they are."""
     for key, value in settings.items():
         if key in PAIR and isinstance(value, Mapping):
             yield from ((f"{key}.{name}", setting) for name, setting in value.items())
@@ -95,10 +125,10 @@ def dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def fold_layers(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
-    """Fold layers into one mapping; a later layer's value replaces an earlier one's, blocks of roles included.
+    """Fold layers into one mapping. A block of a later layer replaces the whole block of an earlier one.
 
     Args:
-        layers: the later above the earlier.
+        layers: a later layer overrides an earlier one.
         drop: keys to leave out.
 
     Returns:
@@ -111,7 +141,7 @@ def fold_layers(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
 
 
 def plain_value(value: Any) -> Any:
-    """A value as YAML and JSON can hold it."""
+    """Convert a value to types that YAML and JSON can hold."""
     if isinstance(value, Mapping):
         return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -18,8 +18,7 @@ _DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<
 _INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]+)(?P<right>[\])])\.?")
 _CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
 
-# Settings that cannot change a run's numbers: where things are, what is shown, which device of its kind it is, how work
-# is cut.
+# Settings that cannot change a run's numbers: paths, display, the device among equal ones, and the division of work.
 WITHOUT_EFFECT = {
     "checkpoint_dir", "checkpoint_every", "config_file", "data_path", "dataloaders_save_path", "dataset_save_path",
     "device", "eval_batch_size", "gpu_id", "ip", "label", "local_rank", "log_wandb", "loss_decimal_place", "nproc",
@@ -33,11 +32,11 @@ class Option:
     """One setting.
 
     Attributes:
-        key: its name.
-        default: None where there is none.
-        type: the types it may have, as declared, e.g. `int or ~`; empty where none is declared.
-        meaning: what it does, ending with its range or choices where it has some.
-        source: the file or package that declares it.
+        key: name of the setting.
+        default: default value; None if there is none.
+        type: allowed types as declared, e.g. `int or ~`; empty if none is declared.
+        meaning: description, which ends with the range or the choices if there are any.
+        source: the file or package that declares the setting.
     """
 
     key: str
@@ -48,7 +47,7 @@ class Option:
 
     @property
     def range(self) -> str:
-        """The range in words; empty where the type says it all."""
+        """The range or the choices in words; empty if none are declared."""
         for pattern in (_INTERVAL, _CHOICES):
             if found := pattern.search(self.meaning):
                 return found.group(0)
@@ -62,7 +61,7 @@ class Option:
             where: the key as the user wrote it, e.g. `student.learning_rate`.
 
         Raises:
-            ConfigError: naming the key, the value and what is allowed.
+            ConfigError: the value is not allowed; the message names the key, the value and what is allowed.
         """
         allowed = _allowed_types(self)
         if not any(_is_a(value, name) for name in allowed):
@@ -72,7 +71,7 @@ class Option:
         if isinstance(value, int) and abs(value) >= 2**63:
             raise ConfigError(f"{where}: a number of {value.bit_length()} bits is too large")
         if isinstance(value, str) and "\0" in value:
-            raise ConfigError(f"{where}={value!r}: must be a text without zero bytes")
+            raise ConfigError(f"{where}={value!r}: must be text without zero bytes")
         if choices := _CHOICES.search(self.meaning):
             names = [name.strip() for name in choices.group("names").split(",")]
             if value is not None and value not in names:
@@ -92,8 +91,7 @@ class Option:
 def declared_options(path: str | Path) -> dict[str, Option]:
     """Read the options that a yaml file declares at its top level.
 
-    Lines without a declaring comment still give an option, of unknown type. A file is parsed once as long as it stays
-    the same.
+    A line without a declaring comment gives an option of unknown type. A file is parsed again only after it changed.
 
     Args:
         path: the file.
@@ -107,7 +105,7 @@ def declared_options(path: str | Path) -> dict[str, Option]:
     try:
         changed = Path(path).stat().st_mtime_ns
     except OSError:
-        changed = 0  # load_yaml says what is wrong
+        changed = 0  # load_yaml raises the error
     return dict(_declared(str(path), changed))
 
 
@@ -131,12 +129,12 @@ _NAMES = {
     "~": "none",
     "none": "none",
 }
-# What RecBole declares as a dict but reads as "none of it" where it is null.
+# Options that RecBole declares as a dict but also reads as null.
 _NULL_TOO = {"train_neg_sample_args"}
 
 
 def _allowed_types(option: Option) -> set[str]:
-    """Types by the declaration and by the default: RecBole declares a few numbers as what they are not."""
+    """Types allowed by the declaration or by the default, as RecBole declares a wrong type for a few numbers."""
     declared = {_NAMES[word] for word in re.findall(r"[~\w]+", option.type.lower()) if word in _NAMES}
     if "list of" in option.type.lower():
         declared = {"list"}

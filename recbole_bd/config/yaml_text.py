@@ -1,4 +1,4 @@
-"""YAML of settings: read without running anything, written so that it reads back the same."""
+"""YAML for settings: read without running any code, and written so that it is read back unchanged."""
 
 import json
 import math
@@ -11,7 +11,7 @@ import yaml
 
 from recbole_bd.errors import ConfigError
 
-# Of one YAML document, however few lines write them.
+# Limit of values in one YAML document, with all aliases expanded.
 _MOST_VALUES = 100_000
 
 
@@ -20,7 +20,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper that quotes a text such as 1e-3, so that the loader reads a text again."""
+    """PyYAML's safe dumper that quotes text such as 1e-3, so that the loader reads it back as text."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -35,13 +35,13 @@ for _either in (_Loader, _Dumper):
 
 
 def to_yaml(settings: Mapping[str, Any]) -> str:
-    """Write settings as the YAML that `load_yaml` reads as these settings."""
+    """Write settings as YAML that `load_yaml` reads back unchanged."""
     return yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def write_value(value: Any) -> str:
-    """Write a value of YAML's types as the one line that `parse_value` reads as this value."""
-    # YAML reads JSON but for a few signs, infinity, and what is not a number.
+    """Write a value of YAML's types as one line that `parse_value` reads back unchanged."""
+    # JSON is YAML, except for a few characters, infinity and NaN.
     for text in (value if isinstance(value, str) else "", json.dumps(value)):
         if parse_value(text) == value:
             return text
@@ -57,17 +57,17 @@ def write_value(value: Any) -> str:
 
 
 def is_name(value: Any) -> bool:
-    """Whether a value may name a model or a data set: no path, and nothing that leads out of a folder."""
+    """Whether a value may be the name of a model or a data set: text without path separators or a leading dot."""
     return isinstance(value, str) and re.fullmatch(r"[\w+-][\w.+-]*", value) is not None
 
 
 def parse_yaml(text: str) -> Any:
-    """Read a YAML document without running anything it may ask for.
+    """Read a YAML document without running any code.
 
     Raises:
-        yaml.YAMLError: it is no YAML, or asks for more than plain values; also a date or number that is none, which
-            PyYAML fails on in other ways.
-        ConfigError: aliases make it grow beyond 100,000 values, or without end.
+        yaml.YAMLError: the text is not YAML, has tags other than those of plain values, or holds an impossible date or
+            number.
+        ConfigError: with its aliases expanded, the document has more than 100,000 values.
     """
     try:
         content = yaml.load(text, Loader=_Loader)
@@ -77,19 +77,19 @@ def parse_yaml(text: str) -> Any:
     while waiting:
         left -= 1
         if left < 0:
-            raise ConfigError(f"YAML that aliases make larger than {_MOST_VALUES:,} values")
+            raise ConfigError(f"aliases make this YAML larger than {_MOST_VALUES:,} values")
         value = waiting.pop()
         waiting += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return content
 
 
 def parse_value(text: str) -> Any:
-    """Read one command-line value as YAML; text that is no YAML (`[5,inf)`) stays text.
+    """Read one command-line value as YAML; text that is not YAML (`[5,inf)`) stays text.
 
-    `None` is understood too, since RecBole's users write it.
+    `None` is read as null too, as users of RecBole write it.
 
     Raises:
-        ConfigError: aliases make it grow beyond 100,000 values.
+        ConfigError: with its aliases expanded, the value has more than 100,000 values.
     """
     if text == "None":
         return None
@@ -103,7 +103,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     """Read a yaml file of settings.
 
     Raises:
-        ConfigError: the file is missing, unreadable, no YAML, or not a mapping of keys.
+        ConfigError: the file is missing, unreadable, not YAML, or not a mapping of keys.
     """
     try:
         content = parse_yaml(Path(path).read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
         if symbol := re.search(r"python/[\w/]*:?([\w.]*)", problem):
             asked = f"asks for {symbol[1] or symbol[0]}, which could run code, and is refused"
             raise ConfigError(f"configuration file {path}{place} {asked}") from error
-        raise ConfigError(f"configuration file {path}{place} is no YAML: {problem}") from error
+        raise ConfigError(f"configuration file {path}{place} is not YAML: {problem}") from error
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):

@@ -4,7 +4,7 @@ import pytest
 
 from recbole_bd.config.known_options import properties_path
 from recbole_bd.config.option import Option, declared_options
-from recbole_bd.config.yaml_text import load_yaml, parse_value
+from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError
 
 # A search space and the paper's values declare nothing: their keys are those of methods.
@@ -36,29 +36,6 @@ def test_every_default_is_inside_its_own_declaration(path):
         option.check(option.default, option.key)
         if option.type.startswith(("float", "int")):
             assert option.range, f"{path}: {option.key} declares no range"
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("1e-3", 0.001), ("1E5", 1e5), (".5", 0.5), ("3", 3), ("True", True), ("None", None), ("~", None),
-     ("[5,10]", [5, 10]),
-     ("{'RS': [0.8, 0.1, 0.1]}", {"RS": [0.8, 0.1, 0.1]}), ("[5,inf)", "[5,inf)"), ("a b", "a b"), ("", None),
-     ("__import__('os').getcwd()", "__import__('os').getcwd()"), ("1e", "1e"), ("-0.5", -0.5)],
-)  # fmt: skip
-def test_values_are_yaml_and_never_run(text, value):
-    assert parse_value(text) == value
-    assert type(parse_value(text)) is type(value)
-
-
-def test_python_tags_in_yaml_are_refused(tmp_path):
-    file = tmp_path / "evil.yaml"
-    marker = tmp_path / "ran"
-    file.write_text(
-        f"seed: !!python/object/apply:pathlib.Path.touch [!!python/object/apply:pathlib.Path ['{marker}']]\n"
-    )
-    with pytest.raises(ConfigError, match=r"line 1 asks for pathlib\.Path\.touch, which could run code"):
-        load_yaml(file)
-    assert not marker.exists()
 
 
 @pytest.mark.parametrize(

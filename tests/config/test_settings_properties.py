@@ -226,7 +226,3 @@ def test_what_grows_without_bound_is_refused(text, tmp_path):
     (tmp_path / "x.yaml").write_text(f"topk: {text}")
     with pytest.raises(ConfigError, match=r"x\.yaml: .*larger than 100,000 values"):
         load_yaml(tmp_path / "x.yaml")
-
-
-def test_anchors_of_a_file_still_serve():
-    assert parse_value("{a: &x {b: 1}, c: {<<: *x, d: 2}}") == {"a": {"b": 1}, "c": {"b": 1, "d": 2}}

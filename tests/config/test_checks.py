@@ -1,0 +1,70 @@
+import pytest
+
+from recbole_bd.config.config import BDConfig
+from recbole_bd.errors import BDError, ConfigError, RoleError
+from recbole_bd.model import METHODS
+from tests.helpers.settings import make_config
+
+
+def resolve(settings):
+    config = make_config(settings)
+    for role in config.backbones:
+        config.role(role)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temprature": 3}, r"unknown setting temprature .*Did you mean temperature\?.*--help"),
+        ({"teacher.embeding_size": 3}, r"teacher.embeding_size .*Did you mean embedding_size\?"),
+        ({"n_layers": 2}, "unknown setting n_layers"),  # of LightGCN, which plays no role here
+        ({"temperature": "hot"}, "temperature='hot': expected float"),
+        ({"temperature": -1}, r"temperature=-1: must be in \(0, inf\)"),
+        ({"temperature": float("nan")}, "temperature=nan: must be a finite number"),
+        ({"learning_rate": 0}, r"learning_rate=0: must be in \(0, inf\)"),
+        ({"student.weight_decay": -0.1}, r"student.weight_decay=-0.1: must be in \[0, inf\)"),
+        ({"teacher.embedding_size": 0}, r"must be in \[1, inf\)"),
+        ({"epochs": 1.5}, "epochs=1.5: expected int"),
+        ({"teacher.topk": [3]}, "holds for both roles"),
+        ({"teacher": 5}, "expected a block"),
+        ({"sampling": "best"}, "must be one of rank_discrepancy, uniform, top"),
+        ({"valid_metric": "NDCG@20"}, "must be one of the metrics"),
+        ({"metrics": ["Foo"]}, "no metric named 'Foo'; there are: .*recall"),
+        ({"topk": [0]}, "positive"),
+        ({"student.learner": "sdg"}, "must be one of adam"),
+        ({"device": "tpu"}, "expected cpu, cuda"),
+        ({"model": "BPR", "teacher.embedding_size": 3}, "trained alone"),
+        ({"eval_args": {"mode": "best"}}, "eval_args"),
+        ({"backbones": {"BPR": {"pupil": {}}}}, "under teacher or student"),
+        ({"dataset": "../evil"}, "expected a name"),
+        ({"valid_metric": None}, "expected one of the metrics at one of topk, such as NDCG@10"),
+        ({"threads": 1_000_000}, r"must be in \[1, 1024\]"),
+        ({"eval_args": {"mod": "full"}}, "unknown key 'mod'; there are: split, group_by, order, mode"),
+        ({"user_inter_num_interval": "[5,inf"}, r"user_inter_num_interval='\[5,inf': expected intervals such as"),
+        ({"item_inter_num_interval": "5"}, "expected intervals such as"),
+        ({"item_inter_num_interval": "[5,four]"}, "expected intervals such as"),
+        ({"item_inter_num_interval": "[9,5]"}, "expected intervals such as"),
+        ({"item_inter_num_interval": ""}, "expected intervals such as"),
+        ({"val_interval": {"rating": 3}}, "val_interval: rating=3: expected intervals such as"),
+        ({"clip_grad_norm": {"max": 1}}, r"teacher.clip_grad_norm=.*expected \{max_norm: 5.0\}"),
+        ({"student.clip_grad_norm": {"max_norm": -1}}, r"student.clip_grad_norm=.*above 0"),
+    ],
+)
+def test_bad_settings_are_named_with_the_way_out(settings, message):
+    with pytest.raises(BDError, match=message) as error:
+        resolve(settings)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bad_value_in_a_file_names_the_file(tmp_path):
+    for text in ("epochs: many", "teacher: {epochs: many}", "backbones: {BPR: {student: {epochs: many}}}"):
+        (tmp_path / "mine.yaml").write_text(text)
+        with pytest.raises(ConfigError, match=r"epochs='many': expected int \(.*mine.yaml\)"):
+            BDConfig(config_file_list=[tmp_path / "mine.yaml"], methods=METHODS)
+
+
+def test_unknown_models_are_suggested():
+    with pytest.raises(RoleError, match=r"Did you mean BPR\?"):
+        make_config(teacher_model="BRP")
+    with pytest.raises(RoleError, match="no method of this package"):
+        make_config(model="BDD")
