@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recbole.data.dataset import Dataset
 
-from recbole_bd.data.atomic_file import LARGEST, LONGEST_TOKEN, MISSING, AtomicFile
+from recbole_bd.data.atomic_file import AtomicFile
 from recbole_bd.data.dataset import AtomicDataset
+from recbole_bd.data.line_checks import LONGEST_TOKEN
+from recbole_bd.data.number_checks import LARGEST, MISSING
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import BDError, DataError
 from tests.helpers.bounds import tried
@@ -232,7 +234,7 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
 
 def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
     """A file larger than what is looked at together: the line is that of the file."""
-    monkeypatch.setattr("recbole_bd.data.atomic_file._BLOCK", 64)
+    monkeypatch.setattr("recbole_bd.data.line_checks._BLOCK", 64)
     path = tmp_path / "x.inter"
     for line in (2, 5, 60, len(LINES) + 1):
         path.write_text(good(line, "\nu1\ti2\n" if line < 60 else f"{'u' * 100}\t\t1\n"))
