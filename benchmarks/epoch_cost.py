@@ -24,9 +24,10 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 
 import recbole_bd
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.registry import recommender_class
-from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.backbones.role import Role
 from recbole_bd.cli.main import parse_arguments
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import batch_stream, train_loader

@@ -3,7 +3,7 @@
 It speaks logits, never probabilities and never a stale cache; how a model comes to them is `backbones.scoring`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,19 +11,12 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
-from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
-from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
-from recbole_bd.backbones.extra_state import note_attributes
-from recbole_bd.backbones.recbole_pickle import host_reads_safely
-from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
-from recbole_bd.backbones.traits import CACHES, traits_of
-from recbole_bd.errors import RoleError
+from recbole_bd.backbones.shared_propagation import SharedPropagation
+from recbole_bd.backbones.traits import traits_of
 
 _USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
 
@@ -47,8 +40,7 @@ class Role:
         self.model = model
         self.config = config
         self._scores = family(model)(model)
-        self._results: dict | None = None  # what the open scope has propagated; None outside
-        self._is_scoring = False
+        self._propagation = SharedPropagation(model, self._scores)
 
     @property
     def n_users(self) -> int:
@@ -109,7 +101,7 @@ class Role:
         Returns:
             Logits [B, K], not probabilities.
         """
-        with self._fresh():
+        with self._propagation.fresh():
             return self._scores.pairs(users, items)
 
     def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
@@ -127,7 +119,7 @@ class Role:
         """
         if items is not None and items.dim() == 2:
             return self.pair_logits(users, items)
-        with self._fresh():
+        with self._propagation.fresh():
             return self._scores.rows(users, items)
 
     def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
@@ -162,7 +154,7 @@ class Role:
         """
         if not isinstance(self._scores, InnerProduct):
             return None
-        with self._fresh():
+        with self._propagation.fresh():
             users = torch.arange(self.n_users, device=self.device) if users is None else users
             items = self._scores.all_items() if items is None else items
             user_vectors = torch.cat([self._scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
@@ -179,7 +171,7 @@ class Role:
         Returns:
             Logits [B, n_items], column 0 being the padding item.
         """
-        with self._fresh():
+        with self._propagation.fresh():
             return self._scores.graph_rows(users)
 
     def loss(self, interaction: Interaction) -> Tensor:
@@ -199,108 +191,20 @@ class Role:
         """Share one propagation between the loss and all scores of a training step, with autograd intact.
 
         Sum the losses and call `backward` once: they share a graph. After an optimizer step inside the
-        scope scores propagate anew. Scopes may be nested.
+        scope, scores propagate anew. Scopes may be nested.
         """
-        with self._sharing():
+        with self._propagation.sharing():
             yield self
 
     @contextmanager
     def scoring(self) -> Iterator["Role"]:
         """Score in eval mode without gradient, sharing one propagation, and leave the model as it was found.
 
-        The host's caches are dropped on entry and exit. Modes are restored by flag and not through
-        `train()`, which would make SGL draw new graphs in the middle of an epoch.
+        RecBole's caches are dropped on entry and exit. See `SharedPropagation.scoring`.
         """
-        if self._is_scoring:
+        with self._propagation.scoring():
             yield self
-            return
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.forget()
-        self._is_scoring = True
-        try:
-            for module, _ in modes:
-                module.training = False
-            with torch.no_grad(), self._sharing():
-                yield self
-        finally:
-            self._is_scoring = False
-            for module, mode in modes:
-                module.training = mode
-            self.forget()
 
     def forget(self) -> None:
-        """Drop the embeddings the host keeps between evaluations; what a closed-form model consists of stays."""
-        for name in CACHES:
-            if getattr(self.model, name, None) is not None:
-                setattr(self.model, name, None)
-
-    @contextmanager
-    def _fresh(self) -> Iterator[None]:
-        """Scope of a single call. Scores through `full_sort_predict` must not find the host's old cache."""
-        if not self._is_scoring:
-            self.forget()
-        with self._sharing():
-            yield
-        if not self._is_scoring:
-            self.forget()
-
-    @contextmanager
-    def _sharing(self) -> Iterator[None]:
-        """Run the propagation once per mode, grad mode and state of the parameters while the scope is open."""
-        if self._results is not None or not self._scores.shared:
-            yield
-            return
-        results = self._results = {}
-        # Fused optimizers change parameters without raising the version, hence the hook.
-        hook = register_optimizer_step_post_hook(lambda *_: results.clear())
-        for owner, method in self._scores.shared:
-            setattr(owner, method, self._once(method, getattr(owner, method), results))
-        try:
-            yield
-        finally:
-            for owner, method in self._scores.shared:
-                delattr(owner, method)
-            hook.remove()
-            self._results = None
-
-    def _once(self, name: str, method: Callable, results: dict) -> Callable:
-        def shared(*arguments: Any) -> Any:
-            # Ids are safe keys: the entry holds the arguments. Changing a parameter in place raises its version.
-            version = sum(parameter._version for parameter in self.model.parameters())
-            key = (name, *map(id, arguments), self.model.training, torch.is_grad_enabled(), version)
-            if key not in results:
-                results[key] = (arguments, method(*arguments))
-            return results[key][1]
-
-        return shared
-
-
-def build_role(name: str, config: Any, dataset: Any) -> Role:
-    """Build the RecBole model of a role.
-
-    Args:
-        name: `teacher`, `student`, or `model` for a baseline.
-        config: settings of the role.
-        dataset: the training part, from which RecBole models take sizes, graphs and histories.
-
-    Raises:
-        RoleError: the model is unknown, refuses its settings or needs a package that is missing.
-        CheckpointError: a file that the model's settings name cannot be read, or asks for code to be run.
-    """
-    backbone = config["model"]
-    try:
-        with host_reads_safely():
-            model = recommender_class(backbone)(config, dataset)
-    except ImportError as error:
-        raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error
-    except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, RuntimeError) as error:
-        raise RoleError(
-            f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
-        ) from error
-    model = model.to(config["device"])
-    compress_graphs(model)
-    read_histories_sparsely(model)
-    if config["learner"].lower() != "sparse_adam":
-        gather_gradients(model)
-    note_attributes(model)
-    return Role(name, model, config)
+        """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""
+        self._propagation.forget()

@@ -5,8 +5,9 @@ from typing import Any
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
-from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.backbones.role import Role
 from recbole_bd.system.random_state import random_state, set_random_state
 
 

@@ -3,8 +3,9 @@
 import torch
 from recbole.utils import init_seed
 
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.split import Split, load_split

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.role import Role, build_role
+from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import train_loader

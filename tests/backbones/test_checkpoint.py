@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from recbole_bd.backbones import checkpoint
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model, load_warmup, save_model
-from recbole_bd.backbones.role import build_role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import CheckpointError

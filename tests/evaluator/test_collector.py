@@ -86,7 +86,7 @@ def test_every_ranking_metric_is_recboles(metric, most, quick):
 def test_evaluation_is_recboles(backbone, batch, quick, tmp_path, monkeypatch):
     from recbole.trainer import Trainer
 
-    from recbole_bd.backbones.role import build_role
+    from recbole_bd.backbones.build_role import build_role
     from recbole_bd.trainer.journal import Journal
     from recbole_bd.trainer.role_trainer import role_trainer
 

@@ -3,7 +3,7 @@
 import torch
 from recbole.utils import init_seed
 
-from recbole_bd.backbones.role import build_role
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.data.batches import batch_stream
 from recbole_bd.data.split import load_split
 from recbole_bd.trainer.distillation_trainer import BDTrainer

@@ -1,0 +1,43 @@
+"""Build a role: RecBole's model with its settings, and the faster layers and graphs of `backbones.acceleration`."""
+
+from typing import Any
+
+from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
+from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
+from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
+from recbole_bd.backbones.extra_state import note_attributes
+from recbole_bd.backbones.recbole_pickle import host_reads_safely
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.role import Role
+from recbole_bd.errors import RoleError
+
+
+def build_role(name: str, config: Any, dataset: Any) -> Role:
+    """Build the RecBole model of a role.
+
+    Args:
+        name: `teacher`, `student`, or `model` for a baseline.
+        config: settings of the role.
+        dataset: the training part, from which RecBole models take sizes, graphs and histories.
+
+    Raises:
+        RoleError: the model is unknown, refuses its settings or needs a package that is missing.
+        CheckpointError: a file that the model's settings name cannot be read, or asks for code to be run.
+    """
+    backbone = config["model"]
+    try:
+        with host_reads_safely():
+            model = recommender_class(backbone)(config, dataset)
+    except ImportError as error:
+        raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error
+    except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, RuntimeError) as error:
+        raise RoleError(
+            f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
+        ) from error
+    model = model.to(config["device"])
+    compress_graphs(model)
+    read_histories_sparsely(model)
+    if config["learner"].lower() != "sparse_adam":
+        gather_gradients(model)
+    note_attributes(model)
+    return Role(name, model, config)
