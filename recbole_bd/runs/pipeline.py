@@ -8,8 +8,8 @@ from typing import Any
 from recbole_bd.config.config import BDConfig
 from recbole_bd.errors import InUseError
 from recbole_bd.model import METHODS
-from recbole_bd.runs.resume import _claimed, _gone_on, _unfinished
-from recbole_bd.runs.stages import _Run
+from recbole_bd.runs.resume import claimed_by_first, resume_run, unfinished_runs
+from recbole_bd.runs.stages import Run
 from recbole_bd.system.distributed import joined
 from recbole_bd.system.signals import stoppable
 
@@ -52,16 +52,16 @@ def run_bd(
     given = (model, dataset, config_files, config_dict, command_line)
     with stoppable() as stop, joined() as own:
         if resume is not None and str(resume) != AUTO:
-            return _gone_on(Path(resume), given, stop, watch)
+            return resume_run(Path(resume), given, stop, watch)
         config = BDConfig(*given, methods=METHODS)
         if resume is not None:
-            for folder in own.broadcast(lambda: _unfinished(config)):
+            for folder in own.broadcast(lambda: unfinished_runs(config)):
                 try:
-                    return _gone_on(folder, given, stop, watch, is_named=False)
+                    return resume_run(folder, given, stop, watch, is_named=False)
                 except InUseError as error:
                     if own.size > 1:
                         raise
                     logger.warning("%s", error)
-        run = _Run(config, stop, watch)
-        with _claimed(run.folder):
+        run = Run(config, stop, watch)
+        with claimed_by_first(run.folder):
             return run.execute()

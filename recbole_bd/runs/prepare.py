@@ -10,10 +10,11 @@ from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.split import Split, load_split
 from recbole_bd.errors import CheckpointError, ConfigError
+from recbole_bd.model.base import Distiller
 from recbole_bd.runs.hashes import role_configs
 
 
-def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
+def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
     """Everything that can fail on bad input, before anything is written."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
@@ -31,7 +32,12 @@ def _prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
     return split, roles
 
 
-def _read_checkpoint(role: Role, split: Split) -> Snapshot:
+def read_checkpoint(role: Role, split: Split) -> Snapshot:
+    """Read the checkpoint from which a role starts, and restore it into the role's model as a check.
+
+    Raises:
+        CheckpointError: it is damaged, or of another model, data set or split.
+    """
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)
     if about.get("fingerprint", split.fingerprint) != split.fingerprint:
@@ -43,3 +49,15 @@ def _read_checkpoint(role: Role, split: Split) -> Snapshot:
             )
     restore_snapshot(role.model, snapshot, f"checkpoint {path}")
     return snapshot
+
+
+def build_distiller(config: BDConfig, split: Split, roles: dict[str, Role], control: bool) -> Distiller:
+    """Build the method of a run on the run's device.
+
+    Args:
+        config: settings of the run.
+        split: its data.
+        roles: teacher and student.
+        control: whether to leave the distillation terms out.
+    """
+    return config.method_class(config, split.train, roles, control=control).to(config["device"])

@@ -4,7 +4,7 @@ import json
 
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.yaml_text import to_yaml
-from recbole_bd.runs.prepare import _prepare, _read_checkpoint
+from recbole_bd.runs.prepare import prepare, read_checkpoint
 
 
 def describe(config: BDConfig) -> str:
@@ -19,10 +19,10 @@ def describe(config: BDConfig) -> str:
     Raises:
         BDError: whatever the user can mend, in one line.
     """
-    split, roles = _prepare(config)
+    split, roles = prepare(config)
     for role in roles.values():
         if role.config["checkpoint"]:
-            _read_checkpoint(role, split)
+            read_checkpoint(role, split)
     users, items = split.n_users, split.n_items
     lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
     lines += ["", f"data: {json.dumps(split.statistics())}", f"device: {config['device']}"]

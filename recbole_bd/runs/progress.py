@@ -1,7 +1,7 @@
 """How far a run has come: `last.ckpt`, from which another process goes on as if it had never been stopped."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.config.layers import dotted
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
+from recbole_bd.runs.hashes import changed_hashes
 from recbole_bd.runs.records import read_result
 from recbole_bd.system.sealed_archive import load_archive, save_archive
 
@@ -85,6 +86,18 @@ class Progress:
             }
             return cls(**content)
 
+    def change_settings(self, settings: dict[str, Any], changes: Sequence[dict[str, Any]]) -> None:
+        """Take over settings that differ from the earlier ones, and give the run hashes of its own.
+
+        Args:
+            settings: the resolved settings, as plain data.
+            changes: see `check_settings`.
+        """
+        self.changes += changes
+        self.record = {**self.record, "hashes": changed_hashes(self.record["hashes"], changes)}
+        self.record["config_hash"] = self.record["hashes"]["config"]
+        self.settings = settings
+
     def check_models(self, given: Mapping[str, Any], folder: Path) -> None:
         """Refuse other models or other data before settings are read, whose meaning depends on these.
 
@@ -128,6 +141,10 @@ class Progress:
                 f"{folder} cannot go on with device={device}: it began on {self.device}, whose numbers differ"
             )
         return [change for change in changes if change["setting"].rpartition(".")[2] in MAY_CHANGE]
+
+    def resume_point(self, stage: str) -> dict[str, Any] | None:
+        """Where to resume within a stage; None where the run did not stop in it."""
+        return self.place if self.stage == stage else None
 
     def reached(self) -> str:
         """Where the run is, in words."""

@@ -12,7 +12,7 @@ from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import run_hashes
 from recbole_bd.runs.progress import Progress, has_progress, no_progress, runs_of
 from recbole_bd.runs.records import read_result
-from recbole_bd.runs.stages import _Run
+from recbole_bd.runs.stages import Run
 from recbole_bd.system.atomic_write import remove_torn_files
 from recbole_bd.system.distributed import group
 from recbole_bd.system.locks import claimed
@@ -21,19 +21,19 @@ from recbole_bd.system.signals import Stop
 logger = logging.getLogger(__name__)
 
 
-def _unfinished(config: BDConfig) -> list[Path]:
+def unfinished_runs(config: BDConfig) -> list[Path]:
     """Runs of these settings to go on with, or to take the result of, the newest first."""
     found = runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"]))
     # Others were stopped before there was anything to keep.
     return [folder for folder, status in found if status == "finished" or has_progress(folder)]
 
 
-def _claimed(folder: Path) -> AbstractContextManager[None]:
+def claimed_by_first(folder: Path) -> AbstractContextManager[None]:
     """Keep others out of a run folder; of several processes of one run, the first does."""
     return claimed(folder) if group().is_first else nullcontext()
 
 
-def _gone_on(
+def resume_run(
     folder: Path,
     given: tuple,
     stop: Stop,
@@ -53,11 +53,11 @@ def _gone_on(
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
     if not (folder / "result.json").is_file() and not has_progress(folder):
         raise no_progress(folder)  # before a lock is left in a folder that is none of ours
-    with _claimed(folder):
+    with claimed_by_first(folder):
         result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
             if any(given) and is_named:
-                _, changes = _settings_on(folder, given, Progress.load(folder))
+                _, changes = _merged_settings(folder, given, Progress.load(folder))
                 if changes:
                     raise ConfigError(
                         "{} has finished with {setting}={before!r} and is trained no further with {now!r}; begin a new "
@@ -65,23 +65,23 @@ def _gone_on(
                     )
             logger.warning("%s has finished already; nothing is left to do", folder)
             return result
-        so_far = Progress.load(folder)
+        progress = Progress.load(folder)
         if group().is_first:
             remove_torn_files(folder)
-        config, changes = _settings_on(folder, given, so_far)
-        return _Run(config, stop, watch, folder, so_far, changes).execute()
+        config, changes = _merged_settings(folder, given, progress)
+        return Run(config, stop, watch, folder, progress, changes).execute()
 
 
-def _settings_on(folder: Path, given: tuple, so_far: Progress) -> tuple[BDConfig, list[dict[str, Any]]]:
+def _merged_settings(folder: Path, given: tuple, progress: Progress) -> tuple[BDConfig, list[dict[str, Any]]]:
     """A run's own settings with what is given above them, and what that changes.
 
     Raises:
         ConfigError: what must stay as it is would change.
     """
     model, dataset, config_files, config_dict, command_line = given
-    so_far.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
+    progress.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
     own = folder / "config.yaml"
     files = [*([own] if own.is_file() else []), *(config_files or ())]
-    base = {} if own.is_file() else so_far.settings
+    base = {} if own.is_file() else progress.settings
     config = BDConfig(model, dataset, files, {**base, **(config_dict or {})}, command_line, methods=METHODS)
-    return config, so_far.check_settings(config.as_dict(), config["device"].type, folder)
+    return config, progress.check_settings(config.as_dict(), config["device"].type, folder)

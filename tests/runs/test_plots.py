@@ -14,8 +14,8 @@ from recbole_bd.errors import RunFolderError
 from recbole_bd.evaluator import student_wins
 from recbole_bd.model.bd import BD
 from recbole_bd.runs import plots
+from recbole_bd.runs.outputs import RunOutputs
 from recbole_bd.runs.plots import redraw
-from recbole_bd.runs.stages import _Run
 from tests.helpers.settings import QUICK, alone, make_config
 
 PICTURES = ["curves.png", "wins.png", "discrepancy.png"]
@@ -81,7 +81,7 @@ def test_a_baseline_has_curves_only(quick, cli):
 def test_what_they_count_changes_no_result(finished, tmp_path, monkeypatch):
     """The same run without the counting, bitwise: metrics, epochs, and states."""
     result, settings = finished
-    monkeypatch.setattr(_Run, "_discrepancies", lambda self, start: {})
+    monkeypatch.setattr(RunOutputs, "_discrepancies", lambda self, start: {})
     monkeypatch.setattr(plots, "draw", lambda *arguments: [])
     without = run_bd(config_dict={**settings, "checkpoint_dir": str(tmp_path / "saved")})
     for key in ("teacher", "student", "student_wins", "data"):
