@@ -17,10 +17,10 @@ from recbole_bd.system.distributed import Group
 
 
 def train_loader(config: Config, split: Split) -> Any:
-    """The training loader RecBole has for a role's backbone, freshly seeded; see `recbole_bd.data.dataloader`.
+    """RecBole's training loader for a role's backbone, newly seeded; see `recbole_bd.data.dataloader`.
 
     Args:
-        config: settings of the role, whose `model` is the backbone's name: RecBole chooses loaders by name.
+        config: settings of the role; RecBole chooses the loader by the backbone's name, `model`.
         split: the data.
     """
     return make_train_loader(config, split.dataset, [split.train, split.valid, split.test])
@@ -31,14 +31,14 @@ class Batch:
     """One batch of the distillation stage.
 
     Attributes:
-        roles: the roles that learn from it; several when their loaders are the same.
-        interaction: what RecBole's loader gave, for the models' own loss.
-        users: int64 [B], users for whom items are exchanged; padding is out, users may repeat.
-        positives: int64 [B], each user's training item in this batch; None when the loader gives users only.
-        negatives: int64 [N], the items that the loader drew as negatives, several per positive where the settings say
-            so; None when it draws none.
-        place: of the share of one of several processes: how many users of the whole batch stand before these, and how
-            many it has; None for a whole batch.
+        roles: the roles that learn from it; several if they have the same loader.
+        interaction: the batch of RecBole's loader, for the models' own loss.
+        users: int64 [B], users for whom items are exchanged, without padding; a user may repeat.
+        positives: int64 [B], each user's training item in this batch; None if the loader gives users only.
+        negatives: int64 [N], the loader's negative items, several per positive if the settings say so; None if it
+            draws none.
+        place: for one process's share: the number of users of the whole batch before these, and the size of the whole
+            batch. None for a whole batch.
     """
 
     roles: tuple[str, ...]
@@ -49,10 +49,14 @@ class Batch:
     place: tuple[int, int] | None = None
 
     def share(self, own: Group) -> tuple["Batch", float, float]:
-        """The part of one of several processes.
+        """The share of one process among several.
+
+        Args:
+            own: the process group, which knows this process's rank.
 
         Returns:
-            Its rows, and its weights in means over the whole batch: over the rows of `interaction`, and over users.
+            The share, its weight in means over the rows of `interaction`, and its weight in means over users. Both
+            means are over the whole batch.
         """
         rows, of_rows = own.share(len(self.interaction))
         users, of_users = own.share(len(self.users))
@@ -72,11 +76,11 @@ class Batch:
 class BatchStream:
     """Batches of the distillation stage, for every role that learns.
 
-    Roles whose loader settings are equal share one stream. Otherwise each passes over its own data once an epoch,
-    interleaved in proportion to their lengths, so that neither runs ahead.
+    Roles with equal loader settings share one stream. Otherwise each role passes over its own data once an epoch. The
+    streams are interleaved in proportion to their lengths, so that neither runs ahead.
 
     Args:
-        loaders: RecBole training loader by role; the same object for roles that share it.
+        loaders: RecBole's training loader by role; the same object for roles that share it.
     """
 
     def __init__(self, loaders: dict[str, Any]):
@@ -85,22 +89,17 @@ class BatchStream:
             self._streams.append((tuple(role for role, own in loaders.items() if own is loader), loader))
 
     @property
-    def shared(self) -> bool:
-        """Whether all roles learn from the same batches."""
-        return len(self._streams) == 1
-
-    @property
     def loaders(self) -> list[Any]:
-        """The loaders, none twice, in their order."""
+        """The distinct loaders, in order."""
         return [loader for _, loader in self._streams]
 
     @property
     def dataset(self) -> Dataset:
-        """The training part, where RecBole's collector looks for it."""
+        """The training part, under the name that RecBole's collector reads."""
         return self._streams[0][1]._dataset
 
     def get_model(self, model: torch.nn.Module) -> None:
-        """RecBole hands over the model for dynamic negative sampling; each loader has its role's already."""
+        """Do nothing: RecBole passes the model for dynamic negative sampling, which each loader already has."""
 
     def __len__(self) -> int:
         return sum(len(loader) for _, loader in self._streams)
@@ -122,10 +121,10 @@ def _batch(roles: tuple[str, ...], loader: Any, interaction: Interaction) -> Bat
     users = interaction[user_field]
     if not isinstance(loader, TrainDataLoader):
         return Batch(roles, interaction, users[users > 0], None)
-    # RecBole repeats the positives once per negative, the first of them being the positive rows themselves.
+    # RecBole repeats the positives once per negative; the first `count` rows are the positives themselves.
     count = len(users) // loader.times
     items = interaction[item_field]
-    # Pairwise loaders give negatives a column of their own, pointwise ones the rows behind the positives.
+    # Pairwise loaders put negatives into their own column, pointwise loaders into the rows after the positives.
     column = loader.config["NEG_PREFIX"] + item_field
     negatives = interaction[column] if column in interaction else items[count:]
     return Batch(roles, interaction, users[:count], items[:count], negatives if len(negatives) else None)
@@ -135,9 +134,9 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
     """Build the loaders of the distillation stage.
 
     Args:
-        configs: settings of each role that learns, by name.
+        configs: settings of each learner, by role.
         split: the data.
-        model_of: the model of a role, asked for by RecBole's dynamic negative sampling only.
+        model_of: gives the model of a role; called for RecBole's dynamic negative sampling only.
     """
     loaders: dict[str, Any] = {}
     made: dict[tuple, Any] = {}

@@ -1,7 +1,7 @@
-"""RecBole's loaders and its negative sampler, over whole arrays instead of Python objects.
+"""RecBole's loaders and negative sampler, vectorized.
 
-The batches and negatives are RecBole's own, bitwise: the same draws in the same order. What is gone is the Python list
-of an epoch's positions, the list made of every batch, and the loop over all negatives to see which their users know.
+Batches and negatives equal RecBole's bitwise: the same draws in the same order. Three slow steps are replaced by array
+operations: the Python list of an epoch's positions, the list made for every batch, and the loop that checks negatives.
 """
 
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from recbole.sampler import Sampler
 from recbole_bd.data.negative_sampler import ArraySampler
 from recbole_bd.system.distributed import group
 
-# Scores evaluated at once on a CPU, 2 MiB, but not of fewer users than a matrix product needs to be worth it.
+# Scores per evaluation batch on a CPU: 2 MiB fit the cache. Batches below 32 users would make matrix products slow.
 _SCORES_CACHED, _LEAST_USERS = 2**19, 32
-# The loader of RecBole that stands behind `_ArrayBatches` in the classes that are used.
+# Base class for the type checker only; the classes below put a RecBole loader behind `_ArrayBatches`.
 _HostLoader: Any = TrainDataLoader if TYPE_CHECKING else object
 
 
 class _ArrayBatches(_HostLoader):
-    """Put before a loader of RecBole: batches are cut from whole columns, permuted once an epoch."""
+    """Mixin for RecBole's loaders: batches are slices of whole columns, which are permuted once an epoch."""
 
     def __iter__(self) -> Iterator[Interaction]:
         if self.num_workers or not self.config["single_spec"]:
@@ -37,7 +37,7 @@ class _ArrayBatches(_HostLoader):
         rows = self._rows()
         order = None
         if self.shuffle:
-            # What torch's DataLoader draws from the generator: a seed for workers, the order, and at the end one more.
+            # Same draws as torch's DataLoader: a seed for workers, the order, and one more permutation at the end.
             torch.empty((), dtype=torch.int64).random_(generator=self.generator)
             order = torch.randperm(self.sample_size, generator=self.generator)
         columns = {name: values if order is None else values[order] for name, values in rows.interaction.items()}
@@ -56,12 +56,12 @@ class ArrayTrainLoader(_ArrayBatches, TrainDataLoader):
         return self._dataset.inter_feat
 
     def _finish(self, interaction: Interaction) -> Interaction:
-        joined = self._dataset.join(interaction)  # features of users and items, where there are any
+        joined = self._dataset.join(interaction)  # adds features of users and items, if any
         return self._neg_sampling(self.transform(self._dataset, joined))
 
 
 class ArrayUserLoader(_ArrayBatches, UserDataLoader):
-    """RecBole's UserDataLoader: users only, padding user 0 among them."""
+    """RecBole's UserDataLoader: users only, padding user 0 included."""
 
     def _rows(self) -> Interaction:
         return self.user_list
@@ -71,10 +71,10 @@ class ArrayUserLoader(_ArrayBatches, UserDataLoader):
 
 
 class ArrayFullSortLoader(FullSortEvalDataLoader):
-    """RecBole's loader of full ranking: users with what they know and what they should be recommended.
+    """RecBole's loader for full ranking: users with their history and their positives.
 
-    On a CPU a batch has as many users as keep its scores in the cache, whatever `eval_batch_size` says: the last
-    bits of a matrix product depend on its size, and with them the order of items that all but tie.
+    On a CPU the batch size is chosen so that the scores fit the cache; `eval_batch_size` is ignored. It must not vary,
+    because the last bits of a matrix product depend on its size, and nearly tied items are ordered by them.
     """
 
     def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, shuffle: bool = False):
@@ -95,14 +95,14 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
 
     def _batches(self) -> Iterator[tuple]:
         starts = range(0, self.sample_size, self.step)
-        for start in starts[group().part(len(starts))]:  # of several processes each ranks a share of the users
+        for start in starts[group().part(len(starts))]:  # each process ranks its share of the users
             end = min(start + self.step, self.sample_size)
             users = Interaction({name: values[start:end] for name, values in self.user_df.interaction.items()})
             yield users, self._history.of(start, end), *self._positive.of(start, end)
 
 
 class _Rows:
-    """Lists of items of consecutive users, end to end."""
+    """Item lists of consecutive users, concatenated."""
 
     def __init__(self, lists: np.ndarray):
         sizes = torch.tensor([len(items) for items in lists])
@@ -111,7 +111,7 @@ class _Rows:
         self.items = torch.cat(list(lists))
 
     def of(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row numbers from 0 and items of the users from `start` to before `end`."""
+        """Row numbers, from 0, and items of the users in `[start, end)`."""
         part = slice(self.starts[start], self.starts[end])
         return self.rows[part] - start, self.items[part]
 
@@ -124,23 +124,23 @@ _ARRAY_LOADERS = {
 
 
 def make_evaluation_loader(config: Config, part: str, dataset: Dataset, sampler: Sampler) -> Any:
-    """The loader that RecBole has for validation or test.
+    """RecBole's loader for validation or test, vectorized where it ranks all items.
 
     Args:
         config: settings of the run.
         part: `valid` or `test`.
-        dataset: that part.
-        sampler: RecBole's sampler for it, which knows what users have seen.
+        dataset: the data of that part.
+        sampler: RecBole's sampler for that part, which knows the items each user has seen.
     """
     loader = get_dataloader(config, part)
     return _ARRAY_LOADERS.get(loader, loader)(config, dataset, sampler, shuffle=False)
 
 
 def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) -> Any:
-    """The training loader that RecBole has for a backbone, freshly seeded.
+    """RecBole's training loader for a backbone, vectorized and newly seeded.
 
     Args:
-        config: settings of the role, whose `model` is the backbone's name: RecBole chooses loaders by name.
+        config: settings of the role; RecBole chooses the loader by the backbone's name, `model`.
         dataset: the whole data set.
         parts: its training, validation and test parts.
 

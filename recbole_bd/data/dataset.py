@@ -1,4 +1,4 @@
-"""RecBole's Dataset, reading its atomic files through checks."""
+"""RecBole's Dataset with checked atomic files and an atomic download."""
 
 import logging
 import shutil
@@ -19,17 +19,17 @@ logger = logging.getLogger(__name__)
 
 
 class AtomicDataset(Dataset):
-    """RecBole's Dataset from checked files, whose download is whole or not there and says where it goes.
+    """RecBole's Dataset from checked files; a download is logged, and it is complete or absent.
 
     Raises:
-        DataError: a missing or malformed file, see `AtomicFile`, or a download that failed.
-        ConfigError: an unknown encoding, or a separator that cannot be one.
+        DataError: a file is missing or malformed, see `AtomicFile`, or a download failed.
+        ConfigError: an encoding is unknown, or a separator cannot be one.
     """
 
     def _load_feat(self, filepath: str, source: Any) -> Any:
         wanted, _ = self._get_load_and_unload_col(source)
         if wanted == set():
-            return super()._load_feat(filepath, source)  # nothing of it is loaded
+            return super()._load_feat(filepath, source)  # no column is loaded
         separators = (self.config[key] for key in ("field_separator", "seq_separator"))
         file = AtomicFile(filepath, self.config["encoding"] or "utf-8", *separators)
         keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
@@ -41,7 +41,7 @@ class AtomicDataset(Dataset):
         """Filter by val_interval.
 
         Raises:
-            ConfigError: intervals for a column of ids, or none for a column of numbers.
+            ConfigError: a column of ids has intervals, or a column of numbers has none.
         """
         for column, wanted in (self.config["val_interval"] or {}).items():
             kind = self.field2type.get(column)
@@ -52,10 +52,10 @@ class AtomicDataset(Dataset):
         super()._filter_by_field_value()
 
     def _download(self) -> None:
-        """Download into a folder beside and rename it when all is there: a torn download is none.
+        """Download into a temporary folder and rename it when complete, so that a partial download is never used.
 
         Raises:
-            DataError: RecBole knows no such data set, or it could not be fetched.
+            DataError: RecBole does not know the data set, or the download failed.
         """
         name, folder = self.dataset_name, Path(self.config["data_path"])
         way_out = f"Put {name}.inter there, or set --data_path"
@@ -65,7 +65,7 @@ class AtomicDataset(Dataset):
             raise DataError(
                 f"data set {name}: {folder} does not exist and RecBole knows no download of that name. {way_out}"
             ) from error
-        # Seen also where nobody has set up logging: this package uses the network for nothing else.
+        # A warning, so that it is shown without any logging set up: this is the package's only use of the network.
         logger.warning("data set %s: %s does not exist; downloads from %s", name, folder, url)
         beside: Path | None = None
         try:
@@ -75,11 +75,11 @@ class AtomicDataset(Dataset):
             self._fetch()
             if not any(beside.glob(f"{name}*.inter")):
                 raise OSError(f"it holds no {name}.inter")
-            beside.chmod(0o755)  # mkdtemp's is for its owner only
+            beside.chmod(0o755)  # mkdtemp lets only the owner in
             try:
                 beside.rename(folder)
             except OSError:
-                if not folder.is_dir():  # else another process has been faster
+                if not folder.is_dir():  # otherwise another process was faster
                     raise
         except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
             problem = " ".join(str(error).split()) or type(error).__name__
@@ -98,6 +98,6 @@ class AtomicDataset(Dataset):
         except SystemExit as error:
             raise OSError("it was declined") from error
         except (ValueError, RuntimeError) as error:
-            # RecBole waits for other processes after the download even where there are none.
+            # RecBole synchronizes processes after the download, which fails if there is no process group.
             if "process group" not in str(error):
                 raise

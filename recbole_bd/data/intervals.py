@@ -1,4 +1,4 @@
-"""Intervals as RecBole's filters write them."""
+"""Intervals in the notation of RecBole's filters."""
 
 import re
 from typing import Any
@@ -9,14 +9,14 @@ _INTERVAL = re.compile(r"[(\[]([^,]+),([^,]+)[)\]]")
 
 
 def check_interval(where: str, value: Any) -> None:
-    """Check intervals, which RecBole passes over where they are none, or takes apart with a traceback.
+    """Check intervals; RecBole would ignore malformed ones or fail with a traceback.
 
     Args:
         where: the key, as the user wrote it.
-        value: intervals as text, with semicolons between; [3, 5] is one too.
+        value: intervals as text, separated by semicolons; the list [3, 5] is accepted as well.
 
     Raises:
-        ConfigError: naming the key and what is expected.
+        ConfigError: an interval is malformed; names the key and the expected form.
     """
     for interval in str(value).split(";"):
         found = _INTERVAL.fullmatch(interval.strip())

@@ -1,21 +1,21 @@
-"""RecBole's negative sampler by array operations."""
+"""RecBole's negative sampler, vectorized."""
 
 import numpy as np
 import torch
 from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplies a key so that its upper bits depend on all of it
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hashing: the upper bits of the product depend on the whole key
 
 
 class ArraySampler(Sampler):
-    """RecBole's sampler of negatives for training: any item that is not a training item of the user.
+    """RecBole's negative sampler for training; a negative is any item that is not a training item of the user.
 
     Args:
-        parts: the training, validation and test parts, of which RecBole counts popularity; only training items are
-            refused as negatives.
+        parts: the training, validation and test parts. RecBole counts popularity over all of them; only training items
+            are rejected as negatives.
         distribution: `uniform` or `popularity`.
-        alpha: power of the popularity.
+        alpha: exponent of the popularity.
 
     Raises:
         ValueError: a user has seen every item.
@@ -35,21 +35,22 @@ class ArraySampler(Sampler):
         keys = np.unique(users * self.item_num + items)
         if (np.bincount(keys // self.item_num) >= self.item_num - 1).any():
             raise ValueError("Some users have interacted with all items, so no negative is left for them")
-        # Most draws are no training pairs; a table of hashes, one in 16 to 32 of it set, says so without a search.
+        # Bloom filter with one hash: most draws are no training pairs and need no binary search. One entry in 16 to 32
+        # is set.
         self._bits = int(16 * len(keys)).bit_length()
         self._marked = np.zeros(2**self._bits, dtype=bool)
         self._marked[self._hashes(keys)] = True
         return {"train": keys}
 
     def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
-        """Draw negatives, and draw anew what its user knows, until none is left.
+        """Draw negatives by rejection sampling: items that the user knows are drawn again.
 
         Args:
             key_ids: [B] user ids.
             num: negatives per user.
 
         Returns:
-            int64 [num * B], the first of every user, then the second of every user, and so on; never padding.
+            int64 [num * B]: the first negative of every user, then the second of every user, and so on; no padding.
         """
         bases = np.tile(np.asarray(key_ids, dtype=np.int64) * self.item_num, num)
         items = self.sampling(len(bases)).astype(np.int64, copy=False)

@@ -1,4 +1,4 @@
-"""One split for both roles, RecBole's own loader per role, and the batches of the distillation stage."""
+"""The data set, split once for both roles, with RecBole's evaluation loaders."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ class Split:
     """The loaded data set and its three parts, shared by both roles.
 
     Attributes:
-        dataset: the whole data set, ids remapped to 1, 2, and so on; 0 is padding.
+        dataset: the whole data set; RecBole's inner ids count from 1, and 0 is padding.
         train, valid, test: RecBole data sets of the parts.
         valid_loader, test_loader: RecBole's evaluation loaders, shared by both roles.
     """
@@ -55,14 +55,14 @@ class Split:
             part: train, valid or test.
 
         Returns:
-            Two int64 tensors of the part's length, RecBole's inner ids, never padding; repeated pairs stay repeated.
+            Two int64 tensors of the part's length: RecBole's inner ids, without padding; pairs may repeat.
         """
         features = getattr(self, part).inter_feat
         return features[self.dataset.uid_field], features[self.dataset.iid_field]
 
     @property
     def fingerprint(self) -> str:
-        """Hash of what a model can see of the data: both id maps and every interaction of every part. 16 hex digits."""
+        """Hash of both id maps and all interactions of all parts, 16 hex digits."""
         if not self._fingerprint:
             digest = hashlib.sha256()
             for name in (self.dataset.uid_field, self.dataset.iid_field):
@@ -91,8 +91,8 @@ def load_split(config: Config) -> Split:
         config: settings of the run.
 
     Raises:
-        DataError: a missing, empty or malformed file, or data on which nothing can be distilled.
-        ConfigError: a cut-off above the number of items, or a setting that names no column, encoding or separator.
+        DataError: a file is missing, empty or malformed, or the data is too small for distillation.
+        ConfigError: a cut-off is above the number of items, or a setting names no column, encoding or separator.
     """
     name = config["dataset"]
     init_seed(config["seed"], config["reproducibility"])
@@ -114,7 +114,7 @@ def load_split(config: Config) -> Split:
 
 
 def _check_files(config: Config) -> None:
-    """Say before anything is read which file is missing, or which setting cannot name columns."""
+    """Check, before anything is read, that the files exist and that the settings can name columns."""
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD"):
         if not config[key]:
             raise ConfigError(f"{key}={config[key]!r}: must name a column of the data")
@@ -128,7 +128,7 @@ def _check_files(config: Config) -> None:
     folder, name = Path(config["data_path"]), config["dataset"]
     try:
         if not folder.exists():
-            return  # RecBole may know where to download it
+            return  # RecBole may be able to download it
     except OSError as error:
         raise DataError(f"data_path: {shown(str(folder), 200)}: {error.strerror}") from error
     for part in config["benchmark_filename"] or [""]:

@@ -1,4 +1,4 @@
-"""The text of a data file, in one form: UTF-8, a line feed at the end of each line, no byte order mark."""
+"""The text of a data file, normalized: UTF-8, a line feed at the end of each line, no byte order mark."""
 
 import codecs
 import re
@@ -18,27 +18,27 @@ def empty_error(path: Path) -> DataError:
 
 
 def shown(text: str, length: int = 60) -> str:
-    """Some text, short enough for a message of one line."""
+    """The repr of a text, shortened for messages of one line."""
     return repr(text) if len(text) <= length else f"{text[:length]!r}... ({len(text):,} characters)"
 
 
 def read_text(path: Path, encoding: str) -> bytes:
-    """Read a data file; what an editor or another system may have done to it is undone.
+    """Read a data file and normalize its text.
 
-    A byte order mark goes, `\\r\\n` becomes `\\n`, as does `\\r` where no other line end is in the file, and the last
-    line gets its end. Blank lines stay, so that lines keep their numbers.
+    A byte order mark is removed. `\\r\\n` becomes `\\n`, and so does `\\r` in a file without other line ends. The last
+    line gets a line end. Blank lines stay, so that lines keep their numbers.
 
     Args:
         path: the file.
-        encoding: of its text, as Python names it.
+        encoding: Python's name of its encoding.
 
     Returns:
         The text in UTF-8.
 
     Raises:
-        DataError: the file cannot be read, has nothing in it, is no such text, or has a carriage return or a zero byte
-            inside a line.
-        ConfigError: an encoding that Python does not know.
+        DataError: the file cannot be read, is empty, is not text of this encoding, or has a carriage return or a zero
+            byte inside a line.
+        ConfigError: Python does not know the encoding.
     """
     content = _line_ends(path, _in_utf8(path, encoding))
     if (place := content.find(b"\0")) >= 0:
@@ -49,7 +49,7 @@ def read_text(path: Path, encoding: str) -> bytes:
 
 
 def line_at(content: bytes, place: int) -> int:
-    """Number, from 1, of the line in which a byte stands."""
+    """The line number, from 1, of a byte."""
     return content.count(b"\n", 0, place) + 1
 
 
@@ -72,7 +72,7 @@ def _in_utf8(path: Path, encoding: str) -> bytes:
         line = 1 + len(re.findall("\r\n|\r|\n", before))
         byte = content[error.start : error.start + 1].hex()
         raise line_error(path, line, f"byte {byte} is no {encoding} text (setting encoding)") from error
-    except (UnicodeError, LookupError) as error:  # a codec of something else than text, or text that is none
+    except (UnicodeError, LookupError) as error:  # the codec is not for text, or the text is not valid in it
         raise DataError(f"data file {path} is no {encoding} text (setting encoding)") from error
     return content.removeprefix(codecs.BOM_UTF8)
 

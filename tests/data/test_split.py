@@ -40,7 +40,7 @@ def test_benchmark_files_are_the_split(tmp_path, quick):
 def test_equal_loaders_are_shared_and_cover_every_training_pair_once(quick):
     config, split = split_of(quick)
     stream = streams(config, split)
-    assert stream.shared
+    assert len(stream.loaders) == 1
     users, items = (torch.cat(ids) for ids in zip(*((b.users, b.positives) for b in stream), strict=True))
     seen = sorted(zip(users.tolist(), items.tolist(), strict=True))
     assert seen == sorted(zip(*(ids.tolist() for ids in split.pairs("train")), strict=True))
@@ -52,7 +52,7 @@ def test_unequal_loaders_are_interleaved_in_proportion(quick):
         quick, teacher_model="CDAE", **{"teacher.train_batch_size": 16, "student.train_batch_size": 32}
     )
     stream = streams(config, split)
-    assert not stream.shared
+    assert len(stream.loaders) == 2
     order = [batch.roles[0] for batch in stream]
     assert len(order) == len(stream)
     teacher, student = order.count("teacher"), order.count("student")
