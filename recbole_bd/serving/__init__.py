@@ -1,1 +1,1 @@
-"""After distillation: what a trained model recommends, the forms it is delivered in, and what it costs to serve."""
+"""Use of a trained model: recommendations, export formats, and the latency and size of serving."""

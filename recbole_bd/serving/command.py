@@ -1,4 +1,4 @@
-"""The command lines of `recommend`, `export` and `serve-bench`."""
+"""The commands `recommend`, `export` and `serve-bench`."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ from recbole_bd.runs.records import read_result
 from recbole_bd.runs.trained_model import Trained, load_trained, model_files
 from recbole_bd.serving import latency
 from recbole_bd.serving.export import FORMATS, HNSW, export_index
-from recbole_bd.serving.model_card import card
+from recbole_bd.serving.model_card import model_card
 from recbole_bd.serving.recommend import ALL, UNKNOWN, read_users, recommend, shortened, writer_of
 from recbole_bd.serving.recommender import EXCLUDED, Recommender
 from recbole_bd.system.atomic_write import write_whole
 
-CARD = "MODEL_CARD.md"
+MODEL_CARD = "MODEL_CARD.md"
 
 
 def recommend_command(words: Sequence[str]) -> str:
@@ -29,10 +29,10 @@ def recommend_command(words: Sequence[str]) -> str:
         words: the command line after `recommend`.
 
     Returns:
-        What to print.
+        The text to print.
 
     Raises:
-        BDError: whatever the user can mend, in one line.
+        BDError: an error that the user can fix, in one line.
     """
     parser = _arguments("recommend")
     parser.add_argument("--users", default=ALL)
@@ -42,17 +42,17 @@ def recommend_command(words: Sequence[str]) -> str:
     parser.add_argument("--exclude", choices=EXCLUDED, default="train")
     options = parser.parse_intermixed_args(words)
     if options.out is None:
-        raise ConfigError("recommend: --out=FILE says where to: a .csv, .jsonl or .parquet file")
-    writer_of(options.out)  # before the data is loaded
-    trained = _one(options, parser.command)
+        raise ConfigError("recommend: --out=FILE is missing: name a .csv, .jsonl or .parquet file")
+    writer_of(options.out)  # reports a wrong ending before the data is loaded
+    trained = _load_chosen(options, parser.command)
     dataset = trained.split.dataset
     users = None if options.users == ALL else read_users(Path(options.users), dataset.uid_field)
     recommender = Recommender(trained.role, trained.split, options.k, options.exclude)
-    outcome = recommend(recommender, trained.split, users, options.out, options.unknown)
-    lines = [f"{outcome.users} users, {recommender.count} items each by the {trained.role.name}: {options.out}"]
-    if outcome.unknown:
+    summary = recommend(recommender, trained.split, users, options.out, options.unknown)
+    lines = [f"{summary.users} users, {recommender.count} items each by the {trained.role.name}: {options.out}"]
+    if summary.unknown:
         done = "skipped" if options.unknown == "skip" else "given popular items"
-        lines.append(f"{len(outcome.unknown)} users are not in the data and were {done}: {shortened(outcome.unknown)}")
+        lines.append(f"{len(summary.unknown)} users are not in the data and were {done}: {shortened(summary.unknown)}")
     return "\n".join(lines)
 
 
@@ -66,10 +66,10 @@ def export_command(words: Sequence[str]) -> str:
     options = parser.parse_intermixed_args(words)
     formats = options.formats.split(",") if options.formats else []
     if unknown := [name for name in formats if name not in FORMATS]:
-        raise ConfigError(f"export: --format={unknown[0]}: there are {', '.join(FORMATS)}")
+        raise ConfigError(f"export: --format={unknown[0]}: the formats are {', '.join(FORMATS)}")
     if not formats and not options.index:
-        raise ConfigError(f"export: --format=NAME says in which form, of {', '.join(FORMATS)}; several with commas")
-    trained = _one(options, parser.command, device="cpu")
+        raise ConfigError(f"export: --format=NAME is missing: {', '.join(FORMATS)}, or several separated by commas")
+    trained = _load_chosen(options, parser.command, device="cpu")
     folder = options.out or trained.path.parent / "export" / trained.role.name
     written = {name: FORMATS[name](trained, folder, options.k) for name in formats}
     notes = []
@@ -79,8 +79,8 @@ def export_command(words: Sequence[str]) -> str:
         notes.append(f"The index `{path.name}` finds {recall:.1%} of the exact {options.k} best items.")
     result = read_result(trained.path.parent) if (trained.path.parent / "result.json").is_file() else None
     files = {name: paths[0].name for name, paths in written.items()}
-    write_whole(folder / CARD, card(trained, files, result, notes))
-    return "\n".join([*notes, *(str(path) for paths in written.values() for path in paths), str(folder / CARD)])
+    write_whole(folder / MODEL_CARD, model_card(trained, files, result, notes))
+    return "\n".join([*notes, *(str(path) for paths in written.values() for path in paths), str(folder / MODEL_CARD)])
 
 
 def serve_bench_command(words: Sequence[str]) -> str:
@@ -95,20 +95,20 @@ def serve_bench_command(words: Sequence[str]) -> str:
     try:
         batches = [at_least_one(size) for size in options.batch.split(",")]
     except ArgumentTypeError as error:
-        raise ConfigError(f"serve-bench: --batch={options.batch}: {error}, several with commas") from error
+        raise ConfigError(f"serve-bench: --batch={options.batch}: {error}; separate several sizes by commas") from error
     if options.threads:
         torch.set_num_threads(options.threads)
-    files = model_files(_required(options.run, "serve-bench"))
+    files = model_files(_require_run(options.run, "serve-bench"))
     models = [load_trained(path) for path in files.values()]
     record = latency.measure(models, options.k, batches, options.requests)
-    paths = latency.leave(record, models[0].path.parent)
+    paths = latency.write_record(record, models[0].path.parent)
     threads = record["machine"]["threads"]
     about = f"top {options.k}, {options.requests} requests of each size, {threads} thread{'s' * (threads > 1)}"
-    return "\n".join([about, latency.bench_table(record), *_compared(record), *map(str, paths)])
+    return "\n".join([about, latency.bench_table(record), *_compression(record), *map(str, paths)])
 
 
-def _compared(record: dict[str, Any]) -> list[str]:
-    """The compression in words; nothing where there is one model."""
+def _compression(record: dict[str, Any]) -> list[str]:
+    """The compression in words; no lines if there is only one model."""
     if not {"teacher", "student"} <= record["models"].keys():
         return []
     teacher, student = (record["models"][role] for role in ("teacher", "student"))
@@ -127,15 +127,15 @@ def _arguments(command: str) -> Arguments:
     return parser
 
 
-def _required(run: str | None, command: str) -> str:
+def _require_run(run: str | None, command: str) -> str:
     if run is None:
         raise ConfigError(f"{command} takes a run folder or a model's file: recbole-bd {command} saved/RUN")
     return run
 
 
-def _one(options: Any, command: str, device: str | None = None) -> Trained:
-    """The model that is meant: a file's, the role's that is named, or the student's where there are two."""
-    run = _required(options.run, command)
+def _load_chosen(options: Any, command: str, device: str | None = None) -> Trained:
+    """Load the chosen model: the one in a file, or that of `--role`. A pair without `--role` gives the student."""
+    run = _require_run(options.run, command)
     files = model_files(run)
     role = options.role or ("student" if "student" in files else next(iter(files)))
     if role not in files:

@@ -1,4 +1,4 @@
-"""`recbole-bd export`: a trained model in the forms in which others take it up."""
+"""`recbole-bd export`: a trained model in the formats of other programs."""
 
 import json
 from collections.abc import Callable
@@ -26,11 +26,15 @@ HNSW = "hnsw"
 
 @dataclass(frozen=True)
 class Vectors:
-    """What an inner-product model consists of: its logit of user u and item i is `users[u] @ items[i]`.
+    """User and item vectors of an inner-product model.
+
+    The logit of user u and item i is
+
+        logit(u, i) = users[u] @ items[i]
 
     Attributes:
-        user_ids, item_ids: ids of the data, unicode [n], without padding.
-        users, items: float32 [n, d], in the order of the ids.
+        user_ids, item_ids: original ids of the data set, unicode [n], without padding.
+        users, items: vectors in the order of the ids, float32 [n, d].
     """
 
     user_ids: np.ndarray
@@ -40,17 +44,17 @@ class Vectors:
 
 
 def vectors_of(trained: Trained) -> Vectors:
-    """The vectors of a model, whatever makes them folded in.
+    """Compute the user and item vectors of a model, such as the output of its graph convolutions.
 
     Raises:
-        ExportError: its logits are no inner products.
+        ExportError: the model's logits are not inner products.
     """
     role, dataset = trained.role, trained.split.dataset
     with role.scoring():
         found = role.embeddings()
     if found is None:
         raise ExportError(
-            f"{trained.about['model']} is no inner product of user and item vectors: use --format=onnx or "
+            f"{trained.about['model']} is not an inner product of user and item vectors: use --format=onnx or "
             "--format=recbole"
         )
     user_ids, item_ids = (ids_of(dataset, field) for field in (dataset.uid_field, dataset.iid_field))
@@ -73,11 +77,16 @@ def export_npz(trained: Trained, folder: Path, count: int) -> list[Path]:
 
 
 def export_safetensors(trained: Trained, folder: Path, count: int) -> list[Path]:
-    """Write `ROLE.safetensors` with `user_embedding` and `item_embedding`, and the ids of their rows beside."""
+    """Write `ROLE.safetensors` with `user_embedding` and `item_embedding`, and a JSON file with the ids of their rows.
+
+    Raises:
+        ExportError: the model's logits are not inner products.
+        InstallationError: safetensors is not installed.
+    """
     try:
         from safetensors.numpy import save
     except ImportError as error:
-        raise InstallationError('--format=safetensors needs it: pip install "recbole-bd[export]"') from error
+        raise InstallationError('--format=safetensors needs safetensors: pip install "recbole-bd[export]"') from error
     vectors = vectors_of(trained)
     path, ids = (folder / f"{trained.role.name}.safetensors{ending}" for ending in ("", ".ids.json"))
     about = {name: trained.about[name] for name in ("model", "role", "method", "dataset", "fingerprint")}
@@ -88,10 +97,10 @@ def export_safetensors(trained: Trained, folder: Path, count: int) -> list[Path]
 
 
 def export_onnx(trained: Trained, folder: Path, count: int) -> list[Path]:
-    """Write `ROLE.onnx`, which gives the best `count` items, and beside it what its numbers mean."""
+    """Write `ROLE.onnx`, which gives the best `count` items, and a JSON file that maps inner ids to original ids."""
     role, split = trained.role, trained.split
     recommender = Recommender(role, split, count)
-    known = recommender.known(torch.arange(1, min(split.n_users, _CHECKED_USERS + 1)))
+    known = recommender.excluded_items(torch.arange(1, min(split.n_users, _CHECKED_USERS + 1)))
     path, ids = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json"))
     write_whole(path, onnx_bytes(role, recommender.count, known))
     dataset = split.dataset
@@ -105,7 +114,7 @@ def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
     path = folder / f"{trained.role.name}-recbole.pth"
     snapshot = take_snapshot(trained.role.model)
     content = {
-        "config": host_config(trained.role),
+        "config": recbole_config(trained.role),
         "epoch": 0,
         "cur_step": 0,
         "best_valid_score": trained.valid.get(str(trained.role.config["valid_metric"]).lower(), 0.0),
@@ -117,8 +126,8 @@ def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
     return [path]
 
 
-def host_config(role: Role) -> Config:
-    """A role's settings as an object of RecBole's own class, on the CPU, that is unpickled without this package."""
+def recbole_config(role: Role) -> Config:
+    """Copy a role's settings into RecBole's own Config, on the CPU, which is unpickled without this package."""
     settings = role.config.final_config_dict
     foreign = options_unknown_to_recbole()
     plain = {key: value for key, value in settings.items() if key not in foreign}
@@ -139,20 +148,20 @@ FORMATS: dict[str, Callable[[Trained, Path, int], list[Path]]] = {
 
 
 def export_index(trained: Trained, folder: Path, count: int) -> tuple[Path, float]:
-    """Write an index of the item vectors that finds the best items without looking at all of them.
+    """Write an HNSW index of the item vectors for approximate nearest-neighbor search.
 
     Args:
         trained: an inner-product model.
         folder: receives `ROLE.hnsw.faiss`, whose numbers are the rows of `ROLE.npz`.
-        count: items whose recall is measured.
+        count: cut-off of the recall.
 
     Returns:
-        The file, and the share of the exact `count` best items that the index finds, over up to 1,000 users; nothing is
-        excluded from either.
+        The file, and the recall of the index: the mean share of the exact `count` best items that it finds, in [0, 1],
+        over up to 1,000 users. No items are excluded from either list.
 
     Raises:
-        ExportError: the model's logits are no inner products.
-        InstallationError: faiss is absent.
+        ExportError: the model's logits are not inner products.
+        InstallationError: faiss is not installed.
     """
     try:
         import faiss

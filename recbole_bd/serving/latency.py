@@ -1,4 +1,4 @@
-"""`recbole-bd serve-bench`: what teacher and student cost when they answer requests."""
+"""`recbole-bd serve-bench`: latency and size of teacher and student when they answer requests."""
 
 import io
 import json
@@ -24,22 +24,24 @@ _COLOURS = {"teacher": "#000000", "student": "#0072B2", "model": "#E69F00"}
 def measure(
     models: Sequence[Trained], count: int = 10, batches: Sequence[int] = (1, 256), requests: int = 200, seed: int = 2020
 ) -> dict[str, Any]:
-    """Time requests for the best items of random users: all scores, training items left out, the best in order.
+    """Time requests for the best items of random users.
 
-    The models take turns, so that what else the machine does meets all alike. What does not depend on the user, such as
-    a graph convolution, is computed once before, as a server would.
+    A request scores all items, excludes training items and sorts the best. The models take turns, so that other load
+    on the machine affects all of them alike. A part that does not depend on the user, such as a graph convolution, is
+    computed once beforehand, as a server would do.
 
     Args:
-        models: of one run.
+        models: models of one run.
         count: items per user.
-        batches: users per request.
-        requests: how many of each size are timed, after a tenth as many that are not.
-        seed: chooses the users, the same for every model.
+        batches: sizes of requests, in users.
+        requests: number of timed requests of each size. A tenth as many run before them without being timed.
+        seed: seed of the random users, which are the same for every model.
 
     Returns:
-        `k`, `requests`, `machine`, `versions`, and `models`: by role `model`, `parameters`, `bytes` (of its state,
-        as it is in memory), `vector_bytes` (of user and item vectors where its logit is an inner product, else None),
-        and `batches`: by size `p50_ms`, `p95_ms`, `p99_ms` of a request, and `users_per_second`.
+        A record with `k`, `requests`, `machine`, `versions` and `models`. By role, `models` holds `model`,
+        `parameters`, `bytes` (of the model's state in memory), `vector_bytes` (of its user and item vectors; None if
+        its logit is not an inner product) and `batches`. By size of request, `batches` holds `p50_ms`, `p95_ms` and
+        `p99_ms` of a request, and `users_per_second`.
     """
     recommenders = {one.role.name: Recommender(one.role, one.split, count) for one in models}
     seconds: dict[str, dict[int, list[float]]] = {name: {size: [] for size in batches} for name in recommenders}
@@ -86,7 +88,7 @@ def _latency(size: int, seconds: Sequence[float]) -> dict[str, float]:
 
 
 def bench_table(record: Mapping[str, Any]) -> str:
-    """A record of `measure` as text: a row per model and size of request."""
+    """Format a record of `measure` as a text table, with a row for each model and size of request."""
     header = ["role", "model", "MiB", "users", "p50 ms", "p95 ms", "p99 ms", "users/s"]
     rows = []
     for role, about in record["models"].items():
@@ -98,7 +100,7 @@ def bench_table(record: Mapping[str, Any]) -> str:
 
 
 def bench_figure(record: Mapping[str, Any]) -> bytes:
-    """A record of `measure` as a picture, PNG: bytes, and latency by size of request."""
+    """Draw a record of `measure` as a PNG figure: size of each model, and latency by size of request."""
     models = record["models"]
     sizes = list(next(iter(models.values()))["batches"])
     figure = empty_figure(figsize=(3 * (1 + len(sizes)), 3.2))
@@ -119,8 +121,12 @@ def bench_figure(record: Mapping[str, Any]) -> bytes:
     return stream.getvalue()
 
 
-def leave(record: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write a record of `measure` into a folder: `serving.json`, `serving.txt`, `serving.png`."""
+def write_record(record: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write a record of `measure` into a folder: `serving.json`, `serving.txt`, `serving.png`.
+
+    Returns:
+        Paths of the three files.
+    """
     content: dict[str, str | bytes] = {
         "serving.json": json.dumps(record, indent=2),
         "serving.txt": bench_table(record) + "\n",

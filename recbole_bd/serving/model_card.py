@@ -1,4 +1,4 @@
-"""The model card that lies beside what is exported."""
+"""The model card, which is written beside the exported files."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from recbole_bd import __version__
 from recbole_bd.backbones.names import ARMS, DISTILLED, SEPARATE
 from recbole_bd.runs.trained_model import Trained
 
-# How each form is taken up; `{name}` is the file.
+# Code that loads each format; `{name}` is the file.
 _USES = {
     "npz": """\
 import numpy
@@ -36,14 +36,16 @@ scores, rows = index.search(user_vectors, 10)  # rows of item_embedding""",
 }
 
 
-def card(trained: Trained, files: Mapping[str, str], result: Mapping[str, Any] | None, notes: Sequence[str]) -> str:
-    """What an exported model is, in Markdown.
+def model_card(
+    trained: Trained, files: Mapping[str, str], result: Mapping[str, Any] | None, notes: Sequence[str]
+) -> str:
+    """Describe an exported model in Markdown: origin, quality, and code to load it.
 
     Args:
         trained: the model.
-        files: name of the main file by form: `npz`, `safetensors`, `onnx`, `recbole`, `faiss`.
-        result: content of the run's `result.json`; None where the model was exported from its file alone.
-        notes: lines to add, such as an index's recall.
+        files: name of the main file by format: `npz`, `safetensors`, `onnx`, `recbole`, `faiss`.
+        result: content of the run's `result.json`; None if the model was exported without its run folder.
+        notes: lines to add, such as the recall of an index.
     """
     about, role, split = trained.about, trained.role, trained.split
     statistics = split.statistics()

@@ -1,4 +1,4 @@
-"""A trained model as an ONNX graph: users and what they know already to their best items."""
+"""A trained model as an ONNX graph, from users and excluded items to the best items."""
 
 import logging
 import tempfile
@@ -14,15 +14,15 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.errors import ExportError, InstallationError
 
 INPUTS, OUTPUTS = ("users", "excluded"), ("items", "scores")
-# Engines sum in another order than torch: scores may differ by this share of the largest of them.
+# Largest allowed difference of scores, relative to the largest score: ONNX engines sum in another order than torch.
 TOLERANCE = 1e-5
 
 
 class TopItemsGraph(nn.Module):
-    """Users and the items not to recommend to each, to the best of the others.
+    """Module that ranks all items except each user's excluded ones.
 
-    Where the logit is an inner product, both tables are constants of the graph, so that what made them (a graph
-    convolution, a tower) is in it no longer. Other models are recorded as they score all items.
+    If the logit is an inner product, the user and item vectors are constants of the graph, without the layers that
+    computed them (a graph convolution, a tower). Any other model is traced while it scores all items.
 
     Args:
         role: the model.
@@ -39,22 +39,22 @@ class TopItemsGraph(nn.Module):
             vectors = role.embeddings()
         self.role = role if vectors is None else None
         if vectors is None:
-            self.model = role.model  # among the modules, so that its parameters are the graph's
+            self.model = role.model  # a submodule, so that its parameters are part of the graph
             return
         for name, table in zip(("user_vectors", "item_vectors"), vectors, strict=True):
             self.register_buffer(name, table.detach().cpu().clone())
 
     def forward(self, users: Tensor, excluded: Tensor) -> tuple[Tensor, Tensor]:
-        """The best items.
+        """Find the best items.
 
         Args:
-            users: int64 [B], inner ids.
-            excluded: int64 [B, E], inner ids of items not to recommend; 0, the padding item, fills rows up and is never
-                recommended itself.
+            users: inner ids, int64 [B].
+            excluded: inner ids of items not to recommend, int64 [B, E]. Rows are padded with 0, the padding item, which
+                is never recommended.
 
         Returns:
-            Inner ids of items, int64 [B, count], the best first, and their logits, float32 [B, count]; -inf where a
-            user has no more.
+            Inner ids of items, int64 [B, count], the best first, and their logits, float32 [B, count]. The logits of
+            places beyond a user's last item are -inf.
         """
         if self.role is None:
             scores = self.user_vectors[users] @ self.item_vectors.T
@@ -68,20 +68,20 @@ class TopItemsGraph(nn.Module):
 
 
 def onnx_bytes(role: Role, count: int, known: list[Tensor]) -> bytes:
-    """Record a model as an ONNX graph and check that ONNX Runtime gives what torch gives.
+    """Export a model as an ONNX graph and check that ONNX Runtime gives the same scores as torch.
 
     Args:
         role: the model, on the CPU.
         count: items per user.
-        known: inner ids of items not to recommend, for each of the first users from user 1 on: what is checked.
+        known: inner ids of items not to recommend, for each of the users 1, 2, ... with which the graph is checked.
 
     Returns:
-        The file: inputs `users` [B] and `excluded` [B, E], outputs `items` and `scores` [B, count]; see
-        `TopItemsGraph.forward`. B and E may be any.
+        Content of the ONNX file: inputs `users` [B] and `excluded` [B, E], outputs `items` and `scores` [B, count].
+        See `TopItemsGraph.forward`. B and E are dynamic.
 
     Raises:
-        InstallationError: onnx, onnxscript or onnxruntime is absent.
-        ExportError: the model does something for which ONNX has no operation, or the graph gives something else.
+        InstallationError: onnx, onnxscript or onnxruntime is not installed.
+        ExportError: ONNX lacks an operation that the model uses, or the graph gives other scores than torch.
     """
     runtime = _onnxruntime()
     model = type(role.model).__name__
@@ -109,7 +109,7 @@ def onnx_bytes(role: Role, count: int, known: list[Tensor]) -> bytes:
                 external_data=False,
             )
             content = path.read_bytes()
-        # The exporter has an error of its own for every step, and lets those of torch and protobuf through.
+        # The exporter raises errors of its own for every step, and those of torch and protobuf.
         except Exception as error:
             problem = str(error.__cause__ or error).strip().splitlines()[0][:200]
             raise ExportError(
@@ -130,7 +130,7 @@ def _check(runtime: Any, content: bytes, graph: TopItemsGraph, users: Tensor, ex
         expected = graph(users[:size], excluded[:size])[1].detach().numpy()
         largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
         if not np.allclose(scores, expected, rtol=0, atol=TOLERANCE * largest):
-            raise ExportError(f"{model} as an ONNX graph scores otherwise than in torch; use --format=recbole")
+            raise ExportError(f"{model} gives other scores as an ONNX graph than in torch; use --format=recbole")
 
 
 def _onnxruntime() -> Any:

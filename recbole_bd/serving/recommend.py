@@ -1,4 +1,4 @@
-"""`recbole-bd recommend`: the best items of every user, in the ids of the data, to a file."""
+"""`recbole-bd recommend`: the best items of users, written to a file with the original ids of the data set."""
 
 import csv
 import io
@@ -23,17 +23,17 @@ from recbole_bd.system.atomic_write import write_atomically
 ALL = "all"
 UNKNOWN = ("skip", "popular", "error")
 COLUMNS = ("user_id", "item_id", "rank", "score")
-_USERS_AT_ONCE = 1000  # whose rows are made and written together
+_USERS_AT_ONCE = 1000  # users whose rows are computed and written together
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Recommendations of some users, a row per user and item.
+    """Recommendations for some users, one row for each user and item.
 
     Attributes:
-        users, items: ids of the data, unicode [n].
-        ranks: int64 [n], 1 is the best.
-        scores: float32 [n], logits; NaN where an item is recommended for being popular.
+        users, items: original ids of the data set, unicode [n].
+        ranks: int64 [n]; rank 1 is best.
+        scores: logits, float32 [n]; NaN for an item that is recommended because it is popular.
     """
 
     users: np.ndarray
@@ -43,12 +43,12 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What was written.
+class RecommendationSummary:
+    """Users for whom recommendations were written, and users that are unknown.
 
     Attributes:
-        users: how many users have recommendations.
-        unknown: users that the data set does not have, in their order.
+        users: number of users with recommendations.
+        unknown: requested users that are not in the data set, in the requested order.
     """
 
     users: int
@@ -56,14 +56,16 @@ class Outcome:
 
 
 def read_users(path: Path, user_field: str) -> list[str]:
-    """Read users, one id a line; a first line that names the column is none, empty lines are none, repeats count once.
+    """Read original user ids from a file, one on each line.
+
+    Empty lines and a first line with the column's name are skipped. Repeated users are kept once.
 
     Args:
         path: a text file in UTF-8.
-        user_field: the column's name in the data, e.g. `user_id`.
+        user_field: name of the user column in the data set, e.g. `user_id`.
 
     Raises:
-        DataError: it cannot be read, or holds no user.
+        DataError: the file cannot be read, or holds no user.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -73,27 +75,27 @@ def read_users(path: Path, user_field: str) -> list[str]:
     if users and users[0].split(":")[0] == user_field:
         del users[0]
     if not users:
-        raise DataError(f"users file {path} holds no user: write one id a line")
+        raise DataError(f"users file {path} holds no user: write one id on each line")
     return list(dict.fromkeys(users))
 
 
 def recommend(
     recommender: Recommender, split: Split, users: Sequence[str] | None, out: Path, unknown: str = "skip"
-) -> Outcome:
-    """Write the best items of users; memory does not depend on how many users there are.
+) -> RecommendationSummary:
+    """Write the best items of users to a file. Memory does not grow with the number of users.
 
     Args:
         recommender: the model.
-        split: its data.
-        users: ids of the data; None for all users of the data set, in its order.
+        split: the model's data.
+        users: original ids; None for all users of the data set, in its order.
         out: a `.csv`, `.jsonl` or `.parquet` file; it is written whole or not at all.
-        unknown: what a user gets whom the data set does not have: `skip` nothing, `popular` the items with most
-            training interactions, `error` an error before anything is written.
+        unknown: treatment of users that are not in the data set. `skip` writes nothing for them, `popular` the items
+            with most training interactions, and `error` raises an error before anything is written.
 
     Raises:
-        DataError: an unknown user where that is an error, or a score that is not a number.
-        ConfigError: the file's ending names no form.
-        InstallationError: parquet is asked for and pyarrow is absent.
+        DataError: an unknown user with `unknown="error"`, or a score that is NaN.
+        ConfigError: the file's ending is not that of a format.
+        InstallationError: a parquet file needs pyarrow, which is not installed.
         CheckpointError: the file cannot be written.
     """
     dataset = split.dataset
@@ -113,11 +115,11 @@ def recommend(
     with bar, recommender.role.scoring():  # a graph model propagates once for all users
         chunks = _chunks(recommender, split, listed, numbers, bar.update)
         write_atomically(out, lambda stream: write(stream, chunks))
-    return Outcome(len(listed), missing)
+    return RecommendationSummary(len(listed), missing)
 
 
 def shortened(names: Sequence[str], shown: int = 5) -> str:
-    """The first of some names."""
+    """Join the first of some names; `...` stands for the rest."""
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
 
 
@@ -150,21 +152,21 @@ def _chunks(
 
 
 def writer_of(path: Path) -> Callable[[BinaryIO, Iterator[Rows]], None]:
-    """What writes rows in the form that a file's ending names.
+    """Choose the function that writes rows in the format of a file's ending.
 
     Raises:
-        ConfigError: it names none.
-        InstallationError: parquet's needs pyarrow, which is absent.
+        ConfigError: the ending is not that of a format.
+        InstallationError: a parquet file needs pyarrow, which is not installed.
     """
     if path.suffix not in _WRITERS:
-        raise ConfigError(f"{path}: the form is named by the ending, one of {', '.join(_WRITERS)}")
+        raise ConfigError(f"{path}: the ending names the format and must be one of {', '.join(_WRITERS)}")
     if path.suffix == ".parquet":
         _pyarrow()
     return _WRITERS[path.suffix]
 
 
 def _write_csv(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
-    with _text(stream) as text:
+    with _utf8_text(stream) as text:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(COLUMNS)
         for rows in chunks:
@@ -173,7 +175,7 @@ def _write_csv(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
 
 
 def _write_jsonl(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
-    with _text(stream) as text:
+    with _utf8_text(stream) as text:
         for rows in chunks:
             starts = [*(rows.ranks == 1).nonzero()[0], len(rows.ranks)]
             scores = [None if np.isnan(score) else float(str(score)) for score in rows.scores]
@@ -199,7 +201,7 @@ def _write_parquet(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
 
 
 @contextmanager
-def _text(stream: BinaryIO) -> Iterator[io.TextIOWrapper]:
+def _utf8_text(stream: BinaryIO) -> Iterator[io.TextIOWrapper]:
     text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
     try:
         yield text

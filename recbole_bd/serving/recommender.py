@@ -1,4 +1,4 @@
-"""The items a trained model recommends to a user, and those it must not."""
+"""The best items of a user by a trained model, without the excluded ones."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from recbole_bd.data.split import Split
 from recbole_bd.sampler.seen_items import Places, SeenItems
 from recbole_bd.sampler.top_lists import best_first, listable, users_at_once
 
-# What is not recommended: a user's training items, as when the model was measured; all of a user's items in the data
-# set; none.
+# Items that are not recommended to a user: training items, as in the evaluation; all items of the user in the data set;
+# none.
 EXCLUDED = ("train", "known", "nothing")
 
 
 @dataclass(frozen=True)
 class TopItems:
-    """Best items of some users in order.
+    """Best items of some users, the best first.
 
     Attributes:
-        items: int64 [C, k], RecBole's inner ids; 0 behind the last one of a user who has no more.
-        scores: float32 [C, k], logits, not probabilities, the greatest first; -inf where there is no item.
+        items: RecBole's inner ids, int64 [C, k]; 0 in places beyond a user's last item.
+        scores: logits, float32 [C, k], in descending order; -inf in places beyond a user's last item.
     """
 
     items: Tensor
@@ -30,31 +30,31 @@ class TopItems:
 
 
 class Recommender:
-    """Recommends by one model.
+    """Finds the best items of users by the scores of one model.
 
     Args:
         role: the model.
-        split: its data.
-        count: items per user.
+        split: the model's data.
+        count: requested number of items per user.
         exclude: one of `EXCLUDED`; padding is never recommended.
 
     Attributes:
-        count: items per user: as many as asked for, or all there are.
+        count: items per user, at most the number of items in the data set.
     """
 
     def __init__(self, role: Role, split: Split, count: int, exclude: str = "train"):
         self.role = role
         self.count = min(count, split.n_items - 1)
-        self._known = known_items(split, exclude)
+        self._seen = seen_items(split, exclude)
 
     def top(self, users: Tensor) -> TopItems:
-        """The best items of users.
+        """Find the best items of users.
 
         Args:
-            users: int64 [C], inner ids.
+            users: inner ids, int64 [C].
 
         Raises:
-            DataError: a score is not a number.
+            DataError: a score is NaN.
         """
         device = self.role.device
         with self.role.scoring():
@@ -63,31 +63,36 @@ class Recommender:
         return TopItems(torch.where(values == -torch.inf, 0, items).cpu(), values.cpu())
 
     def _best(self, users: Tensor) -> tuple[Tensor, Tensor]:
-        # On its own, so that all memory of some users' scores is free before that of the next is taken.
-        return best_first(listable(self.role.all_logits(users), self._excluded(users), self.role.name), self.count)
+        # A function of its own, so that the scores of one part are freed before those of the next are allocated.
+        return best_first(
+            listable(self.role.all_logits(users), self._excluded_places(users), self.role.name), self.count
+        )
 
-    def known(self, users: Tensor) -> list[Tensor]:
-        """What is not recommended to each of some users, int64 without padding."""
-        if self._known is None:
+    def excluded_items(self, users: Tensor) -> list[Tensor]:
+        """Inner ids of the items that are not recommended to each of some users, int64, without padding."""
+        if self._seen is None:
             return [torch.zeros(0, dtype=torch.int64) for _ in users]
-        return [self._known.items[self._known.starts[user] : self._known.starts[user + 1]].cpu() for user in users]
+        return [self._seen.items[self._seen.starts[user] : self._seen.starts[user + 1]].cpu() for user in users]
 
-    def _excluded(self, users: Tensor) -> Places:
-        if self._known is None:
+    def _excluded_places(self, users: Tensor) -> Places:
+        if self._seen is None:
             rows = torch.arange(len(users), device=users.device)
             return rows, torch.zeros_like(rows)
-        return self._known.to(users.device).of(users)
+        return self._seen.to(users.device).of(users)
 
 
-def known_items(split: Split, exclude: str) -> SeenItems | None:
-    """What is not recommended to each user.
+def seen_items(split: Split, exclude: str) -> SeenItems | None:
+    """Collect the items that are not recommended to each user.
 
     Args:
         split: the data.
         exclude: one of `EXCLUDED`.
 
+    Returns:
+        Excluded items of each user; None if nothing is excluded.
+
     Raises:
-        DataError: a user knows every item, so that nothing could be recommended.
+        DataError: all items are excluded for a user.
     """
     if exclude == "nothing":
         return None
@@ -97,7 +102,7 @@ def known_items(split: Split, exclude: str) -> SeenItems | None:
 
 
 def ids_of(dataset: Dataset, field: str) -> list[str]:
-    """Ids of the data in the order of RecBole's inner ids, without padding: the first is that of inner id 1.
+    """Original ids in the order of RecBole's inner ids, without padding; the first belongs to inner id 1.
 
     Args:
         dataset: the whole data set.
@@ -107,10 +112,10 @@ def ids_of(dataset: Dataset, field: str) -> list[str]:
 
 
 def popular_items(split: Split, count: int) -> Tensor:
-    """The items with most training interactions, the most popular first, of equals the one met first in the data.
+    """The items with most training interactions, in descending order; ties by the smaller inner id.
 
     Returns:
-        int64 [min(count, number of items)], inner ids.
+        Inner ids, int64 [min(count, number of items)].
     """
     _, items = split.pairs("train")
     counts = torch.bincount(items, minlength=split.n_items)[1:]

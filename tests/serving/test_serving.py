@@ -72,7 +72,7 @@ def test_a_user_with_few_items_left_gets_those(student):
     recommender = Recommender(student.role, student.split, 1000)
     assert recommender.count == student.split.n_items - 1
     top = recommender.top(torch.tensor([1]))
-    left = recommender.count - len(recommender.known(torch.tensor([1]))[0])
+    left = recommender.count - len(recommender.excluded_items(torch.tensor([1]))[0])
     assert (top.items[0] > 0).sum() == left
     assert (top.items[0, left:] == 0).all()
     assert torch.isneginf(top.scores[0, left:]).all()
@@ -187,7 +187,7 @@ def test_an_onnx_graph_recommends_what_torch_recommends(name, student, others, t
     path, ids = FORMATS["onnx"](trained, tmp_path, COUNT)
     recommender = Recommender(trained.role, trained.split, COUNT)
     for users in (torch.tensor([3]), torch.randint(1, 61, (17,)), torch.arange(1, 61)):  # any number, repeated too
-        known = recommender.known(users)
+        known = recommender.excluded_items(users)
         excluded = torch.nn.utils.rnn.pad_sequence(known, batch_first=True)
         items, scores = run_onnx(path, users, excluded)
         top = recommender.top(users)
@@ -235,7 +235,7 @@ def test_what_makes_vectors_is_folded_in(name, others):
 @pytest.mark.parametrize("form", ["npz", "safetensors"])
 def test_models_without_vectors_say_what_to_do(form, others, tmp_path):
     pytest.importorskip("safetensors")
-    with pytest.raises(ExportError, match="NeuMF is no inner product of user and item vectors: use --format=onnx"):
+    with pytest.raises(ExportError, match="NeuMF is not an inner product of user and item vectors: use --format=onnx"):
         FORMATS[form](others["NeuMF"], tmp_path, COUNT)
 
 
@@ -304,7 +304,7 @@ def test_requests_are_timed_for_both_roles(run, tmp_path):
             assert 0 < values["p50_ms"] <= values["p95_ms"] <= values["p99_ms"]
             assert values["users_per_second"] > 0
             assert size in ("1", "16")
-    paths = latency.leave(record, tmp_path)
+    paths = latency.write_record(record, tmp_path)
     assert [path.name for path in paths] == ["serving.json", "serving.txt", "serving.png"]
     assert json.loads(paths[0].read_text())["models"] == record["models"]
     assert paths[2].read_bytes().startswith(b"\x89PNG")
@@ -370,7 +370,7 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
     dataset = trained.split.dataset
     user_ids, item_ids = (dataset.field2id_token[field] for field in ("user_id", "item_id"))
     users, everything = torch.arange(1, trained.split.n_users), range(1, trained.split.n_items)
-    known = Recommender(trained.role, trained.split, 10).known(users)
+    known = Recommender(trained.role, trained.split, 10).excluded_items(users)
     model = np.load(tmp_path / "student.npz")
     scores = model["user_embedding"] @ model["item_embedding"].T  # in the order of the ids
     for row, items in enumerate(known):
@@ -396,14 +396,17 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
     ("words", "message"),
     [
         (["recommend", "--out=r.csv"], "recommend takes a run folder"),
-        (["recommend", "RUN"], "recommend: --out=FILE says where to"),
-        (["recommend", "RUN", "--out=r.txt"], "r.txt: the form is named by the ending, one of .csv, .jsonl, .parquet"),
+        (["recommend", "RUN"], "recommend: --out=FILE is missing"),
+        (
+            ["recommend", "RUN", "--out=r.txt"],
+            "r.txt: the ending names the format and must be one of .csv, .jsonl, .parquet",
+        ),
         (["recommend", "RUN", "--out=r.csv", "-k", "0"], "recommend: argument -k/--k: '0' is not a whole number"),
         (["recommend", "RUN", "--out=r.csv", "--unknown=x"], "recommend: argument --unknown: invalid choice"),
         (["recommend", "RUN", "--out=r.csv", "--role=model"], "has no model, only teacher, student"),
         (["recommend", "gone", "--out=r.csv"], "gone is neither a run folder nor a model's file"),
-        (["export", "RUN"], "export: --format=NAME says in which form"),
-        (["export", "RUN", "--format=npz,x"], "export: --format=x: there are npz, safetensors, onnx, recbole"),
+        (["export", "RUN"], "export: --format=NAME is missing"),
+        (["export", "RUN", "--format=npz,x"], "export: --format=x: the formats are npz, safetensors, onnx, recbole"),
         (["serve-bench", "RUN", "--batch=1,x"], "serve-bench: --batch=1,x: 'x' is not a whole number"),
         (["serve-bench"], "serve-bench takes a run folder"),
     ],
