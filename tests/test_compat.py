@@ -223,3 +223,13 @@ def test_the_package_is_imported_without_recbole_and_torch():
     code = "import sys, recbole_bd; print(sorted({'recbole', 'torch', 'filelock'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_no_module_imports_what_windows_lacks():
+    """Top-level imports only: a function may import such a module behind a check of the platform."""
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        inner = {id(node) for function in children(tree, ast.FunctionDef) for node in ast.walk(function)}
+        for node in children(tree, (ast.Import, ast.ImportFrom)):
+            names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
+            assert id(node) in inner or not names & {"fcntl", "resource", "termios", "pwd", "grp"}, path

@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy
 import pandas
+import psutil
 import recbole
 import scipy
 import torch
@@ -120,5 +120,9 @@ def machine(config: BDConfig) -> dict[str, Any]:
 
 def peak_memory() -> float:
     """Peak resident memory of this process in MiB."""
+    if sys.platform == "win32":
+        return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / 2**20 if sys.platform == "darwin" else peak / 2**10, 1)

@@ -45,7 +45,7 @@ def start(
     """
     return subprocess.Popen(
         command, stderr=stderr, env=environment, start_new_session=True,
-        preexec_fn=end_with_parent, **streams,
+        preexec_fn=end_with_parent if sys.platform == "linux" else None, **streams,
     )  # fmt: skip
 
 

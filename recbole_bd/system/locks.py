@@ -1,12 +1,12 @@
-"""Locks that a process cannot leave behind."""
+"""File locks that the operating system releases when a process ends, however it ends."""
 
-import fcntl
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import BaseFileLock, FileLock, Timeout
 
 from recbole_bd.errors import CheckpointError, InUseError
 
@@ -15,69 +15,96 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def exclusively(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock that one process has at a time; the system takes it back from a process that ends, however it ends.
+    """Hold a lock that only one process can hold; wait for it if another process has it.
 
     Args:
-        path: the lock's file, made if need be and left where it is.
-        what: named in the log line where another process must be waited for.
+        path: the lock file, created if it is missing and kept afterwards.
+        what: named in the log line written before the wait.
 
     Raises:
         CheckpointError: the file cannot be written.
     """
-    with _opened(path) as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waits for another process: %s", what)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+    lock = _lock_file(path)
+    if not _is_acquired(lock):
+        logger.info("waits for another process: %s", what)
+        lock.acquire()
+    with _releasing(lock):
         yield
 
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder, by its file `.lock` with this process's id.
+    """Keep other processes out of a folder by its file `.lock`, which holds the id of this process.
 
-    The system takes the lock from a process that ends, however it ends: an id that is left there alone locks nothing.
+    A killed process loses the lock, so the id that it leaves in the file locks nothing.
 
     Raises:
-        InUseError: another process works there.
+        InUseError: another process works in the folder.
         CheckpointError: the folder cannot be written.
     """
-    with _opened(folder / ".lock") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InUseError(
-                f"{folder} is in use by process {_owner(stream) or 'of unknown id'}: wait until it ends, or stop it"
-            ) from error
-        if before := _owner(stream):
+    path = folder / ".lock"
+    lock = _lock_file(path)
+    before = _owner(path)  # some versions of filelock empty the file when they acquire it
+    if not _is_acquired(lock):
+        raise InUseError(
+            f"{folder} is in use by process {_owner(path) or 'of unknown id'}: wait until it ends, or stop it"
+        )
+    with _releasing(lock):
+        if before:
             logger.info("the lock of process %s, which is gone, is taken over", before)
-        _sign(stream, str(os.getpid()))
+        _write_owner(path, str(os.getpid()))
         try:
             yield
         finally:
-            _sign(stream, "")
+            _write_owner(path, "")
 
 
-def _opened(path: Path) -> BinaryIO:
+def _lock_file(path: Path) -> BaseFileLock:
+    # Without flock a lock would be a mere file, which a killed process leaves: a preserved file rules that out.
+    return FileLock(path, preserve_lock_file=True)
+
+
+def _is_acquired(lock: BaseFileLock) -> bool:
+    """Try to acquire a lock without waiting.
+
+    Raises:
+        CheckpointError: the lock file cannot be written.
+    """
+    path = Path(lock.lock_file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a+b")
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
     except OSError as error:
         raise CheckpointError(f"{path} cannot be written: {error}") from error
+    return True
 
 
-def _owner(stream: BinaryIO) -> str:
-    stream.seek(0)
-    text = stream.read(20).decode("ascii", "replace").strip()
+@contextmanager
+def _releasing(lock: BaseFileLock) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _owner(path: Path) -> str:
+    """Process id in a lock file; empty if there is none, or if it cannot be read (Windows locks the content too)."""
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(20).decode("ascii", "replace").strip()
+    except OSError:
+        return ""
     return text if text.isdecimal() else ""
 
 
-def _sign(stream: BinaryIO, text: str) -> None:
-    """Say who holds the lock. It holds without: on a full disk the name is missing, not the lock."""
+def _write_owner(path: Path, text: str) -> None:
+    """Write the process id into a held lock file. If that fails, as on a full disk, the lock holds without an id."""
     try:
-        stream.truncate(0)
-        stream.write(text.encode())
-        stream.flush()
+        with path.open("r+b") as stream:
+            stream.truncate(0)
+            stream.write(text.encode())
     except OSError as error:
-        logger.warning("the lock's file cannot be written: %s", error)
+        if os.name != "nt":  # Windows locks the content too
+            logger.warning("the lock's file cannot be written: %s", error)
