@@ -116,7 +116,7 @@ def share(won: np.ndarray, users: np.ndarray) -> Share:
 
 
 @dataclass(frozen=True)
-class Group:
+class InteractionGroup:
     """Test interactions of one group and the student's share of wins on them.
 
     Attributes:
@@ -136,7 +136,7 @@ def overall(record: Mapping[str, np.ndarray]) -> dict[str, Share]:
     return {arm: share(won, record["user"]) for arm, won in student_wins(record).items()}
 
 
-def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> list[Group]:
+def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> list[InteractionGroup]:
     """The student's share of wins in quantile groups of test interactions.
 
     Args:
@@ -153,5 +153,5 @@ def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> lis
     for number in range(numbers.max() + 1):
         inside = numbers == number
         shares = {arm: share(won[inside], record["user"][inside]) for arm, won in wins.items()}
-        found.append(Group(int(counts[inside].min()), int(counts[inside].max()), int(inside.sum()), shares))
+        found.append(InteractionGroup(int(counts[inside].min()), int(counts[inside].max()), int(inside.sum()), shares))
     return found

@@ -14,7 +14,7 @@ import numpy as np
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ComparisonError, LeaderboardError, RunFolderError, named_damage
 from recbole_bd.runs.per_user import per_user
-from recbole_bd.runs.records import fault_of, read_result, read_validations
+from recbole_bd.runs.records import read_result, read_validations, schema_error
 
 # What a record may hold at most once unpacked: a file from elsewhere cannot fill the memory.
 _LARGEST_ARRAY = 2**28
@@ -164,8 +164,8 @@ def read_runs(path: Path) -> list[Run]:
 
 
 def _recorded(record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> RecordedRun:
-    if fault := fault_of(record["result"]):
-        raise LeaderboardError(fault)
+    if problem := schema_error(record["result"]):
+        raise LeaderboardError(problem)
     wanted = [] if record["per_user"] is None else [record["users"], *record["per_user"].values()]
     if missing := [key for key in wanted if key not in arrays]:
         raise LeaderboardError(f"the array {missing[0]} does not stand before it")

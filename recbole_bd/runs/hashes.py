@@ -106,9 +106,11 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
             hashes[role] = _hash({"double": hashes[role]})
     if config.method_class is not None:
         methods_own = {"model", *_OF_RANKING, *method_options(config["model"])}
-        stage = {key: value for key, value in seedless.items() if key not in methods_own}
+        control_settings = {key: value for key, value in seedless.items() if key not in methods_own}
         learners = config.method_class.learners
-        hashes["control"] = _hash({"stage": stage, "learners": learners, "start": [hashes[role] for role in PAIR]})
+        hashes["control"] = _hash(
+            {"stage": control_settings, "learners": learners, "start": [hashes[role] for role in PAIR]}
+        )
     return hashes
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, ROLES, SEPARATE
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, ROLES, SEPARATE, TEACHER
 from recbole_bd.errors import RunFolderError
 from recbole_bd.evaluator import student_wins
 from recbole_bd.runs.records import read_arrays, read_result, read_validations
@@ -72,7 +72,7 @@ def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, An
         CheckpointError: a picture cannot be written.
     """
     drawn = {"curves.png": curves_figure(result, validations)}
-    if "teacher" in result:
+    if TEACHER in result:
         drawn["wins.png"] = wins_figure(result, _arrays(folder / "test_ranks.npz", _OF_WINS))
         drawn["discrepancy.png"] = discrepancy_figure(result, _arrays(folder / "discrepancy.npz", _OF_DISCREPANCY))
     for name, figure in drawn.items():

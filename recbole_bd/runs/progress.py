@@ -16,8 +16,8 @@ from recbole_bd.system.sealed_archive import load_archive, save_archive
 
 logger = logging.getLogger(__name__)
 
-FILE = "last.ckpt"
-FORMAT, VERSION = "recbole-bd progress", 1
+PROGRESS_FILE = "last.ckpt"
+PROGRESS_FORMAT, PROGRESS_VERSION = "recbole-bd progress", 1
 # Settings that may be others when a run goes on: how long it trains, and when it stops.
 MAY_CHANGE = ("epochs", "distill_epochs", "stopping_step", "stop_on", "eval_step")
 
@@ -56,11 +56,11 @@ class Progress:
         Raises:
             CheckpointError: the folder cannot be written.
         """
-        content = {**vars(self), "format": FORMAT, "version": VERSION}
+        content = {**vars(self), "format": PROGRESS_FORMAT, "version": PROGRESS_VERSION}
         content["arms"] = {
             arm: {role: vars(snapshot) for role, snapshot in roles.items()} for arm, roles in self.arms.items()
         }
-        save_archive(folder / FILE, content)
+        save_archive(folder / PROGRESS_FILE, content)
 
     @classmethod
     def load(cls, folder: Path) -> "Progress":
@@ -70,15 +70,15 @@ class Progress:
             RunFolderError: there is none.
             CheckpointError: it is damaged, or no file of this kind and version.
         """
-        path = folder / FILE
+        path = folder / PROGRESS_FILE
         if not has_progress(folder):
             raise no_progress(folder)
         content = load_archive(path, "checkpoint")
         kind, version = content.pop("format", None), content.pop("version", None)
-        if kind != FORMAT:
-            raise CheckpointError(f"{path} is no progress of a run; {FILE} of a run folder is needed")
-        if version != VERSION:
-            raise CheckpointError(f"{path} is of version {version}, this recbole-bd reads version {VERSION}")
+        if kind != PROGRESS_FORMAT:
+            raise CheckpointError(f"{path} is no progress of a run; {PROGRESS_FILE} of a run folder is needed")
+        if version != PROGRESS_VERSION:
+            raise CheckpointError(f"{path} is of version {version}, this recbole-bd reads version {PROGRESS_VERSION}")
         with named_damage(str(path), CheckpointError):
             content["arms"] = {
                 arm: {role: Snapshot(**snapshot) for role, snapshot in roles.items()}
@@ -157,12 +157,12 @@ class Progress:
 
 def has_progress(folder: Path) -> bool:
     """Whether a folder holds a run that can go on."""
-    return (folder / FILE).is_file()
+    return (folder / PROGRESS_FILE).is_file()
 
 
 def no_progress(folder: Path) -> RunFolderError:
     """The error for a folder without such a run."""
-    return RunFolderError(f"{folder} holds nothing to go on from: no {FILE} in it")
+    return RunFolderError(f"{folder} holds nothing to go on from: no {PROGRESS_FILE} in it")
 
 
 def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:

@@ -45,7 +45,7 @@ def read_json(path: Path, error: type[BDError] = RunFolderError) -> dict[str, An
     return content
 
 
-def fault_of(result: dict[str, Any]) -> str | None:
+def schema_error(result: dict[str, Any]) -> str | None:
     """What keeps the content of a `result.json` from being one, in words; None where nothing does."""
     if missing := [key for key in _TYPES if key not in result]:
         return f"it lacks {', '.join(missing)}"
@@ -63,10 +63,10 @@ def fault_of(result: dict[str, Any]) -> str | None:
     shared = ("settings", "control") if result["learners"] else ("settings",)
     if missing := [name for name in (*shared, *roles) if name not in result["hashes"]]:
         return f"hashes lacks {', '.join(missing)}"
-    return _fault_of_finished(result, roles) if result["status"] == "finished" else None
+    return _finished_schema_error(result, roles) if result["status"] == "finished" else None
 
 
-def _fault_of_finished(result: dict[str, Any], roles: tuple[str, ...]) -> str | None:
+def _finished_schema_error(result: dict[str, Any], roles: tuple[str, ...]) -> str | None:
     data, timing = result.get("data"), result.get("timing", {"total_s": 0})
     if (
         not isinstance(data, dict)
@@ -77,12 +77,12 @@ def _fault_of_finished(result: dict[str, Any], roles: tuple[str, ...]) -> str | 
     if not isinstance(timing, dict) or not _is_number(timing.get("total_s")):
         return f"timing is {timing!r:.60}"
     for name in roles:
-        if fault := _fault_of_role(name, result.get(name), result["valid_metric"]):
-            return fault
+        if problem := _role_schema_error(name, result.get(name), result["valid_metric"]):
+            return problem
     return None
 
 
-def _fault_of_role(name: str, role: Any, metric: str) -> str | None:
+def _role_schema_error(name: str, role: Any, metric: str) -> str | None:
     if not isinstance(role, dict) or not isinstance(role.get("model"), str) or type(role.get("parameters")) is not int:
         return f"{name} is {role!r:.60}"
     arms = [role.get(SEPARATE), *(role[arm] for arm in (CONTINUED, DISTILLED) if role.get(arm))]
@@ -110,8 +110,8 @@ def read_result(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunFolderError(f"{folder} is no run folder: it has no result.json")
     result = read_json(path)
-    if fault := fault_of(result):
-        raise RunFolderError(f"{path} is damaged: {fault}")
+    if problem := schema_error(result):
+        raise RunFolderError(f"{path} is damaged: {problem}")
     return result
 
 

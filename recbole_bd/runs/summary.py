@@ -41,8 +41,8 @@ def wins_line(result: dict[str, Any]) -> str:
     """The share of test interactions on which the student ranks the item higher than the teacher, in words."""
     wins = result["student_wins"]
     return (
-        f"The student ranks the held-out item higher than the teacher on {wins['separate']:.1%} of test interactions "
-        f"before distillation, on {wins['distilled']:.1%} after."
+        f"The student ranks the held-out item higher than the teacher on {wins[SEPARATE]:.1%} of test interactions "
+        f"before distillation, on {wins[DISTILLED]:.1%} after."
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -114,5 +115,5 @@ def model_files(path: str | Path) -> dict[str, Path]:
     result = read_result(path)
     if result["status"] != "finished":
         raise RunFolderError(f"{path} has not finished; recbole-bd run --resume={path} goes on with it")
-    roles = ("teacher", "student") if result["learners"] else ("model",)
+    roles = PAIR if result["learners"] else (BASELINE,)
     return {role: path / f"{role}.pth" for role in roles}

@@ -17,7 +17,7 @@ import pytest
 from recbole_bd import run_bd
 from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.runs import plots
-from recbole_bd.runs.progress import FILE, Progress
+from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.system import atomic_write
 from tests.helpers.bounds import LONG
 from tests.helpers.counts import tally
@@ -125,7 +125,7 @@ def test_a_fault_at_every_point_at_which_a_run_writes(settings, tmp_path, reques
             if kind != "short write":
                 left = [path for path in Path(mine["checkpoint_dir"]).rglob(".*") if path.name != ".lock"]
                 assert left == [], "a temporary file was left"
-                for path in Path(mine["checkpoint_dir"]).glob(f"*/{FILE}"):
+                for path in Path(mine["checkpoint_dir"]).glob(f"*/{PROGRESS_FILE}"):
                     Progress.load(path.parent)  # the one before is whole
                 result = run_bd(config_dict=mine, resume="auto")
             assert run_differences(whole, result) == [], f"{kind} at point {point}"
@@ -172,10 +172,10 @@ def test_a_folder_that_cannot_be_written(settings, tmp_path, small_disk, request
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
     folder = small_disk("size=64m")
     mine = in_folder(settings, folder)
-    refused = CheckpointError(f"{FILE} cannot be written: {os.strerror(errno.EROFS)}")
+    refused = CheckpointError(f"{PROGRESS_FILE} cannot be written: {os.strerror(errno.EROFS)}")
     with writes_counted(4, refused, instead=True), pytest.raises(CheckpointError, match="Read-only"):
         run_bd(config_dict=mine)
-    (run_folder,) = {path.parent for path in folder.glob(f"*/{FILE}")}
+    (run_folder,) = {path.parent for path in folder.glob(f"*/{PROGRESS_FILE}")}
     small_disk("ro")
     with pytest.raises(CheckpointError, match=r"cannot be written: .*Read-only file system"):
         run_bd(resume=run_folder)
@@ -220,11 +220,11 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_lost(settings, tmp_path,
     """Cut at 20 lengths and with 50 bytes changed: a line that says so, never other numbers."""
     with writes_counted(6, Killed()), pytest.raises(Killed):
         run_bd(config_dict=settings)
-    (path,) = Path(settings["checkpoint_dir"]).glob(f"*/{FILE}")
+    (path,) = Path(settings["checkpoint_dir"]).glob(f"*/{PROGRESS_FILE}")
     good = path.read_bytes()
     for kind, content in damaged(good):
         path.write_bytes(content)
-        with pytest.raises(CheckpointError, match=FILE) as caught:
+        with pytest.raises(CheckpointError, match=PROGRESS_FILE) as caught:
             run_bd(resume=path.parent)
         assert "\n" not in str(caught.value)
         tally(request.config, f"last.ckpt damaged: {kind} refused")
@@ -237,9 +237,9 @@ def test_a_checkpoint_of_another_kind_is_refused(settings):
     folder = Path(result["run_folder"])
     record = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({**record, "status": "running"}))
-    (folder / FILE).write_bytes((folder / "teacher.pth").read_bytes())
-    with pytest.raises(CheckpointError, match=f"{FILE} is no progress of a run"):
+    (folder / PROGRESS_FILE).write_bytes((folder / "teacher.pth").read_bytes())
+    with pytest.raises(CheckpointError, match=f"{PROGRESS_FILE} is no progress of a run"):
         run_bd(resume=folder)
-    (folder / FILE).unlink()
-    with pytest.raises(RunFolderError, match=f"no {FILE} in it"):
+    (folder / PROGRESS_FILE).unlink()
+    with pytest.raises(RunFolderError, match=f"no {PROGRESS_FILE} in it"):
         run_bd(resume=folder)

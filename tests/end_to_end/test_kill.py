@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from recbole_bd.errors import BDError
-from recbole_bd.runs.progress import FILE, Progress
+from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.runs.records import read_result
 from tests.helpers.bounds import LONG
 from tests.helpers.counts import tally
@@ -54,7 +54,7 @@ def start(folder: Path, data: Path, pair: tuple[str, str], *more: str) -> subpro
 
 
 def run_folder(folder: Path) -> Path | None:
-    found = sorted(path.parent for path in (folder / "saved").glob(f"*/{FILE}"))
+    found = sorted(path.parent for path in (folder / "saved").glob(f"*/{PROGRESS_FILE}"))
     return found[0] if found else None
 
 

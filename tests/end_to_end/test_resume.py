@@ -11,7 +11,7 @@ import torch
 from recbole_bd import run_bd
 from recbole_bd.errors import CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
 from recbole_bd.runs import plots
-from recbole_bd.runs.progress import FILE, Progress
+from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.trainer.resumable import Keeper
 from tests.helpers.bounds import LONG
 from tests.helpers.resuming import Killed, run_differences, writes_counted
@@ -50,7 +50,7 @@ def interrupted_at_batch(monkeypatch, number: int, settings: dict, resume=None) 
 
 
 def folder_of(settings: dict) -> Path:
-    (folder,) = {path.parent for path in Path(settings["checkpoint_dir"]).glob(f"*/{FILE}")}
+    (folder,) = {path.parent for path in Path(settings["checkpoint_dir"]).glob(f"*/{PROGRESS_FILE}")}
     return folder
 
 
@@ -223,10 +223,10 @@ def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
 )
 def test_what_must_not_change_is_refused_by_name(change, named, quick, tmp_path, monkeypatch):
     folder = killed_at_write(8, short(quick))
-    before = (folder / FILE).read_bytes()
+    before = (folder / PROGRESS_FILE).read_bytes()
     with pytest.raises(ConfigError, match=named):
         run_bd(config_dict=change, resume=folder)
-    assert (folder / FILE).read_bytes() == before
+    assert (folder / PROGRESS_FILE).read_bytes() == before
 
 
 def test_other_data_is_refused(quick, tmp_path, monkeypatch, block_data):
@@ -310,7 +310,7 @@ def test_a_folder_without_progress_is_refused(tmp_path, cli):
     (tmp_path / "empty").mkdir()
     code, _, said = cli("run", f"--resume={tmp_path / 'empty'}")
     assert (code, said.count("\n")) == (2, 1)
-    assert f"no {FILE} in it" in said
+    assert f"no {PROGRESS_FILE} in it" in said
     assert not list((tmp_path / "empty").iterdir())
 
 
@@ -321,7 +321,7 @@ def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkey
     with claimed(folder), pytest.raises(InUseError, match=r"is in use by process \d+"):
         run_bd(resume=folder)
     (folder / ".lock").write_text("999999999")
-    (folder / f".{FILE}.torn").write_text("what a killed process was writing")
+    (folder / f".{PROGRESS_FILE}.torn").write_text("what a killed process was writing")
     assert run_bd(resume=folder)["status"] == "finished"
     assert [path.name for path in folder.glob(".*")] == [".lock"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd.runs.progress import FILE, Progress
+from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.system.sealed_archive import load_archive
 
 # Of result.json and settings: times, and what is another for every run; the command names the folder.
@@ -43,12 +43,12 @@ def run_differences(first: dict, second: dict) -> list[str]:
     """Where two finished runs differ, times aside: results, states of every arm, losses, arrays, metrics.csv."""
     folders = [Path(result["run_folder"]) for result in (first, second)]
     found = differences(without_times(first), without_times(second), "result.json")
-    kept = [load_archive(folder / FILE) for folder in folders]
-    found += differences(*(without_times(progress["settings"]) for progress in kept), f"{FILE}/settings")
+    kept = [load_archive(folder / PROGRESS_FILE) for folder in folders]
+    found += differences(*(without_times(progress["settings"]) for progress in kept), f"{PROGRESS_FILE}/settings")
     for key in ("arms", "stage", "place"):
-        found += differences(kept[0][key], kept[1][key], f"{FILE}/{key}")
+        found += differences(kept[0][key], kept[1][key], f"{PROGRESS_FILE}/{key}")
     for key in ("validations", "losses"):
-        found += differences(kept[0]["journal"][key], kept[1]["journal"][key], f"{FILE}/journal/{key}")
+        found += differences(kept[0]["journal"][key], kept[1]["journal"][key], f"{PROGRESS_FILE}/journal/{key}")
     for name in sorted({path.name for folder in folders for path in folder.glob("*.pth")}):
         states = [torch.load(folder / name, weights_only=True) for folder in folders]
         found += differences(*({k: v for k, v in state.items() if k != "about"} for state in states), name)
