@@ -1,4 +1,7 @@
-"""Bidirectional distillation for RecBole: a teacher and a student that teach each other."""
+"""Bidirectional distillation for RecBole: a teacher and a student that teach each other.
+
+The names below are imported when they are first used: RecBole and torch take seconds to import.
+"""
 
 import importlib
 from typing import Any
@@ -6,14 +9,38 @@ from typing import Any
 from recbole_bd import compat
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load_data_and_model", "run_bd"]
+__all__ = [
+    "BDError",
+    "Distiller",
+    "__version__",
+    "compare",
+    "holm",
+    "load_data_and_model",
+    "paired",
+    "per_user",
+    "run_bd",
+]
+
+_WITHOUT_RECBOLE = {
+    "BDError": "errors",
+    "compare": "evaluator.significance",
+    "holm": "evaluator.significance",
+    "paired": "runs.per_user",
+    "per_user": "runs.per_user",
+}
+_WITH_RECBOLE = {"Distiller": "model", "load_data_and_model": "runs.trained_model", "run_bd": "runs.pipeline"}
 
 compat.apply()
 
 
 def __getattr__(name: str) -> Any:
-    # RecBole and torch take seconds to import: only those who run something wait for them.
-    if module := {"run_bd": "runs.pipeline", "load_data_and_model": "runs.trained_model"}.get(name):
+    if name in _WITH_RECBOLE:
         compat.require()
-        return getattr(importlib.import_module(f"recbole_bd.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    elif name not in _WITHOUT_RECBOLE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = (_WITH_RECBOLE | _WITHOUT_RECBOLE)[name]
+    return getattr(importlib.import_module(f"recbole_bd.{module}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
