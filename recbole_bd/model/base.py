@@ -17,6 +17,7 @@ from recbole_bd.backbones.registry import recommender_class, require_teachable
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
+from recbole_bd.model.objective import objective_text
 from recbole_bd.sampler.sampler import DistillationSampler
 
 
@@ -80,6 +81,39 @@ class Distiller(GeneralRecommender):
                 require_teachable(name, role)
             else:
                 recommender_class(name)
+
+    @classmethod
+    def objective_of(cls, config: Config, backbones: dict[str, str], control: bool = False) -> dict[str, str]:
+        """Write the losses of the distillation stage, or of its control, from the settings alone.
+
+        Args:
+            config: settings of the run, with the method's options.
+            backbones: name of the RecBole model by role.
+            control: the learners train by their own loss only.
+
+        Returns:
+            One line by learner, e.g. `loss(student) = BPR + 2.0 * listwise(...)`.
+        """
+        terms = {role: [] if control else cls.distillation_terms(config, role) for role in cls.learners}
+        return {role: objective_text(role, backbones[role], terms[role]) for role in cls.learners}
+
+    @classmethod
+    def distillation_terms(cls, config: Config, role: str) -> list[str]:
+        """Write what a learner's loss adds to the model's own; by default the method's name.
+
+        Args:
+            config: settings of the run, with the method's options.
+            role: a learner.
+
+        Returns:
+            One text for each term with its weight; none where the weight is 0.
+        """
+        return [cls.__name__]
+
+    def objective(self) -> dict[str, str]:
+        """Write the loss of each learner: see `objective_of`."""
+        backbones = {name: role.config["model"] for name, role in self.roles.items()}
+        return self.objective_of(self.config, backbones, self.control)
 
     def require_items(self, *names: str) -> None:
         """Refuse options that ask for more items per user than there are.

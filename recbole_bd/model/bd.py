@@ -18,7 +18,7 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.best_guide import BestGuide
-from recbole_bd.model.exchange import exchange_into
+from recbole_bd.model.exchange import exchange_into, exchange_text
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
@@ -75,6 +75,12 @@ class BD(Distiller):
             seed=config["seed"],
             device=self.device,
         )
+
+    @classmethod
+    def distillation_terms(cls, config: Config, role: str) -> list[str]:
+        """Write what a role takes from the other: see `Distiller.distillation_terms`."""
+        exchange = exchange_into(role, config)
+        return [exchange_text(exchange, config)] if exchange.weight else []
 
     def _check_options(self) -> None:
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""

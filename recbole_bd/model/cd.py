@@ -9,10 +9,11 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
-from recbole_bd.backbones.names import STUDENT
+from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
+from recbole_bd.model.objective import number, temperature_text, whole
 from recbole_bd.model.one_way import OneWay
 from recbole_bd.sampler.draws import draw_places, head_length
 from recbole_bd.sampler.top_lists import top_lists
@@ -48,6 +49,18 @@ class CD(OneWay):
         self.samples_per_user = self.samples * max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
         self.lists: torch.Tensor | None = None  # int32 [n_users, head of the guide's list]
         self.targets: torch.Tensor | None = None  # the teacher's logits of these items
+
+    @classmethod
+    def transfer_facts(cls, config: Config) -> tuple[str, ...]:
+        """Name the loss, the drawn items and the target: see `OneWay.transfer_facts`."""
+        guide = "teacher's" if config["guide"] == TEACHER else "student's own"
+        return (
+            "collaborative",
+            f"{config['samples_per_positive']} of the {guide} top {whole(config['rank_temperature'])}",
+            "target frozen teacher",
+            f"shift {number(config['shift'])}" if config["shift"] else "",
+            temperature_text(config["temperature"]),
+        )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Take the guide's lists, the student's every `refresh_period` epochs, and the teacher's logits of them."""

@@ -16,6 +16,7 @@ from recbole_bd.backbones.scoring.families import has_embeddings
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
+from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay
 from recbole_bd.sampler.unseen_items import UnseenItems
 
@@ -128,6 +129,18 @@ class DE(OneWay):
             self.user_experts, self.item_experts = (
                 Experts(sizes[0], sizes[1], config["experts"], self.generator) for _ in range(2)
             )
+
+    @classmethod
+    def transfer_facts(cls, config: Config) -> tuple[str, ...]:
+        """Name the loss, the experts and the target: see `OneWay.transfer_facts`."""
+        start, end = number(config["temperature_start"]), number(config["temperature_end"])
+        epochs = config["annealing_epochs"] or max(config["distill_epochs"], 1)
+        return (
+            "squared_distance",
+            "users, positives and negatives of the batch",
+            f"{config['experts']} experts, temperature {start} to {end} over {epochs} epochs",
+            "target frozen teacher's embeddings",
+        )
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:
         """Experts and selection networks; none in the control, or where distillation has no weight."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
 from recbole_bd.model import losses
+from recbole_bd.model.objective import number, temperature_text, term_text, whole
 from recbole_bd.sampler.direction import Direction
 
 EXCHANGE_LOSSES = {
@@ -83,3 +84,37 @@ def _drawing_into(learner: str, config: Config) -> Direction:
         rank_scale=config["rank_scale"],
         top_temperature=config["top_temperature"],
     )
+
+
+def exchange_text(exchange: Exchange, config: Config) -> str:
+    """Write a direction as a weighted term.
+
+    Args:
+        exchange: the direction.
+        config: settings of the run, with BD's options.
+
+    Returns:
+        E.g. `2.0 * listwise(10 of the student's own top 50, target teacher's best state)`.
+    """
+    positive = "the positive and " if exchange.takes_positive else ""
+    is_linear = config["lambda_schedule"] == "linear"
+    return term_text(
+        exchange.weight,
+        exchange.kind,
+        f"{positive}{config['samples_per_positive']} {_drawing_text(exchange)}",
+        f"target {exchange.guide}'s {'best' if exchange.from_best else 'current'} state",
+        temperature_text(exchange.temperature, exchange.temperature_on),
+        f"weight linear over {config['lambda_warmup_epochs']} epochs" if is_linear else "",
+        "the first item also the negative" if config["cf_negatives"] == "distilled" else "",
+    )
+
+
+def _drawing_text(exchange: Exchange) -> str:
+    drawing = exchange.drawing
+    if drawing.sampling == "uniform":
+        return "uniform items"
+    if drawing.sampling == "rank_discrepancy":
+        scale = f"{drawing.rank_scale} ranks, {drawing.rank_order} order"
+        return f"by rank discrepancy ({drawing.shape} {number(drawing.eps)}, {scale})"
+    listed = f"{exchange.learner}'s own" if drawing.sampling == "own_top" else f"{exchange.guide}'s"
+    return f"of the {listed} top {whole(drawing.top_temperature)}"

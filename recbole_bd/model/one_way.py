@@ -12,6 +12,7 @@ from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model.base import Distiller
+from recbole_bd.model.objective import term_text
 from recbole_bd.sampler.seen_items import SeenItems
 
 
@@ -45,6 +46,21 @@ class OneWay(Distiller):
         self.generator = torch.Generator(self.device).manual_seed(config["seed"])
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
+
+    @classmethod
+    def distillation_terms(cls, config: Config, role: str) -> list[str]:
+        """Write the transfer with its weight: see `Distiller.distillation_terms`."""
+        weight = config["lambda_teacher_to_student"]
+        return [term_text(weight, *cls.transfer_facts(config))] if weight else []
+
+    @classmethod
+    def transfer_facts(cls, config: Config) -> tuple[str, ...]:
+        """Name the transfer's loss, and then what it takes; by default the method's name.
+
+        Args:
+            config: settings of the run, with the method's options.
+        """
+        return cls.__name__, "target frozen teacher"
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Take what the teacher shows, before the first epoch, and draw what is drawn once an epoch.

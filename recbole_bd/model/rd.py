@@ -13,6 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
+from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay
 from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems
@@ -44,6 +45,21 @@ class RD(OneWay):
         self.lists: torch.Tensor | None = None  # int32 [n_users, K]
         self.unseen = UnseenItems(self.seen)
         self.is_dynamic = False
+
+    @classmethod
+    def transfer_facts(cls, config: Config) -> tuple[str, ...]:
+        """Name the loss, the listed items and their weights: see `OneWay.transfer_facts`."""
+        by_rank = f"weights exp(-rank / {number(config['position_temperature'])})"
+        samples, epoch = config["dynamic_samples"], config["dynamic_start_epoch"]
+        dynamic = f"dynamic weights {number(config['dynamic_sharpness'])} by {samples} samples from epoch {epoch}"
+        return (
+            "ranking",
+            f"the teacher's top {config['top_items']}",
+            by_rank if config["position_weights"] else "equal weights",
+            dynamic if config["dynamic_weights"] else "",
+            "" if config["normalised_weights"] else "not normalised",
+            "target frozen teacher",
+        )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Take the teacher's lists, once, and look whether the dynamic weights have their turn."""

@@ -13,6 +13,7 @@ from recbole.data.dataset import Dataset
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
+from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay
 from recbole_bd.sampler.draws import draw_head, head_length
 from recbole_bd.sampler.top_lists import top_lists
@@ -45,6 +46,18 @@ class RRD(OneWay):
         self.lists: torch.Tensor | None = None  # int32 [n_users, head of the list]
         self.interesting: torch.Tensor | None = None  # int32 [n_users, K]
         self.uninteresting: torch.Tensor | None = None  # int32 [n_users, L]
+
+    @classmethod
+    def transfer_facts(cls, config: Config) -> tuple[str, ...]:
+        """Name the loss, and the items of both kinds: see `OneWay.transfer_facts`."""
+        count, temperature = config["interesting_items"], number(config["rank_temperature"])
+        drawn = f"{count} of the teacher's list by exp(-rank / {temperature})"
+        return (
+            "relaxed_ranking",
+            drawn if config["interesting"] == "sampled" else f"the teacher's top {count}",
+            f"above {config['uninteresting_items']} uniform items",
+            "target frozen teacher",
+        )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Take the teacher's lists, once, and draw this epoch's interesting and uninteresting items."""

@@ -24,6 +24,7 @@ from recbole_bd.evaluator.held_out_ranks import share_of_wins, test_ranks
 from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs import plots
 from recbole_bd.runs.folder import machine, peak_memory, versions
+from recbole_bd.runs.objectives import objectives
 from recbole_bd.runs.prepare import build_distiller
 from recbole_bd.runs.progress import Progress
 from recbole_bd.system.atomic_write import write_atomically, write_whole
@@ -75,7 +76,7 @@ class RunOutputs:
         }
 
     def add_roles(self) -> None:
-        """Log each role's model, size and seed, and add model and size to `result`."""
+        """Log each role's model, size, seed and loss; add model, size and the losses of all arms to `result`."""
         for name, role in self.roles.items():
             seed = role.config["seed"]
             other_seed = (
@@ -83,6 +84,9 @@ class RunOutputs:
             )
             logger.info("%s: %s, %s parameters%s", name, role.config["model"], f"{role.parameter_count:,}", other_seed)
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
+        self.result["objective"] = objectives(self.config)
+        for text in self.result["objective"][SEPARATE].values():
+            logger.info("%s: %s", SEPARATE, text)
 
     def write_config(self) -> None:
         """Write the resolved settings to `config.yaml`."""

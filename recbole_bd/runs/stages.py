@@ -205,6 +205,8 @@ class Run:
             role.forget()
         init_seed(self.config["seed"], self.config["reproducibility"])
         distiller = build_distiller(self.config, self.split, self.roles, control)
+        for text in distiller.objective().values():
+            logger.info("%s: %s", arm, text)
         # Whatever the method drew for itself: the control is the same beside every method with these learners.
         init_seed(self.config["seed"], self.config["reproducibility"])
         configs = {name: self.roles[name].config for name in distiller.learners}

@@ -199,6 +199,12 @@ def interrupted_at_batch_of_its_own_kind(monkeypatch, settings: dict) -> Path:
     return folder_of(settings)
 
 
+def test_a_resumed_run_states_the_objective_of_every_arm(quick, tmp_path):
+    folder = killed_at_write(9, in_folder(short(quick), tmp_path / "o"))
+    result = run_bd(resume=folder)
+    assert result["objective"].keys() == {"separate", "distilled", "continued"}
+
+
 def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
     mine = in_folder(short(quick), tmp_path / "t")
     folder = killed_at_write(9, mine)

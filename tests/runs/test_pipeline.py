@@ -62,6 +62,9 @@ def test_the_result_has_its_documented_form(finished):
                 assert all(0 <= value <= 1 for value in entry[part].values())
     assert result["teacher"]["parameters"] == 4 * result["student"]["parameters"] == (61 + 49) * 8
     assert result["student_wins"].keys() == {"separate", "distilled"}
+    own = {role: f"loss({role}) = BPR" for role in ROLES}
+    assert {arm: result["objective"][arm] for arm in ("separate", "continued")} == {"separate": own, "continued": own}
+    assert all(result["objective"]["distilled"][role].startswith(f"{own[role]} + ") for role in ROLES)
     timing = result["timing"]
     assert len(timing["distill_epoch_s"]) == 3
     assert len(timing["refresh_s"]) == 2  # epochs 0 and 2
@@ -87,6 +90,9 @@ def test_the_run_folder_has_its_files(finished):
             mine = [row for row in rows if (row["role"], row["stage"]) == (role, arm)]
             assert max(float(row["ndcg@5"]) for row in mine) == result[role][arm]["valid"]["ndcg@5"]
     log = (folder / "run.log").read_text()
+    for arm in ARMS:
+        for line in result["objective"][arm].values():
+            assert log.count(f"{arm}: {line}\n") == 1
     assert "device cpu" in log
     assert "\x1b[" not in log
 
@@ -307,6 +313,7 @@ def test_a_baseline_runs_through_the_same_pipeline(quick):
         result = run_bd(name, config_dict=alone(quick))
         assert result["method"] == name
         assert result["model"].keys() == {"model", "parameters", "separate"}
+        assert result["objective"] == {"separate": {"model": f"loss(model) = {name}"}}
         assert "student_wins" not in result
         assert name in table(result)
 

@@ -1,0 +1,53 @@
+"""The loss that a role minimises, as one line of text."""
+
+from collections.abc import Sequence
+
+
+def objective_text(role: str, own_loss: str, terms: Sequence[str] = ()) -> str:
+    """Write the loss of one role as a sum.
+
+    Args:
+        role: the learner.
+        own_loss: name of the RecBole model whose loss it is.
+        terms: the distillation terms, each with its weight.
+
+    Returns:
+        E.g. `loss(student) = BPR + 0.5 * pointwise(...)`.
+    """
+    return f"loss({role}) = {' + '.join([own_loss, *terms])}"
+
+
+def term_text(weight: float, name: str, *facts: str) -> str:
+    """Write a distillation term as a weighted function.
+
+    Args:
+        weight: lambda.
+        name: name of the loss.
+        facts: what it takes; an empty one is left out.
+
+    Returns:
+        E.g. `2.0 * listwise(10 uniform items, target teacher's best state)`.
+    """
+    return f"{number(weight)} * {name}({', '.join(fact for fact in facts if fact)})"
+
+
+def temperature_text(temperature: float, on: str = "target") -> str:
+    """Write a temperature; nothing where it is 1.
+
+    Args:
+        temperature: divides the target's logits.
+        on: `target`, or `both` where it divides the learner's logits too.
+    """
+    if temperature == 1:
+        return ""
+    return f"temperature {number(temperature)}" + (" on both" if on == "both" else "")
+
+
+def number(value: float) -> str:
+    """Write a number with the digits that tell it from others: 2.0, 0.001, 1e-10."""
+    return repr(float(value))
+
+
+def whole(value: float) -> str:
+    """Write a number without the `.0` of a whole one: 50, 12.5."""
+    return number(value).removesuffix(".0")

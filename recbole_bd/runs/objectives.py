@@ -1,0 +1,22 @@
+"""What each arm of a run minimises, as text."""
+
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
+from recbole_bd.config.config import BDConfig
+from recbole_bd.model.objective import objective_text
+
+
+def objectives(config: BDConfig) -> dict[str, dict[str, str]]:
+    """Write the losses of a run, from its settings alone.
+
+    Args:
+        config: settings of the run.
+
+    Returns:
+        By arm and by role that learns in it, e.g. `loss(student) = BPR`.
+    """
+    found = {SEPARATE: {role: objective_text(role, model) for role, model in config.backbones.items()}}
+    if config.method_class is not None:
+        found[DISTILLED] = config.method_class.objective_of(config, config.backbones)
+        if config["control"]:
+            found[CONTINUED] = config.method_class.objective_of(config, config.backbones, control=True)
+    return found

@@ -1,0 +1,144 @@
+"""The objective of each arm as text: known lines, and that every option that changes the loss changes its line."""
+
+import pytest
+
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
+from recbole_bd.model import METHODS
+from recbole_bd.model.base import Distiller
+from recbole_bd.model.objective import number, objective_text, temperature_text, term_text, whole
+from recbole_bd.model.one_way import OneWay
+from recbole_bd.runs.objectives import objectives
+from tests.helpers.scenes import Scene
+from tests.helpers.settings import PAPER, make_config
+
+
+def lines(**settings) -> dict[str, str]:
+    return objectives(make_config(settings))[DISTILLED]
+
+
+DEFAULT = {
+    "BD": {
+        STUDENT: "loss(student) = BPR + 2.0 * listwise(10 of the student's own top 50, target teacher's best state)",
+        TEACHER: "loss(teacher) = BPR + 0.5 * listwise(the positive and 10 by rank discrepancy (exp 1.5, logarithmic "
+        "ranks, reference order), target student's best state)",
+    },
+    "CD": {STUDENT: "loss(student) = BPR + 0.5 * collaborative(1 of the student's own top 10, target frozen teacher)"},
+    "DE": {
+        STUDENT: "loss(student) = BPR + 0.01 * squared_distance(users, positives and negatives of the batch, "
+        "30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's embeddings)"
+    },
+    "RD": {
+        STUDENT: "loss(student) = BPR + 1.0 * ranking(the teacher's top 10, weights exp(-rank / 10.0), dynamic "
+        "weights 0.1 by 100 samples from epoch 10, target frozen teacher)"
+    },
+    "RRD": {
+        STUDENT: "loss(student) = BPR + 0.001 * relaxed_ranking(40 of the teacher's list by exp(-rank / 10.0), "
+        "above 40 uniform items, target frozen teacher)"
+    },
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_default_objective_of_each_method(method):
+    assert lines(model=method, distill_epochs=7) == DEFAULT[method]
+
+
+def test_the_paper_form_of_bd():
+    terms = lines(model="BD", **PAPER)
+    assert terms[STUDENT] == (
+        "loss(student) = BPR + 0.5 * pointwise(1 by rank discrepancy (tanh 0.01, absolute ranks, paper order), target "
+        "teacher's current state, temperature 5.0)"
+    )
+    assert terms[TEACHER].startswith("loss(teacher) = BPR + 0.5 * pointwise(1 by rank discrepancy (exp 0.0001, ")
+
+
+def test_one_direction_leaves_the_other_role_its_own_loss():
+    assert lines(model="BD", directions="teacher_to_student")[TEACHER] == "loss(teacher) = BPR"
+
+
+CHANGES = {
+    "BD": {
+        "lambda_teacher_to_student": 3, "lambda_schedule": "linear", "exchange": "pairwise", "temperature": 2,
+        "exchange_teacher_to_student": "pointwise", "list_positive_teacher_to_student": True,
+        "temperature_teacher_to_student": 3, "guide_state": "current", "sampling": "uniform",
+        "sampling_teacher_to_student": "top", "samples_per_positive": 3, "top_temperature": 12.5,
+        "directions": "student_to_teacher", "cf_negatives": "distilled",
+    },
+    "CD": {
+        "lambda_teacher_to_student": 0, "guide": "teacher", "rank_temperature": 7, "samples_per_positive": 2,
+        "temperature": 2, "shift": -1,
+    },
+    "DE": {
+        "lambda_teacher_to_student": 1, "experts": 5, "temperature_start": 2, "temperature_end": 0.1,
+        "annealing_epochs": 3,
+    },
+    "RD": {
+        "lambda_teacher_to_student": 2, "top_items": 5, "normalised_weights": False, "position_weights": False,
+        "position_temperature": 1, "dynamic_weights": False, "dynamic_start_epoch": 3, "dynamic_sharpness": 1,
+        "dynamic_samples": 10,
+    },
+    "RRD": {
+        "lambda_teacher_to_student": 1, "interesting": "top", "interesting_items": 5, "rank_temperature": 2,
+        "uninteresting_items": 3,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "option"), [(method, name) for method in CHANGES for name in CHANGES[method]])
+def test_a_changed_option_changes_the_line(method, option):
+    changed = lines(model=method, distill_epochs=7, **{option: CHANGES[method][option]})
+    assert changed[STUDENT] != DEFAULT[method][STUDENT]
+
+
+@pytest.mark.parametrize("option", ["shape_student_to_teacher", "eps_e", "rank_scale", "rank_order_student_to_teacher"])
+def test_the_way_of_drawing_changes_the_line(option):
+    value = {"shape": "tanh", "eps_e": 2, "rank_scale": "relative", "rank_order": "paper"}
+    changed = lines(model="BD", **{option: value[option.removesuffix("_student_to_teacher")]})
+    assert changed[TEACHER] != DEFAULT["BD"][TEACHER]
+
+
+def test_the_details_of_an_exchange_stand_in_its_line():
+    line = lines(model="BD", temperature=2, temperature_on="both", lambda_schedule="linear", sampling="top")[STUDENT]
+    assert "10 of the teacher's top 50" in line
+    assert "temperature 2.0 on both, weight linear over 10 epochs" in line
+
+
+def test_each_arm_has_its_line():
+    found = objectives(make_config({"model": "BD", "student_model": "LightGCN", "control": True}))
+    own = {TEACHER: "loss(teacher) = BPR", STUDENT: "loss(student) = LightGCN"}
+    assert found[SEPARATE] == found[CONTINUED] == own
+    assert found[DISTILLED][STUDENT].startswith("loss(student) = LightGCN + 2.0 * ")
+    assert set(objectives(make_config({"model": "BD", "control": False}))) == {SEPARATE, DISTILLED}
+    assert objectives(make_config({"model": "Pop"})) == {SEPARATE: {"model": "loss(model) = Pop"}}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("control", [True, False])
+def test_a_built_method_states_the_same(method, control, quick):
+    scene = Scene(quick, control=control, model=method)
+    expected = {role: f"loss({role}) = BPR" for role in scene.method.learners}
+    if not control:
+        expected = objectives(scene.config)[DISTILLED]
+    assert scene.method.objective() == expected
+
+
+def test_a_method_that_says_nothing_is_named(quick):
+    class Mine(Distiller):
+        learners = (STUDENT,)
+
+    class Shown(OneWay):
+        pass
+
+    config, backbones = make_config({"model": "CD"}), {TEACHER: "BPR", STUDENT: "BPR"}
+    assert Mine.objective_of(config, backbones) == {STUDENT: "loss(student) = BPR + Mine"}
+    assert Shown.objective_of(config, backbones) == {
+        STUDENT: "loss(student) = BPR + 0.5 * Shown(target frozen teacher)"
+    }
+
+
+def test_numbers_keep_what_tells_them_apart():
+    assert [number(value) for value in (2, 0.001, 1e-10, 0.1 + 0.2)] == ["2.0", "0.001", "1e-10", "0.30000000000000004"]
+    assert [whole(value) for value in (50.0, 12.5)] == ["50", "12.5"]
+    assert temperature_text(1.0) == ""
+    assert term_text(1, "loss", "", "a", "b") == "1.0 * loss(a, b)"
+    assert objective_text("model", "Pop") == "loss(model) = Pop"
