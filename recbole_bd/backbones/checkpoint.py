@@ -1,4 +1,4 @@
-"""Model states on disk: written at once or not at all, read without running anything they may carry."""
+"""Checkpoints of models: written atomically, read without running any code they may carry."""
 
 import json
 from pathlib import Path
@@ -23,11 +23,11 @@ def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
 
     Args:
         path: the file.
-        snapshot: what to write.
-        about: plain data that says what the model is; `model`, `fingerprint` of the data, and settings.
+        snapshot: the state to write.
+        about: plain metadata: `model`, `dataset`, `fingerprint` of the data, and settings.
 
     Raises:
-        CheckpointError: the file cannot be written, or the model keeps what is no plain data.
+        CheckpointError: the file cannot be written, or the state holds something other than plain data.
     """
     content = {
         "format": FORMAT,
@@ -43,15 +43,15 @@ def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
 
 
 def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
-    """Read a model written by this package or by RecBole, without running what the file may carry.
+    """Read a model written by this package or by RecBole, without running any code in the file.
 
-    Files of this package end with a checksum, since version 2; of others every record's own checksum is verified.
+    Since version 2, files of this package end with a checksum. In other files the checksum of every record is verified.
 
     Args:
         path: a `teacher.pth` or `student.pth` of a run, or a `.pth` of RecBole's Trainer.
 
     Returns:
-        The state, and what the file says of itself: `model`, `dataset`, and for this package's files `fingerprint`.
+        The state and the file's metadata: `model`, `dataset`, and for this package's files `fingerprint`.
 
     Raises:
         CheckpointError: the file is missing, truncated, altered, of an unknown kind, or asks for code to be run.
@@ -66,7 +66,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
     if ours and content["version"] > VERSION:
         raise CheckpointError(f"checkpoint {path} is of version {content['version']}: update recbole-bd to read it")
     with named_damage(f"checkpoint {path}", CheckpointError):
-        about = _told(content["about"]) if ours else _told_by_settings(content.get("config"))
+        about = _metadata(content["about"]) if ours else _metadata_of_recbole(content.get("config"))
         other = content.get("other_parameter") or {}
         if ours and not sealed:
             other = {name: _decode_first(value) for name, value in other.items()}
@@ -84,10 +84,10 @@ def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     """Read a warm-up that an earlier run kept.
 
     Returns:
-        See `load_model`; what the file says of itself has the warm-up's `validations` and `warnings` too.
+        See `load_model`; the metadata also holds the warm-up's `validations` and `warnings`.
 
     Raises:
-        CheckpointError: see `load_model`; the way out is to delete the file.
+        CheckpointError: see `load_model`; the message advises to delete the file.
     """
     try:
         snapshot, about = load_model(path)
@@ -102,7 +102,7 @@ def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     return snapshot, about
 
 
-def _told(text: str) -> dict[str, Any]:
+def _metadata(text: str) -> dict[str, Any]:
     about = json.loads(text)
     if not all(isinstance(about[key], str) for key in ("model", "dataset", "fingerprint")):
         raise CheckpointError("it does not say of which model and data it is")
@@ -111,7 +111,7 @@ def _told(text: str) -> dict[str, Any]:
     return about
 
 
-def _told_by_settings(settings: Any) -> dict[str, Any]:
+def _metadata_of_recbole(settings: Any) -> dict[str, Any]:
     settings = settings if isinstance(settings, dict) else {}
     return {key: settings[key] for key in ("model", "dataset") if key in settings}
 
@@ -124,7 +124,7 @@ def _only_tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def _decode_first(value: Any) -> Any:
-    """What version 1 wrote in place of arrays and sparse matrices."""
+    """Decode an array or sparse matrix as version 1 of the format wrote it."""
     if not isinstance(value, dict):
         return value
     if value["kind"] == "csr":

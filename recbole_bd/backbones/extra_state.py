@@ -1,7 +1,9 @@
-"""What some RecBole models keep between steps outside their state: MultiVAE's step counter, DiffRec's loss history.
+"""State that some RecBole models keep outside `state_dict`: MultiVAE's step counter, DiffRec's loss history.
 
-RecBole's own checkpoints leave it out, so that a model continued from one is another model. Here it travels with the
-state: whatever number, dense tensor or array among the attributes of a model's modules is no longer as it was built.
+RecBole's own checkpoints lack it, so training resumed from one differs. Here checkpoints contain it: every number,
+dense tensor or array among the attributes of a model's modules that changed since the model was built.
+
+Changes model instances: adds the attribute `_attributes_as_built`, and sets attributes when a state is restored.
 """
 
 import zlib
@@ -16,15 +18,15 @@ from recbole_bd.backbones.traits import CACHES
 from recbole_bd.errors import CheckpointError
 
 _BUILT = "_attributes_as_built"
-# Of a tensor or array above this size a model is not expected to need the first value again.
+# Initial values larger than this (16 MiB) are not kept for a reset.
 _LARGEST_KEPT = 2**24
 
 
 def note_attributes(model: nn.Module) -> None:
-    """Remember a model as it was built; call it once, before anything is trained.
+    """Remember the attributes of a model as it was built. Call it once, before any training.
 
     Args:
-        model: keeps the note itself. Tensors and arrays of up to 16 MiB are copied.
+        model: keeps the note as an attribute. Tensors and arrays of up to 16 MiB are copied.
     """
     built = {}
     for name, value in _attributes(model):
@@ -35,19 +37,19 @@ def note_attributes(model: nn.Module) -> None:
 
 
 def changed_attributes(model: nn.Module) -> dict[str, Any]:
-    """Copies of the numbers, tensors and arrays that are not as they were built, by dotted name; on the CPU."""
+    """Copy to the CPU the numbers, tensors and arrays that changed since the model was built, by dotted name."""
     built = _noted(model)
     return {name: _copied(value) for name, value in _attributes(model) if _has_changed(value, *built.get(name, ()))}
 
 
 def restore_attributes(model: nn.Module, changed: dict[str, Any]) -> None:
-    """Put attributes back; those not in `changed` become what they were when the model was built.
+    """Restore attributes; those not in `changed` get the values they had when the model was built.
 
-    Of tensors and arrays above 16 MiB the first value is not kept: where `changed` has none they stay as they are.
+    Initial values above 16 MiB are not kept: such tensors and arrays stay as they are if `changed` lacks them.
 
     Args:
-        model: a model of which `note_attributes` was taken.
-        changed: what `changed_attributes` gave, of this model or of another built alike.
+        model: a model after `note_attributes`.
+        changed: the result of `changed_attributes` for this model or for one built with the same settings.
 
     Raises:
         CheckpointError: the model has no such attribute.
@@ -86,9 +88,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _mark(value: Any) -> tuple:
-    """By which it is seen whether a value has changed, without comparing large ones number by number."""
+    """Fingerprint of a value that shows a change without comparing large values number by number."""
     if isinstance(value, torch.Tensor):
-        return (value, value._version)  # holds the tensor, so that another one is never taken for it
+        return (value, value._version)  # holds the tensor, so that no other one can have its id
     if isinstance(value, np.ndarray):
         flat = np.ascontiguousarray(np.asarray(value)).reshape(-1)
         return (value.dtype.str, value.shape, zlib.crc32(flat.view(np.uint8).data))

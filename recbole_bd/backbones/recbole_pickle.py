@@ -1,8 +1,8 @@
-"""RecBole's checkpoints: pickles of protocol 4 that hold its Config, read without calling anything the file names.
+"""Read RecBole's checkpoints, pickles of protocol 4 that hold its Config, without calling anything the file names.
 
-torch's safe loader cannot read them. Here every name on a short list gives a stand-in that keeps its arguments and does
-nothing; every other name is refused. Tensors and numbers are made from the stand-ins afterwards, with every size held
-against what the file holds. torch's own loader, and with it its older formats, is not used.
+torch's safe loader cannot read them. Here each name on an allow-list gives a stand-in that only keeps its arguments.
+Every other name is refused. Tensors and numbers are built from the stand-ins afterwards, after a check of every size
+against the file's content. torch's own loader is not used, so its older formats are not read.
 """
 
 import io
@@ -26,9 +26,9 @@ from recbole_bd.system.sealed_archive import check_records, is_sealed, load_arch
 
 
 class _StandIn:
-    """Takes whatever a pickle gives it and does nothing.
+    """Keeps the arguments and the state that a pickle gives, and does nothing.
 
-    Each stand-in is a class that has `__setstate__`: a pickle may set attributes of whatever lacks it.
+    Every stand-in defines `__setstate__`: a pickle may set attributes of an object that lacks it.
     """
 
     __slots__ = ("args", "state")
@@ -41,7 +41,7 @@ class _StandIn:
 
 
 class _Mention(_StandIn):
-    """Of a setting, a class or an enum member, in what is not read."""
+    """A setting, class or enum member whose value is not read."""
 
 
 class _Config(_StandIn):
@@ -69,11 +69,11 @@ class _Array(_StandIn):
 
 
 class _Storage(_StandIn):
-    """A type of storage; with arguments, the record of one."""
+    """A storage type; with arguments, a reference to a stored record."""
 
 
 class _Ordered(dict):
-    """An OrderedDict whose attributes are not taken from the file."""
+    """An OrderedDict that ignores attributes in the file."""
 
     __slots__ = ()
 
@@ -104,7 +104,7 @@ _STORAGES = {
 
 
 class _AllowListUnpickler(pickle.Unpickler):
-    """Gives a stand-in for each name RecBole's checkpoints need and refuses every other, naming it."""
+    """Gives a stand-in for each name that RecBole's checkpoints need. Every other name is refused with an error."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:
@@ -116,25 +116,25 @@ class _AllowListUnpickler(pickle.Unpickler):
         raise CheckpointError(refusal(f"{module}.{name}"))
 
     def persistent_load(self, reference: Any) -> _Storage:
-        word, storage, key, _, size = reference  # where the tensor was, CPU or card, is of no interest
+        word, storage, key, _, size = reference  # the ignored field is the device
         if word != "storage" or type(storage) is not _Storage or type(key) is not str or type(size) is not int:
             raise CheckpointError("it refers to something that is no tensor's storage")
         return _Storage(*storage.args, key, size)
 
 
 def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
-    """Read a file of RecBole's Trainer, or any of tensors, numbers and containers that `torch.save` wrote.
+    """Read a checkpoint of RecBole's Trainer, or any `torch.save` file of tensors, numbers and containers.
 
     Args:
         path: the file.
         what: names the file in errors.
 
     Returns:
-        Its content: tensors on the CPU, arrays, Python's numbers and containers, an OrderedDict as a dict. Settings of
-        RecBole are a dict of those that are plain values; classes and enum members are None.
+        Its content: tensors on the CPU, arrays, Python's numbers and containers, an OrderedDict as a dict. RecBole's
+        Config becomes a dict of its plain values; classes and enum members become None.
 
     Raises:
-        CheckpointError: the file is missing or damaged, or asks for something that is on no list, which is named.
+        CheckpointError: the file is missing or damaged, or asks for a name that is not on the allow-list.
     """
     with open_zip(path, what) as stream, named_damage(f"{what} {path}", CheckpointError):
         if not zipfile.is_zipfile(stream):
@@ -150,7 +150,7 @@ def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, An
 
 @contextmanager
 def host_reads_safely() -> Iterator[None]:
-    """Let RecBole's models read the files that their settings and data folders name without running anything.
+    """Let RecBole's models read pretrained files without running any code in them.
 
     NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which runs what a file asks for before torch
     2.6, and LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. Within the scope RecBole's models
@@ -177,7 +177,7 @@ def _read_array(path: str | Path, *args: Any, **options: Any) -> np.ndarray:
 
 
 class _Reader:
-    """Makes values of one file's stand-ins."""
+    """Builds values from the stand-ins of one file."""
 
     def __init__(self, archive: zipfile.ZipFile):
         self.archive = archive
@@ -192,7 +192,7 @@ class _Reader:
         self.storages: dict[str, torch.Tensor] = {}
 
     def load(self) -> Any:
-        """The content of the file."""
+        """Read the content of the file."""
         pickled = self.archive.read(f"{self.folder}data.pkl")
         for operation, argument, _ in pickletools.genops(pickled):
             if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(pickled):
@@ -200,7 +200,7 @@ class _Reader:
         return self.make(_AllowListUnpickler(io.BytesIO(pickled)).load())
 
     def make(self, value: Any) -> Any:
-        """A value with everything in it made, once however often it is referred to."""
+        """Build a value and everything in it; a value with several references is built once."""
         if value is None or type(value) in (bool, int, float, str):
             return value
         if id(value) not in self.made:
@@ -224,7 +224,7 @@ class _Reader:
         return None
 
     def _settings(self, value: _Config) -> dict[str, Any]:
-        """Of RecBole's settings, those that are plain values."""
+        """Select the plain values of RecBole's settings."""
         state: dict[str, Any] = value.state or {}
         settings = state.get("final_config_dict", {})
         return {key: item for key, item in settings.items() if type(item) in (bool, int, float, str)}
@@ -236,12 +236,12 @@ class _Reader:
         numbers = self._numbers(*storage.args)
         if math.prod(size) > len(numbers):
             raise CheckpointError(f"a tensor of size {tuple(size)} claims more than the {len(numbers)} numbers it has")
-        # torch refuses a stride that leads out of the numbers. A part of a larger storage does not keep the whole.
+        # torch refuses a stride that leaves the storage. A part is cloned, so that it does not keep the whole storage.
         tensor = numbers.as_strided(size, stride, offset)
         return tensor if tensor.numel() == len(numbers) else tensor.clone()
 
     def _numbers(self, dtype: torch.dtype, key: str, size: int) -> torch.Tensor:
-        """All numbers of a storage, whose record must have as many as the pickle says."""
+        """Read all numbers of a storage, and check their count against the pickle."""
         if key not in self.storages:
             record = bytearray(self.archive.read(f"{self.folder}data/{key}"))
             self.storages[key] = torch.frombuffer(record, dtype=dtype) if record else torch.empty(0, dtype=dtype)
@@ -267,7 +267,7 @@ class _Reader:
 
 
 def _dtype(value: _Dtype) -> np.dtype:
-    """A type of numbers or text of fixed length, never of objects."""
+    """Check a dtype: numbers or text of fixed length, never objects."""
     state: Any = value.state
     code, order = value.args[0], state[1]
     if not re.fullmatch(r"[biufUS][0-9]{1,9}", code) or order not in ("<", ">", "|", "="):

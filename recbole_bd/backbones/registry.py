@@ -1,4 +1,4 @@
-"""RecBole's general recommenders by name, and which of them can learn by distillation."""
+"""Look up RecBole's general recommenders by name, and refuse those that cannot learn by distillation."""
 
 import difflib
 import importlib
@@ -59,18 +59,18 @@ def recommender_class(name: str) -> type[GeneralRecommender]:
 
 
 def require_teachable(name: str, role: str) -> None:
-    """Refuse, before anything is built, a model that cannot learn in the distillation stage.
+    """Refuse a model that cannot learn in the distillation stage, before anything is built.
 
     Args:
         name: the model's name, e.g. `LightGCN`.
         role: `teacher` or `student`, named in the message.
 
     Raises:
-        RoleError: the model has nothing to train by gradient, needs a trainer of its own, or is unknown.
+        RoleError: the model has no parameters to train by gradient, needs its own trainer, or is unknown.
     """
     model_class = recommender_class(name)
     traits = TRAITS.get(name, OTHER_MODEL)
-    if traits.closed_form or model_class.type == ModelType.TRADITIONAL:  # the type serves models without a line
+    if traits.closed_form or model_class.type == ModelType.TRADITIONAL:  # the type: for models without a line
         raise RoleError(
             f"{role}: {name} has no parameters to train by gradient, so it cannot learn from the other role. "
             f"Choose e.g. BPR, or use {name} as the teacher of a one-way method (RD, CD or RRD)"

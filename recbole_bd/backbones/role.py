@@ -1,6 +1,6 @@
-"""One model in one role: the seam through which methods and trainer see every RecBole model alike.
+"""One model in one role: the common interface of all RecBole models for methods and trainers.
 
-It speaks logits, never probabilities and never a stale cache; how a model comes to them is `backbones.scoring`.
+Scores are always logits, never probabilities, and never from a stale cache. `backbones.scoring` computes them.
 """
 
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.shared_propagation import SharedPropagation
 from recbole_bd.backbones.traits import traits_of
 
-_USERS_AT_ONCE = 1024  # user vectors made at once: DMF spreads each user over all items to make one
+_USERS_AT_ONCE = 1024  # user vectors computed at once: DMF makes a dense row over all items for each
 
 
 class Role:
-    """One model in one role, with scores as logits and its own loss.
+    """One model in one role: its scores as logits, and its own loss.
 
     Users and items are RecBole's internal ids (0 is padding) on the model's device. Outside `step` and
     `scoring` every call propagates anew in the model's current train or eval mode, with gradient.
@@ -54,36 +54,36 @@ class Role:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's parameters are."""
+        """Device of the model's parameters."""
         return device_of(self.model)
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable numbers in the model."""
+        """Number of trainable parameters of the model, counted by element."""
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     @property
     def propagates(self) -> bool:
-        """Whether a pair's score needs the propagation of the whole model: a graph convolution, a tower."""
+        """Whether a pair's score needs a pass over the whole model, such as a graph convolution or an item tower."""
         return self._scores.propagates
 
     @property
     def shares_batches(self) -> bool:
-        """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
+        """Whether processes may split a batch: the loss is a mean over its rows."""
         return traits_of(self.model).shares_batches
 
     def interactions_added(self, rows: int, positives_per_user: float) -> float:
-        """How many training interactions the model's own loss adds up on a batch.
+        """Count the training interactions that the model's own loss adds up on a batch.
 
-        BPR's takes the mean of them; MultiVAE's adds up those of a user and takes the mean over users; CDAE's adds up
-        all. Another term that is to weigh as much for each interaction is multiplied by this.
+        BPR's loss is a mean over interactions. MultiVAE's adds up the items of a user and takes the mean over users.
+        CDAE's adds up all of them. Multiply another term by this count to give it the same weight per interaction.
 
         Args:
-            rows: of the batch.
-            positives_per_user: training items of a user, on average.
+            rows: number of rows of the batch.
+            positives_per_user: mean number of training items of a user.
 
         Returns:
-            1 where the loss is a mean over interactions, as are those of models that are not RecBole's own.
+            1 if the loss is a mean over interactions, which is assumed of models that are not RecBole's own.
         """
         traits = traits_of(self.model)
         return (rows if traits.loss_adds_rows else 1) * (positives_per_user if traits.loss_adds_items else 1)
@@ -91,12 +91,12 @@ class Role:
     def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.
 
-        Row models compute [different users, n_items] on the way; pair networks 8 MiB of activations at
-        a time (all of them are kept where a gradient is).
+        Row models compute [distinct users, n_items] first. Pair networks compute 8 MiB of activations at a time,
+        and keep all of them if a gradient is needed.
 
         Args:
             users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each of them.
+            items: [B, K] int64, K items for each user.
 
         Returns:
             Logits [B, K], not probabilities.
@@ -107,8 +107,8 @@ class Role:
     def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """Score all items, or a few, for each user, in the order of the model's own full ranking.
 
-        The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU. Row models come to a few
-        items through all of them.
+        The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU. Row models score all items
+        even if only a few are asked for.
 
         Args:
             users: [B] int64; users may repeat.
@@ -123,13 +123,13 @@ class Role:
             return self._scores.rows(users, items)
 
     def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
-        """Score some items for each user as constants: what another role learns from, without dropout or noise.
+        """Score some items for each user as constants: the target of another role, without dropout or noise.
 
         Args:
             users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each of them.
-            learning: whether this role learns in the same step. Its propagation, if it has one, then comes with
-                gradient for its own loss, in train mode, and serves here too.
+            items: [B, K] int64, K items for each user.
+            learning: whether this role learns in the same step. If so and if it propagates, the propagation of its
+                own loss is used, in train mode.
 
         Returns:
             Logits [B, K] without gradient.
@@ -140,17 +140,17 @@ class Role:
             return self.pair_logits(users, items)
 
     def embeddings(self, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
-        """Give the vectors whose inner product is the logit, where the model is of that form.
+        """Compute the vectors whose inner product is the logit, if the model is an inner product.
 
-        Weights and biases that belong to neither side are folded in exactly (ENMF, GCMC, FISM), so the
-        width may differ from the model's embedding size. Under autograd unless in `scoring`.
+        Shared weights and biases are folded in exactly (ENMF, GCMC, FISM), so the width may differ from the model's
+        embedding size. With gradient unless in `scoring`.
 
         Args:
-            users: int64 [U]; None for all of them, padding first.
-            items: int64 [I]; None for all of them, padding first.
+            users: int64 [U]; None for all users, padding first.
+            items: int64 [I]; None for all items, padding first.
 
         Returns:
-            Users [U, d] and items [I, d], or None for models that are no inner product.
+            Users [U, d] and items [I, d], or None if the model is no inner product.
         """
         if not isinstance(self._scores, InnerProduct):
             return None
@@ -161,9 +161,9 @@ class Role:
             return user_vectors, self._scores.item_vectors(items)
 
     def graph_logits(self, users: Tensor) -> Tensor:
-        """`all_logits` by operations that can be recorded once and run for any number of users.
+        """Score all items by operations that can be exported once and run for any number of users.
 
-        Pair networks take all pairs at once: B * n_items times the width of their layers.
+        Pair networks take all pairs at once, in B * n_items * (width of their layers) numbers.
 
         Args:
             users: [B] int64.
@@ -181,7 +181,7 @@ class Role:
             interaction: a batch of its own train loader.
 
         Returns:
-            A scalar; the parts of a model that gives several are summed.
+            A scalar; several parts of a loss are summed.
         """
         parts = self.model.calculate_loss(interaction)
         return torch.as_tensor(sum(parts) if isinstance(parts, tuple) else parts).sum()

@@ -1,4 +1,4 @@
-"""A model's state at one moment of its training, taken and put back."""
+"""Take the state of a model at one moment of its training, and restore it."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +16,10 @@ class Snapshot:
 
     Attributes:
         state: parameters and buffers by name, on the CPU.
-        other: what a RecBole model keeps beside them and cannot do without (EASE's similarities); caches are left out.
-        attributes: what else of the model is no longer as it was built, such as a counter of steps.
-        epoch: the epoch after which it was taken, from 0; -1 before any.
-        valid: validation metrics then.
+        other: RecBole's `other_parameter` without caches, such as the similarities of EASE.
+        attributes: other attributes that changed since the model was built, such as a step counter.
+        epoch: the epoch after which the snapshot was taken, from 0; -1 before the first.
+        valid: validation metrics of that epoch.
     """
 
     state: dict[str, torch.Tensor]
@@ -30,7 +30,7 @@ class Snapshot:
 
 
 def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = None) -> Snapshot:
-    """Copy a model's state to the CPU; what a closed-form model keeps in `other` is not copied.
+    """Copy a model's state to the CPU. Values in `other` are referred to, not copied.
 
     Args:
         model: a RecBole model.
@@ -42,15 +42,15 @@ def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = 
 
 
 def restore_snapshot(model: Any, snapshot: Snapshot, source: str = "snapshot") -> None:
-    """Put a state back into a model.
+    """Restore a state into a model.
 
     Args:
         model: a RecBole model.
         snapshot: the state.
-        source: where it is from, named in errors.
+        source: where the state is from, named in errors.
 
     Raises:
-        CheckpointError: the state belongs to another model, or to other sizes or data.
+        CheckpointError: the state belongs to another model, to other sizes or to another data set.
     """
     own = model.state_dict()
     missing, foreign = own.keys() - snapshot.state.keys(), snapshot.state.keys() - own.keys()
@@ -66,7 +66,7 @@ def restore_snapshot(model: Any, snapshot: Snapshot, source: str = "snapshot") -
                 f"{tuple(own[name].shape)}; it belongs to other sizes or another data set"
             )
     foreign = snapshot.other.keys() - set(getattr(model, "other_parameter_name", ()))
-    if foreign:  # RecBole would set any attribute of that name
+    if foreign:  # RecBole would set any attribute of this name
         raise CheckpointError(f"{source} has {sorted(foreign)[0]}, which no {type(model).__name__} keeps")
     model.load_state_dict(snapshot.state)
     model.load_other_parameter(snapshot.other)

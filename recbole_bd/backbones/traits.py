@@ -1,4 +1,4 @@
-"""Facts about RecBole's general recommenders that their classes do not tell: one line for each model.
+"""Facts about RecBole's general recommenders that their classes do not state: one line for each model.
 
 A new backbone of a known scoring family is one new line. Nothing here imports RecBole's models or a scoring class.
 """
@@ -14,7 +14,7 @@ class OwnTrainer:
     """Training that only a model's own trainer in RecBole runs.
 
     Attributes:
-        step: what that trainer does, as an error message names it.
+        step: its special step, as an error message names it.
         choice: models to choose instead.
     """
 
@@ -50,7 +50,7 @@ class BackboneTraits:
 
     @property
     def shares_batches(self) -> bool:
-        """Whether several processes may each take the loss of a part of a batch's rows: it is a mean over rows."""
+        """Whether processes may split a batch: the loss is a mean over its rows."""
         return not (self.loss_adds_rows or self.loss_couples_rows)
 
 
@@ -99,11 +99,11 @@ TRAITS = {
     "SimpleX": _Traits("SimpleXScores"),
     "SpectralCF": _Traits("GraphConvolution", caches=_GRAPH),
 }
-# A model that is not RecBole's own: its loss counts as a mean over rows, its scores as `full_sort_predict` gives them.
+# Models that are not RecBole's own: the loss counts as a mean over rows; `full_sort_predict` gives logits.
 OTHER_MODEL = _Traits("FullSortScores")
-OTHER_MODEL_BY_PAIRS = _Traits("PredictScores")  # without `full_sort_predict` of its own
+OTHER_MODEL_BY_PAIRS = _Traits("PredictScores")  # its class lacks `full_sort_predict`
 
-# Every name under which a model of RecBole keeps a cache; models of third parties take over these names.
+# Names of the caches of all models; models of third parties often inherit them.
 CACHES = tuple(dict.fromkeys(name for traits in TRAITS.values() for name in traits.caches))
 
 
@@ -113,5 +113,5 @@ def is_recbole_model(model: Any) -> bool:
 
 
 def traits_of(model: Any) -> BackboneTraits:
-    """Look up the facts about a model by the name of its class; `OTHER_MODEL` for a name that RecBole has not."""
+    """Look up the facts about a model by the name of its class; `OTHER_MODEL` if the name is not RecBole's."""
     return TRAITS.get(type(model).__name__, OTHER_MODEL)

@@ -1,8 +1,10 @@
-"""Graph models' sparse matrices in compressed rows, both ways round: the same products for a fifth to a thirtieth.
+"""Sparse matrices of graph models as CSR: the same products in a fifth to a thirtieth of the time.
 
-RecBole keeps its graphs as lists of places, whose product runs over one entry after the other on a CPU, whose gradient
-turns the matrix round anew in every step, and which mixed precision cannot multiply on a GPU. Here the matrix is
-compressed once and so is its transpose; sums are taken in another order, so the last bits may differ.
+RecBole keeps its graphs as COO. Their product runs entry by entry on a CPU, and their gradient transposes the matrix
+in every step. Mixed precision cannot multiply them on a GPU. Here the matrix and its transpose are converted to CSR
+once. Sums are taken in another order, so the last bits may differ.
+
+Changes model instances: sparse attributes of RecBole's own models become `CompressedGraph` objects.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from recbole_bd.backbones.traits import is_recbole_model
 
-_REDUCED = (torch.float16, torch.bfloat16)  # what mixed precision makes of a dense matrix
+_REDUCED = (torch.float16, torch.bfloat16)  # dtypes of dense matrices under mixed precision
 
 
 class _Product(torch.autograd.Function):
@@ -36,7 +38,7 @@ def _multiply(rows: Tensor, dense: Tensor) -> Tensor:
 
 
 class CompressedGraph:
-    """Stands in for a sparse matrix: `torch.sparse.mm` takes compressed rows, all else sees the matrix itself.
+    """Sparse matrix whose `torch.sparse.mm` uses CSR; every other operation sees the COO matrix itself.
 
     Args:
         matrix: sparse COO [n, m], without gradient.
@@ -67,13 +69,13 @@ class CompressedGraph:
         return type(self), (self.matrix,)  # torch can neither copy nor pickle compressed rows
 
     def __getattr__(self, name: str) -> Any:
-        if name == "matrix" or name.startswith("__"):  # a copy in the making has none; protocols are this class's own
+        if name == "matrix" or name.startswith("__"):  # an unfinished copy has no matrix yet
             raise AttributeError(name)
         return getattr(self.matrix, name)
 
 
 def compress_graphs(model: AbstractRecommender) -> None:
-    """Compress the graphs that a model of RecBole's own keeps as sparse matrices; others stay as they are."""
+    """Convert the sparse matrices of RecBole's own models; other models stay as they are."""
     if not is_recbole_model(model):
         return
     for name, value in list(vars(model).items()):
@@ -84,7 +86,7 @@ def compress_graphs(model: AbstractRecommender) -> None:
 
 def _rows(matrix: Tensor) -> Tensor:
     rows = matrix.coalesce().to_sparse_csr()
-    # 32 bits for places are what the product's library works with: wider ones are converted at every call.
+    # The library of the product uses 32-bit indices: wider ones would be converted at every call.
     return torch.sparse_csr_tensor(
         rows.crow_indices().int(), rows.col_indices().int(), rows.values(), rows.shape, check_invariants=False
     )

@@ -1,8 +1,10 @@
-"""Layers that read users' histories: rows over all items that are mostly zero, and whose zeros cost nothing here.
+"""Layers for users' histories, rows over all items that are mostly zero, which skip the zeros.
 
-Autoencoders of the host take a history as a dense row. A random number for each of its zeros is most of what dropout
-costs on a CPU, and a product with each of them most of the first layer. Both give what torch's layers give: the linear
-one up to rounding, dropout in distribution, from other random numbers, since zeros draw none.
+RecBole's autoencoders take a history as a dense row. Random numbers for its zeros are most of the cost of dropout on a
+CPU, and products with its zeros most of the cost of the first layer. The linear layer gives the same output up to
+rounding. Dropout gives the same distribution from other random numbers, since zeros draw none.
+
+Changes model instances: the first layer gets the class `HistoryLinear`, CDAE's dropout the class `HistoryDropout`.
 """
 
 import numpy as np
@@ -18,33 +20,33 @@ class HistoryLinear(nn.Linear):
     """A linear layer whose input [B, n] is mostly zero."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """[B, n] to [B, out_features]."""
-        # A gradient would have to reach the zeros too; a recorded graph is of operations that every engine has.
+        """Apply the layer. [B, n] to [B, out_features]."""
+        # A gradient would also have to reach the zeros. An exported graph needs operations that every engine has.
         if input.requires_grad or torch.compiler.is_compiling():
             return super().forward(input)
-        places = _nonzero(input)
-        rows, columns = places // input.shape[1], places % input.shape[1]
+        indices = _nonzero(input)
+        rows, columns = indices // input.shape[1], indices % input.shape[1]
         starts = torch.searchsorted(rows, torch.arange(len(input), device=input.device))
-        with torch.autocast(input.device.type, enabled=False):  # sums of rows have no half precision
-            values = input.reshape(-1)[places].float()
+        with torch.autocast(input.device.type, enabled=False):  # `embedding_bag` has no half precision here
+            values = input.reshape(-1)[indices].float()
             output = F.embedding_bag(columns, self.weight.T, starts, per_sample_weights=values, mode="sum")
         return output if self.bias is None else output + self.bias
 
 
 class HistoryDropout(nn.Dropout):
-    """Dropout of an input that is mostly zero: only what is not zero draws."""
+    """Dropout of an input that is mostly zero: only nonzero values draw."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Any shape to the same shape."""
+        """Drop out nonzero values. Any shape to the same shape."""
         if not self.training or self.p == 0:
             return input
-        places = _nonzero(input)
+        indices = _nonzero(input)
         flat = input.reshape(-1)
-        return flat.index_copy(0, places, F.dropout(flat[places], self.p)).view(input.shape)
+        return flat.index_copy(0, indices, F.dropout(flat[indices], self.p)).view(input.shape)
 
 
 def read_histories_sparsely(model: AbstractRecommender) -> None:
-    """Let an autoencoder of RecBole's own skip the zeros of its input; other models stay as they are.
+    """Let one of RecBole's own autoencoders skip the zeros of its input; other models stay as they are.
 
     Its first layer is the one linear layer with an input of all items; `BackboneTraits` names a dropout before it.
     """
@@ -59,7 +61,7 @@ def read_histories_sparsely(model: AbstractRecommender) -> None:
 
 
 def _nonzero(rows: Tensor) -> Tensor:
-    """Places of what is not zero in the flattened rows. int64, ascending."""
+    """Indices of nonzero values in the flattened rows. int64, ascending."""
     marked = rows.detach() != 0
     if rows.device.type == "cpu":  # numpy's search takes a quarter of torch's time
         return torch.from_numpy(np.flatnonzero(marked.numpy()))

@@ -1,4 +1,4 @@
-"""What every family of models gives: logits of pairs, and of whole rows of items."""
+"""Common base of the scoring families: logits of pairs, and of whole rows of items."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 class Scores:
-    """How one family of models turns users and items into logits: `pairs` as `pair_logits`, `rows` as `all_logits`."""
+    """Logits of one family of models: `pairs` as `Role.pair_logits`, `rows` as `Role.all_logits`."""
 
     pairs: Callable[[Tensor, Tensor], Tensor]
     rows: Callable[[Tensor, Tensor | None], Tensor]
 
-    propagates = False  # whether a pair's score needs the propagation of the whole model
+    propagates = False  # whether a pair's score needs a pass over the whole model
 
     def __init__(self, model: AbstractRecommender):
         self.model = model
-        self.shared: list[tuple[Any, str]] = []  # objects and methods to run once per scope, such as the propagation
+        self.shared: list[tuple[Any, str]] = []  # owners and methods that run once per scope
 
     def graph_rows(self, users: Tensor) -> Tensor:
-        """`rows` of all items by the same operations for any number of users, as a graph needs. [B] to [B, n_items]."""
+        """Logits of all items by the same operations for any number of users, for export. [B] to [B, n_items]."""
         return self.rows(users, None)
 
     def all_items(self) -> Tensor:
@@ -30,6 +30,6 @@ class Scores:
 
 
 def device_of(model: AbstractRecommender) -> torch.device:
-    """Where a model's parameters are."""
+    """Device of a model's parameters."""
     parameter = next(model.parameters(), None)
     return torch.device(model.device) if parameter is None else parameter.device

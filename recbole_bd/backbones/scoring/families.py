@@ -1,15 +1,15 @@
-"""How each family of RecBole models turns users and items into logits.
+"""The scoring families: how each RecBole model turns users and items into logits.
 
-A logit is a model's score before any output activation: unbounded, never a probability, in the order in
-which the model itself ranks. RecBole's models score in four ways, one small class each:
+A logit is a model's score before any output activation: unbounded, never a probability, and in the order in which the
+model itself ranks. RecBole's models score in four ways, each with a base class:
 
 - inner products (BPR, LightGCN, DMF, ...): a user vector times an item vector, so embeddings exist too;
 - pair networks (NeuMF, NAIS, ...): a network per (user, item) pair, all items scored in chunks;
 - row models (CDAE, MultiVAE, DiffRec, EASE, ...): one forward gives a user's scores of all items;
-- anything else (a third party's model): what its `full_sort_predict`, or else `predict`, returns is taken
-  as logits as it is. A model whose own scores are probabilities will then distil probabilities.
+- other models (of third parties): the result of `full_sort_predict`, or else of `predict`, counts as logits. If these
+  scores are probabilities, probabilities are distilled.
 
-Nothing here is of size users x items unless the caller asks for so many users at once.
+No array has users x items numbers unless the caller asks for so many users at once.
 """
 
 from recbole.model.abstract_recommender import AbstractRecommender

@@ -22,13 +22,13 @@ class InnerProduct(Scores):
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Vectors of items. Any shape to that shape and [d]."""
-        # Always a lookup, never the whole `weight`: lookups keep the padding row of models that have one
-        # free of gradient (SimpleX takes a zero row for "no item").
+        # A lookup, never the whole `weight`: lookups give no gradient to the padding row. SimpleX needs a zero row
+        # for "no item".
         return self.model.item_embedding(items)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of items [B, K] for users [B]. [B, K]."""
-        # Not a batched matrix product, which for few items per user costs three times as much.
+        # A batched matrix product costs three times as much for few items per user.
         return (self.item_vectors(items) * self.user_vectors(users).unsqueeze(1)).sum(dim=-1)
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
@@ -37,7 +37,7 @@ class InnerProduct(Scores):
         return self.user_vectors(users) @ (table if items is None else table[items]).T
 
     def item_table(self) -> Tensor:
-        """Vectors of all items, once per scope. [n_items, d]."""
+        """Vectors of all items, computed once per scope. [n_items, d]."""
         return self.item_vectors(self.all_items())
 
 
@@ -64,7 +64,7 @@ class GraphConvolution(InnerProduct):
 
 
 class SGLScores(GraphConvolution):
-    """SGL scores with the whole graph; its two augmented graphs only serve its own loss."""
+    """SGL scores with the whole graph; its two augmented graphs serve its own loss alone."""
 
     def propagate(self) -> tuple[Tensor, Tensor]:
         """Vectors of all users and all items after the propagation. [n_users, d] and [n_items, d]."""
@@ -124,13 +124,13 @@ class DMFScores(InnerProduct):
         super().__init__(model)
         self.shared += [(self, "item_tower")]
         matrix = model.interaction_matrix.T.tocoo()
-        places = torch.stack([torch.from_numpy(matrix.row).long(), torch.from_numpy(matrix.col).long()])
+        indices = torch.stack([torch.from_numpy(matrix.row).long(), torch.from_numpy(matrix.col).long()])
         values = torch.from_numpy(matrix.data)
-        histories = torch.sparse_coo_tensor(places, values, matrix.shape, check_invariants=False)
+        histories = torch.sparse_coo_tensor(indices, values, matrix.shape, check_invariants=False)
         self.histories = CompressedGraph(histories.coalesce().to(device_of(model)))  # [n_items, n_users], sparse
 
     def item_tower(self) -> Tensor:
-        """Vectors of all items, once per scope. [n_items, d]."""
+        """Vectors of all items, computed once per scope. [n_items, d]."""
         return self.model.item_fc_layers(torch.sparse.mm(self.histories, self.model.item_linear.weight.T))
 
     def user_vectors(self, users: Tensor) -> Tensor:

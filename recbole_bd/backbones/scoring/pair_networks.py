@@ -1,4 +1,7 @@
-"""Models that put each pair of user and item through a network."""
+"""Models that put each pair of user and item through a network.
+
+Changes model instances: models without `full_sort_predict` get one, of the same scores in chunks.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -9,20 +12,16 @@ from torch import Tensor, nn
 from recbole_bd.backbones.scoring.base import Scores, device_of
 
 _FLOATS_CACHED = 2**18  # 1 MiB: activations that stay in a core's cache
-
-
-# Activations of one chunk of a pair network, in numbers: 8 MiB on a CPU, where more only leave the cache.
+# Activations of one chunk of a pair network, in numbers: 8 MiB on a CPU, where more would leave the cache.
 _FLOATS_AT_ONCE = {"cpu": 2**21, "cuda": 2**26}
-
-
-_FLOATS_UNKNOWN = 1024
+_FLOATS_UNKNOWN = 1024  # activations of a pair in a network that is not known
 
 
 class PairNetwork(Scores):
     """A network over pairs whose `forward` gives logits.
 
-    RecBole has no ranking of all items for these but sends every pair through `predict`. Here `full_sort_predict` is
-    given to the model: the same scores, in chunks that stay in the cache.
+    RecBole ranks all items of these models by sending every pair through `predict`. Here the model gets a
+    `full_sort_predict` of the same scores, in chunks that stay in the cache.
     """
 
     predicts_probabilities = False  # whether the model's `predict` is the sigmoid of its `forward`
@@ -39,12 +38,12 @@ class PairNetwork(Scores):
         return _FLOATS_UNKNOWN
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """All items' scores in the unit of the model's `predict`. [B * n_items]."""
+        """Scores of all items in the unit of the model's `predict`. [B * n_items]."""
         logits = self.rows(interaction[self.model.USER_ID])
         return (logits.sigmoid() if self.predicts_probabilities else logits).view(-1)
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
+        """Logits of N pairs of a user and an item. [N] and [N] to [N]."""
         return self.model.forward(users, items)
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -60,17 +59,17 @@ class PairNetwork(Scores):
         return torch.cat([self.pairs(users, some.expand(len(users), -1)) for some in items.split(width)], dim=1)
 
     def graph_rows(self, users: Tensor) -> Tensor:
-        """See `Scores`; all pairs at once."""
+        """See `Scores.graph_rows`; all pairs are scored at once."""
         items = self.all_items()
         pairs = users.repeat_interleave(len(items)), items.repeat(users.shape[0])
         return self.network(*pairs).view(-1, len(items))
 
 
 class NeuMFScores(PairNetwork):
-    """NeuMF's rows without a pass of every pair through the whole network; exact but for rounding.
+    """NeuMF's rows without a pass of every pair through the whole network; equal up to rounding.
 
-    The first layer is linear, so that users and items pass it apart and their halves are added; the product part is a
-    matrix product. Only without dropout: in train mode every pair goes through the network.
+    The first layer is linear, so users and items pass it separately and their halves are added. The GMF part is a
+    matrix product. Dropout rules this out: in train mode every pair goes through the network.
     """
 
     predicts_probabilities = True
@@ -88,7 +87,7 @@ class NeuMFScores(PairNetwork):
         return 2 * self.model.mf_embedding_size + 2 * sum(self.model.mlp_layers.layers)
 
     def item_half(self) -> Tensor:
-        """What the items add to the first layer, its bias included. [n_items, hidden]."""
+        """Output of the first layer for the items' half of its input, with the bias. [n_items, hidden]."""
         weight = self.first.weight[:, self.model.mlp_embedding_size :]
         return F.linear(self.model.item_mlp_embedding(self.all_items()), weight, self.first.bias)
 
@@ -110,7 +109,7 @@ class NeuMFScores(PairNetwork):
         return logits
 
     def _deep(self, user_half: Tensor, item_half: Tensor, weight: Tensor) -> Tensor:
-        """The deep part's share of one user's logits. [M]."""
+        """The MLP's part of one user's logits. [M]."""
         logits = []
         for part in item_half.split(self.items_at_once):
             hidden = user_half + part
@@ -140,21 +139,21 @@ class ConvNCFScores(PairNetwork):
 
 
 class NAISScores(PairNetwork):
-    """NAIS attends to the history; without any its softmax is 0 / 0, so only the item's bias is left."""
+    """NAIS attends to the history. Without a history its softmax is 0 / 0, so the logit is the item's bias."""
 
     def floats_per_pair(self) -> int:
         """Number of activations of one pair, roughly."""
         return self.model.history_item_matrix.shape[1] * 2 * (self.model.embedding_size + self.model.weight_size)
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
+        """Logits of N pairs of a user and an item. [N] and [N] to [N]."""
         known = (self.model.history_lens[users] > 0).nonzero().squeeze(1)
         return self.model.bias[items].index_copy(0, known, self.model.forward(users[known], items[known]))
 
 
 class PredictScores(PairNetwork):
-    """A third party's model without `full_sort_predict`: its `predict` in chunks of pairs."""
+    """Models of third parties without `full_sort_predict`: their `predict` in chunks of pairs."""
 
     def network(self, users: Tensor, items: Tensor) -> Tensor:
-        """Logits of the pairs (users[n], items[n]). [N] and [N] to [N]."""
+        """Logits of N pairs of a user and an item. [N] and [N] to [N]."""
         return self.model.predict(Interaction({self.model.USER_ID: users, self.model.ITEM_ID: items}))

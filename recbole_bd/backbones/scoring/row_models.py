@@ -1,4 +1,8 @@
-"""Models that score all items of a user at once."""
+"""Models that score all items of a user at once.
+
+Changes model instances: CDAE gets a `full_sort_predict` that reads sparse histories; an autoencoder's output layer is
+replaced while pairs are scored.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,26 +17,26 @@ from recbole_bd.backbones.scoring.base import Scores, device_of
 
 
 class _RowModel(Scores):
-    """One forward per different user gives the scores of all items; pairs are picked from these rows."""
+    """One forward per distinct user gives the scores of all items; pairs are picked from these rows."""
 
-    row: Callable[[Tensor], Tensor]  # users that do not repeat [U] -> logits [U, n_items]
+    row: Callable[[Tensor], Tensor]  # distinct users [U] -> logits [U, n_items]
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of items [B, K] for users [B]. [B, K]."""
-        different, place = users.unique(return_inverse=True)
-        return self.row(different)[place.unsqueeze(1), items]
+        distinct, index = users.unique(return_inverse=True)
+        return self.row(distinct)[index.unsqueeze(1), items]
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
-        different, place = users.unique(return_inverse=True)
-        row = self.row(different)
-        return (row if items is None else row[:, items])[place]
+        distinct, index = users.unique(return_inverse=True)
+        row = self.row(distinct)
+        return (row if items is None else row[:, items])[index]
 
 
 class Autoencoder(_RowModel):
-    """Autoencoders: what the decoder gives, before CDAE's output activation.
+    """Autoencoders: the output of the decoder, before CDAE's output activation.
 
-    Where the decoder ends in a linear layer of all items, pairs take the items' columns of it only.
+    If the decoder ends in a linear layer over all items, pairs use only the items' rows of its weight.
     """
 
     def __init__(self, model: AbstractRecommender):
@@ -45,15 +49,15 @@ class Autoencoder(_RowModel):
         """Logits of items [B, K] for users [B]. [B, K]."""
         if self.output_name is None:
             return super().pairs(users, items)
-        different, place = users.unique(return_inverse=True)
+        distinct, index = users.unique(return_inverse=True)
         output = self.model.get_submodule(self.output_name)
         with self._layer(self.output_name, nn.Identity()):
-            hidden = self.row(different)[place]
+            hidden = self.row(distinct)[index]
         logits = (F.embedding(items, output.weight) * hidden.unsqueeze(1)).sum(dim=-1)
         return logits if output.bias is None else logits + output.bias[items]
 
     def row(self, users: Tensor) -> Tensor:
-        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
+        """Logits of all items for distinct users. [U] to [U, n_items]."""
         output = self.forward(self.model.get_rating_matrix(users))
         return output[0] if isinstance(output, tuple) else output
 
@@ -63,7 +67,7 @@ class Autoencoder(_RowModel):
 
     @contextmanager
     def _layer(self, name: str, replacement: nn.Module) -> Iterator[None]:
-        """Put another layer in the place of one."""
+        """Replace a layer while the scope is open."""
         path, _, own_name = name.rpartition(".")
         parent, layer = self.model.get_submodule(path), self.model.get_submodule(name)
         setattr(parent, own_name, replacement)
@@ -82,9 +86,9 @@ class RecVAEScores(Autoencoder):
 
 
 class CDAEScores(Autoencoder):
-    """CDAE from its users' histories alone: dropout and the first layer leave the zeros of all other items out.
+    """CDAE on sparse histories: dropout and the first layer skip the zeros of all other items.
 
-    RecBole ranks from a dense row of every history, so another `full_sort_predict` is given to the model.
+    RecBole ranks from a dense row of every history, so the model gets another `full_sort_predict`.
     """
 
     def __init__(self, model: AbstractRecommender):
@@ -98,37 +102,37 @@ class CDAEScores(Autoencoder):
         self.starts = self.counts.cumsum(0) - self.counts
 
     def row(self, users: Tensor) -> Tensor:
-        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
+        """Logits of all items for distinct users. [U] to [U, n_items]."""
         model = self.model
         counts = self.counts[users]
         offsets = counts.cumsum(0) - counts
         shift = torch.repeat_interleave(self.starts[users] - offsets, counts)
-        places = torch.arange(len(shift), device=shift.device) + shift
-        values = model.dropout(self.values[places])
+        indices = torch.arange(len(shift), device=shift.device) + shift
+        values = model.dropout(self.values[indices])
         history = F.embedding_bag(
-            self.items[places], model.h_item.weight.T, offsets, per_sample_weights=values, mode="sum"
+            self.items[indices], model.h_item.weight.T, offsets, per_sample_weights=values, mode="sum"
         )
         return model.out_layer(model.h_act(model.h_user(users) + history + model.h_item.bias))
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
-        """All items' scores in the unit of the model's `predict`. [B * n_items]."""
+        """Scores of all items in the unit of the model's `predict`. [B * n_items]."""
         return self.model.o_act(self.row(interaction[self.model.USER_ID])).view(-1)
 
 
 class FullSortScores(_RowModel):
-    """The model's own `full_sort_predict`: the diffusion models, closed-form models, third parties."""
+    """The model's own `full_sort_predict`: diffusion models, closed-form models, models of third parties."""
 
     def row(self, users: Tensor) -> Tensor:
-        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
+        """Logits of all items for distinct users. [U] to [U, n_items]."""
         scores = self.model.full_sort_predict(Interaction({self.model.USER_ID: users}))
         return scores.reshape(len(users), -1).to(device_of(self.model), torch.float32)
 
 
 class ADMMSLIMScores(_RowModel):
-    """ADMMSLIM's own scores carry fresh noise at every call to break ties; here they do not."""
+    """ADMMSLIM without the noise that its own scores add at every call to break ties."""
 
     def row(self, users: Tensor) -> Tensor:
-        """Logits of all items for users that do not repeat. [U] to [U, n_items]."""
+        """Logits of all items for distinct users. [U] to [U, n_items]."""
         model = self.model
         history = model.interaction_matrix[users.cpu().numpy(), :].toarray()
         center = model.item_means if model.center_columns else 0.0
@@ -137,7 +141,7 @@ class ADMMSLIMScores(_RowModel):
 
 
 class SameForAllUsers(Scores):
-    """The same scores for everyone: Pop counts them; Random draws them, once per scope."""
+    """The same scores for every user: Pop counts interactions; Random draws scores once per scope."""
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
