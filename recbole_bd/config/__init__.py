@@ -1,1 +1,1 @@
-"""From files and command line to one checked configuration."""
+"""Configuration: settings from files and command line, folded and checked."""

@@ -11,7 +11,7 @@ Settings come in layers, and a later layer overrides an earlier one:
 7. command line
 
 Inside a layer, the top level holds for both roles, and a role's block (`teacher:`, `student:`) overrides it. A block
-with a model's name, such as `BD: {...}`, is used only if that model is run; it also overrides the top level of its
+with a model's name, such as `BD: {...}`, is used only if that model is run. It also overrides the top level of its
 layer.
 """
 

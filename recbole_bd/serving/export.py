@@ -156,8 +156,8 @@ def export_index(trained: Trained, folder: Path, count: int) -> tuple[Path, floa
         count: cut-off of the recall.
 
     Returns:
-        The file, and the recall of the index: the mean share of the exact `count` best items that it finds, in [0, 1],
-        over up to 1,000 users. No items are excluded from either list.
+        The file, and the recall of the index in [0, 1]: the mean share of the exact `count` best items that it finds.
+        The mean is over up to 1,000 users, without excluded items.
 
     Raises:
         ExportError: the model's logits are not inner products.

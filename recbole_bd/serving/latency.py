@@ -39,9 +39,9 @@ def measure(
 
     Returns:
         A record with `k`, `requests`, `machine`, `versions` and `models`. By role, `models` holds `model`,
-        `parameters`, `bytes` (of the model's state in memory), `vector_bytes` (of its user and item vectors; None if
-        its logit is not an inner product) and `batches`. By size of request, `batches` holds `p50_ms`, `p95_ms` and
-        `p99_ms` of a request, and `users_per_second`.
+        `parameters`, `bytes`, `vector_bytes` and `batches`. `bytes` counts the model's state in memory. `vector_bytes`
+        counts its user and item vectors, or is None if its logit is not an inner product. By size of request,
+        `batches` holds `p50_ms`, `p95_ms` and `p99_ms` of a request, and `users_per_second`.
     """
     recommenders = {one.role.name: Recommender(one.role, one.split, count) for one in models}
     seconds: dict[str, dict[int, list[float]]] = {name: {size: [] for size in batches} for name in recommenders}

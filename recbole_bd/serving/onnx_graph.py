@@ -21,8 +21,8 @@ TOLERANCE = 1e-5
 class TopItemsGraph(nn.Module):
     """Module that ranks all items except each user's excluded ones.
 
-    If the logit is an inner product, the user and item vectors are constants of the graph, without the layers that
-    computed them (a graph convolution, a tower). Any other model is traced while it scores all items.
+    If the logit is an inner product, the user and item vectors are constants of the graph. The layers that computed
+    them (a graph convolution, a tower) are not part of it. Any other model is traced while it scores all items.
 
     Args:
         role: the model.

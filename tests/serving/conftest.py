@@ -1,0 +1,32 @@
+"""Trained models that the tests of serving share."""
+
+import pytest
+
+from recbole_bd import run_bd
+from recbole_bd.runs.trained_model import load_trained, model_files
+from tests.helpers.serving import settings_of
+
+
+@pytest.fixture(scope="package")
+def run(block_data, tmp_path_factory):
+    """The folder of a run of BPR and BPR."""
+    return run_bd(config_dict=settings_of(tmp_path_factory.mktemp("serving"), block_data))["run_folder"]
+
+
+@pytest.fixture(scope="package")
+def student(run):
+    return load_trained(model_files(run)["student"])
+
+
+@pytest.fixture(scope="package")
+def others(block_data, tmp_path_factory):
+    """Models of the other families, hardly trained, by name: what they are matters, not how good."""
+    folder = tmp_path_factory.mktemp("others")
+    more = {"epochs": 1, "distill_epochs": 1, "control": False}
+    found = {}
+    for teacher, student in (("LightGCN", "NeuMF"), ("CDAE", "MultiVAE"), ("SimpleX", "DMF")):
+        settings = settings_of(folder, block_data, teacher_model=teacher, student_model=student, **more)
+        settings = {key: value for key, value in settings.items() if "embedding_size" not in key}
+        files = model_files(run_bd(config_dict=settings)["run_folder"])
+        found |= {teacher: load_trained(files["teacher"]), student: load_trained(files["student"])}
+    return found

@@ -1,0 +1,95 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_bd.errors import ExportError
+from recbole_bd.serving.export import FORMATS, export_index, vectors_of
+from tests.helpers.serving import COUNT
+
+
+def test_vectors_in_both_forms_give_the_logits(student, tmp_path):
+    (npz,) = FORMATS["npz"](student, tmp_path, COUNT)
+    model = np.load(npz, allow_pickle=False)
+    with student.role.scoring():
+        logits = student.role.all_logits(torch.arange(1, 61))[:, 1:].numpy()
+    dataset = student.split.dataset
+    assert model["user_ids"].tolist() == dataset.field2id_token["user_id"][1:].tolist()
+    assert model["item_ids"].tolist() == dataset.field2id_token["item_id"][1:].tolist()
+    assert np.allclose(model["user_embedding"] @ model["item_embedding"].T, logits, atol=1e-6)
+    numpy_of = pytest.importorskip("safetensors.numpy")
+    path, ids = FORMATS["safetensors"](student, tmp_path, COUNT)
+    tensors, names = numpy_of.load_file(path), json.loads(ids.read_text())
+    assert all((tensors[name] == model[name]).all() for name in ("user_embedding", "item_embedding"))
+    assert (names["users"], names["items"]) == (model["user_ids"].tolist(), model["item_ids"].tolist())
+
+
+@pytest.mark.parametrize("name", ["LightGCN", "SimpleX", "DMF"])
+def test_what_makes_vectors_is_folded_in(name, others):
+    vectors, role = vectors_of(others[name]), others[name].role
+    with role.scoring():
+        logits = role.all_logits(torch.arange(1, 61))[:, 1:].numpy()
+    assert np.allclose(vectors.users @ vectors.items.T, logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["npz", "safetensors"])
+def test_models_without_vectors_say_what_to_do(form, others, tmp_path):
+    pytest.importorskip("safetensors")
+    with pytest.raises(ExportError, match="NeuMF is not an inner product of user and item vectors: use --format=onnx"):
+        FORMATS[form](others["NeuMF"], tmp_path, COUNT)
+
+
+# RecBole alone, with nothing of this package: what an older stack has and a newer one took away is put back first.
+STOCK = """
+import sys, numpy, torch
+for name, kind in (("float_", numpy.float64), ("complex_", numpy.complex128), ("unicode_", numpy.str_),
+                   ("bool8", numpy.bool_), ("float", float), ("int", int), ("bool", bool), ("object", object)):
+    if name not in numpy.__dict__:
+        setattr(numpy, name, kind)
+import scipy.sparse
+if not hasattr(scipy.sparse.dok_matrix, "_update"):
+    scipy.sparse.dok_matrix._update = lambda matrix, entries: matrix._dict.update(entries)
+load = torch.load
+torch.load = lambda *given, **more: load(*given, **{**more, "weights_only": False})
+sys.modules["ray"] = sys.modules["ray.tune"] = type(sys)("ray")
+sys.modules["ray"].tune = sys.modules["ray"]
+from recbole.quick_start import load_data_and_model
+config, model, dataset, train_data, valid_data, test_data = load_data_and_model(sys.argv[1])
+assert not any(name.startswith("recbole_bd") for name in sys.modules), "this package was needed"
+from recbole.data.interaction import Interaction
+users = torch.arange(1, dataset.user_num)
+model.eval()
+with torch.no_grad():
+    scores = model.full_sort_predict(Interaction({dataset.uid_field: users})).view(len(users), -1)
+numpy.save(sys.argv[2], scores.numpy())
+"""
+
+
+@pytest.mark.parametrize("name", ["BPR", "LightGCN", "CDAE"])
+def test_stock_recbole_reads_its_form(name, student, others, tmp_path):
+    trained = student if name == "BPR" else others[name]
+    (path,) = FORMATS["recbole"](trained, tmp_path, COUNT)
+    done = subprocess.run(
+        [sys.executable, "-c", STOCK, str(path), str(tmp_path / "scores.npy")],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = np.load(tmp_path / "scores.npy")
+    with trained.role.scoring():
+        logits = trained.role.all_logits(torch.arange(1, 61))
+    expected = torch.sigmoid(logits) if name == "CDAE" else logits
+    assert np.allclose(found[:, 1:], expected[:, 1:].numpy(), atol=1e-5)
+
+
+def test_an_index_finds_the_best_items(student, tmp_path):
+    faiss = pytest.importorskip("faiss")
+    path, recall = export_index(student, tmp_path, COUNT)
+    index, vectors = faiss.read_index(str(path)), vectors_of(student)
+    found = index.search(vectors.users, COUNT)[1]
+    exact = (-(vectors.users @ vectors.items.T)).argsort(axis=1)[:, :COUNT]
+    share = np.mean([len(set(one) & set(other)) / COUNT for one, other in zip(found, exact, strict=True)])
+    assert recall == pytest.approx(share)
+    assert recall > 0.95
