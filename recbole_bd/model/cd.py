@@ -15,7 +15,7 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, whole
 from recbole_bd.model.one_way import OneWay
-from recbole_bd.sampler.draws import draw_places, head_length
+from recbole_bd.sampler.draws import draw_positions, head_length
 from recbole_bd.sampler.top_lists import top_lists
 
 # Users whose items the teacher scores at once; row models make a row of all items for each.
@@ -81,8 +81,8 @@ class CD(OneWay):
         assert self.targets is not None
         count = self.samples_per_user if batch.positives is None else self.samples
         lengths = torch.clamp(self.n_items - 1 - self.seen.counts[users], max=self.lists.shape[1])
-        places = draw_places(lengths, count, self.config["rank_temperature"], self.generator)
-        items, targets = (table[users.unsqueeze(1), places] for table in (self.lists, self.targets))
+        positions = draw_positions(lengths, count, self.config["rank_temperature"], self.generator)
+        items, targets = (table[users.unsqueeze(1), positions] for table in (self.lists, self.targets))
         logits = self.learner.pair_logits(users, items.long())
         options = {"temperature": self.config["temperature"], "shift": self.config["shift"]}
         return losses.collaborative_exchange(logits, targets, **options)

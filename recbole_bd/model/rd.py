@@ -94,7 +94,7 @@ class RD(OneWay):
         if self.is_dynamic:
             sampled = self.unseen.draw(users, self.config["dynamic_samples"], self.generator)
             sampled_logits = self.learner.target_logits(users, sampled, learning=True)
-            rank = losses.estimated_rank(logits.float(), sampled_logits.float(), self.unseen.left[users])
+            rank = losses.estimated_rank(logits.float(), sampled_logits.float(), self.unseen.n_left[users])
             weights = weights * losses.dynamic_weights(rank, self.config["dynamic_sharpness"])
         if self.config["normalised_weights"]:
             # Where the student has all items high enough there is nothing to learn: all weights stay 0.

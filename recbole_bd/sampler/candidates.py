@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from recbole_bd.sampler.ranks import Ranks
-from recbole_bd.sampler.seen_items import Places, SeenItems, among, number_in
-from recbole_bd.sampler.top_lists import best_first, listable
+from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in
+from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted
 
 # The best items of a role that are remembered for a user, and how many of them say which items are popular.
 _KNOWN, _LEADING = 256, 64
@@ -20,11 +20,11 @@ class Chunk:
         users: int64 [C].
         logits: logits [C, M] of a role, by its name.
         n_columns: M.
-        excluded: places of training items, padding and what else is not ranked, in columns.
+        excluded: indices of training items, padding and what else is not ranked, in columns.
         method: how ranks are made.
-        chance: the source of what is drawn for these users.
+        generator: random generator of these users.
         items: int64 [C, M], the item in each column; None for all items, padding first.
-        stands_for: float32 [C, M], how many items each column stands for, 0 at excluded places; None for one each.
+        column_weights: float32 [C, M], how many items each column stands for, 0 at excluded indices; None for one each.
 
     Attributes:
         is_whole: whether all items are ranked.
@@ -36,14 +36,14 @@ class Chunk:
         users: Tensor,
         logits: Callable[[str], Tensor],
         n_columns: int,
-        excluded: Places,
+        excluded: Indices,
         method: str,
-        chance: torch.Generator,
+        generator: torch.Generator,
         items: Tensor | None = None,
-        stands_for: Tensor | None = None,
+        column_weights: Tensor | None = None,
     ):
-        self.users, self.n_columns, self.excluded, self.chance = users, n_columns, excluded, chance
-        self.is_whole, self.stands_for = items is None, stands_for
+        self.users, self.n_columns, self.excluded, self.generator = users, n_columns, excluded, generator
+        self.is_whole, self.column_weights = items is None, column_weights
         self._items, self._logits, self._method = items, logits, method
         self._ranks: dict[str, Ranks] = {}
 
@@ -70,12 +70,12 @@ class Chunk:
         Raises:
             DataError: a score is not a number.
         """
-        return best_first(listable(self._logits(role), self.excluded, role), length)
+        return topk_sorted(mask_excluded(self._logits(role), self.excluded, role), length)
 
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role, in positions of the whole catalogue."""
         if role not in self._ranks:
-            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role, self.stands_for)
+            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role, self.column_weights)
         return self._ranks[role]
 
 
@@ -84,7 +84,7 @@ def whole_chunks(
     scores: Mapping[str, Callable[..., Tensor]],
     seen: SeenItems,
     method: str,
-    chance: torch.Generator,
+    generator: torch.Generator,
     chunk_users: int,
 ) -> Iterator[Chunk]:
     """Chunks of users for whom all items are ranked; a role scores all these users at once.
@@ -94,7 +94,7 @@ def whole_chunks(
         scores: see `DistillationSampler.refresh`.
         seen: the training items.
         method: how ranks are made.
-        chance: the source of chance.
+        generator: random generator.
         chunk_users: users per chunk.
     """
     tables: dict[str, tuple[Tensor, ...]] = {}
@@ -105,7 +105,7 @@ def whole_chunks(
                 tables[role] = scores[role](users).split(chunk_users)
             return tables[role][number]
 
-        yield Chunk(some, logits, seen.n_items, seen.of(some), method, chance)
+        yield Chunk(some, logits, seen.n_items, seen.of(some), method, generator)
 
 
 class Candidates:
@@ -146,7 +146,7 @@ class Candidates:
                 self.known[role] = torch.zeros(shape, dtype=torch.int32, device=counts.device)
 
     def chunk(
-        self, users: Tensor, scores: Mapping[str, Callable[..., Tensor]], method: str, chance: torch.Generator
+        self, users: Tensor, scores: Mapping[str, Callable[..., Tensor]], method: str, generator: torch.Generator
     ) -> Chunk | None:
         """Draw what is ranked for some users.
 
@@ -154,13 +154,13 @@ class Candidates:
             users: int64 [C].
             scores: see `DistillationSampler.refresh`.
             method: how ranks are made.
-            chance: the source of chance.
+            generator: random generator.
 
         Returns:
             The chunk, or None where someone has seen all of the random items, so that none stands for the others.
         """
         n_items, n_rows, device = self.seen.n_items, len(users), users.device
-        random = torch.randint(1, n_items, (self.count,), generator=chance, device=device)
+        random = torch.randint(1, n_items, (self.count,), generator=generator, device=device)
         shared = torch.cat([random.new_zeros(1), self.popular, random]).unique()
         is_random = ~torch.isin(shared, self.popular)
         is_random[0] = False
@@ -175,9 +175,9 @@ class Candidates:
         others = n_items - 1 - self.seen.counts[users] - likely - (own > 0).sum(dim=1)
         if ((drawn == 0) & (others > 0)).any():
             return None
-        stands_for = torch.ones(n_rows, len(shared) + own.shape[1], device=device)
-        stands_for[:, : len(shared)] = torch.where(is_random, (others / drawn.clamp(min=1)).unsqueeze(1), 1.0)
-        stands_for[excluded] = 0
+        column_weights = torch.ones(n_rows, len(shared) + own.shape[1], device=device)
+        column_weights[:, : len(shared)] = torch.where(is_random, (others / drawn.clamp(min=1)).unsqueeze(1), 1.0)
+        column_weights[excluded] = 0
         items = torch.cat([shared.expand(n_rows, -1), own], dim=1)
         tables: dict[str, Tensor] = {}
 
@@ -187,9 +187,9 @@ class Candidates:
                 tables[role] = torch.cat([scores[role](users, some) for some in wanted], dim=1)
             return tables[role]
 
-        return Chunk(users, logits, items.shape[1], excluded, method, chance, items, stands_for)
+        return Chunk(users, logits, items.shape[1], excluded, method, generator, items, column_weights)
 
-    def _own(self, users: Tensor, shared: Tensor, is_random: Tensor) -> tuple[Tensor, Places]:
+    def _own(self, users: Tensor, shared: Tensor, is_random: Tensor) -> tuple[Tensor, Indices]:
         """What is known of each user and not ranked for all of them as popular.
 
         Returns:
@@ -201,8 +201,8 @@ class Candidates:
         number, is_shared = number_in(shared, known)
         is_shared &= known > 0
         known.masked_fill_(is_shared & ~is_random[number], 0)
-        rows, places = (is_shared & is_random[number]).nonzero(as_tuple=True)
-        return (known if known.any() else none), (rows, number[rows, places])
+        rows, columns = (is_shared & is_random[number]).nonzero(as_tuple=True)
+        return (known if known.any() else none), (rows, number[rows, columns])
 
     def learn(self, chunk: Chunk) -> None:
         """Remember the best of what was ranked for a chunk, by the roles there is room for."""

@@ -14,7 +14,7 @@ from recbole_bd.sampler.direction import STEEPEST, Direction
 from recbole_bd.sampler.draws import (
     discrepancy_weights,
     draw,
-    draw_places,
+    draw_positions,
     head_length,
     propose,
     top_weights,
@@ -128,11 +128,11 @@ def fill_by_rejection(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
         return torch.ones(len(users), dtype=torch.bool, device=users.device)
     own, other = chunk.ranks(rule.learner), chunk.ranks(rule.guide)
 
-    def weigh(positions: Tensor) -> Tensor:
-        difference = direction.difference(own.at(positions), other.at(positions), scale)
+    def weigh(flat_indices: Tensor) -> Tensor:
+        difference = direction.difference(own.at(flat_indices), other.at(flat_indices), scale)
         return discrepancy_weights(difference, direction.shape, greatest)
 
-    columns, accepted = propose(weigh, len(users), n_columns, count, chunk.chance)
+    columns, accepted = propose(weigh, len(users), n_columns, count, chunk.generator)
     order = accepted.cumsum(dim=1)
     enough = order[:, -1:] >= sizes
     rows, draws = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
@@ -161,7 +161,7 @@ def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
         return unfilled
     users, logits, columns = chunk.users[clear], logits[clear, :length], columns[clear, :length]
     lengths = (logits > -torch.inf).sum(dim=1)
-    positions = draw_places(lengths, int(pool.sizes[users].max()), temperature, chunk.chance)
+    positions = draw_positions(lengths, int(pool.sizes[users].max()), temperature, chunk.generator)
     pool.put(users, chunk.items(columns.gather(1, positions)))
     return ~clear
 
@@ -183,7 +183,7 @@ def fill_by_search(chunk: Chunk, rule: Rule, pool: Pool, rows: Tensor) -> None:
         difference = direction.difference(own, other, direction.scale(rule.n_items))
         difference[excluded] = -torch.inf
         weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
-    stands_for = None if chunk.stands_for is None else chunk.stands_for[rows]
+    column_weights = None if chunk.column_weights is None else chunk.column_weights[rows]
     count = int(pool.sizes[users].max())
-    columns = draw(weights, excluded, count, chunk.chance, stands_for, pool.workspace.like(weights))
+    columns = draw(weights, excluded, count, chunk.generator, column_weights, pool.workspace.like(weights))
     pool.put(users, chunk.items(columns, rows))

@@ -6,9 +6,9 @@ Everywhere: rank 1 is the best; the padding item and the user's training items a
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.seen_items import Places, of_rows, require_numbers
+from recbole_bd.sampler.seen_items import Indices, of_rows, require_numbers
 
-METHODS = ("binned", "exact")
+RANK_METHODS = ("binned", "exact")
 # Three items share a bin on average, and there are never fewer bins than these. Rows whose fullest bin holds more than
 # the tolerance are sorted instead: the error of a binned rank is at most (tolerance - 1) / 2.
 _LEAST_BINS = 2**14
@@ -22,13 +22,13 @@ class Ranks:
 
     Args:
         scores: [C, n_items] logits, or of M items; infinite ones rank at the ends.
-        excluded: places of the items that are not ranked.
+        excluded: indices of the items that are not ranked.
         method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
             a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about one on
             average; bins for which that would not hold are sorted, and rows with infinite scores.
         whose: the role whose scores they are, for the error.
-        stands_for: float32 [C, M], how many items of the catalogue each column counts for, 0 at excluded places; None
-            for one each. The bound of binned ranks is then in the largest of a row.
+        column_weights: float32 [C, M], how many items of the catalogue each column counts for, 0 at excluded indices;
+            None for one each. The bound of binned ranks is then in the largest of a row.
 
     Raises:
         DataError: a score is not a number.
@@ -38,24 +38,26 @@ class Ranks:
     def __init__(
         self,
         scores: Tensor,
-        excluded: Places,
+        excluded: Indices,
         method: str = "binned",
         whose: str = "a model",
-        stands_for: Tensor | None = None,
+        column_weights: Tensor | None = None,
     ):
-        if method not in METHODS:
-            raise ValueError(f"ranks={method!r}: must be one of {', '.join(METHODS)}")
+        if method not in RANK_METHODS:
+            raise ValueError(f"ranks={method!r}: must be one of {', '.join(RANK_METHODS)}")
         scores = scores.float()
         self.shape = scores.shape
         top, low = scores.amax(dim=1, keepdim=True), scores.amin(dim=1, keepdim=True)
         require_numbers(top, whose)
         self._all: Tensor | None = None
         if method == "exact":
-            self._all = _exact_ranks(scores, excluded, stands_for)
+            self._all = _exact_ranks(scores, excluded, column_weights)
         else:
-            self._count(scores, top, low, excluded, stands_for)
+            self._count(scores, top, low, excluded, column_weights)
 
-    def _count(self, scores: Tensor, top: Tensor, low: Tensor, excluded: Places, stands_for: Tensor | None) -> None:
+    def _count(
+        self, scores: Tensor, top: Tensor, low: Tensor, excluded: Indices, column_weights: Tensor | None
+    ) -> None:
         n_rows, n_bins = len(scores), max(scores.shape[1] // 3, _LEAST_BINS)
         scale = (n_bins - 1) / (top - low)
         # Not where all scores are equal or one is infinite, nor where so little is between them that it overflows.
@@ -68,12 +70,14 @@ class Ranks:
         bins = bins.to(torch.int32).add_(starts)
         bins[excluded] = starts.squeeze(1)[excluded[0]] + n_bins
         self._bins = bins.view(-1)
-        weights = None if stands_for is None else stands_for.reshape(-1)
+        weights = None if column_weights is None else column_weights.reshape(-1)
         counts = torch.bincount(self._bins, weights, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
         # Mean rank of a bin: all up to its end, less half of the others in it.
         self._means = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
         self._means[:, n_bins] = torch.nan
-        most = BIN_TOLERANCE * (torch.ones_like(top) if stands_for is None else stands_for.amax(dim=1, keepdim=True))
+        most = BIN_TOLERANCE * (
+            torch.ones_like(top) if column_weights is None else column_weights.amax(dim=1, keepdim=True)
+        )
         if ((counts[:, :n_bins].amax(dim=1, keepdim=True) > most) & countable).any():
             crowded = (counts > most) & countable
             crowded[:, n_bins] = False
@@ -81,22 +85,22 @@ class Ranks:
             self._rank_within(crowded.view(-1), scores.reshape(-1), weights)
         uncounted = ~countable.squeeze(1)
         if uncounted.any():
-            of_uncounted = None if stands_for is None else stands_for[uncounted]
+            of_uncounted = None if column_weights is None else column_weights[uncounted]
             self._all = self.everywhere()
             self._all[uncounted] = _exact_ranks(scores[uncounted], of_rows(excluded, uncounted), of_uncounted)
 
     def _rank_within(self, crowded: Tensor, scores: Tensor, weights: Tensor | None) -> None:
         """Give the items of crowded bins their exact ranks in place of their bins' means; all of them in one order."""
         assert self._all is not None
-        places = crowded.index_select(0, self._bins).nonzero().squeeze(1)
-        places = places[scores[places].argsort(descending=True)]
-        places = places[self._bins[places].argsort(stable=True)]
-        bins, ordered = self._bins[places], scores[places]
-        of_each = torch.ones_like(ordered) if weights is None else weights[places]
+        flat_indices = crowded.index_select(0, self._bins).nonzero().squeeze(1)
+        flat_indices = flat_indices[scores[flat_indices].argsort(descending=True)]
+        flat_indices = flat_indices[self._bins[flat_indices].argsort(stable=True)]
+        bins, ordered = self._bins[flat_indices], scores[flat_indices]
+        of_each = torch.ones_like(ordered) if weights is None else weights[flat_indices]
         new_bin = bins.diff() != 0
         new_score = new_bin | (ordered.diff() != 0)
         # Items of equal score share the mean of their ranks; a bin's mean is moved to the middle of each of them.
-        self._all.view(-1)[places] += (_middles(new_score, of_each) - _middles(new_bin, of_each)).float()
+        self._all.view(-1)[flat_indices] += (_middles(new_score, of_each) - _middles(new_bin, of_each)).float()
 
     def everywhere(self) -> Tensor:
         """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items. Copy it before you change it."""
@@ -104,18 +108,18 @@ class Ranks:
             return self._all
         return self._means.view(-1).index_select(0, self._bins).view(self.shape)
 
-    def at(self, places: Tensor) -> Tensor:
-        """Ranks at some places.
+    def at(self, flat_indices: Tensor) -> Tensor:
+        """Ranks at some flat indices.
 
         Args:
-            places: int64 [C, K], `row * n_items + item`.
+            flat_indices: int64 [C, K], `row * n_items + item`.
 
         Returns:
             float32 [C, K], 1 is best; NaN at excluded items.
         """
         if self._all is not None:
-            return self._all.view(-1).take(places)
-        return self._means.view(-1).index_select(0, self._bins.take(places).view(-1)).view(places.shape)
+            return self._all.view(-1).take(flat_indices)
+        return self._means.view(-1).index_select(0, self._bins.take(flat_indices).view(-1)).view(flat_indices.shape)
 
 
 def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
@@ -131,7 +135,7 @@ def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
     return (sizes.cumsum(dim=0) - sizes / 2)[groups]
 
 
-def _exact_ranks(scores: Tensor, excluded: Places, stands_for: Tensor | None) -> Tensor:
+def _exact_ranks(scores: Tensor, excluded: Indices, column_weights: Tensor | None) -> Tensor:
     # Ascending in the negated score: the best comes first. Excluded items are last, also behind scores of -inf,
     # because the place of an item is counted among those before it and its equals only.
     negated = -scores
@@ -144,8 +148,8 @@ def _exact_ranks(scores: Tensor, excluded: Places, stands_for: Tensor | None) ->
     if infinite.any():
         rankable = scores.shape[1] - torch.bincount(excluded[0], minlength=len(scores)).unsqueeze(1)
         last = torch.where(infinite, rankable, last)
-    if stands_for is not None:  # numbers of items become what these stand for
-        counted = torch.nn.functional.pad(stands_for.gather(1, order).double().cumsum(dim=1), (1, 0))
+    if column_weights is not None:  # numbers of items become what these stand for
+        counted = torch.nn.functional.pad(column_weights.gather(1, order).double().cumsum(dim=1), (1, 0))
         first, last = counted.gather(1, first), counted.gather(1, last)
     ranks = (first + 1 + last).float() / 2
     ranks[excluded] = torch.nan

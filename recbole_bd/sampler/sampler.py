@@ -13,15 +13,15 @@ from torch import Tensor
 from recbole_bd.sampler.candidates import Candidates, Chunk, whole_chunks
 from recbole_bd.sampler.direction import Direction
 from recbole_bd.sampler.pools import Pool, Rule, Workspace, fill
-from recbole_bd.sampler.ranks import METHODS
-from recbole_bd.sampler.seen_items import SeenItems, slot
+from recbole_bd.sampler.ranks import RANK_METHODS
+from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.system.distributed import group
 
-RANKINGS = (*METHODS, "sampled")
+RANKINGS = (*RANK_METHODS, "sampled")
 
 # Users a role scores at once at least: one matrix product of many users costs less than many of a few.
 _USERS_SCORED_AT_ONCE = 40
-# Users whose draws come from one source of chance, about.
+# Users whose draws come from one random generator, about.
 _USERS_A_SPAN = 256
 
 
@@ -44,7 +44,7 @@ class DistillationSampler:
     Attributes:
         pools: int32 [sum of `sizes`] by learner, the drawn items user by user: never padding or training items.
         sizes: int64 [n_users], items drawn per user; 0 for user 0.
-        generator: the source of chance.
+        generator: random generator.
 
     Raises:
         ValueError: an unknown way of ranking.
@@ -104,10 +104,10 @@ class DistillationSampler:
         users = torch.arange(1, len(self.sizes), device=self.device) if users is None else users
         own, done = group(), 0
         drawn_here = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
-        for number, (span, chance) in enumerate(self._spans(users)):
+        for number, (span, generator) in enumerate(self._spans(users)):
             if number % own.size != own.rank:
                 continue
-            for chunk in self._chunks(scores, span, chance):
+            for chunk in self._chunks(scores, span, generator):
                 self._draw(chunk, rules, pools)
                 done += len(chunk.users)
                 if progress:
@@ -158,7 +158,7 @@ class DistillationSampler:
             own.all_reduce(known)
 
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
-        """Users in spans, each with a source of chance of its own: what is drawn in one does not depend on the others.
+        """Users in spans, each with a random generator of its own: what is drawn in one does not depend on the others.
 
         Users of similar pool size are together, so that few draws are made in vain.
         """
@@ -168,28 +168,28 @@ class DistillationSampler:
             yield span, torch.Generator(self.device).manual_seed(base + number)
 
     def _chunks(
-        self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor, chance: torch.Generator
+        self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor, generator: torch.Generator
     ) -> Iterator[Chunk]:
         """Users in chunks, of which a few at a time are scored together where all items are ranked."""
         if not self.candidates:
             for block in users.split(self.block_users):
-                yield from whole_chunks(block, scores, self.seen, self.ranks, chance, self.chunk_users)
+                yield from whole_chunks(block, scores, self.seen, self.ranks, generator, self.chunk_users)
             return
         for part in users.split(self.chunk_users):
-            chunk = self.candidates.chunk(part, scores, self.ranks, chance)
+            chunk = self.candidates.chunk(part, scores, self.ranks, generator)
             if chunk:
                 yield chunk
             else:
-                yield from whole_chunks(part, scores, self.seen, self.ranks, chance, self.chunk_users)
+                yield from whole_chunks(part, scores, self.seen, self.ranks, generator, self.chunk_users)
 
-    def sample(self, learner: str, users: Tensor, count: int, place: tuple[int, int] | None = None) -> Tensor:
+    def sample(self, learner: str, users: Tensor, count: int, shard: tuple[int, int] | None = None) -> Tensor:
         """Hand out items for a batch: random ones, with replacement, of those drawn for each user.
 
         Args:
             learner: the role that will learn on them.
             users: int64 [B], no padding; users may repeat.
             count: items per row.
-            place: where the users stand in a batch that several processes share: rows before them, and rows of all.
+            shard: rows of a shared batch before these users, and all its rows, where several processes share one.
 
         Returns:
             int64 [B, count], item ids; never padding or training items.
@@ -199,10 +199,10 @@ class DistillationSampler:
         """
         if learner not in self.pools:
             raise RuntimeError(f"no items have been drawn for the {learner}: call refresh first")
-        before, rows = place or (0, len(users))
-        share = torch.rand(rows, count, generator=self.generator, device=self.device)[before : before + len(users)]
+        before, rows = shard or (0, len(users))
+        uniform = torch.rand(rows, count, generator=self.generator, device=self.device)[before : before + len(users)]
         starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
-        return self.pools[learner].take(starts + slot(share, sizes)).long()
+        return self.pools[learner].take(starts + index_from_uniform(uniform, sizes)).long()
 
     def _set_sizes(self, sizes: Tensor) -> None:
         self.sizes = sizes.clone()

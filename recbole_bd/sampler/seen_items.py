@@ -7,7 +7,7 @@ from recbole_bd.errors import DataError
 
 # Row numbers and item ids of the places in a [C, n_items] array that are not ranked and never drawn. Few stand in a
 # row, so writing to them is cheap where a boolean array of that shape would be one more pass over all items.
-Places = tuple[Tensor, Tensor]
+Indices = tuple[Tensor, Tensor]
 
 
 class SeenItems:
@@ -45,7 +45,7 @@ class SeenItems:
         self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
         return self
 
-    def of(self, users: Tensor) -> Places:
+    def of(self, users: Tensor) -> Indices:
         """Where in rows of these users stands what is not to be ranked: padding and training items.
 
         Args:
@@ -63,21 +63,21 @@ class SeenItems:
         )
 
     def random_positive(
-        self, users: Tensor, generator: torch.Generator, place: tuple[int, int] | None = None
+        self, users: Tensor, generator: torch.Generator, shard: tuple[int, int] | None = None
     ) -> Tensor:
         """One of each user's training items, each equally likely.
 
         Args:
             users: int64 [B].
-            generator: the source of chance.
-            place: where the users stand in a batch that several processes share: rows before them, and rows of all.
+            generator: random generator.
+            shard: rows of a shared batch before these users, and all its rows, where several processes share one.
 
         Returns:
             int64 [B]; what stands for users without a training item is none of theirs.
         """
-        before, rows = place or (0, len(users))
-        share = torch.rand(rows, generator=generator, device=users.device)[before : before + len(users)]
-        return self.items[self.starts[users] + slot(share, self.counts[users])]
+        before, rows = shard or (0, len(users))
+        uniform = torch.rand(rows, generator=generator, device=users.device)[before : before + len(users)]
+        return self.items[self.starts[users] + index_from_uniform(uniform, self.counts[users])]
 
 
 def require_numbers(greatest: Tensor, whose: str) -> None:
@@ -97,20 +97,20 @@ def require_numbers(greatest: Tensor, whose: str) -> None:
         )
 
 
-def slot(share: Tensor, size: Tensor) -> Tensor:
-    """A slot from 0 to `size` - 1 from a share in [0, 1), int64; -1 where the size is 0."""
-    # Rounding may reach `size` itself, which is no slot.
-    return torch.minimum((share.double() * size).long(), size - 1)
+def index_from_uniform(uniform: Tensor, size: Tensor) -> Tensor:
+    """Index from 0 to `size` - 1 for a uniform random number in [0, 1), int64; -1 where the size is 0."""
+    # Rounding may reach `size` itself, which is no index.
+    return torch.minimum((uniform.double() * size).long(), size - 1)
 
 
-def of_rows(places: Places, chosen: Tensor) -> Places:
+def of_rows(indices: Indices, chosen: Tensor) -> Indices:
     """The places in the chosen rows, numbered as these rows are when the others are left out.
 
     Args:
-        places: row numbers and item ids.
+        indices: row numbers and item ids.
         chosen: bool [C].
     """
-    rows, items = places
+    rows, items = indices
     kept = chosen[rows]
     return (chosen.cumsum(0) - 1)[rows[kept]], items[kept]
 
@@ -129,13 +129,13 @@ def number_in(columns: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
     return number, columns[number] == items
 
 
-def among(columns: Tensor, places: Places) -> Places:
+def among(columns: Tensor, indices: Indices) -> Indices:
     """The places that are in some columns, by their number among these.
 
     Args:
         columns: int64 [M], item ids in ascending order.
-        places: row numbers and item ids.
+        indices: row numbers and item ids.
     """
-    rows, items = places
+    rows, items = indices
     number, kept = number_in(columns, items)
     return rows[kept], number[kept]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.seen_items import Places, SeenItems, require_numbers
+from recbole_bd.sampler.seen_items import Indices, SeenItems, require_numbers
 
 # Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
@@ -18,12 +18,12 @@ _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
 _FEW = 64
 
 
-def listable(scores: Tensor, excluded: Places, whose: str) -> Tensor:
+def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
     """Scores by which items are listed: a copy in which only what is not listed is -inf.
 
     Args:
         scores: logits [C, n].
-        excluded: places of what is not listed.
+        excluded: indices of what is not listed.
         whose: the role whose scores they are, for the error.
 
     Returns:
@@ -39,7 +39,7 @@ def listable(scores: Tensor, excluded: Places, whose: str) -> Tensor:
     return scores
 
 
-def best_first(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def topk_sorted(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The greatest numbers of each row in order, as `torch.topk` gives them.
 
     Args:
@@ -97,10 +97,10 @@ def top_lists(
     length = min(length, n_items - 1)
     lists = torch.zeros(seen.n_users, length, dtype=torch.int32, device=device)
     for users in torch.arange(1, seen.n_users, device=device).split(users_at_once(device, n_items)):
-        scores = listable(all_logits(users), seen.of(users), whose)
+        scores = mask_excluded(all_logits(users), seen.of(users), whose)
         shuffled = torch.randperm(n_items, generator=generator, device=device)
-        best, place = best_first(scores.index_select(1, shuffled), length)
-        lists[users] = torch.where(best == -torch.inf, 0, shuffled[place]).to(torch.int32)
+        best, columns = topk_sorted(scores.index_select(1, shuffled), length)
+        lists[users] = torch.where(best == -torch.inf, 0, shuffled[columns]).to(torch.int32)
         if progress:
             progress(int(users[-1]))
     return lists

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.seen_items import SeenItems, slot
+from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.sampler.top_lists import users_at_once
 
 
@@ -19,7 +19,7 @@ class UnseenItems:
         besides: [n_users, K] further items of each user that are not drawn; 0 is none.
 
     Attributes:
-        left: int64 [n_users], how many items can be drawn; never padding.
+        n_left: int64 [n_users], how many items can be drawn; never padding.
     """
 
     def __init__(self, seen: SeenItems, besides: Tensor | None = None):
@@ -32,7 +32,7 @@ class UnseenItems:
         owners = torch.div(keys, self.n_items, rounding_mode="floor")
         self.starts = torch.searchsorted(owners, torch.arange(seen.n_users + 1, device=device))
         counts = self.starts.diff()
-        self.left = self.n_items - 1 - counts
+        self.n_left = self.n_items - 1 - counts
         self.gaps = keys - 1 - (torch.arange(len(keys), device=device) - self.starts[owners])
 
     def draw(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
@@ -41,13 +41,13 @@ class UnseenItems:
         Args:
             users: int64 [B]; users may repeat, padding is allowed.
             count: items per row.
-            generator: the source of chance.
+            generator: random generator.
 
         Returns:
             int64 [B, count]; 0 where nothing is left.
         """
-        share = torch.rand(len(users), count, generator=generator, device=users.device)
-        return self._items(users, slot(share, self.left[users].unsqueeze(1)))
+        uniform = torch.rand(len(users), count, generator=generator, device=users.device)
+        return self._items(users, index_from_uniform(uniform, self.n_left[users].unsqueeze(1)))
 
     def draw_distinct(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
         """Draw without replacement: every set of `count` items is equally likely (Floyd's algorithm).
@@ -55,15 +55,15 @@ class UnseenItems:
         Args:
             users: int64 [B]; users may repeat, padding is allowed.
             count: items per row.
-            generator: the source of chance.
+            generator: random generator.
 
         Returns:
             int64 [B, count] in no particular order; zeros at the end where fewer are left.
         """
-        share = torch.rand(count, len(users), generator=generator, device=users.device)
+        uniform = torch.rand(count, len(users), generator=generator, device=users.device)
         at_once = users_at_once(users.device, max(count, 1))
-        parts = zip(users.split(at_once), share.split(at_once, dim=1), strict=True)
-        return self._items(users, torch.cat([_floyd(part.T, self.left[some]) for some, part in parts]))
+        parts = zip(users.split(at_once), uniform.split(at_once, dim=1), strict=True)
+        return self._items(users, torch.cat([_floyd(part.T, self.n_left[some]) for some, part in parts]))
 
     def _items(self, users: Tensor, numbers: Tensor) -> Tensor:
         """The n-th item left to each user, from 0. [B, K] to [B, K]; 0 for negative numbers."""
@@ -72,25 +72,25 @@ class UnseenItems:
         return torch.where(numbers < 0, 0, numbers + 1 + listed_before)
 
 
-def _floyd(share: Tensor, left: Tensor) -> Tensor:
-    """Distinct numbers below `left`, by what chance gave: step t takes the number that its share of the first
-    `left` - count + t + 1 means, or the last of these where that number is taken.
+def _floyd(uniform: Tensor, n_left: Tensor) -> Tensor:
+    """Distinct numbers below `n_left`, by what chance gave: step t takes the number that its uniform of the first
+    `n_left` - count + t + 1 means, or the last of these where that number is taken.
 
     A number is taken at a step where it came in an earlier one, or where it was the last of an earlier step that took
     its last; so steps are not done one by one, but looked up in one another until nothing changes.
 
     Args:
-        share: [n, count], uniform in [0, 1).
-        left: int64 [n].
+        uniform: [n, count], uniform in [0, 1).
+        n_left: int64 [n].
 
     Returns:
-        int64 [n, count]; -1 in the last places of rows where `left` is below count.
+        int64 [n, count]; -1 in the last places of rows where `n_left` is below count.
     """
-    count = share.shape[1]
-    steps = torch.arange(count, device=share.device)
-    first = (left - count).clamp(min=0).unsqueeze(1)
+    count = uniform.shape[1]
+    steps = torch.arange(count, device=uniform.device)
+    first = (n_left - count).clamp(min=0).unsqueeze(1)
     last = first + steps
-    number = slot(share, last + 1)
+    number = index_from_uniform(uniform, last + 1)
     bits = count.bit_length()
     keys = (number << bits) + steps
     is_here = keys.device.type == "cpu"  # where NumPy sorts numbers in a tenth of torch's time
@@ -105,4 +105,4 @@ def _floyd(share: Tensor, left: Tensor) -> Tensor:
         if torch.equal(more, taken):
             break
         taken = more
-    return torch.where(last < left.unsqueeze(1), torch.where(taken, last, number), -1)
+    return torch.where(last < n_left.unsqueeze(1), torch.where(taken, last, number), -1)

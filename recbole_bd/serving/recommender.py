@@ -8,8 +8,8 @@ from torch import Tensor
 
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.split import Split
-from recbole_bd.sampler.seen_items import Places, SeenItems
-from recbole_bd.sampler.top_lists import best_first, listable, users_at_once
+from recbole_bd.sampler.seen_items import Indices, SeenItems
+from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted, users_at_once
 
 # Items that are not recommended to a user: training items, as in the evaluation; all items of the user in the data set;
 # none.
@@ -64,8 +64,8 @@ class Recommender:
 
     def _best(self, users: Tensor) -> tuple[Tensor, Tensor]:
         # A function of its own, so that the scores of one part are freed before those of the next are allocated.
-        return best_first(
-            listable(self.role.all_logits(users), self._excluded_places(users), self.role.name), self.count
+        return topk_sorted(
+            mask_excluded(self.role.all_logits(users), self._excluded_places(users), self.role.name), self.count
         )
 
     def excluded_items(self, users: Tensor) -> list[Tensor]:
@@ -74,7 +74,7 @@ class Recommender:
             return [torch.zeros(0, dtype=torch.int64) for _ in users]
         return [self._seen.items[self._seen.starts[user] : self._seen.starts[user + 1]].cpu() for user in users]
 
-    def _excluded_places(self, users: Tensor) -> Places:
+    def _excluded_places(self, users: Tensor) -> Indices:
         if self._seen is None:
             rows = torch.arange(len(users), device=users.device)
             return rows, torch.zeros_like(rows)

@@ -82,10 +82,10 @@ PROPAGATIONS = {"LightGCN": 1, "NGCF": 1, "DGCF": 1, "SpectralCF": 1, "SGL": 3} 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """40 users and 60 items in two blocks: users of a block take 8 to 14 of its 30 items, 6 or more in training."""
-    chance = np.random.default_rng(7)
+    generator = np.random.default_rng(7)
     lines = ["user_id:token\titem_id:token"]
     for user in range(40):
-        for item in chance.choice(30, size=chance.integers(8, 15), replace=False) + 30 * (user % 2):
+        for item in generator.choice(30, size=generator.integers(8, 15), replace=False) + 30 * (user % 2):
             lines.append(f"u{user}\ti{item}")
     path = tmp_path_factory.mktemp("data")
     (path / "blocks").mkdir()
@@ -128,10 +128,10 @@ def data(folder):
 
 def spread(model, seed=5, std=0.4):
     """Draw the parameters anew, so that logits leave [0, 1] and no two scores agree by a small start."""
-    chance = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=chance) * std)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     if hasattr(model, "item_emb"):  # SimpleX tells padding by its zero row; others mask it
         model.item_emb.weight.data[0] = 0
 
@@ -156,10 +156,10 @@ def build(data):
 
 def batch(role, users=12, items=7):
     """Users of which some repeat, and items with the padding item among them."""
-    chance = torch.Generator().manual_seed(11)
-    some_users = torch.randint(1, role.n_users, (users,), generator=chance)
+    generator = torch.Generator().manual_seed(11)
+    some_users = torch.randint(1, role.n_users, (users,), generator=generator)
     some_users[-1] = some_users[0]
-    some_items = torch.randint(0, role.n_items, (users, items), generator=chance)
+    some_items = torch.randint(0, role.n_items, (users, items), generator=generator)
     some_items[0, 0] = 0
     return some_users, some_items
 

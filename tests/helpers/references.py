@@ -89,7 +89,7 @@ DIRECTIONS = {
 }
 
 
-class _Largest(TorchDispatchMode):
+class LargestTensor(TorchDispatchMode):
     """The largest tensor, in numbers, that any operation returned."""
 
     size = 0

@@ -22,7 +22,7 @@ from tests.helpers.references import (
     DIRECTIONS,
     N_ITEMS,
     N_USERS,
-    _Largest,
+    LargestTensor,
     mask_of,
     probabilities_by_hand,
     rank_by_hand,
@@ -36,7 +36,7 @@ def ranks(scores, excluded, method):
     return Ranks(scores, excluded, method).everywhere()
 
 
-def places(excluded: torch.Tensor):
+def indices_of(excluded: torch.Tensor):
     """A boolean array as the row numbers and item ids that the sampler's functions take."""
     return excluded.nonzero(as_tuple=True)
 
@@ -64,7 +64,7 @@ def test_exact_ranks_are_scipys_and_binned_ones_stay_within_their_bound(method):
     scores = torch.stack(rows)
     excluded = torch.rand(scores.shape, generator=generator) < 0.1
     excluded[:, 0] = True
-    found = ranks(scores, places(excluded), method)
+    found = ranks(scores, indices_of(excluded), method)
     for row in range(len(scores)):
         expected = rank_by_hand(scores[row].numpy(), excluded[row].numpy())
         error = np.nanmax(np.abs(found[row].numpy() - expected))
@@ -79,11 +79,12 @@ def test_items_that_crowd_one_bin_are_ranked_exactly_whatever_they_stand_for():
     scores = torch.randn(4, 3000, generator=generator)
     scores[:, ::3] *= 1e-7
     scores[:, ::9] = 0.0
-    stands_for = torch.randint(1, 4, scores.shape, generator=generator).float()
+    column_weights = torch.randint(1, 4, scores.shape, generator=generator).float()
     excluded = torch.rand(scores.shape, generator=generator) < 0.1
-    stands_for[excluded] = 0
+    column_weights[excluded] = 0
     exact, binned = (
-        Ranks(scores, places(excluded), method, stands_for=stands_for).everywhere() for method in ("exact", "binned")
+        Ranks(scores, indices_of(excluded), method, column_weights=column_weights).everywhere()
+        for method in ("exact", "binned")
     )
     torch.testing.assert_close(binned[:, ::3], exact[:, ::3], rtol=0, atol=0, equal_nan=True)
     assert not torch.equal(binned.nan_to_num(), exact.nan_to_num())  # others have their bins' means
@@ -100,9 +101,9 @@ def test_ranks_of_any_scores(data):
     excluded[0, data.draw(st.integers(0, n - 1))] = False
     expected = rank_by_hand(scores[0].numpy().astype(float), excluded[0].numpy())
     np.testing.assert_allclose(
-        ranks(scores, places(excluded), "exact")[0].numpy()[~excluded[0]], expected[~excluded[0]]
+        ranks(scores, indices_of(excluded), "exact")[0].numpy()[~excluded[0]], expected[~excluded[0]]
     )
-    binned = ranks(scores, places(excluded), "binned")[0].numpy()[~excluded[0]]
+    binned = ranks(scores, indices_of(excluded), "binned")[0].numpy()[~excluded[0]]
     assert np.abs(binned - expected[~excluded[0]]).max() <= (BIN_TOLERANCE - 1) / 2
 
 
@@ -111,7 +112,7 @@ def test_a_score_that_is_no_number_is_refused(method):
     scores = torch.zeros(2, 5)
     scores[1, 3] = math.nan
     with pytest.raises(DataError, match="not a number"):
-        ranks(scores, places(torch.zeros(2, 5, dtype=torch.bool)), method)
+        ranks(scores, indices_of(torch.zeros(2, 5, dtype=torch.bool)), method)
 
 
 # --- frequencies ------------------------------------------------------------------------------------------------------
@@ -243,22 +244,22 @@ def test_ranks_among_sampled_items_are_unbiased_and_within_their_standard_error(
     m = n_items - 1 - 20 - len(likely_items - own_seen)
     errors = []
     for seed in range(120):
-        chance = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         scores = {role: scores_of(table) for role, table in tables.items()}
-        chunk = candidates.chunk(torch.arange(1, 4), scores, how, chance)
+        chunk = candidates.chunk(torch.arange(1, 4), scores, how, generator)
         found = chunk.ranks("teacher").everywhere()[user - 1]
-        places = (~torch.isnan(found)).nonzero().squeeze(1)
-        items = chunk.items(places.repeat(3, 1))[user - 1].long()
+        columns = (~torch.isnan(found)).nonzero().squeeze(1)
+        items = chunk.items(columns.repeat(3, 1))[user - 1].long()
         assert len(items.unique()) == len(items)
         assert not torch.isnan(exact[items]).any()
         assert len(items) > 0.8 * ranked
         assert likely_items - own_seen <= set(items.tolist())
-        assert torch.isclose(chunk.stands_for[user - 1].sum(), torch.tensor(n_items - 1.0 - 20))
+        assert torch.isclose(chunk.column_weights[user - 1].sum(), torch.tensor(n_items - 1.0 - 20))
         if are_known:
-            assert (found[places] - exact[items])[exact[items] <= 50].abs().max() <= (0 if how == "exact" else 1)
+            assert (found[columns] - exact[items])[exact[items] <= 50].abs().max() <= (0 if how == "exact" else 1)
         share = exact[items] / n_items
         deviation = m * (share * (1 - share) / ranked).sqrt()
-        errors.append(torch.stack([found[places] - exact[items], deviation]))
+        errors.append(torch.stack([found[columns] - exact[items], deviation]))
     errors, deviations = torch.cat(errors, dim=1)
     middle = deviations > deviations.max() / 2
     standardised = errors[middle] / deviations[middle]
@@ -437,7 +438,9 @@ def test_a_user_who_has_seen_everything_is_refused():
 @settings(max_examples=100, deadline=None)
 def test_an_item_of_no_weight_is_never_drawn(weights, seed):
     weights = torch.tensor([weights])
-    drawn = draw(weights, places(torch.zeros_like(weights, dtype=torch.bool)), 64, torch.Generator().manual_seed(seed))
+    drawn = draw(
+        weights, indices_of(torch.zeros_like(weights, dtype=torch.bool)), 64, torch.Generator().manual_seed(seed)
+    )
     assert (weights[0, drawn[0]] > 0).all()
 
 
@@ -453,7 +456,7 @@ def test_infinite_scores_rank_at_the_ends_and_are_drawn_from():
 def test_top_weights_do_not_vanish_far_down_the_list():
     rank = torch.arange(1, 5001.0).unsqueeze(0)
     excluded = rank < 4000  # the head of the list is not to be drawn
-    assert top_weights(rank, places(excluded), 10.0).sum() > 1
+    assert top_weights(rank, indices_of(excluded), 10.0).sum() > 1
 
 
 def test_only_the_learners_asked_for_get_items_and_only_their_guides_are_asked():
@@ -528,7 +531,7 @@ def test_no_array_of_users_times_items_is_made(precision):
     vectors = torch.randn(n_users + n_items, 4, generator=generator)
     directions = {"student": Direction(), "teacher": Direction(shape="exp", eps=1e-4)}
     sampler = DistillationSampler(seen, directions, torch.full((n_users,), 3), ranks=precision)
-    with _Largest() as largest:
+    with LargestTensor() as largest:
         sampler.refresh({name: lambda u: vectors[u] @ vectors[n_users:].T for name in ("teacher", "student")})
     assert largest.size < n_users * n_items / 5
 

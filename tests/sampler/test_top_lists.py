@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_bd.errors import DataError
-from recbole_bd.sampler.draws import draw_head, draw_places, head_length
-from recbole_bd.sampler.seen_items import SeenItems, slot
+from recbole_bd.sampler.draws import draw_head, draw_positions, head_length
+from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems, _floyd
-from tests.helpers.references import N_ITEMS, N_USERS, _Largest, follows, generator, own_items, seen_items, tables
+from tests.helpers.references import N_ITEMS, N_USERS, LargestTensor, follows, generator, own_items, seen_items, tables
 
 
 # --- lists ------------------------------------------------------------------------------------------------------------
@@ -56,7 +56,7 @@ def test_a_score_that_is_no_number_is_refused():
 def test_no_array_of_users_times_items_is_made():
     n_users, n_items = 8000, 3000
     vectors = torch.randn(n_users + n_items, 4, generator=generator())
-    with _Largest() as largest:
+    with LargestTensor() as largest:
         seen = seen_items(n_users, n_items, per_user=2)
         lists = top_lists(lambda users: vectors[users] @ vectors[n_users:].T, seen, 20, generator())
         rest = UnseenItems(seen, besides=draw_head(lists, 5, 2.0, generator()))
@@ -105,17 +105,17 @@ def test_the_head_is_long_enough():
     lists = torch.arange(1, 1001).repeat(20000, 1)
     beyond = (draw_head(lists, count, temperature, generator()) > head_length(temperature, count)).any(dim=1)
     assert int(beyond.sum()) <= 20
-    places = draw_places(torch.full((1000,), 1000), 1000, temperature, generator())
-    assert float((places >= head_length(temperature)).double().mean()) < 2e-4
+    positions = draw_positions(torch.full((1000,), 1000), 1000, temperature, generator())
+    assert float((positions >= head_length(temperature)).double().mean()) < 2e-4
 
 
 @pytest.mark.parametrize("temperature", [0.5, 4.0, 500.0])
 def test_places_are_drawn_with_replacement_by_rank(temperature):
-    places = draw_places(torch.tensor([6, 30, 1]), 20000, temperature, generator())
-    assert (places[2] == 0).all()
+    positions = draw_positions(torch.tensor([6, 30, 1]), 20000, temperature, generator())
+    assert (positions[2] == 0).all()
     for row, length in ((0, 6), (1, 30)):
         weight = np.exp(-np.arange(1, length + 1) / temperature)
-        assert follows(np.bincount(places[row].numpy(), minlength=length), 20000 * weight / weight.sum())
+        assert follows(np.bincount(positions[row].numpy(), minlength=length), 20000 * weight / weight.sum())
 
 
 # --- draws of unseen items --------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_unseen_items_are_drawn_uniformly_and_no_others():
     for user in users.tolist():
         out = own_items(seen, user) | set(besides[user].tolist()) | {0}
         left = [item for item in range(N_ITEMS) if item not in out]
-        assert int(rest.left[user]) == len(left)
+        assert int(rest.n_left[user]) == len(left)
         for items in drawn.values():
             counts = np.bincount(items[user - 1].numpy(), minlength=N_ITEMS)
             assert counts[list(out)].sum() == 0
@@ -153,13 +153,13 @@ def test_every_set_of_distinct_items_is_equally_likely():
 @given(st.integers(1, 40), st.integers(0, 45), st.integers(0, 2**32))
 @settings(max_examples=100, deadline=None)
 def test_steps_done_together_are_floyds_done_one_by_one(count, left, seed):
-    share = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed))
-    found = _floyd(share.T, torch.full((3,), left))
+    uniform = torch.rand(count, 3, generator=torch.Generator().manual_seed(seed))
+    found = _floyd(uniform.T, torch.full((3,), left))
     for row in range(3):
         chosen = []
         for step in range(min(count, left)):
             last = max(left - count, 0) + step
-            number = int(slot(share[step, row], torch.tensor(last + 1)))
+            number = int(index_from_uniform(uniform[step, row], torch.tensor(last + 1)))
             chosen.append(last if number in chosen else number)
         assert found[row].tolist() == chosen + [-1] * (count - len(chosen))
 
@@ -168,7 +168,7 @@ def test_where_fewer_are_left_all_are_drawn_and_zeros_follow():
     seen = SeenItems(torch.tensor([1, 1, 2]), torch.tensor([2, 3, 1]), 3, 6)
     besides = torch.tensor([[0, 0, 0], [1, 4, 5], [2, 0, 0]])
     rest = UnseenItems(seen, besides)
-    assert rest.left.tolist() == [5, 0, 3]
+    assert rest.n_left.tolist() == [5, 0, 3]
     drawn = rest.draw_distinct(torch.tensor([1, 2]), 5, generator())
     assert drawn[0].tolist() == [0] * 5
     assert sorted(drawn[1, :3].tolist()) == [3, 4, 5]
