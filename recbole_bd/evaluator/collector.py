@@ -1,6 +1,6 @@
 """RecBole's collector of evaluation results without its dense users x items arrays.
 
-What it hands to RecBole's metrics is the same, number for number; RecBole's own metric code makes the metrics of it.
+RecBole's metrics receive the same numbers as from its own collector, and compute the metrics from them.
 """
 
 from collections.abc import Callable
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from recbole_bd.system.distributed import group
 
-# What RecBole's metrics may ask of every batch.
+# Data that RecBole's metrics may request from every batch.
 _OF_A_BATCH = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
-# With more positives per user than this, finding the best k of a row costs less than ranking each positive.
+# Above this number of positives per user, `topk` of a row costs less than the rank of each positive.
 _FEW_POSITIVES = 4
 _SCORES_AT_ONCE = 2**20
 
 
 class ArrayCollector(Collector):
-    """Collects, for top-k metrics, at which of its user's first k places each positive item stands.
+    """Collects, for top-k metrics, which of each user's first k positions hold a positive item.
 
     Attributes:
-        watch: sees each batch's scores, rows and items of positives before they are collected; None where nothing does.
-        is_shared: of several processes each collects a share of the users, in the order of the processes.
+        watch: callback, or None; receives each batch's scores, rows and items of positives before they are collected.
+        is_shared: whether each process of a distributed run collects its own part of the users.
     """
 
     is_shared = False
@@ -37,10 +37,9 @@ class ArrayCollector(Collector):
         """Collect one batch.
 
         Args:
-            scores_tensor: [B, n_items] scores in the unit in which the model ranks; what is not to be recommended,
-                padding among it, is -inf.
+            scores_tensor: [B, n_items] scores in the unit in which the model ranks; -inf at excluded items and padding.
             interaction: RecBole's batch.
-            positive_u, positive_i: int64, row (from 0) and item of each positive, none twice.
+            positive_u, positive_i: int64 [n positives], row (from 0) and item of each; no pair occurs twice.
         """
         if self.watch is not None:
             self.watch(scores_tensor, positive_u, positive_i)
@@ -53,7 +52,10 @@ class ArrayCollector(Collector):
         return None
 
     def get_data_struct(self) -> DataStruct:
-        """Hand over what was collected. RecBole 1.2.1 asks numbers for `.cpu()`, which breaks some metrics."""
+        """Return the collected data.
+
+        RecBole 1.2.1 calls `.cpu()` on plain numbers too, which breaks some metrics; they are set aside meanwhile.
+        """
         held = self.data_struct._data_dict
         if group().size > 1 and self.is_shared:
             self._merge(held)
@@ -66,7 +68,7 @@ class ArrayCollector(Collector):
         return collected
 
     def _merge(self, held: dict[str, Any]) -> None:
-        """Put what the processes have collected of their users together, as one would have collected it."""
+        """Concatenate the data of all processes, in the order in which one process would have collected it."""
         names = [name for name in held if name in _OF_A_BATCH]
         shares = group().all_gather({name: held[name].cpu() for name in names})
         for name in _OF_A_BATCH:
@@ -75,15 +77,15 @@ class ArrayCollector(Collector):
 
 
 def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
-    """Mark which of the first k places of each row hold a positive item, as `torch.topk` orders them.
+    """Mark which of the first k positions of each row hold a positive item, in the order of `torch.topk`.
 
     Args:
         scores: [B, n_items], the highest is the best.
-        rows, items: int64, row (from 0) and item of each positive, none twice.
-        k: number of places, at most n_items.
+        rows, items: int64 [n positives], row (from 0) and item of each; no pair occurs twice.
+        k: number of positions, at most n_items.
 
     Returns:
-        bool [B, k], the best place first.
+        bool [B, k], the best position first.
     """
     if len(rows) > _FEW_POSITIVES * len(scores):
         return _by_topk(scores, rows, items, k)
@@ -95,11 +97,11 @@ def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
 
 
 def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Count the scores above each positive's.
+    """Rank each positive by counting the scores above its own.
 
     Returns:
-        The marks, bool [B, k], and the rows in which they are not known, bool [B]: where equal scores leave a
-        positive's place to topk's own choice, or a score is not a number.
+        The marks, bool [B, k], and the unclear rows, bool [B]. A row is unclear where a positive's score is tied, so
+        that `topk` decides its position, or where a score is NaN.
     """
     own = scores[rows, items].unsqueeze(1)
     one_each = len(rows) == len(scores) and bool((rows == torch.arange(len(rows), device=rows.device)).all())
@@ -108,7 +110,7 @@ def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> tuple[Tenso
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         compared = scores[part] if one_each else scores.index_select(0, rows[part])
-        # Written as numbers: summing these takes a fifth of the time of summing truth values.
+        # Summing floats takes a fifth of the time of summing booleans.
         above[part] = torch.gt(compared, own[part], out=torch.empty_like(compared)).sum(dim=1)
     unclear = torch.isnan(scores.amax(dim=1))
     high = (above < k).nonzero().squeeze(1)
@@ -121,7 +123,7 @@ def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> tuple[Tenso
 
 
 def _by_topk(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
-    """Look the best k items of each row up among its positives."""
+    """Search the best k items of each row among its positives."""
     n_items = scores.shape[1]
     best = torch.topk(scores, k, dim=-1).indices
     keys = (rows * n_items + items).sort().values

@@ -1,4 +1,4 @@
-"""Ranks of the held-out items, and how often the student's are better."""
+"""Ranks of the held-out test items, and the share of them on which the student wins."""
 
 import torch
 
@@ -6,15 +6,15 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.split import Split
 from recbole_bd.sampler.seen_items import SeenItems, require_numbers
 
-# Scores compared at a time: 4 bytes each, and a boolean of the same shape.
+# Scores compared at a time, float32; a boolean array of the same shape is alive too.
 _CHUNK_SCORES = 2**22
 
 
 def test_ranks(role: Role, split: Split) -> torch.Tensor:
-    """Rank of every test interaction's item in the list the role would recommend to its user.
+    """Rank every test interaction's item in the role's recommendations to its user.
 
-    Items of the user's training and validation interactions and the padding item are not in the list; the user's other
-    test items are. Ties share the mean of their ranks, so that nothing depends on item ids.
+    The list leaves out the padding item and the items of the user's training and validation interactions. It holds the
+    user's other test items. Tied items share the mean of their ranks, so no result depends on item ids.
 
     Args:
         role: the role whose model ranks.
@@ -22,10 +22,10 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
 
     Returns:
         float32 [number of test interactions], 1 is best, in the order of `split.pairs("test")`. Working memory is a
-        chunk of 2**22 scores; nothing of size users x items is kept.
+        chunk of 2**22 scores, never users x items.
 
     Raises:
-        DataError: a score is not a number; infinite ones rank at the ends.
+        DataError: a score is NaN; infinite scores rank at the ends.
     """
     users, items = split.pairs("test")
     listed = [split.pairs(part) for part in ("train", "valid")]
@@ -40,9 +40,9 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
             scores = role.all_logits(distinct.to(role.device)).float().cpu()
             require_numbers(scores.amax(dim=1), role.name)
             own = scores[row, items[chunk]].unsqueeze(1)
-            scores[seen.of(distinct)] = torch.nan  # neither better than any score nor equal to one
+            scores[seen.of(distinct)] = torch.nan  # NaN compares as neither greater nor equal
             better = (scores[row] > own).sum(dim=1)
-            # A repeated interaction whose item has left the list itself counts as its own equal.
+            # The item of a repeated interaction is excluded from the list; it still counts as equal to itself.
             equal = (scores[row] == own).sum(dim=1).clamp(min=1)
             ranks[chunk] = better + (equal + 1) / 2
     return ranks

@@ -1,4 +1,4 @@
-"""Test results of both roles through RecBole's full ranking, and where the student ranks better than the teacher."""
+"""Values of each user whose means are RecBole's top-k metrics."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from recbole_bd.system.distributed import group
 
 
 class UserCollector(ArrayCollector):
-    """Also keeps whose rows it collects: inner user ids of each batch, in the order of its rows."""
+    """Collector that also keeps the inner user ids of each batch, in the order of its rows."""
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -32,13 +32,13 @@ class UserCollector(ArrayCollector):
         self, scores_tensor: torch.Tensor, interaction: Interaction, positive_u: torch.Tensor, positive_i: torch.Tensor
     ) -> None:
         """Collect one batch; see `ArrayCollector`."""
-        # Full ranking names each user once; ranking among sampled items names the user of each of them, in one run.
+        # Full ranking lists each user once. Ranking among sampled items lists the user once per item, consecutively.
         self.users.append(torch.unique_consecutive(interaction[self.config["USER_ID_FIELD"]]).cpu())
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
 
 
 class UserEvaluator(Evaluator):
-    """RecBole's evaluator that keeps the values whose means are its top-k metrics."""
+    """RecBole's evaluator that also keeps each user's values, whose means are the top-k metrics."""
 
     def __init__(self, config: Config):
         super().__init__(config)
@@ -49,7 +49,7 @@ class UserEvaluator(Evaluator):
 
     def _keeping(self, mean: Callable) -> Callable:
         def keep(name: str, values: np.ndarray) -> dict:
-            """Take [n_users, K], the metric at every cut-off from 1 to K."""
+            """Keep the values [n_users, K] of a metric at cut-offs 1 to K, and return RecBole's means."""
             means = mean(name, values)
             at = {key: int(key.rpartition("@")[2]) for key in means}
             self.values |= {key: values[:, k - 1].astype(np.float64) for key, k in at.items()}
@@ -59,16 +59,17 @@ class UserEvaluator(Evaluator):
 
 
 class PerUser:
-    """What each user of the test part contributes to the metrics that are means over users.
+    """Values of each test user in the metrics that are means over users.
 
-    These are RecBole's top-k metrics: recall, mrr, ndcg, hit, precision and map. Coverage, GAUC and the like are not.
+    These are RecBole's top-k metrics: recall, mrr, ndcg, hit, precision and map. Coverage, GAUC and others are no means
+    over users and are left out.
 
     Args:
         split: the data; gives users their original ids.
 
     Attributes:
-        users: original ids, unicode [n_users], in the order of RecBole's inner ids, that is of first appearance in the
-            data; None before anything was measured.
+        users: original ids, unicode [n_users], in the order of RecBole's inner ids (first appearance in the data); None
+            before the first `add`.
         values: float64 [n_users] by `role/arm/metric`, not rounded.
     """
 
@@ -78,11 +79,11 @@ class PerUser:
         self.values: dict[str, np.ndarray] = {}
 
     def add(self, prefix: str, users: list[torch.Tensor], values: dict[str, np.ndarray]) -> None:
-        """Take the values of one role in one arm.
+        """Add the values of one role in one arm.
 
         Args:
             prefix: `role/arm`.
-            users: inner ids, int64, of the rows of the values, batch by batch.
+            users: inner ids of the rows of the values, int64, one tensor per batch.
             values: [n_users] by metric.
         """
         if not values:
@@ -93,7 +94,7 @@ class PerUser:
         self.values |= {f"{prefix}/{name}": array[order.numpy()] for name, array in values.items()}
 
     def write(self, path: Path) -> None:
-        """Write `users` and the values as plain NumPy arrays, compressed; nothing where nothing was measured."""
+        """Write `users` and the values as plain compressed NumPy arrays; write no file if no value was added."""
         if self.users is not None:
             arrays: dict[str, Any] = {"users": self.users, **self.values}
             write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))

@@ -1,4 +1,4 @@
-"""How far apart two roles rank the items a user has not seen, counted, and what a sampler draws of them."""
+"""Histograms of rank discrepancies between teacher and student on unseen items, and of a sampler's draws."""
 
 import math
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
-# Users looked at, at most, and (user, item) pairs: a count over more would look the same and cost more.
+# Largest numbers of users and of (user, item) pairs counted. More would cost more and look the same.
 _USERS, _PAIRS = 1000, 50_000_000
-# Scores of one role at a time; about ten arrays of that size are alive.
+# Scores of one role computed at a time; about ten arrays of this size are alive.
 _CHUNK_SCORES = 2**20
-# Bins are equally wide in asinh(difference / width): linear within a width of 0, logarithmic far from it.
+# Bins are equally wide in asinh(difference / width): linear within one width of 0, logarithmic beyond.
 _LEAST_WIDTH, _WIDTHS_PER_CATALOGUE, _STEP = 20.0, 200, 0.2
 
 
 def linear_width(n_items: int) -> float:
-    """Differences below this, in positions, are on a linear scale, those far above on a logarithmic one.
+    """Width of the linear part of the scale of rank differences, in positions; beyond it the scale is logarithmic.
 
     Args:
         n_items: size of the catalogue with padding.
@@ -33,10 +33,10 @@ def linear_width(n_items: int) -> float:
 
 
 def bin_edges(n_items: int) -> Tensor:
-    """Edges of bins of rank differences, symmetric about a bin of their own for equal ranks.
+    """Edges of bins of rank differences, symmetric about 0, with a bin for equal ranks in the middle.
 
-    Differences are multiples of one half, because ties share the mean of their ranks: the middle bin, from -1/4 to 1/4,
-    holds equal ranks only, and no bin holds differences of both signs.
+    Tied items share the mean of their ranks, so differences are multiples of 1/2. The middle bin, from -1/4 to 1/4,
+    holds equal ranks only. No bin holds differences of both signs.
 
     Args:
         n_items: size of the catalogue with padding, above every difference.
@@ -52,7 +52,7 @@ def bin_edges(n_items: int) -> Tensor:
 
 
 def histogram(values: Tensor, edges: Tensor) -> Tensor:
-    """Count values in bins that are closed below and open above; NaN and values beyond the edges are left out.
+    """Count values in bins closed below and open above; NaN and values outside the edges are not counted.
 
     Args:
         values: any shape.
@@ -68,28 +68,32 @@ def histogram(values: Tensor, edges: Tensor) -> Tensor:
 def count_discrepancies(
     roles: Mapping[str, Role], split: Split, sampler: DistillationSampler | None, seed: int, n_users: int = _USERS
 ) -> dict[str, np.ndarray]:
-    """Count rank_student - rank_teacher over the unseen items of some users, and over what is drawn for them.
+    """Count rank_student - rank_teacher over the unseen items of some users, and over the items drawn for them.
 
-    Ranks are those by which a method samples (`rank_precision`). Draws are made anew, as many for each user as in a
-    refresh, by a sampler and a generator of their own: nothing of a run's chance is used. Active users have more draws,
-    so that even uniform ones need not be spread as the pairs are. Working memory is about ten arrays of 2**20 numbers,
-    one user's row at least; nothing of size users x items is kept.
+    Ranks have the precision with which the method samples (`rank_precision`). The draws are new ones, by a separate
+    sampler and generator, so the run's random state stays unchanged. Each user has as many draws as in a refresh.
+    Active users have more, so even uniform draws may be distributed differently from the pairs. Working memory is about
+    ten arrays of 2**20 numbers (at least one user's row), never users x items.
 
     Args:
-        roles: teacher and student, their models in the state to look at.
+        roles: teacher and student, their models in the state to compare.
         split: the data.
-        sampler: how items are drawn; None where a method has no such sampler.
-        seed: of the choice of users, who all have training items, and of the draws.
-        n_users: users at most; fewer where the catalogue is so large that they would be above 50 million pairs.
+        sampler: the method's sampler; None for a method without one.
+        seed: seed of the draws and of the choice of users, who all have training items.
+        n_users: largest number of users; a large catalogue lowers it, so that there are at most 50 million pairs.
 
     Returns:
-        What `discrepancy.npz` holds: `edges`, float32 [bins + 1], see `bin_edges`; `linear_width`, see `linear_width`;
-        `unseen`, int64 [bins], all pairs of these users and their unseen items; for each direction that is sampled
-        `drawn_<direction>`, int64 [bins], and `how_<direction>`, its formula as text; `user`, original ids as unicode
-        [users]; `unseen_items`, int64 [users], how many items each has not seen.
+        Content of `discrepancy.npz`:
+        `edges`: float32 [bins + 1], see `bin_edges`.
+        `linear_width`: float32, see `linear_width`.
+        `unseen`: int64 [bins], counts of all pairs of these users and their unseen items.
+        `drawn_<direction>`: int64 [bins], counts of drawn items, for each sampled direction.
+        `how_<direction>`: text, see `formula`.
+        `user`: unicode [users], original ids.
+        `unseen_items`: int64 [users], the number of unseen items of each.
 
     Raises:
-        DataError: a score is not a number; names the role.
+        DataError: a score is NaN; the message names the role.
     """
     device = roles[STUDENT].device
     seen = SeenItems(*split.pairs("train"), split.n_users, split.n_items).to(device)
@@ -130,7 +134,7 @@ def _rank_method(sampler: DistillationSampler | None, device: torch.device) -> s
 
 
 def _rank_difference(logits: Mapping[str, Tensor], seen: SeenItems, users: Tensor, method: str) -> Tensor:
-    """rank_student - rank_teacher of every item, NaN at what is not ranked. float32 [C, n_items]."""
+    """Compute rank_student - rank_teacher of every item, float32 [C, n_items]; NaN at items that are not ranked."""
     excluded = seen.of(users)
     student, teacher = (Ranks(logits[role], excluded, method, role).everywhere() for role in (STUDENT, TEACHER))
     return student - teacher
@@ -143,10 +147,10 @@ def _draw(
     logits: Mapping[str, Tensor],
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Draw for these users alone what `sampler` would draw for them in a refresh.
+    """Draw items for these users only, as many and in the same way as `sampler` does in a refresh.
 
     Returns:
-        Row numbers of all draws, and by learner the drawn items, both int64 of one length.
+        Row number of each draw, int64 [draws], and the drawn items by learner, int64 [draws] each.
     """
     rows, items = seen.of(users)
     known = items > 0
@@ -165,7 +169,7 @@ def _draw(
 
 
 def formula(direction: Direction) -> str:
-    """How a direction draws, for people: `tanh, eps 0.01, paper order`."""
+    """Describe how a direction draws, for people: `tanh, eps 0.01, paper order`."""
     if direction.sampling == "uniform":
         return "uniform"
     if direction.sampling in ("top", "own_top"):

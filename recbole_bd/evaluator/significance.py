@@ -1,6 +1,6 @@
-"""Is the difference real? Paired tests over users or over seeds, from the per-user values that runs leave.
+"""Paired significance tests and confidence intervals over users or over seeds.
 
-The tests are SciPy's. Nothing here needs torch or RecBole.
+The tests are SciPy's. This module imports neither torch nor RecBole.
 """
 
 import inspect
@@ -15,32 +15,32 @@ from recbole_bd.errors import ComparisonError
 
 Values = Sequence[float] | np.ndarray
 
-# Differences are rounded to this many decimals: what is below is how sums were rounded, and would break ties.
+# Decimals of the rounded differences. Smaller differences are rounding errors of sums and would break ties.
 _DECIMALS = 12
-# With fewer pairs a bootstrap of them is far too narrow; the interval is Student's.
+# Fewest pairs for a bootstrap. Below this its interval is far too narrow, and Student's is used.
 _FEWEST_RESAMPLED = 10
-# BCa leaves every pair out once, which costs the square of their number; its correction vanishes as they get many.
+# Most pairs for BCa. Its jackknife costs the square of their number, and its correction vanishes for many pairs.
 _MOST_CORRECTED = 2000
 _MOST_RESAMPLES, _LEAST_RESAMPLES = 9999, 1000
 _MOST_ENUMERATED = 13
 _DRAWS, _DRAWS_AT_ONCE = 2 * 10**7, 2**20
-# What `scipy.stats.bootstrap` calls its generator: SciPy 1.15 renamed the argument.
+# Name of the generator's argument of `scipy.stats.bootstrap`, which SciPy 1.15 renamed.
 RNG = "rng" if "rng" in inspect.signature(scipy.stats.bootstrap).parameters else "random_state"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two paired samples say of the difference of their means; None where there is too little to say it.
+    """Paired comparison of the means of two samples; None where there are too few pairs for a value.
 
     Attributes:
         mean_a, mean_b: means of the samples.
         difference: mean_b - mean_a; above 0 where B is higher.
         low, high: confidence interval of the difference; None with one pair, or where all pairs differ equally.
-        interval: how it was made: `BCa` or `percentile` (bootstrap), `Student` (fewer than 10 pairs), or `none`.
+        interval: its kind: `BCa` or `percentile` (bootstrap), `Student` (fewer than 10 pairs), or `none`.
         t_p: two-sided p value of the paired t test; 1 where no pair differs; None with one pair, or where all pairs
-            differ by the same amount, which leaves no spread to judge by.
-        wilcoxon_p: two-sided p value of Wilcoxon's signed-rank test over the pairs that differ; 1 where none does; None
-            with one pair.
+            differ by the same amount and the variance is 0.
+        wilcoxon_p: two-sided p value of Wilcoxon's signed-rank test over the pairs that differ; 1 where no pair
+            differs; None with one pair.
         effect_size: Cohen's d_z, the mean of the differences over their standard deviation; 0 where no pair differs;
             None where t_p is.
         rank_biserial: share of the ranks of |difference| in favour of B minus the share in favour of A, in [-1, 1].
@@ -66,14 +66,14 @@ def compare(a: Values, b: Values, level: float = 0.95, seed: int = 0) -> Compari
     Args:
         a, b: [n] values.
         level: confidence of the interval, in (0, 1).
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Returns:
-        The comparison. 100,000 pairs take about a second and 20 MB: 9,999 resamples, fewer where they would draw more
-        than 20 million values, but 1,000 at least.
+        The comparison. The bootstrap draws 9,999 resamples. Many pairs lower this to 20 million values in all, but at
+        least 1,000 resamples. 100,000 pairs take about a second and 20 MB.
 
     Raises:
-        ComparisonError: no values, other lengths, or a value that is not finite.
+        ComparisonError: there are no values, the lengths differ, or a value is not finite.
     """
     of_a, of_b = (np.asarray(values, dtype=np.float64) for values in (a, b))
     if of_a.shape != of_b.shape or of_a.ndim != 1 or not len(of_a):
@@ -92,7 +92,7 @@ def compare(a: Values, b: Values, level: float = 0.95, seed: int = 0) -> Compari
 
 
 def t_test(a: Values, b: Values) -> float | None:
-    """The paired t test of `compare` without its intervals, for tables with a test in every cell.
+    """Compute the paired t test of `compare` alone, without the bootstrap.
 
     Args:
         a, b: [n] finite values, paired.
@@ -105,14 +105,19 @@ def t_test(a: Values, b: Values) -> float | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Adjust the p values of a family of tests so that one false alarm among all is as unlikely as each p says.
+    """Adjust the p values of a family of m tests by Holm's method, which controls the family-wise error rate.
+
+    With p_(1) <= ... <= p_(m):
+
+        adjusted_(i) = min(1, max over j <= i of (m - j + 1) p_(j))
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
 
     Args:
-        p_values: of the family; None, where a test could not be made, stays None and is not of the family.
+        p_values: p values of the family. None (no test was possible) stays None and does not count in m.
 
     Returns:
-        The adjusted values in the same order: the smallest times m, the next times m - 1, and so on, never below the
-        one before and never above 1. Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65-70.
+        The adjusted values, in the same order.
 
     Raises:
         ComparisonError: a value outside [0, 1].
@@ -134,7 +139,7 @@ def _constant(differences: np.ndarray) -> bool:
 
 
 def _t_test(differences: np.ndarray) -> tuple[float | None, float | None]:
-    """p value of the paired t test and Cohen's d_z."""
+    """Compute the p value of the paired t test, and Cohen's d_z."""
     if len(differences) < 2:
         return None, None
     if not differences.any():
@@ -146,7 +151,7 @@ def _t_test(differences: np.ndarray) -> tuple[float | None, float | None]:
 
 
 def _wilcoxon(differences: np.ndarray) -> tuple[float | None, float]:
-    """p value of the signed-rank test and the rank-biserial correlation, both without pairs that are equal."""
+    """Compute the p value of the signed-rank test and the rank-biserial correlation, both without equal pairs."""
     unequal = differences[differences != 0]
     if not len(unequal):
         return (1.0 if len(differences) > 1 else None), 0.0
@@ -156,7 +161,7 @@ def _wilcoxon(differences: np.ndarray) -> tuple[float | None, float]:
         return None, favour
     tied = len(np.unique(np.abs(unequal))) < len(unequal)
     if tied and len(unequal) <= _MOST_ENUMERATED:
-        # Before 1.15 SciPy's exact test takes the ranks for untied; every sign of every rank is soon gone through.
+        # SciPy before 1.15 ignores ties in its exact test. So few pairs can be enumerated instead.
         test = scipy.stats.permutation_test(
             (signed,), np.sum, permutation_type="samples", vectorized=True, n_resamples=np.inf
         )
@@ -166,7 +171,7 @@ def _wilcoxon(differences: np.ndarray) -> tuple[float | None, float]:
 
 
 def _interval(differences: np.ndarray, level: float, seed: int) -> tuple[float | None, float | None, str]:
-    """Confidence interval of the mean difference, and how it was made."""
+    """Compute the confidence interval of the mean difference, and name its kind."""
     n = len(differences)
     if n < 2 or _constant(differences):
         return None, None, "none"
@@ -175,7 +180,7 @@ def _interval(differences: np.ndarray, level: float, seed: int) -> tuple[float |
         return float(bounds.low), float(bounds.high), "Student"
     for method in ("BCa", "percentile") if n <= _MOST_CORRECTED else ("percentile",):
         with warnings.catch_warnings():
-            # BCa is undefined where no pair, or every pair, decides; the percentiles are not.
+            # BCa can be degenerate; the percentile interval, tried next, cannot.
             warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
             bounds = scipy.stats.bootstrap(
                 (differences,),

@@ -1,6 +1,6 @@
-"""Where the student ranks the held-out item better than the teacher: the record of a run, and shares with intervals.
+"""Test interactions on which the student ranks the held-out item better than the teacher: shares with intervals.
 
-The first observation of BD's paper (WWW 2021, section 1): on many test interactions the student is ahead.
+Source: BD, WWW 2021, section 1, whose first observation is that the student wins on many test interactions.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,18 @@ from recbole_bd.backbones.names import DISTILLED, SEPARATE, STUDENT, TEACHER
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator.significance import RNG
 
-# The arms compared: a role's state before distillation and after it.
 _CONFIDENCE = 0.95
-# Draws of the bootstrap, and how many numbers one batch of them may hold.
+# Resamples of the bootstrap, and the most numbers in one batch of them.
 _RESAMPLES, _BATCH_NUMBERS = 2000, 2**21
 
 
 def test_ranks_record(split: Split, ranks: Mapping[tuple[str, str], Tensor]) -> dict[str, np.ndarray]:
-    """What `test_ranks.npz` keeps of every test interaction, in the order of `split.pairs("test")`.
+    """Build the content of `test_ranks.npz`: one entry per test interaction, in the order of `split.pairs("test")`.
 
     Args:
         split: the data.
-        ranks: ranks of the held-out items by arm and role, 1 is best, as `evaluation.test_ranks` gives them. A role
-            without a distilled arm (a frozen teacher) has none of that arm.
+        ranks: ranks of the held-out items by arm and role, 1 is best, see `held_out_ranks.test_ranks`. A role that does
+            not learn (a frozen teacher) has no distilled arm.
 
     Returns:
         Arrays [number of test interactions]: `user` and `item`, original ids as unicode; `item_popularity` and
@@ -45,10 +44,10 @@ def test_ranks_record(split: Split, ranks: Mapping[tuple[str, str], Tensor]) -> 
 
 
 def student_wins(record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Whether the student ranks each held-out item strictly higher (nearer to 1) than the teacher, by arm.
+    """Mark the held-out items that the student ranks strictly higher (nearer to 1) than the teacher, by arm.
 
     Args:
-        record: see `test_ranks_record`. Where the teacher has no distilled arm its separate one stands for it.
+        record: see `test_ranks_record`. A role without a distilled arm is compared by its separate arm.
 
     Returns:
         bool [number of test interactions] for `separate` and `distilled`.
@@ -61,16 +60,16 @@ def student_wins(record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def quantile_groups(counts: np.ndarray, groups: int = 5) -> np.ndarray:
-    """Group numbers from 0, by ascending count, of as equal sizes as equal counts allow.
+    """Number quantile groups of ascending counts, from 0.
 
-    Equal counts are never parted, so there may be fewer groups than asked for; none is empty.
+    Equal counts share a group, so group sizes may differ and there may be fewer groups. No group is empty.
 
     Args:
-        counts: [n], what decides.
-        groups: how many, at most.
+        counts: [n].
+        groups: largest number of groups.
 
     Returns:
-        int64 [n].
+        int64 [n], the group of each count.
     """
     most = np.quantile(counts, np.arange(1, groups + 1) / groups, method="inverted_cdf")
     return np.searchsorted(np.unique(most), counts, side="left")
@@ -86,14 +85,14 @@ class Share:
 
 
 def share(won: np.ndarray, users: np.ndarray) -> Share:
-    """Share of won interactions with a confidence interval that knows which of them are of one user.
+    """Compute the share of won interactions, with a confidence interval that respects clusters by user.
 
-    With one interaction per user it is Wilson's binomial interval; with several a percentile bootstrap over users,
-    since interactions of one user are won and lost together. Where all or none are won Wilson's serves again.
+    With one interaction per user this is Wilson's binomial interval. Otherwise it is a percentile bootstrap over users,
+    because a user's interactions are correlated. If all or none are won, or there is one user, Wilson's is used again.
 
     Args:
-        won: bool [n], at least one.
-        users: [n], whose interaction each is, as any ids.
+        won: bool [n], n at least 1.
+        users: [n], user id of each interaction, of any type.
     """
     value = float(won.mean())
     _, owner = np.unique(users, return_inverse=True)
@@ -117,11 +116,11 @@ def share(won: np.ndarray, users: np.ndarray) -> Share:
 
 @dataclass(frozen=True)
 class InteractionGroup:
-    """Test interactions of one group and the student's share of wins on them.
+    """Group of test interactions, and the student's share of wins on them.
 
     Attributes:
-        least, most: bounds of the group's counts, both inside.
-        size: test interactions in it.
+        least, most: smallest and largest count in the group.
+        size: number of test interactions.
         shares: by arm, `separate` and `distilled`.
     """
 
@@ -132,20 +131,20 @@ class InteractionGroup:
 
 
 def overall(record: Mapping[str, np.ndarray]) -> dict[str, Share]:
-    """The student's share of wins on all test interactions, by arm."""
+    """Compute the student's share of wins on all test interactions, by arm."""
     return {arm: share(won, record["user"]) for arm, won in student_wins(record).items()}
 
 
 def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> list[InteractionGroup]:
-    """The student's share of wins in quantile groups of test interactions.
+    """Compute the student's share of wins in quantile groups of test interactions.
 
     Args:
         record: see `test_ranks_record`.
-        key: what groups them, `item_popularity` or `user_activity`.
-        groups: how many, at most; see `quantile_groups`.
+        key: count that groups them, `item_popularity` or `user_activity`.
+        groups: largest number of groups, see `quantile_groups`.
 
     Returns:
-        The groups, the one of the lowest counts first.
+        The groups, lowest counts first.
     """
     wins, counts = student_wins(record), record[key]
     numbers = quantile_groups(counts, groups)
