@@ -1,1 +1,1 @@
-"""What the package needs of Python and the machine: files, locks, archives, processes, signals, random state."""
+"""Services of Python and the machine: atomic writes, locks, archives, processes, signals, random state."""

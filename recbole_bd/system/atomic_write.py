@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and locks that a process cannot leave behind."""
+"""Atomic file writes: a reader sees the old file or the new one, never a part."""
 
 import logging
 import os
@@ -13,13 +13,14 @@ logger = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that readers see the old one or the new one, never a part, and so that it outlasts a power cut.
+    """Write a file atomically and durably: readers see the old file or the new one, also after a power cut.
 
-    A temporary file in the same folder is written, flushed and synchronised, then renamed, and the folder synchronised.
+    A temporary file in the same folder is written, flushed, synchronised with the disk and renamed. Then the folder is
+    synchronised.
 
     Args:
-        path: the file; its folder is made if need be.
-        write: writes the content; the stream can be read too.
+        path: the file; a missing folder is created.
+        write: writes the content to a binary stream, which can be read too.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the old file is as it was.
@@ -39,12 +40,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be written: {_reason(error)}") from error
     finally:
-        if temporary is not None:  # whatever went wrong, a signal's exception included
+        if temporary is not None:  # after any error, and after the exception of a signal
             temporary.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a text, in UTF-8, or bytes as `write_atomically` writes.
+    """Write bytes, or text in UTF-8, atomically.
 
     Raises:
         CheckpointError: see `write_atomically`.
@@ -54,13 +55,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def remove_torn_files(folder: Path) -> None:
-    """Remove what `write_atomically` of a killed process left in a folder that this process has claimed."""
+    """Remove temporary files that a killed process left behind. This process must have claimed the folder."""
     for path in folder.glob(".*.*"):
         path.unlink()
 
 
 def _reason(error: BaseException) -> BaseException:
-    """The system's error behind one: torch ends a file that could not be written with an error of its own."""
+    """Find the operating system's error in a chain; torch raises its own error when it cannot finish a file."""
     behind: BaseException | None = error
     while behind is not None and not isinstance(behind, OSError):
         behind = behind.__cause__ or behind.__context__
@@ -68,7 +69,7 @@ def _reason(error: BaseException) -> BaseException:
 
 
 def synchronise_folder(folder: Path) -> None:
-    """Let the names in a folder outlast a power cut. Systems that cannot do this for folders are left alone."""
+    """Synchronise a folder with the disk, so that its file names survive a power cut. Does nothing on Windows."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

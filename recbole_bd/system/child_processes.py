@@ -1,4 +1,4 @@
-"""Processes that this package starts: where they find it, how many cores they take, and that none is left behind."""
+"""Child processes: their environment, their number of threads, and their end together with this process."""
 
 import ctypes
 import os
@@ -14,15 +14,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def environment_of(threads: int) -> dict[str, str]:
-    """This process's environment, in which the same package is found and libraries use as many threads as torch.
+    """Environment for a child: the same package on its path, and a number of threads for numerical libraries.
 
     Args:
-        threads: of each run.
+        threads: value of OMP_NUM_THREADS.
     """
     package = str(Path(__file__).parents[2])
     path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -32,16 +32,16 @@ def environment_of(threads: int) -> dict[str, str]:
 def start(
     command: Sequence[str], environment: dict[str, str] | None, stderr: IO[Any] | int, **streams: Any
 ) -> subprocess.Popen:
-    """Start a process that the terminal's Ctrl-C does not reach, and that ends when this one is killed.
+    """Start a process that does not receive the terminal's Ctrl-C and that ends when this process is killed.
 
     Args:
-        command: the program and its words.
-        environment: of the process; None is this one's.
-        stderr: where its errors go.
-        streams: `stdin` and `stdout` as `subprocess.Popen` takes them, and `text`.
+        command: the program and its arguments.
+        environment: environment variables; None inherits those of this process.
+        stderr: stream or file for its errors.
+        streams: `stdin`, `stdout` and `text`, as `subprocess.Popen` takes them.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the process cannot be started.
     """
     return subprocess.Popen(
         command, stderr=stderr, env=environment, start_new_session=True,
@@ -50,7 +50,7 @@ def start(
 
 
 def end(running: Sequence[subprocess.Popen], seconds: float) -> None:
-    """Ask processes to end, and kill those that have not after so many seconds."""
+    """Terminate processes, and kill those that still run after so many seconds."""
     for process in running:
         process.terminate()
     limit = time.monotonic() + seconds
@@ -63,15 +63,12 @@ def end(running: Sequence[subprocess.Popen], seconds: float) -> None:
 
 
 def last_line(output: Path) -> str:
-    """The last line that a process has written; empty where it has written none."""
+    """Last non-blank line of a file that a process writes to; empty if there is none."""
     lines = [line for line in output.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1].strip() if lines else ""
 
 
 def end_with_parent() -> None:
-    """Ask the system to end this process when the one that started it is killed, so that none goes on unseen.
-
-    Linux can do that; elsewhere nothing happens.
-    """
+    """Let the system send SIGTERM to this process when its parent dies. Works on Linux; elsewhere does nothing."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,8 +1,8 @@
-"""One run trained by several processes: what they share, what each does for itself, and how they end together.
+"""Data-parallel training of one run by several processes.
 
-Every process holds both models and draws the same batches, negatives and samples; it computes losses for its share of
-each batch's rows, and gradients are summed before every update. So one process and several take the same steps, up to
-rounding. Users are shared out for ranking and for evaluation.
+Every process holds both models and draws the same batches, negatives and samples. It computes losses for its share of
+each batch's rows, and gradients are summed over the processes before every update. So one process and several take the
+same steps, up to rounding. For ranking and evaluation each process takes a share of the users.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from recbole_bd.errors import PeerError
 from recbole_bd.system.child_processes import end_with_parent
 
 T = TypeVar("T")
-# Seconds after which a process that waits for the others gives up.
+# Seconds that a process waits for the others in a collective operation.
 TIMEOUT = 1800
 
 
@@ -29,11 +29,11 @@ class Group:
     """The processes of one run.
 
     Attributes:
-        rank: number of this one, from 0; the first writes what the run leaves.
-        size: how many there are.
+        rank: number of this process, from 0; process 0 writes the run folder.
+        size: number of processes.
 
-    Raises, in every method that talks to the others:
-        PeerError: another one has ended.
+    Raises, in every collective operation:
+        PeerError: another process has ended.
     """
 
     def __init__(self, rank: int, size: int):
@@ -41,17 +41,17 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what the run leaves."""
+        """Whether this process writes the run folder."""
         return self.rank == 0
 
     def part(self, count: int) -> slice:
-        """This process's share of so many things in a row; the shares are as equal as can be and miss nothing."""
+        """Slice of `range(count)` for this process. The slices differ by at most one in length and cover everything."""
         return slice(self.rank * count // self.size, (self.rank + 1) * count // self.size)
 
     def share(self, rows: int) -> tuple[slice, float]:
-        """This process's rows of a batch, and their weight in a mean over all rows.
+        """Slice of a batch's rows for this process, and its weight in a mean over all rows.
 
-        Where there are fewer rows than processes, each takes all of them.
+        With fewer rows than processes, every process takes all rows.
         """
         if rows < self.size:
             return slice(0, rows), 1 / self.size
@@ -59,14 +59,14 @@ class Group:
         return part, (part.stop - part.start) / rows
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
-        """Sum a tensor over the processes, in place."""
+        """Sum a tensor over the processes, in place, and return it."""
         if self.size > 1:
             with _explaining():
                 processes.all_reduce(tensor)
         return tensor
 
     def all_max(self, number: int) -> int:
-        """The greatest of the processes' numbers."""
+        """Return the maximum of a number over the processes."""
         if self.size == 1:
             return number
         numbers = torch.tensor([number])
@@ -75,7 +75,7 @@ class Group:
         return int(numbers)
 
     def all_gather(self, value: T) -> list[T]:
-        """Every process's value, in their order; plain data, copied."""
+        """Return the values of all processes in order of rank, as copies of plain data."""
         if self.size == 1:
             return [value]
         values: list[Any] = [None] * self.size
@@ -84,7 +84,7 @@ class Group:
         return values
 
     def broadcast(self, make: Callable[[], T]) -> T:
-        """What the first process makes; plain data, copied."""
+        """Call `make` in process 0 only and return its value in every process, as a copy of plain data."""
         if self.size == 1:
             return make()
         held: list[Any] = [make() if self.is_first else None]
@@ -97,7 +97,7 @@ _is_alone: ContextVar[bool] = ContextVar("is_alone", default=False)
 
 
 def group() -> Group:
-    """The processes of this run; one that was not started with others is alone."""
+    """Return the processes of this run; a group of one if this process has joined no others."""
     if not _is_alone.get() and processes.is_available() and processes.is_initialized():
         return Group(processes.get_rank(), processes.get_world_size())
     return Group(0, 1)
@@ -105,7 +105,7 @@ def group() -> Group:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Within, this process does its work as if there were no others."""
+    """Work as a group of one within the scope."""
     before = _is_alone.set(True)
     try:
         yield
@@ -114,25 +114,27 @@ def alone() -> Iterator[None]:
 
 
 def started_rank() -> int | None:
-    """Number of this process among those that `torchrun` started for one run; None where it was started alone."""
+    """Rank that `torchrun` gave to this process; None if it was started without `torchrun`."""
     return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
 
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """Join the processes that `torchrun` started with this one, by nccl between GPUs and gloo between CPUs.
+    """Join the process group that `torchrun` started: NCCL for tensors on GPUs, Gloo for tensors on CPUs.
 
-    A process that was started alone, or has joined before, is left as it is. One that joins ends with its launcher.
+    Nothing changes for a process that was started alone or has already joined. A process that joins ends with its
+    launcher.
 
     Raises:
-        PeerError: the others do not come.
+        PeerError: the other processes do not join in time.
     """
     if started_rank() is None or int(os.environ["WORLD_SIZE"]) < 2 or processes.is_initialized():
         yield group()
         return
     end_with_parent()
-    # The first optimizer imports this, which imports torch.distributed.nn, whose functions keep the group that there is
-    # then as a default argument. Its threads would outlive destroy_process_group and might abort the process at exit.
+    # The first optimizer would import torch._dynamo, and with it torch.distributed.nn. Its functions keep the current
+    # process group as a default argument: threads would outlive destroy_process_group and could abort the process at
+    # exit. Imported before the group exists, they keep none.
     importlib.import_module("torch._dynamo")
     on_gpus = has_gpu_for_each() and processes.is_nccl_available()
     if on_gpus:
@@ -146,44 +148,44 @@ def joined() -> Iterator[Group]:
 
 
 def local_rank() -> int:
-    """Number of this process on its machine, from 0: that of its GPU."""
+    """Rank of this process on its machine, from 0; also the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def has_gpu_for_each() -> bool:
-    """Whether this machine has a GPU for each of the run's processes on it: nccl takes no two on one."""
+    """Whether each process on this machine can have its own GPU; NCCL does not let two share one."""
     return torch.cuda.is_available() and torch.cuda.device_count() >= processes_here()
 
 
 def processes_here() -> int:
-    """How many processes of this run are on this machine."""
+    """Number of this run's processes on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def with_gradient_all_reduce(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
-    """The same loss, whose `backward` ends with the sum of all processes' gradients in `grad`.
+    """Return the loss unchanged; its `backward` ends with an all-reduce that sums `grad` over the processes.
 
     Args:
-        loss: of this process's share, weighted by `Group.share`.
-        parameters: the same ones in every process, whether a gradient reaches them or not.
+        loss: scalar loss of this process's rows, times their weight from `Group.share`.
+        parameters: the same parameters in every process, with or without a gradient.
     """
     if group().size == 1:
         return loss
     learned = [parameter for parameter in parameters if parameter.requires_grad]
-    return _Then.apply(loss, lambda: _sum_gradients(learned))
+    return _AfterBackward.apply(loss, lambda: _sum_gradients(learned))
 
 
-class _Then(torch.autograd.Function):
-    """Nothing, after whose backward pass, all of it, something is done."""
+class _AfterBackward(torch.autograd.Function):
+    """Identity whose backward schedules a callback for the end of the whole backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, loss: Tensor, then: Callable[[], None]) -> Tensor:
-        ctx.then = then
+    def forward(ctx: Any, loss: Tensor, callback: Callable[[], None]) -> Tensor:
+        ctx.callback = callback
         return loss.view_as(loss)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        torch.autograd.Variable._execution_engine.queue_callback(ctx.then)
+        torch.autograd.Variable._execution_engine.queue_callback(ctx.callback)
         return gradients[0], None
 
 
@@ -198,15 +200,15 @@ def _sum_gradients(parameters: list[torch.nn.Parameter]) -> None:
         start += parameter.numel()
         if parameter.grad is not None:
             parameter.grad.copy_(values)
-        elif count:  # of another process's rows
+        elif count:  # only rows of other processes have a gradient
             parameter.grad = values.clone()
 
 
 @contextmanager
 def per_process_rng() -> Iterator[None]:
-    """Within, torch's global random numbers are this process's own; after it, all processes are at the same again.
+    """Give each process its own torch random numbers within the scope, as dropout on different rows needs.
 
-    Dropout of different rows draws different amounts. A process alone draws as ever.
+    Afterwards all processes are at the same random state again. A single process draws from its usual state.
     """
     own = group()
     if own.size == 1:
@@ -223,7 +225,7 @@ def per_process_rng() -> Iterator[None]:
 def _explaining() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # DistBackendError is one
+    except RuntimeError as error:  # also torch.distributed.DistBackendError
         raise PeerError(
-            f"process {started_rank()} of this run has lost the others: one has ended, and says why above"
+            f"process {started_rank()} of this run has lost the others: one has ended, with its error above"
         ) from error

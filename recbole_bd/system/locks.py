@@ -51,7 +51,7 @@ def claimed(folder: Path) -> Iterator[None]:
         )
     with _releasing(lock):
         if before:
-            logger.info("the lock of process %s, which is gone, is taken over", before)
+            logger.info("the lock of process %s, which has ended, is taken over", before)
         _write_owner(path, str(os.getpid()))
         try:
             yield
@@ -60,7 +60,8 @@ def claimed(folder: Path) -> Iterator[None]:
 
 
 def _lock_file(path: Path) -> BaseFileLock:
-    # Without flock a lock would be a mere file, which a killed process leaves: a preserved file rules that out.
+    # On file systems without flock, filelock would use the mere existence of a file, which survives a killed process.
+    # A preserved file rules that out and raises an error instead.
     return FileLock(path, preserve_lock_file=True)
 
 
@@ -107,4 +108,4 @@ def _write_owner(path: Path, text: str) -> None:
             stream.write(text.encode())
     except OSError as error:
         if os.name != "nt":  # Windows locks the content too
-            logger.warning("the lock's file cannot be written: %s", error)
+            logger.warning("the lock file cannot be written: %s", error)

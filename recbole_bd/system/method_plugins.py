@@ -1,6 +1,6 @@
-"""Distillation methods of other packages: found by entry point, their options in a yaml beside the class.
+"""Plugins: distillation methods of other packages, found by their entry point.
 
-A package offers its method `Mine`, a class in `my_package/mine.py` with its options in `my_package/Mine.yaml`, by
+A package registers the class `Mine` of `my_package/mine.py`, with its options in `my_package/Mine.yaml`, by
 
     [project.entry-points."recbole_bd.methods"]
     Mine = "my_package.mine:Mine"
@@ -17,7 +17,7 @@ GROUP = "recbole_bd.methods"
 
 
 def offered_methods() -> dict[str, EntryPoint]:
-    """Entry points of the installed packages that offer methods, by the method's name, sorted."""
+    """Return the entry points of all installed methods by method name, sorted."""
     return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
 
 
@@ -25,13 +25,13 @@ def load_methods(taken: Iterable[str]) -> dict[str, type]:
     """Import the methods of other packages.
 
     Args:
-        taken: names that are no longer free.
+        taken: names of the methods of this package.
 
     Returns:
-        The classes by the method's name, sorted.
+        Classes by method name, sorted.
 
     Raises:
-        InstallationError: a method that cannot be imported or whose name is taken.
+        InstallationError: a method cannot be imported, or its name is taken.
     """
     taken = set(taken)
     loaded = {}
@@ -48,10 +48,10 @@ def load_methods(taken: Iterable[str]) -> dict[str, type]:
 
 
 def options_beside(name: str) -> Path | None:
-    """The yaml of a method's options, in the folder of the module that another package offers it from; None: no such.
+    """Path of a plugin's yaml of options, in the folder of its module; None if there is no such plugin.
 
     Args:
-        name: of the method.
+        name: name of the method.
     """
     point = offered_methods().get(name)
     module = point and importlib.util.find_spec(point.module)

@@ -1,4 +1,4 @@
-"""The states of every global source of chance, as plain data."""
+"""States of the global random generators of Python, NumPy and torch, as plain data."""
 
 import random
 from typing import Any, cast
@@ -8,7 +8,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """States of Python's, NumPy's and torch's global generators, and of each CUDA device's once CUDA is in use."""
+    """Return the states of the global generators, including each CUDA device's once CUDA is initialised."""
     version, words, gauss = random.getstate()
     name, keys, *rest = cast(tuple, np.random.get_state(legacy=True))
     state: dict[str, Any] = {
@@ -22,7 +22,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Go on from `random_state`."""
+    """Restore the states that `random_state` returned."""
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, *rest = state["numpy"]

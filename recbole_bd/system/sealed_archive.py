@@ -1,7 +1,7 @@
-"""Plain data in one file: written whole, verified whole before any of it is parsed, read without running anything.
+"""Archives: plain data in one file with a checksum, verified before anything is parsed, read without running code.
 
-An archive is the zip file that `torch.save` writes, and `torch.load(path, weights_only=True)` reads it. The comment at
-its end holds the SHA-256 of every byte before the digest, the rest of the comment among them.
+An archive is the zip file that `torch.save` writes, and `torch.load(path, weights_only=True)` reads it. The zip comment
+at its end holds the SHA-256 of all bytes before the digest, including the rest of the comment.
 """
 
 import hashlib
@@ -26,9 +26,9 @@ from recbole_bd.system.atomic_write import write_atomically
 VERSION = 1
 _SEAL = re.compile(rb"recbole-bd archive ([0-9]{1,9}) sha256 ([0-9a-f]{64})\Z")
 _DIGITS, _LONGEST_SEAL, _BLOCK = 64, 128, 2**20
-# The key of a dictionary that stands for something torch's safe loader does not know.
+# Marks a dictionary that encodes a type unknown to torch's safe loader.
 _KIND = "recbole-bd kind"
-# NumPy's types that torch has too; arrays of others are kept as their bytes.
+# NumPy types that torch has too; arrays of other types are stored as bytes.
 _TORCH_TYPES = {torch.empty(0, dtype=getattr(torch, name)).numpy().dtype for name in (
     "bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128"
 )}  # fmt: skip
@@ -37,7 +37,7 @@ _LARGEST_INT_BITS = 2000  # torch's safe loader reads integers of up to 255 byte
 
 # --- writing ---------------------------------------------------------------------------------------------------------
 def save_archive(path: Path, content: dict[str, Any]) -> None:
-    """Write plain data so that readers see the old file or the new one, never a part.
+    """Write plain data atomically: readers see the old file or the new one.
 
     Args:
         path: the file.
@@ -46,27 +46,27 @@ def save_archive(path: Path, content: dict[str, Any]) -> None:
             become Python's numbers.
 
     Raises:
-        CheckpointError: something else is in the content, named with its place; or the file cannot be written.
+        CheckpointError: the content holds something else, named with its path of keys; or the file cannot be written.
     """
     try:
         plain = _encode(content, (None, "content"))
     except RecursionError as error:
-        raise CheckpointError(f"{path}: what is to be stored contains itself or is nested too deeply") from error
+        raise CheckpointError(f"{path}: the content contains itself or is nested too deeply") from error
 
     def write(stream: BinaryIO) -> None:
         sealing = _Sealing(stream)
-        torch.save(plain, cast(BinaryIO, sealing))  # asks for no more than `write` and `flush`
+        torch.save(plain, cast(BinaryIO, sealing))  # uses only `write` and `flush`
         sealing.seal()
 
     write_atomically(path, write)
 
 
 class _Sealing:
-    """A stream that digests what passes and ends it with the digest, where a zip file has its comment."""
+    """Binary stream that hashes what is written and appends the digest as the comment of the zip file."""
 
     def __init__(self, stream: BinaryIO):
         self._stream, self._digest = stream, hashlib.sha256()
-        self._held = b""  # the last two bytes so far: in the end the length of the comment
+        self._held = b""  # last two bytes so far; at the end they are the length of the zip comment
 
     def write(self, data: bytes) -> int:
         view = memoryview(data)
@@ -83,7 +83,7 @@ class _Sealing:
 
     def seal(self) -> None:
         if self._held != b"\0\0":
-            raise RuntimeError("this version of torch does not end its files as zip files without comment end")
+            raise RuntimeError("this version of torch does not end its files as a zip file without a comment ends")
         words = f"recbole-bd archive {VERSION} sha256 ".encode()
         self._pass(struct.pack("<H", len(words) + _DIGITS) + words)
         self._stream.write(self._digest.hexdigest().encode())
@@ -94,7 +94,7 @@ class _Sealing:
 
 
 def _encode(value: Any, place: tuple) -> Any:
-    """Plain data of what torch's safe loader knows; `place` is a chain of keys, innermost first."""
+    """Convert a value to types that torch's safe loader knows; `place` is its chain of keys, innermost first."""
     kind = type(value)
     if kind is int and value.bit_length() > _LARGEST_INT_BITS:
         return {_KIND: "int", "hexadecimal": hex(value)}
@@ -125,7 +125,7 @@ def _is_key(key: Any) -> bool:
 
 
 def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor without the rest of a larger one that it is a part of, which torch would store too."""
+    """Copy a tensor that is part of a larger storage, which torch would store whole."""
     if tensor.layout is torch.strided and tensor.untyped_storage().nbytes() > tensor.numel() * tensor.element_size():
         return tensor.clone()
     return tensor
@@ -134,10 +134,10 @@ def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
 def _encode_array(array: np.ndarray, place: tuple) -> dict[str, Any]:
     if array.dtype.hasobject or array.dtype.names or array.dtype.kind == "V":
         raise CheckpointError(f"{_where(place)} is an array of {array.dtype}, which cannot be stored")
-    plain = np.array(array, order="C", subok=False, ndmin=1)  # a copy: torch takes no read-only memory
+    plain = np.array(array, order="C", subok=False, ndmin=1)  # a copy: torch refuses read-only memory
     if plain.dtype in _TORCH_TYPES:
         return {"shape": array.shape, "data": torch.from_numpy(plain)}
-    # Types whose values are wider than their place in memory (long doubles) come back on machines of one kind only.
+    # Platform-dependent types (long double) can be read only on machines of the same kind.
     return {"shape": array.shape, "type": plain.dtype.str, "data": torch.from_numpy(plain.reshape(-1).view(np.uint8))}
 
 
@@ -148,15 +148,15 @@ def _where(place: tuple) -> str:
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 def load_archive(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
-    """Read plain data that `save_archive` wrote, after the checksum of the whole file was found right.
+    """Verify the checksum of a file from `save_archive`, then read its plain data.
 
     Args:
         path: the file.
-        what: names the file in errors.
+        what: kind of file, named in errors.
 
     Raises:
-        CheckpointError: the file is missing, truncated, altered, of another program or a newer version, or asks for
-            code to be run.
+        CheckpointError: the file is missing, truncated, altered, from another program or from a newer version, or it
+            asks for code to be run.
     """
     with open_zip(path, what) as stream:
         _verify(stream, f"{what} {path}")
@@ -164,15 +164,15 @@ def load_archive(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
             check_records(stream)
             content = _decode(_load_plain(stream))
     if type(content) is not dict:
-        raise CheckpointError(f"{what} {path} holds a {type(content).__name__} and no content by name")
+        raise CheckpointError(f"{what} {path} holds a {type(content).__name__}, not a dictionary")
     return content
 
 
 def is_sealed(path: str | Path, what: str = "checkpoint") -> bool:
-    """Whether a file ends with a checksum as `save_archive` writes it, right or wrong.
+    """Whether a file ends with a checksum of `save_archive`; the checksum itself is not verified.
 
     Raises:
-        CheckpointError: there is no torch zip file at the path.
+        CheckpointError: the file is missing or is not a torch zip file.
     """
     with open_zip(path, what) as stream:
         return _seal(stream) is not None
@@ -180,13 +180,13 @@ def is_sealed(path: str | Path, what: str = "checkpoint") -> bool:
 
 @contextmanager
 def open_zip(path: str | Path, what: str) -> Iterator[BinaryIO]:
-    """Open a file that begins as a torch zip file does; torch's older formats are not read at all.
+    """Open a torch zip file for reading. Older formats of torch are refused.
 
     Raises:
-        CheckpointError: there is no such file, it begins otherwise, or it cannot be read.
+        CheckpointError: the file is missing, is not a torch zip file, or cannot be read.
     """
     if not Path(path).is_file():
-        raise CheckpointError(f"{what} {path} {'is no file' if Path(path).exists() else 'does not exist'}")
+        raise CheckpointError(f"{what} {path} {'is not a file' if Path(path).exists() else 'does not exist'}")
     try:
         with Path(path).open("rb") as stream:
             if stream.read(4) != b"PK\x03\x04":
@@ -207,22 +207,22 @@ def _load_plain(stream: BinaryIO) -> Any:
 
 
 def refusal(symbol: str) -> str:
-    """What is said of a file that asks for more than plain data."""
+    """Error text for a file that asks for more than plain data."""
     return f"it asks for {symbol}, which could run code, and is refused"
 
 
 def check_records(stream: BinaryIO) -> zipfile.ZipFile:
-    """Open the records of a zip file, none of which may be larger than what is stored of it.
+    """Open the records of a zip file and check that they are stored uncompressed and fit into the file.
 
     Raises:
-        CheckpointError: records are compressed, as torch's never are, or share their bytes.
-        zipfile.BadZipFile: the file is no zip file.
+        CheckpointError: records are compressed, which torch never does, or they overlap.
+        zipfile.BadZipFile: the file is not a zip file.
     """
     size = stream.seek(0, os.SEEK_END)
     archive = zipfile.ZipFile(stream)
     records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise CheckpointError("it is compressed, which no torch file is, and is refused")
+        raise CheckpointError("it is compressed, unlike files of torch, and is refused")
     if sum(record.file_size for record in records) > size or len(set(archive.namelist())) < len(records):
         raise CheckpointError("its records claim more than the file holds")
     stream.seek(0)
@@ -230,10 +230,10 @@ def check_records(stream: BinaryIO) -> zipfile.ZipFile:
 
 
 def checked_csr(parts: tuple[np.ndarray, ...], shape: tuple[int, int]) -> sp.csr_matrix:
-    """A sparse matrix of data, indices and indptr from a file.
+    """Build a sparse matrix from data, indices and indptr, and check every index.
 
     Raises:
-        ValueError: an index is not within the shape; SciPy would follow it out of its memory.
+        ValueError: an index is outside the shape; SciPy would read beyond its memory.
     """
     matrix = sp.csr_matrix(parts, shape=tuple(shape))
     matrix.check_format()
@@ -247,7 +247,7 @@ def _seal(stream: BinaryIO) -> re.Match[bytes] | None:
 
 
 def _verify(stream: BinaryIO, named: str) -> None:
-    """Compare the digest at the end of a file with its bytes, a block at a time; leaves the stream at its start."""
+    """Compare the digest at the end of a file with its bytes, block by block, and rewind the stream."""
     seal = _seal(stream)
     if seal is None:
         raise CheckpointError(f"{named} is truncated or was not written by recbole-bd: it does not end with a checksum")
@@ -260,7 +260,7 @@ def _verify(stream: BinaryIO, named: str) -> None:
         digest.update(block)
         left -= len(block)
     if digest.hexdigest() != seal[2].decode():
-        raise CheckpointError(f"{named} is damaged: its checksum is wrong. Use a copy, or make it anew")
+        raise CheckpointError(f"{named} is damaged: its checksum is wrong. Use a copy, or create it again")
     stream.seek(0)
 
 

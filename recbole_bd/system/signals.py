@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests: work that can be continued is saved first, and a second signal stops at once."""
+"""Graceful stop on SIGINT and SIGTERM: the run saves its state first; a second signal stops it at once."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop:
-    """Whether the user wants this process to stop.
+    """Request to stop this process.
 
     Attributes:
-        signal: the number of the signal that asked for it; None before.
+        signal: number of the signal that was received; None before.
     """
 
     def __init__(self) -> None:
@@ -24,19 +24,19 @@ class Stop:
         self._is_deferred = False
 
     def check(self) -> None:
-        """Stop here if that was asked for.
+        """Stop here if a signal was received.
 
         Raises:
-            Interrupted: a signal has come.
+            Interrupted: a signal was received.
         """
         if self.signal is not None:
             raise Interrupted(self.signal)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within, a signal is noted only, and the work itself calls `check` where it can stop.
+        """Only record a signal within the scope; the caller calls `check` where it can stop.
 
-        Elsewhere a signal stops the work at once.
+        Outside the scope a signal raises `Interrupted` at once.
         """
         before, self._is_deferred = self._is_deferred, True
         try:
@@ -45,7 +45,7 @@ class Stop:
             self._is_deferred = before
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:  # the second one
+        if self.signal is not None:  # a second signal
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
@@ -56,10 +56,12 @@ class Stop:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Take SIGINT and SIGTERM as requests within; outside the main thread, where Python has no signals, none comes.
+    """Handle SIGINT and SIGTERM as requests to stop within the scope.
+
+    Python delivers signals to the main thread only; in another thread nothing is handled.
 
     Raises:
-        Interrupted: a signal comes while nothing is deferred; a second one ends the process.
+        Interrupted: a signal is received outside `Stop.deferred`. A second signal ends the process.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -48,7 +48,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path, caplog):
     assert (tmp_path / ".lock").read_text() == str(holder.pid)
     with caplog.at_level("INFO"), claimed(tmp_path):
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
-    assert f"the lock of process {holder.pid}, which is gone, is taken over" in caplog.text
+    assert f"the lock of process {holder.pid}, which has ended, is taken over" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     assert (tmp_path / ".lock").read_text() == ""
     caplog.clear()

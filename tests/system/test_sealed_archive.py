@@ -226,7 +226,7 @@ def test_what_is_no_archive_is_refused_by_name(tmp_path):
     path = tmp_path / "a"
     with pytest.raises(CheckpointError, match=f"last state {path} does not exist"):
         load_archive(path, "last state")
-    with pytest.raises(CheckpointError, match="is no file"):
+    with pytest.raises(CheckpointError, match="is not a file"):
         load_archive(tmp_path)
     path.write_bytes(b"")
     with pytest.raises(CheckpointError, match="truncated or not a torch file"):
