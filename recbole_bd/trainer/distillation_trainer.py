@@ -1,4 +1,4 @@
-"""`BDTrainer`: the learners of a method, trained together by RecBole's `fit`."""
+"""`BDTrainer`: trains the learners of a method together, by RecBole's `fit`."""
 
 import logging
 import math
@@ -26,17 +26,18 @@ logger = logging.getLogger(__name__)
 
 
 class BDTrainer(Resumable, Trainer):
-    """Trains the learners of a `Distiller` together: an optimizer per role, all validated, each role's best kept.
+    """Trains the learners of a `Distiller` together: each has its optimizer, its validations and its best state.
 
-    RecBole's `fit` runs the epochs and its early stopping; what it is told to watch is the number of validations at
-    which a watched role (`stop_on`) reached a new best, so that it stops when none improves any more. With
-    `rest_at_best` a role rests at its best state from when it would have ended the stage had it been alone.
+    RecBole's `fit` runs the epochs and the early stopping. The score given to early stopping is the number of
+    validations at which a watched role (`stop_on`) reached a new best. Training therefore stops when no watched role
+    improves any more. With `rest_at_best`, a role returns to its best state and stops learning as soon as early
+    stopping by this role alone would have ended the training.
 
     Args:
         config: settings of the run.
-        model: the method with its two roles; one that is no learner is left alone.
+        model: the method with its two roles; a role that is no learner stays unchanged.
         journal: receives validations, losses and durations.
-        keeper: where the places it could go on from are kept.
+        keeper: writes the resume points; none by default.
 
     Attributes:
         arm: `distilled`, or `continued` for the control.
@@ -61,7 +62,7 @@ class BDTrainer(Resumable, Trainer):
             super().__init__(config, model)
         self.epochs = config["distill_epochs"]
         self.eval_step = max(1, min(config["eval_step"], self.epochs))
-        self.valid_metric_bigger = True  # of the count that _valid_epoch returns
+        self.valid_metric_bigger = True  # _valid_epoch returns a count
         self.best_valid_score = -math.inf
         watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
         self.improvements = Improvements(self.trainers, watched)
@@ -89,11 +90,11 @@ class BDTrainer(Resumable, Trainer):
             verbose, saved, show_progress, callback_fn: as RecBole's `fit` takes them.
 
         Returns:
-            The number of validations at which a watched role reached a new best, -inf where there was none, and the
-            metrics by role at the last of these since `fit` was called, None where there was none.
+            The number of validations at which a watched role reached a new best, or -inf if there was none; and the
+            metrics by role at the last of them in this call of `fit`, or None.
 
         Raises:
-            Interrupted: the user stops; the keeper has the place.
+            Interrupted: the user stops; the keeper has written the resume point.
             TrainingError: a loss, a parameter or a score is not finite.
             DataError: a score cannot be ranked.
         """
@@ -103,7 +104,7 @@ class BDTrainer(Resumable, Trainer):
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _build_optimizer(self, **kwargs: Any) -> None:
-        return None  # each role's trainer has its own
+        return None  # each role's trainer has an optimizer
 
     def _train_epoch(
         self, train_data: BatchStream, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -163,7 +164,7 @@ class BDTrainer(Resumable, Trainer):
         self.model.resting = list(state["resting"])
 
     def _refresh(self, epoch: int, show_progress: bool) -> None:
-        if self._resume_point is not None:  # done before, and timed: what it drew then is in the place
+        if self._resume_point is not None:  # the resume point holds the samples, and the journal the duration
             self.model.refresh(epoch)
             return
         n_users = self.model.n_users - 1
@@ -191,7 +192,7 @@ class BDTrainer(Resumable, Trainer):
         return self.improvements.counted(improved), results
 
     def _rest(self, name: str) -> None:
-        """Put a role back to its best state, at which it stays."""
+        """Restore the best state of a role, which learns no more."""
         trainer = self.trainers[name]
         if trainer.best is None:
             return
@@ -203,7 +204,7 @@ class BDTrainer(Resumable, Trainer):
         pass  # each role's trainer keeps its own best
 
     def _generate_train_loss_output(self, epoch_idx: int, s_time: float, e_time: float, losses: Any) -> str:
-        return ""  # logged by _train_epoch, by role and part
+        return ""  # _train_epoch logs the losses by role and part
 
     def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
         pass  # the journal has them already

@@ -18,7 +18,7 @@ def evaluate(
     show_progress: bool = False,
     per_user: PerUser | None = None,
 ) -> dict[str, float]:
-    """RecBole's own evaluation of a role's model as it is now.
+    """RecBole's own evaluation of a role's model in its current state.
 
     Args:
         role: the role.
@@ -27,7 +27,7 @@ def evaluate(
         journal: receives the duration.
         arm: `separate`, `distilled` or `continued`.
         show_progress: whether to draw a progress bar.
-        per_user: receives what each user contributes to the metrics, as `role/arm/metric`.
+        per_user: receives each user's values of the metrics, under `role/arm/metric`.
 
     Returns:
         Metric name, e.g. `ndcg@10`, to value, rounded to `metric_decimal_place`.
@@ -46,7 +46,7 @@ def evaluate(
 
 
 class _TrainingData:
-    """What RecBole's collector asks of a training loader: its data set."""
+    """Stands in for a training loader, of which RecBole's collector reads only the data set."""
 
     def __init__(self, split: Split):
         self.dataset = split.train

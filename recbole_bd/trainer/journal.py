@@ -1,4 +1,4 @@
-"""What happens during a run, written as it happens: log lines, TensorBoard, and the rows of metrics.csv."""
+"""Record of a run while it trains: validations, losses, durations, warnings, TensorBoard and metrics.csv."""
 
 import csv
 import io
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 class Journal:
     """Record of every epoch and validation of a run.
 
-    Everywhere a stage is `separate`, `distilled` or `continued`, and a role `teacher`, `student` or `model`; epochs
-    count from 0 in each stage, and -1 is before any.
+    An arm is `separate`, `distilled` or `continued`; rows keep it under the key `stage`. A role is `teacher`, `student`
+    or `model`. Epochs count from 0 in each arm; -1 is the state before the first epoch.
 
     Args:
         folder: the run folder; None keeps the record in memory only.
@@ -32,7 +32,7 @@ class Journal:
         validations: one dict per role and validation: stage, role, epoch, then each metric.
         losses: one dict per role and epoch: stage, role, epoch, then each mean loss part.
         seconds: durations by name, in order (`distill_epoch`, `refresh`, `eval`, ...).
-        warnings: one dict per thing a user should look at: kind, stage, role, epoch, message.
+        warnings: one dict per warning: kind, stage, role, epoch, message.
 
     Raises, in every method that writes:
         CheckpointError: the folder cannot be written.
@@ -43,14 +43,14 @@ class Journal:
         self.validations: list[dict[str, Any]] = []
         self.losses: list[dict[str, Any]] = []
         self.seconds: dict[str, list[float]] = {}
-        self._began: dict[str, float] = {}  # blocks that are timed now
-        self._earlier: dict[str, float] = {}  # what another process had spent in blocks that it did not finish
+        self._began: dict[str, float] = {}  # start times of the blocks that are running
+        self._earlier: dict[str, float] = {}  # time that a stopped process spent in unfinished blocks
         self._writer = _Scalars(folder / "tensorboard") if folder else None
         self.warnings: list[dict[str, Any]] = []
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Add the duration of a block to `seconds[name]`; that of a block which an error ends is not added."""
+        """Add the duration of a block, in seconds, to `seconds[name]`; nothing if an error ends the block."""
         self._began[name] = time.perf_counter()
         yield
         spent = time.perf_counter() - self._began.pop(name) + self._earlier.pop(name, 0.0)
@@ -65,7 +65,7 @@ class Journal:
         return {**rows, "seconds": seconds, "unfinished": spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict`; in a new journal, whose TensorBoard files are written anew."""
+        """Continue from `state_dict` in a new journal; its TensorBoard files are written anew."""
         for row in state["losses"]:
             self.loss(**_as_arguments(row, "parts"))
         self.replay(state["validations"])
@@ -88,7 +88,7 @@ class Journal:
             self._watch(dict(self.validations[-1]))
 
     def warn(self, kind: str, arm: str, role: str, epoch: int, message: str) -> None:
-        """Record and log a warning, the first of its kind in the stage of a role only."""
+        """Record and log a warning; only the first of each kind, role and arm is kept."""
         if any(one["kind"] == kind for one in self.warnings_of(arm, role)):
             return
         self.warnings.append({"kind": kind, "stage": arm, "role": role, "epoch": epoch, "message": message})
@@ -102,11 +102,11 @@ class Journal:
             self.warn(row["kind"], row["stage"], row["role"], row["epoch"], row["message"])
 
     def of(self, arm: str, role: str) -> list[dict[str, Any]]:
-        """The validations of one role in one stage, in order."""
+        """The validations of one role in one arm, in order."""
         return [row for row in self.validations if row["stage"] == arm and row["role"] == role]
 
     def warnings_of(self, arm: str, role: str) -> list[dict[str, Any]]:
-        """The warnings of one role in one stage, in order."""
+        """The warnings of one role in one arm, in order."""
         return [one for one in self.warnings if (one["stage"], one["role"]) == (arm, role)]
 
     def write_metrics(self) -> None:
@@ -138,10 +138,10 @@ def _as_arguments(row: dict[str, Any], rest: str) -> dict[str, Any]:
 
 
 class _Scalars:
-    """TensorBoard's files of a run, in a folder of their own that is made anew.
+    """TensorBoard files of a run; the folder is emptied first.
 
     Raises, in every method:
-        CheckpointError: they cannot be written.
+        CheckpointError: the files cannot be written.
     """
 
     def __init__(self, folder: Path):
@@ -157,7 +157,7 @@ class _Scalars:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is buffered."""
         with self._explaining():
             self._writer.close()
 

@@ -7,15 +7,15 @@ import torch
 
 
 def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """A new optimizer of the same settings with torch's fused update, which reads and writes every parameter once.
+    """The same optimizer with torch's fused update, which reads and writes every parameter once.
 
     The mathematics are the same; rounding may differ in the last bit.
 
     Args:
-        optimizer: a new one, with one group of parameters.
+        optimizer: a new optimizer with one parameter group.
 
     Returns:
-        Adam, AdamW and SGD fused, where all parameters are floating point on a CPU or CUDA; others as they are.
+        A fused Adam, AdamW or SGD if all parameters are floating point on a CPU or CUDA; else the given optimizer.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     plain = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)

@@ -1,7 +1,7 @@
-"""Where training can be left and taken up again, bit for bit, by a process that knows nothing but what was kept.
+"""Resume points of training: a new process continues from one with bitwise the same results.
 
-A place is after a batch, or after the last batch of an epoch and before its validation. To come back to the middle of
-an epoch its beginning is repeated without training: the same order of the same data, up to the next batch.
+A resume point lies after a batch, or after the last batch of an epoch and before its validation. To resume within an
+epoch, the earlier batches are drawn again in the same order and skipped.
 """
 
 from abc import abstractmethod
@@ -17,70 +17,77 @@ from recbole_bd.system.signals import Stop
 
 
 class Keeper:
-    """Keeps the places that a trainer comes to, and stops there if the user wants it.
+    """Writes a trainer's resume points, and stops the training there if the user asked for it.
 
     Args:
-        write: receives a place, as plain data that must be written or copied before it returns.
+        write: receives a resume point as plain data, which it must write or copy before it returns.
         stop: whether the user wants to stop.
-        every: a place is kept after this many epochs, and wherever the user stops.
+        every: number of epochs between resume points; one is also written wherever the user stops.
     """
 
     def __init__(self, write: Callable[[dict[str, Any]], None], stop: Stop, every: int = 1):
         self.write, self.stop, self.every = write, stop, every
         self._is_kept = False
 
-    def batch_done(self, place: Callable[[], dict[str, Any]]) -> None:
-        """A batch is over.
+    def batch_done(self, resume_point: Callable[[], dict[str, Any]]) -> None:
+        """Stop after a batch if the user asked for it.
+
+        Args:
+            resume_point: builds the resume point; called only if it is written.
 
         Raises:
-            Interrupted: the user stops; the place was kept.
+            Interrupted: the user stops; the resume point was written.
         """
         self._agree()
         if self.stop.signal is not None:
-            self._write(place)
+            self._write(resume_point)
             self.stop.check()
 
-    def epoch_done(self, epoch: int, place: Callable[[], dict[str, Any]]) -> None:
-        """The training of an epoch (from 0) is over, its validation comes next.
+    def epoch_done(self, epoch: int, resume_point: Callable[[], dict[str, Any]]) -> None:
+        """Write a resume point between the training and the validation of an epoch, if one is due.
+
+        Args:
+            epoch: the epoch that was trained, from 0.
+            resume_point: builds the resume point; called only if it is written.
 
         Raises:
-            Interrupted: the user stops; the place was kept.
+            Interrupted: the user stops; the resume point was written.
         """
         self._agree()
         self._is_kept = (epoch + 1) % self.every == 0 or self.stop.signal is not None
         if self._is_kept:
-            self._write(place)
+            self._write(resume_point)
         self.stop.check()
 
     def validating(self) -> None:
-        """A batch of a validation begins, which is lost if the user stops here; what was trained is not.
+        """Stop before a batch of a validation, if the trained epoch was written and the user asked for it.
 
-        Several processes validate to the end.
+        A single process loses only the validation. Several processes finish it.
 
         Raises:
-            Interrupted: the user stops, and the epoch that is validated was kept.
+            Interrupted: the user stops; the resume point of the epoch was written.
         """
         if self._is_kept and group().size == 1:
             self.stop.check()
 
     def _agree(self) -> None:
-        """Let several processes stop at the same place, whichever of them has been told to."""
+        """Let all processes stop at the same batch, whichever of them received the signal."""
         own = group()
         if own.size > 1 and (number := own.all_max(self.stop.signal or 0)):
             self.stop.signal = number
 
-    def _write(self, place: Callable[[], dict[str, Any]]) -> None:
+    def _write(self, resume_point: Callable[[], dict[str, Any]]) -> None:
         if group().is_first:
-            self.write(place())
+            self.write(resume_point())
 
 
 def nothing_kept() -> Keeper:
-    """A keeper that keeps nothing and never stops."""
-    return Keeper(lambda place: None, Stop(), every=2**62)
+    """A keeper that writes nothing and never stops."""
+    return Keeper(lambda resume_point: None, Stop(), every=2**62)
 
 
 class Resumable:
-    """Put before a RecBole trainer: says from where it would go on, and goes on from there."""
+    """Mixin for a RecBole trainer that can be stopped and resumed."""
 
     keeper: Keeper
     start_epoch: int
@@ -91,26 +98,26 @@ class Resumable:
 
     @abstractmethod
     def _state(self) -> dict[str, Any]:
-        """Everything of models, optimizers, samplers, records and losses that decides what comes next."""
+        """The full training state: models, optimizers, samplers, records and losses."""
 
     @abstractmethod
     def _load_state(self, state: dict[str, Any]) -> None:
-        """Go on from `_state`."""
+        """Continue from `_state`."""
 
-    def resume_from(self, place: dict[str, Any]) -> None:
-        """Go on from a place when `fit` is called.
+    def resume_from(self, resume_point: dict[str, Any]) -> None:
+        """Let `fit` continue from a resume point.
 
         Args:
-            place: what another trainer of the same settings told its keeper.
+            resume_point: written by the keeper of another trainer with the same settings.
         """
-        self.start_epoch, self.cur_step = place["epoch"], place["cur_step"]
-        self.best_valid_score = place["best_valid_score"]
-        self._resume_point = place
-        if self.start_epoch >= self.epochs:  # the settings now want fewer epochs: fit will do nothing
-            self._load_state(place["state"])
+        self.start_epoch, self.cur_step = resume_point["epoch"], resume_point["cur_step"]
+        self.best_valid_score = resume_point["best_valid_score"]
+        self._resume_point = resume_point
+        if self.start_epoch >= self.epochs:  # the settings now want fewer epochs, so that fit will do nothing
+            self._load_state(resume_point["state"])
 
     def _is_trained(self, train_data: Any) -> bool:
-        """Whether the place to go on from is the end of the epoch that begins; then that is where everything is now."""
+        """If the resume point is the end of this epoch, restore it and return True: the epoch needs no training."""
         if self._resume_point is None or self._resume_point["step"] is not None:
             return False
         resume_point, self._resume_point = self._resume_point, None
@@ -118,14 +125,13 @@ class Resumable:
         return True
 
     def _run_epoch(self, train_data: Any, epoch: int, train: Callable[[Iterable], Any], by_batch: bool) -> None:
-        """Train one epoch, or what is left of it.
+        """Train one epoch, or the rest of it after the resume point.
 
         Args:
             train_data: the loader or stream of the epoch's batches.
-            epoch: its number.
-            train: trains on the batches it is given.
-            by_batch: whether `train` passes over them once and keeps nothing of its own, so that it can be left between
-                two of them.
+            epoch: its number, from 0.
+            train: trains on the batches that it is given.
+            by_batch: whether `train` can be stopped between two batches: it passes over them once and has no state.
         """
         resume_point, self._resume_point = self._resume_point, None
         if resume_point is not None:
@@ -133,11 +139,11 @@ class Resumable:
             set_random_state(resume_point["random_before"])
         generators, random_before = _generators(train_data), random_state()
 
-        def place(step: int) -> dict[str, Any]:
-            return {**self._place(epoch), "step": step, "generators": generators, "random_before": random_before}
+        def after(step: int) -> dict[str, Any]:
+            return {**self._position(epoch), "step": step, "generators": generators, "random_before": random_before}
 
         def batch_done(step: int) -> None:
-            self.keeper.batch_done(lambda: place(step))
+            self.keeper.batch_done(lambda: after(step))
 
         def restore() -> None:
             if resume_point is not None:
@@ -146,12 +152,12 @@ class Resumable:
         train(_Batches(train_data, resume_point, restore, batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:
-        """Tell the keeper that an epoch was trained."""
+        """Offer the keeper the resume point after the last batch of an epoch."""
         self.keeper.epoch_done(
-            epoch, lambda: {**self._place(epoch), "step": None, "generators": _generators(train_data)}
+            epoch, lambda: {**self._position(epoch), "step": None, "generators": _generators(train_data)}
         )
 
-    def _place(self, epoch: int) -> dict[str, Any]:
+    def _position(self, epoch: int) -> dict[str, Any]:
         return {
             "epoch": epoch,
             "cur_step": self.cur_step,
@@ -160,15 +166,15 @@ class Resumable:
             "random": random_state(),
         }
 
-    def _restore(self, place: dict[str, Any], train_data: Any = None) -> None:
-        self._load_state(place["state"])
+    def _restore(self, resume_point: dict[str, Any], train_data: Any = None) -> None:
+        self._load_state(resume_point["state"])
         if train_data is not None:
-            _set_generators(train_data, place["generators"])
-        set_random_state(place["random"])
+            _set_generators(train_data, resume_point["generators"])
+        set_random_state(resume_point["random"])
 
 
 class _Batches:
-    """The batches of an epoch, without those before the place at which it was left."""
+    """The batches of an epoch, without those before the resume point."""
 
     def __init__(
         self,

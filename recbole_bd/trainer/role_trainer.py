@@ -1,4 +1,4 @@
-"""RecBole's Trainer for one role: alone in its warm-up, and for what a role keeps of its own in later stages."""
+"""RecBole's Trainer for one role: its warm-up, and its optimizer and best state in the distillation."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -25,24 +25,26 @@ from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 
 logger = logging.getLogger(__name__)
 
-# The trainer of RecBole that stands behind `RoleTrainerMixin` in the classes that are used.
+# Base class for the type checker only; `role_trainer` puts RecBole's trainer behind `RoleTrainerMixin`.
 _Host: Any = Trainer if TYPE_CHECKING else object
 
 
 class RoleTrainerMixin(Resumable, _Host):
-    """What this package adds to the RecBole trainer of one role, whichever class that is.
+    """Mixin for the RecBole trainer of one role, of whatever class.
 
-    The best state by validation is kept in memory instead of a pickle; every validation and loss is journalled; a loss
-    that is not finite stops the run with the place where it happened; training can be left and taken up again.
+    - The best state by validation is kept in memory instead of a pickle.
+    - Every validation and loss goes to the journal.
+    - A loss that is not finite stops the run; the error names the epoch and the step.
+    - Training can be stopped and resumed.
 
     Attributes:
-        role: whose model is trained.
+        role: the role whose model is trained.
         journal: receives validations, losses and durations.
         arm: `separate`, `distilled` or `continued`.
-        beside: what else the optimizer updates; never part of a saved state.
+        beside: further parameters of the optimizer, outside the model; never part of a saved state.
         best: the best state by validation so far; None before the first validation.
-        health: looks at parameters, scores and validations.
-        epoch: the epoch that goes on, from 0; -1 before any.
+        health: checks parameters, scores and validations.
+        epoch: the current epoch, from 0; -1 before the first.
     """
 
     role: Role
@@ -69,14 +71,15 @@ class RoleTrainerMixin(Resumable, _Host):
         name, arm = self.role.name, self.arm
         remedy = f"lower {self.health.rate} or set clip_grad_norm"
         host = super()._train_epoch
-        # Trainers of their own (RecVAE's) pass over the data several times; a scaler keeps what lasts an epoch.
+        # Some models have a trainer that passes over the data several times (RecVAE). A gradient scaler has state that
+        # lasts an epoch.
         is_plain = getattr(host, "__func__", None) is Trainer._train_epoch and not self.enable_scaler
         self._is_shared = group().size > 1 and is_plain and self.role.shares_batches
         self.losses = EpochLosses(name, arm, epoch_idx, self.device, remedy, self._is_shared)
 
         def train(batches: Iterable) -> None:
-            noting = self._noting(loss_func or self.model.calculate_loss) if is_plain else loss_func
-            host(batches, epoch_idx, noting, show_progress)
+            recording = self._recording(loss_func or self.model.calculate_loss) if is_plain else loss_func
+            host(batches, epoch_idx, recording, show_progress)
 
         if self._is_trained(train_data):
             return tuple(self.losses.means().values())
@@ -89,11 +92,11 @@ class RoleTrainerMixin(Resumable, _Host):
         self._epoch_done(train_data, epoch_idx)
         return tuple(means.values())
 
-    def _noting(self, calculate_loss: Callable) -> Callable:
-        """The same loss; its parts are noted for `_check_nan`, which RecBole tells their sum.
+    def _recording(self, calculate_loss: Callable) -> Callable:
+        """Wrap a loss so that its parts are recorded for `_check_nan`, to which RecBole passes only their sum.
 
-        Of several processes each takes a share of the rows, and the gradients are summed; or, where the loss is no mean
-        over rows, each does the whole of it.
+        With several processes, each computes its share of the rows and the gradients are summed. A loss that is no mean
+        over rows is computed in full by each process.
         """
         own = group()
 
@@ -133,12 +136,12 @@ class RoleTrainerMixin(Resumable, _Host):
         self.load_learner_state(state)
 
     def learner_state(self) -> dict[str, Any]:
-        """Its optimizers' states and its best state so far, as plain data."""
+        """The states of the optimizers and the best state so far, as plain data."""
         optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
         return {"optimizers": optimizers, "best": None if self.best is None else vars(self.best)}
 
     def load_learner_state(self, state: dict[str, Any]) -> None:
-        """Go on from `learner_state`."""
+        """Continue from `learner_state`."""
         optimizers = self._optimizers()
         for name, own in state["optimizers"].items():
             optimizers[name].load_state_dict(own)
@@ -146,7 +149,7 @@ class RoleTrainerMixin(Resumable, _Host):
         self.role.forget()
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Every optimizer once, by the name of the attribute that holds it, the last of several."""
+        """Each optimizer once, by the name of the last attribute that holds it."""
         held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
         return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
@@ -161,13 +164,13 @@ class RoleTrainerMixin(Resumable, _Host):
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
     ) -> Any:
-        """RecBole's evaluation of the model as it is now, whatever `load_best_model` and `model_file` say.
+        """RecBole's evaluation of the model in its current state; `load_best_model` and `model_file` are ignored.
 
         Returns:
             Metrics by name, e.g. `ndcg@10`.
 
         Raises:
-            TrainingError: a parameter or a score is not finite, or several processes have come to different parameters.
+            TrainingError: a parameter or a score is not finite, or the processes' parameters differ.
         """
         self.role.forget()
         self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader)
@@ -180,7 +183,7 @@ class RoleTrainerMixin(Resumable, _Host):
         return result
 
     def _fingerprint(self) -> float:
-        """A number by which processes see that they have the same parameters; 0 of a process alone."""
+        """Sum of all parameters, by which processes compare their models; 0 for a single process."""
         if group().size == 1:
             return 0.0
         return float(sum(parameter.detach().double().sum() for parameter in self.model.parameters()))
@@ -194,7 +197,7 @@ class RoleTrainerMixin(Resumable, _Host):
         return super()._neg_sample_batch_eval(batched_data)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
-        # RecBole calls this when validation improved, or once, when there is nothing to train.
+        # RecBole calls this after a new best, and once with epoch -1 if there is nothing to train.
         if epoch < 0 and self.best is not None:
             return
         self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
@@ -213,19 +216,19 @@ def role_trainer(
     beside: Sequence[torch.nn.Parameter] = (),
     keeper: Keeper | None = None,
 ) -> Trainer:
-    """RecBole's own trainer for a role's model, with `RoleTrainerMixin` in front.
+    """RecBole's own trainer for a role's model, extended by `RoleTrainerMixin`.
 
     Args:
         role: the role to train or evaluate.
         journal: receives validations, losses and durations.
         arm: `separate`, `distilled` or `continued`.
-        beside: what else the role's optimizer updates; never part of a saved state.
-        keeper: where the places it could go on from are kept.
+        beside: further parameters of the role's optimizer, outside the model; never part of a saved state.
+        keeper: writes the resume points; none by default.
     """
     host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
     trainer_class: Any = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
     trainer = trainer_class.__new__(trainer_class)
-    # Read while RecBole's constructor runs.
+    # RecBole's constructor reads these attributes.
     trainer.role, trainer.journal, trainer.arm, trainer.beside, trainer.best = role, journal, arm, beside, None
     trainer.keeper = keeper or nothing_kept()
     with without_host_tensorboard():
@@ -243,30 +246,30 @@ def warm_up(
     journal: Journal,
     show_progress: bool,
     keeper: Keeper | None = None,
-    place: dict[str, Any] | None = None,
+    resume_point: dict[str, Any] | None = None,
 ) -> Snapshot:
     """Train one role alone with RecBole's Trainer, its early stopping and its validation.
 
     Args:
-        role: the role; on return its model is in the best state.
+        role: the role; its model ends in the best state.
         train_data: RecBole's training loader for its model.
         valid_data: RecBole's validation loader.
         journal: receives the record.
         show_progress: whether to draw progress bars.
-        keeper: where the places it could go on from are kept.
-        place: one of them, to go on from.
+        keeper: writes the resume points; none by default.
+        resume_point: where to continue; None starts anew.
 
     Returns:
         The best state by validation.
 
     Raises:
-        Interrupted: the user stops; the keeper has the place.
+        Interrupted: the user stops; the keeper has written the resume point.
         TrainingError: a loss, a parameter or a score is not finite.
     """
     trainer = role_trainer(role, journal, SEPARATE, keeper=keeper)
-    if place is not None:
-        trainer.resume_from(place)
-        trainer.epoch = place["epoch"]
+    if resume_point is not None:
+        trainer.resume_from(resume_point)
+        trainer.epoch = resume_point["epoch"]
     with trainer.keeper.stop.deferred():
         trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
     if trainer.best is None or not trainer.best.valid:
