@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import torch
+from hypothesis import strategies as st
 from scipy import stats
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_bd.sampler.direction import Direction
+from recbole_bd.sampler.ranks import Ranks
+from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
 N_USERS = 7
@@ -120,3 +123,58 @@ def follows(counts, expected) -> bool:
 
 def sigmoid(x):
     return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def ranks_of(scores, excluded, method):
+    return Ranks(scores, excluded, method).everywhere()
+
+
+def indices_of(excluded: torch.Tensor):
+    """A boolean array as the row numbers and item ids that the sampler's functions take."""
+    return excluded.nonzero(as_tuple=True)
+
+
+def refreshed(directions, scores, pool=4000, seed=11, **options) -> DistillationSampler:
+    seen = seen_items(*next(iter(scores.values())).shape)
+    sizes = torch.full((seen.n_users,), pool)
+    sampler = DistillationSampler(seen, directions, sizes, seed=seed, **options)
+    sampler.refresh({name: table.__getitem__ for name, table in scores.items()})
+    return sampler
+
+
+def wide_tables(n_users=4, n_items=3001):
+    """Two roles whose rankings agree in part, on a catalogue wide enough to be sampled from."""
+    generator = torch.Generator().manual_seed(11)
+    shared = torch.randn(n_users, n_items, generator=generator)
+    noise = torch.randn(2, n_users, n_items, generator=generator)
+    return {"teacher": shared + noise[0], "student": shared + noise[1]}
+
+
+ROLES = ("teacher", "student")
+
+
+numbers = st.one_of(
+    st.floats(-5, 5, width=32), st.sampled_from([0.0, 0.0, 1.0, math.inf, -math.inf, 3e38, -3e38, 1e-40, -0.0])
+)
+
+
+@st.composite
+def worlds(draw):
+    """What users have seen, from nothing to all but one item, and both roles' scores of everything."""
+    n_users, n_items = draw(st.integers(2, 6)), draw(st.integers(3, 24))
+    pairs: list[tuple[int, int]] = []
+    for user in range(1, n_users):
+        order = draw(st.permutations(range(1, n_items)))
+        pairs += [(user, item) for item in order[: draw(st.integers(0, n_items - 2) | st.just(n_items - 2))]]
+    pairs += pairs[: draw(st.integers(0, 3))]
+    users, items = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
+    scores = {}
+    for role in ROLES:
+        flat = st.lists(numbers, min_size=n_items, max_size=n_items)
+        rows = [draw(flat | numbers.map(lambda value: [value] * n_items)) for _ in range(n_users)]
+        scores[role] = torch.tensor(rows, dtype=torch.float32)
+    return SeenItems(users, items, n_users, n_items), scores
+
+
+def seen_of(seen, user) -> set[int]:
+    return set(seen.items[seen.starts[user] : seen.starts[user + 1]].tolist())

@@ -11,18 +11,11 @@ from hypothesis import strategies as st
 from recbole_bd.errors import DataError
 from recbole_bd.sampler.direction import RANK_ORDERS, RANK_SCALES, SAMPLINGS, SHAPES, Direction
 from recbole_bd.sampler.sampler import DistillationSampler
-from recbole_bd.sampler.seen_items import SeenItems
 from recbole_bd.sampler.top_lists import top_lists
 from tests.helpers.bounds import tried
 from tests.helpers.counts import tally
-from tests.helpers.references import probabilities_by_hand
+from tests.helpers.references import ROLES, probabilities_by_hand, seen_of, worlds
 from tests.helpers.together import scores_of
-
-ROLES = ("teacher", "student")
-
-numbers = st.one_of(
-    st.floats(-5, 5, width=32), st.sampled_from([0.0, 0.0, 1.0, math.inf, -math.inf, 3e38, -3e38, 1e-40, -0.0])
-)
 
 
 def directions(eps, temperatures):
@@ -38,36 +31,16 @@ def directions(eps, temperatures):
 
 
 any_direction = directions([1e-6, 1e-2, 1.0, 1e6], [1e-3, 1.0, 1e6])
+
+
 # For which the formulas as they are written neither overflow nor vanish.
 moderate = directions([1e-6, 1e-2, 1.0], [1.0, 1e6])
-
-
-@st.composite
-def worlds(draw):
-    """What users have seen, from nothing to all but one item, and both roles' scores of everything."""
-    n_users, n_items = draw(st.integers(2, 6)), draw(st.integers(3, 24))
-    pairs: list[tuple[int, int]] = []
-    for user in range(1, n_users):
-        order = draw(st.permutations(range(1, n_items)))
-        pairs += [(user, item) for item in order[: draw(st.integers(0, n_items - 2) | st.just(n_items - 2))]]
-    pairs += pairs[: draw(st.integers(0, 3))]
-    users, items = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).unbind(1)
-    scores = {}
-    for role in ROLES:
-        flat = st.lists(numbers, min_size=n_items, max_size=n_items)
-        rows = [draw(flat | numbers.map(lambda value: [value] * n_items)) for _ in range(n_users)]
-        scores[role] = torch.tensor(rows, dtype=torch.float32)
-    return SeenItems(users, items, n_users, n_items), scores
 
 
 def sampler_of(seen, scores, direction, sizes, **more) -> DistillationSampler:
     sampler = DistillationSampler(seen, dict.fromkeys(ROLES, direction), sizes, **more)
     sampler.refresh({role: scores_of(table) for role, table in scores.items()})
     return sampler
-
-
-def seen_of(seen, user) -> set[int]:
-    return set(seen.items[seen.starts[user] : seen.starts[user + 1]].tolist())
 
 
 @tried(150)
@@ -123,17 +96,3 @@ def test_a_score_that_is_no_number_is_refused_by_name_and_what_was_drawn_stays(w
     assert all(torch.equal(pool, before[name]) for name, pool in sampler.pools.items())
     with pytest.raises(DataError, match=f"^{role}: a score is not a number"):
         top_lists(scores_of(scores[role]), seen, 3, torch.Generator(), whose=role)
-
-
-@tried(60)
-@given(worlds(), st.integers(1, 30))
-def test_lists_of_any_scores_hold_the_best_unseen_items(world, length):
-    seen, scores = world
-    lists = top_lists(scores_of(scores["teacher"]), seen, length, torch.Generator().manual_seed(0))
-    for user in range(1, seen.n_users):
-        left = set(range(1, seen.n_items)) - seen_of(seen, user)
-        listed = [item for item in lists[user].tolist() if item]
-        assert len(set(listed)) == len(listed) == min(length, len(left))
-        assert set(listed) <= left
-        values = scores["teacher"][user]
-        assert values[listed].tolist() == sorted(values[list(left)].tolist(), reverse=True)[: len(listed)]

@@ -1,0 +1,87 @@
+"""The ways of drawing: frequencies against the formulas where not every item is weighed."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from recbole_bd.sampler import pools
+from recbole_bd.sampler.direction import Direction
+from recbole_bd.sampler.sampler import DistillationSampler
+from recbole_bd.sampler.seen_items import SeenItems
+from tests.helpers.references import (
+    DIRECTIONS,
+    mask_of,
+    probabilities_by_hand,
+    refreshed,
+    wide_tables,
+)
+
+
+@pytest.mark.parametrize("name", [name for name in DIRECTIONS if name.startswith(("tanh", "exp"))])
+@pytest.mark.parametrize("precision", ["exact", "binned"])
+def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, precision, monkeypatch):
+    """Many users of equal scores need few items each, so no row of weights is made; together they show the odds."""
+    n_users, n_items, pool = 1001, 600, 10
+    moderate = {"tanh relative": 2.0, "exp relative": 2.0, "tanh logarithmic": 1.5, "exp logarithmic": 0.2}
+    direction = replace(DIRECTIONS[name], eps=min(DIRECTIONS[name].eps, moderate.get(name, 0.004)))
+    generator = torch.Generator().manual_seed(5)
+    own, guide = (torch.randn(n_items, generator=generator) for _ in range(2))
+    users, items = torch.arange(1, n_users).repeat_interleave(3), torch.tensor([4, 9, 200]).repeat(n_users - 1)
+    seen = SeenItems(users, items, n_users, n_items)
+    sampler = DistillationSampler(
+        seen, {"student": direction}, torch.full((n_users,), pool), seed=7, ranks=precision, chunk_scores=20 * n_items
+    )
+    searched, search = [], pools.fill_by_search
+
+    def counted(*arguments):
+        searched.append(int(arguments[-1].sum()))
+        search(*arguments)
+
+    monkeypatch.setattr(pools, "fill_by_search", counted)
+    rows = {"student": own, "teacher": guide}
+    sampler.refresh({role: lambda u, row=row: row.repeat(len(u), 1) for role, row in rows.items()})
+    assert sum(searched) < n_users / 5
+    excluded = mask_of(seen, torch.tensor([1]))[0].numpy()
+    expected = (n_users - 1) * pool * probabilities_by_hand(own.numpy(), guide.numpy(), excluded, direction)
+    counts = np.bincount(sampler.pools["student"].numpy(), minlength=n_items)
+    assert counts.sum() == (n_users - 1) * pool
+    assert counts[excluded].sum() == 0
+    often = expected > 5
+    found = np.append(counts[often], counts[~often].sum())
+    wanted = np.append(expected[often], expected[~often].sum())
+    assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("sampling", ["top", "own_top"])
+def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling, monkeypatch):
+    """No row is weighed but those with equal scores at the top, or infinite ones; the odds are the same in all."""
+    scores = wide_tables(n_users=6)
+    listed = scores["teacher" if sampling == "top" else "student"]
+    listed[2] = listed[2].mul(2).round()  # a head of few different scores
+    listed[3] = 1.0
+    listed[4, torch.randperm(3001)[:20]] = math.inf
+    searched, search = [], pools.fill_by_search
+
+    def counted(*arguments):
+        searched.append(int(arguments[-1].sum()))
+        search(*arguments)
+
+    monkeypatch.setattr(pools, "fill_by_search", counted)
+    direction = Direction(sampling=sampling, top_temperature=8.0)
+    sampler = refreshed({"student": direction}, scores, ranks="exact")
+    assert sum(searched) == 3
+    for user in range(1, 6):
+        excluded = mask_of(sampler.seen, torch.tensor([user]))[0].numpy()
+        expected = 4000 * probabilities_by_hand(
+            scores["student"][user].numpy(), scores["teacher"][user].numpy(), excluded, direction
+        )
+        counts = np.bincount(sampler.pools["student"][int(sampler.starts[user]) :][:4000], minlength=3001)
+        assert counts[excluded].sum() == 0
+        often = expected > 1
+        found = np.append(counts[often], counts[~often].sum())
+        wanted = np.append(expected[often], expected[~often].sum())
+        assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
