@@ -101,6 +101,7 @@ def _cell(cell: Cell) -> str:
 def _details(row: Row) -> dict[str, Any]:
     """What a click on a row shows: commands, settings, and the validations of every seed by stage."""
     details: dict[str, Any] = {"name": row.name, "errors": failures(row), "runs": [], "settings": {}}
+    details["objective"] = row.objective
     if row.runs:
         details["settings"] = best_settings(row)
     stages = [SEPARATE] if row.role == BASELINE else [SEPARATE, CONTINUED, DISTILLED]

@@ -89,6 +89,12 @@ class Row:
         """Number of trainable numbers in that model; None where every seed failed."""
         return self.first.result[self.role]["parameters"] if self.runs else None
 
+    @property
+    def objective(self) -> str:
+        """Loss that the row's models minimise; empty where its runs do not state it, or every seed failed."""
+        stated = self.first.result.get("objective", {}) if self.runs else {}
+        return stated.get(self.arm, {}).get(self.role, "")
+
     def entry(self, seed: int) -> dict[str, Any]:
         """What the run of a seed says of this row: `valid` and `test`, metrics by name, and `best_epoch`, from 0."""
         return self.runs[seed].result[self.role][self.arm]

@@ -59,11 +59,19 @@ def schema_error(result: dict[str, Any]) -> str | None:
     for key in ("error", "label"):
         if not isinstance(result.get(key, ""), str):
             return f"{key} is {result[key]!r:.60}"
+    if not _is_objective(result.get("objective", {})):
+        return f"objective is {result['objective']!r:.60}"
     roles = PAIR if result["learners"] else (BASELINE,)
     shared = ("settings", "control") if result["learners"] else ("settings",)
     if missing := [name for name in (*shared, *roles) if name not in result["hashes"]]:
         return f"hashes lacks {', '.join(missing)}"
     return _finished_schema_error(result, roles) if result["status"] == "finished" else None
+
+
+def _is_objective(stated: Any) -> bool:
+    """Whether a value holds texts by arm and role; runs of earlier versions have none."""
+    arms = list(stated.values()) if isinstance(stated, dict) else [stated]
+    return all(isinstance(arm, dict) and all(isinstance(text, str) for text in arm.values()) for arm in arms)
 
 
 def _finished_schema_error(result: dict[str, Any], roles: tuple[str, ...]) -> str | None:

@@ -1,5 +1,6 @@
 """The page in a real browser: sorting, curves, commands, and that nothing comes from or goes outside."""
 
+import json
 import re
 
 import pytest
@@ -156,3 +157,16 @@ def test_the_picture_is_the_same_for_the_same_runs(tmp_path):
     first = picture(judge(build(runs_below(tmp_path))))
     assert first.startswith(b"\x89PNG")
     assert first == picture(judge(build(runs_below(tmp_path))))
+
+
+def test_the_details_of_a_row_state_its_objective(tmp_path):
+    line = "loss(student) = BPR + 2.0 * listwise(</script>)"
+    objective = {"separate": {"student": "loss(student) = BPR"}, "distilled": {"student": line}}
+    write_run(tmp_path, "BD", 1, two_roles(0.3, 0.2, 0.1), ("teacher", "student"), objective=objective)
+    write_run(tmp_path, "CD", 1, two_roles(0.3, 0.2, 0.1), ("student",))
+    board = judge(build(runs_below(tmp_path)))
+    stated = {row.name: row.objective for row in board.rows}
+    assert stated["student, BD"] == line
+    assert stated["student, CD"] == "", "its run is older than the key"
+    shown = re.search(r'id="data"[^>]*>(.*?)</script>', page(board), re.DOTALL)[1]
+    assert {row["name"]: row["objective"] for row in json.loads(shown)["rows"]} == stated

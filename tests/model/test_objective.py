@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
+from recbole_bd.backbones.names import DISTILLED, STUDENT, TEACHER
 from recbole_bd.model import METHODS
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.objective import number, objective_text, temperature_text, term_text, whole
@@ -101,15 +101,6 @@ def test_the_details_of_an_exchange_stand_in_its_line():
     line = lines(model="BD", temperature=2, temperature_on="both", lambda_schedule="linear", sampling="top")[STUDENT]
     assert "10 of the teacher's top 50" in line
     assert "temperature 2.0 on both, weight linear over 10 epochs" in line
-
-
-def test_each_arm_has_its_line():
-    found = objectives(make_config({"model": "BD", "student_model": "LightGCN", "control": True}))
-    own = {TEACHER: "loss(teacher) = BPR", STUDENT: "loss(student) = LightGCN"}
-    assert found[SEPARATE] == found[CONTINUED] == own
-    assert found[DISTILLED][STUDENT].startswith("loss(student) = LightGCN + 2.0 * ")
-    assert set(objectives(make_config({"model": "BD", "control": False}))) == {SEPARATE, DISTILLED}
-    assert objectives(make_config({"model": "Pop"})) == {SEPARATE: {"model": "loss(model) = Pop"}}
 
 
 @pytest.mark.parametrize("method", METHODS)

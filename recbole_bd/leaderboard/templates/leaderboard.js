@@ -176,6 +176,7 @@
     const row = data.rows[Number(line.dataset.row)];
     const cell = element("td", { colspan: table.tHead.rows[0].cells.length });
     if (row.errors) cell.append(element("p", { class: "failed" }, row.errors));
+    if (row.objective) cell.append(element("p", { class: "objective" }, row.objective));
     if (row.runs.length) cell.append(element("div", { class: "panel" }, curves(row), commands(row)));
     const shown = element("tr", { class: "details" }, cell);
     line.after(shown);
