@@ -3,15 +3,16 @@
 import dataclasses
 
 import pytest
+import torch
 from recbole.utils import ModelType
 
-from recbole_bd.backbones.registry import general_recommenders, recommender_class
+from recbole_bd.backbones.extra_state import changed_attributes, note_attributes
+from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.scoring.base import Scores
 from recbole_bd.backbones.scoring.families import FAMILIES, has_embeddings
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.traits import CACHES, OTHER_MODEL, OTHER_MODEL_BY_PAIRS, TRAITS, traits_of
-
-NAMES = general_recommenders()
+from tests.helpers.backbones import NAMES, TEACHABLE, everyone, own_ranking_scores
 
 
 def test_every_general_recommender_of_recbole_has_a_line_and_every_line_is_of_one():
@@ -55,3 +56,21 @@ def test_a_model_of_a_third_party_counts_as_a_mean_over_rows():
 def test_facts_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         TRAITS["BPR"].closed_form = True
+
+
+@pytest.mark.parametrize("name", sorted({*TEACHABLE, "RaCT"}))
+def test_training_changes_the_extra_state_of_a_line_and_ranking_fills_its_caches(build, name):
+    role, loader = build(name)
+    model = role.model
+    note_attributes(model)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(2):
+        model.train()
+        for interaction in loader:
+            optimizer.zero_grad()
+            role.loss(interaction).backward()
+            optimizer.step()
+    assert changed_attributes(model).keys() == set(TRAITS[name].extra_state)
+    model.eval()
+    own_ranking_scores(model, everyone(model))
+    assert {cache for cache in CACHES if getattr(model, cache, None) is not None} == set(TRAITS[name].caches)

@@ -2,9 +2,18 @@ import copy
 
 import pytest
 import torch
+from recbole.utils import init_seed
 from torch import nn
 
-from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
+from recbole_bd.backbones.acceleration.embedding_gradients import GatheredEmbedding, gather_gradients
+from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph, compress_graphs
+from tests.helpers.backbones import (
+    GRAPHS,
+    TEACHABLE,
+    batch,
+    close,
+    first_batch,
+)
 
 
 class Model(nn.Module):
@@ -113,3 +122,29 @@ def test_the_first_gradient_is_the_second_to_the_bit():
 
     first = gradient()
     assert all(torch.equal(first, gradient()) for _ in range(3))
+
+
+@pytest.mark.parametrize("name", TEACHABLE)
+def test_gathered_lookups_and_compressed_graphs_give_every_models_loss_the_same_gradient(build, name):
+    """With rows gathered per table and graphs in compressed rows, as roles are built, and as RecBole has them."""
+    found = []
+    interaction = first_batch(*build(name))
+    for gathered in (False, True):
+        role, _ = build(name)
+        role.model.train()
+        if gathered:
+            gather_gradients(role.model)
+            compress_graphs(role.model)
+        tables = [type(module) for module in role.model.modules() if isinstance(module, torch.nn.Embedding)]
+        assert all((table is GatheredEmbedding) == gathered for table in tables)
+        graphs = [value for value in vars(role.model).values() if isinstance(value, CompressedGraph)]
+        assert len(graphs) >= (gathered and name in GRAPHS)
+        users, items = batch(role)
+        init_seed(5, True)  # of dropout and noise
+        with role.step():
+            loss = role.loss(interaction) + role.pair_logits(users, items).sigmoid().mean()
+        loss.backward()
+        found.append({key: parameter.grad for key, parameter in role.model.named_parameters()})
+    for key, gradient in found[0].items():
+        assert (gradient is None) == (found[1][key] is None), key
+        assert gradient is None or close(gradient, found[1][key]), key

@@ -1,8 +1,13 @@
 import pytest
 import torch
+from recbole.utils import init_seed
 from torch import nn
 
-from recbole_bd.backbones.acceleration.sparse_histories import HistoryDropout, HistoryLinear
+from recbole_bd.backbones.acceleration.sparse_histories import HistoryDropout, HistoryLinear, read_histories_sparsely
+from tests.helpers.backbones import (
+    close,
+    first_batch,
+)
 
 
 def histories(n_users=12, n_items=40, seed=0):
@@ -57,3 +62,25 @@ def test_dropout_rests_in_evaluation():
     layer = HistoryDropout(0.3).eval()
     rows = histories()
     assert layer(rows) is rows
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("CDAE", {"corruption_ratio": 0.0}), ("MultiDAE", {"dropout_prob": 0.0}), ("MultiVAE", {"dropout_prob": 0.0})],
+)
+def test_histories_read_sparsely_give_the_same_loss_and_gradient(build, name, settings):
+    found = []
+    interaction = first_batch(*build(name, **settings))
+    for sparsely in (False, True):
+        role, _ = build(name, **settings)
+        role.model.train()
+        if sparsely:
+            read_histories_sparsely(role.model)
+        layers = [layer for layer in role.model.modules() if isinstance(layer, HistoryLinear)]
+        assert len(layers) == sparsely
+        init_seed(5, True)
+        loss = role.loss(interaction)
+        loss.backward()
+        found.append((loss, {key: parameter.grad for key, parameter in role.model.named_parameters()}))
+    assert close(found[0][0], found[1][0])
+    assert all(close(gradient, found[1][1][key]) for key, gradient in found[0][1].items())
