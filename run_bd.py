@@ -5,6 +5,4 @@ import sys
 from recbole_bd.__main__ import main
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    alone = arguments and all(word in ("--help", "-h", "--version") for word in arguments)
-    sys.exit(main(arguments if alone else ["run", *arguments]))
+    sys.exit(main(["run", *sys.argv[1:]]))

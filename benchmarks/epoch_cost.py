@@ -28,7 +28,7 @@ from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
-from recbole_bd.cli.main import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import batch_stream, train_loader
 from recbole_bd.data.split import load_split

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from recbole_bd.cli.main import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.records import read_result
 from recbole_bd.runs.text_table import grid

@@ -13,7 +13,7 @@ import time
 
 from recbole.data.dataset import Dataset
 
-from recbole_bd.cli.main import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.model import METHODS

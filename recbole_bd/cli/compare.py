@@ -10,13 +10,21 @@ from typing import Any
 import numpy as np
 
 from recbole_bd.backbones.names import ARMS, DISTILLED, ROLES, SEPARATE
-from recbole_bd.config.arguments import Arguments
+from recbole_bd.cli.parser import CommandParser
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.evaluator.significance import compare, holm
 from recbole_bd.runs.per_user import paired, run_record
 from recbole_bd.runs.text_table import grid
 
 LEVEL = 0.95
+_DESCRIPTION = """\
+Tests by paired tests over the users of the test part whether two runs differ.
+
+examples:
+  recbole-bd compare saved/RUN_A saved/RUN_B               each role both have: distilled, or separate where that is all
+  recbole-bd compare saved/RUN:student/continued saved/RUN:student/distilled
+                                                           two arms of one run: RUN:role/arm
+  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: over users, and over seeds"""
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 
 
@@ -41,25 +49,33 @@ class Side:
     arm: str | None
 
 
-def compare_runs(words: Sequence[str]) -> str:
+def command_parser() -> CommandParser:
+    """The parser."""
+    parser = CommandParser(
+        "compare", "RUN_A RUN_B [--metric=NAME] [--role=NAME] [--arm=NAME] [--json]", description=_DESCRIPTION
+    )
+    add = parser.add_argument
+    add("runs", nargs="*", metavar="RUN", help="run folder, RUN:role/arm, or RUN,RUN,... of several seeds")
+    add("--metric", metavar="NAME,...", help="these metrics only; else all that both measured")
+    add("--role", choices=ROLES, help="this role of each run without :role/arm")
+    add("--arm", choices=ARMS, help="this arm of each run without :role/arm")
+    add("--json", action="store_true", help="everything as JSON instead of the table")
+    return parser
+
+
+def execute(words: Sequence[str]) -> int:
     """Run `recbole-bd compare`.
 
     Args:
         words: the command line after `compare`.
 
     Returns:
-        What to print: the table, or JSON.
+        Exit code.
 
     Raises:
-        BDError: whatever the user can mend, in one line.
+        BDError: an error that the user can fix, in one line.
     """
-    parser = Arguments("compare")
-    parser.add_argument("runs", nargs="*")
-    parser.add_argument("--metric")
-    parser.add_argument("--role", choices=ROLES)
-    parser.add_argument("--arm", choices=ARMS)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_intermixed_args(words)
+    options = command_parser().parse_intermixed_args(words)
     if len(options.runs) != 2:
         raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {len(options.runs)}. See recbole-bd --help")
     a, b = _paired_by_seed(*(_side(word, options.arm) for word in options.runs))
@@ -67,8 +83,10 @@ def compare_runs(words: Sequence[str]) -> str:
     rows = comparisons(a, b, wanted, options.role)
     if options.json:
         sides = {name: {"runs": side.folders, "seeds": side.seeds} for name, side in (("a", a), ("b", b))}
-        return json.dumps({**sides, "level": LEVEL, "comparisons": rows}, indent=2)
-    return _text(a, b, rows)
+        print(json.dumps({**sides, "level": LEVEL, "comparisons": rows}, indent=2))
+    else:
+        print(_text(a, b, rows))
+    return 0
 
 
 def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str | None = None) -> list[dict[str, Any]]:

@@ -211,4 +211,4 @@ def test_a_run_without_per_user_values_is_named(cli, runs, tmp_path):
 
 
 def test_the_help_names_it(cli):
-    assert "recbole-bd compare RUN_A RUN_B [--metric=NAME]" in cli("--help")[1]
+    assert "recbole-bd compare RUN_A RUN_B [--metric=NAME]" in cli("compare", "--help")[1]

@@ -7,9 +7,8 @@ import sys
 import pytest
 
 import recbole_bd
-from recbole_bd.cli.main import help_text, parse_arguments
+from recbole_bd.cli.main import COMMANDS
 from recbole_bd.config.known_options import method_options, package_options
-from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
@@ -20,47 +19,47 @@ def words(settings: dict) -> list[str]:
     return [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
-@pytest.mark.parametrize(
-    ("line", "settings", "files"),
-    [
-        (["--seed=5", "--lambda_schedule", "linear"], {"seed": 5, "lambda_schedule": "linear"}, []),
-        (["--teacher.learning_rate=1e-2"], {"teacher.learning_rate": 0.01}, []),
-        (["--config_files=a.yaml", "b.yaml", "--seed=1"], {"seed": 1}, ["a.yaml", "b.yaml"]),
-        (["--config_files", "a.yaml", "b.yaml"], {}, ["a.yaml", "b.yaml"]),
-        (["--config_files=a.yaml b.yaml"], {}, ["a.yaml", "b.yaml"]),
-        (["--topk=[5,10]", "--teacher.weight_decay", "0"], {"topk": [5, 10], "teacher.weight_decay": 0}, []),
-        (["--user_inter_num_interval=[5,inf)"], {"user_inter_num_interval": "[5,inf)"}, []),
-        (["--data_path=a=b"], {"data_path": "a=b"}, []),
-        (["--seed=1", "--seed=1"], {"seed": 1}, []),
-    ],
-)
-def test_recboles_style_is_read(line, settings, files):
-    assert parse_arguments(line) == (settings, files, False)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        (["seed=1"], "'seed=1' is no setting"),
-        (["--seed"], "--seed has no value"),
-        (["--seed", "--model=BD"], "--seed has no value"),
-        (["--seed=1", "--seed=2"], "given twice"),
-        (["--config_files"], "names no file"),
-    ],
-)
-def test_what_is_no_setting_is_named(line, message):
-    with pytest.raises(ConfigError, match=message):
-        parse_arguments(line)
-
-
-def test_help_lists_every_option_with_type_default_and_meaning(cli):
+def test_help_lists_the_commands_on_one_screen(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    assert out.strip() == help_text().strip()
+    assert len(out.splitlines()) <= 24
+    lines = [line.split() for line in out.splitlines()]
+    for command in COMMANDS:
+        assert sum(words[:1] == [command] and len(words) > 1 for words in lines) == 1, command
+    for line in ([], ["-h"], ["--help", "run"]):
+        assert cli(*line) == (0, out, "")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_help_with_examples(command, cli):
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: recbole-bd {command} ")
+    assert out.count(f"recbole-bd {command}") > 1
+    assert cli(command, "saved/RUN", "-h") == (0, out, "")
+
+
+def test_the_help_of_run_lists_every_option_by_group_with_type_default_and_meaning(cli):
+    code, out, _ = cli("run", "--help")
+    assert code == 0
     options = list(package_options().values()) + [o for name in METHODS for o in method_options(name).values()]
     for option in options:
         assert f"--{option.key} ({option.type}, default " in out
         assert option.meaning in out
+    titles = [line for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert titles.index("Roles:") < titles.index("Machine:")
+    assert titles.index("Machine:") < titles.index("options of --model=BD:")
+
+
+def test_a_command_imports_only_what_it_needs():
+    words = "import sys; from recbole_bd.__main__ import main; main(['compare', '--help']); "
+    loaded = "print(*(name for name in sys.modules if name == 'torch' or name.startswith('recbole_bd.')))"
+    done = subprocess.run([sys.executable, "-c", words + loaded], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    names = {*done.stdout.splitlines()[-1].split()}
+    assert "recbole_bd.cli.compare" in names
+    unneeded = {"torch", "recbole_bd.cli.run", "recbole_bd.serving.recommend", "recbole_bd.leaderboard.command"}
+    assert not unneeded & names
 
 
 def test_version(cli):
@@ -102,6 +101,11 @@ def test_the_other_ways_to_call_it(command, quick, tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert "student: BPR, 220 parameters" in found.stdout
+
+
+def test_the_help_of_run_bd_is_that_of_run(cli):
+    found = subprocess.run([sys.executable, str(ROOT / "run_bd.py"), "--help"], capture_output=True, text=True)
+    assert (found.returncode, found.stdout) == (0, cli("run", "--help")[1])
 
 
 REFUSED = {
@@ -189,7 +193,7 @@ def test_errors_without_a_file_are_not_hidden(cli, monkeypatch):
     def broken(_):
         raise OSError("a defect")
 
-    monkeypatch.setattr("recbole_bd.cli.main.redraw", broken)
+    monkeypatch.setattr("recbole_bd.cli.plots.redraw", broken)
     with pytest.raises(OSError, match="a defect"):
         cli("plots", "run")
 
@@ -200,6 +204,6 @@ def test_ctrl_c_outside_of_a_run_is_one_line(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recbole_bd.cli.main.redraw", interrupted)
+    monkeypatch.setattr("recbole_bd.cli.plots.redraw", interrupted)
     assert main(["plots", "run"]) == 130
     assert capsys.readouterr().err == "recbole-bd: stopped\n"

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from recbole_bd.cli.main import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import expand_dotted
 from recbole_bd.errors import ConfigError

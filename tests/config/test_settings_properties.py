@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recbole_bd.cli.main import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.yaml_text import load_yaml, parse_value, to_yaml, write_value
 from recbole_bd.errors import BDError, ConfigError

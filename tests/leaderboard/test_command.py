@@ -276,7 +276,7 @@ USE = """
 import json, sys
 from recbole_bd.__main__ import main
 settings = [f"--{key}={json.dumps(value)}" for key, value in json.loads(sys.argv[1]).items()]
-main(["--help"])
+main(["run", "--help"])
 if sys.argv[2] == "run" and main(["run", "--model=Toy", "--seed=1", "--toy_weight=0.5", *settings]):
     sys.exit("run failed")
 sys.exit(main(["leaderboard", "--models=Toy", "--seeds=1", "--toy_weight=0.5", *settings]))

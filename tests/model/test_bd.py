@@ -9,7 +9,7 @@ import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
-from recbole_bd.cli.main import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.known_options import method_options
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.model import METHODS, losses

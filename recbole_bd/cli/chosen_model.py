@@ -1,0 +1,40 @@
+"""The trained model that a command names by run folder or file, and by role."""
+
+from argparse import Namespace
+
+from recbole_bd.errors import ConfigError
+from recbole_bd.runs.trained_model import Trained, load_trained, model_files
+
+
+def required_run(run: str | None, command: str) -> str:
+    """The run that was named.
+
+    Args:
+        run: the word on the command line; None where there was none.
+        command: name of the command, for the error.
+
+    Raises:
+        ConfigError: no run was named.
+    """
+    if run is None:
+        raise ConfigError(f"{command} takes a run folder or a model's file: recbole-bd {command} saved/RUN")
+    return run
+
+
+def chosen_model(options: Namespace, command: str, device: str | None = None) -> Trained:
+    """Load the model of a file, of the role that is named, or of the student where a run has two models.
+
+    Args:
+        options: `run` and `role` of `model_parser`.
+        command: name of the command, for errors.
+        device: where to load it; None is the device of this machine's settings.
+
+    Raises:
+        ConfigError: no run was named, or it has no model of that role.
+    """
+    run = required_run(options.run, command)
+    files = model_files(run)
+    role = options.role or ("student" if "student" in files else next(iter(files)))
+    if role not in files:
+        raise ConfigError(f"{run} has no {role}, only {', '.join(files)}")
+    return load_trained(files[role], device)

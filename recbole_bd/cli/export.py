@@ -1,0 +1,75 @@
+"""`recbole-bd export`: a trained model as files for other programs, with a model card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_bd.cli.chosen_model import chosen_model
+from recbole_bd.cli.parser import CommandParser, model_parser, positive_integer
+from recbole_bd.errors import ConfigError
+from recbole_bd.runs.records import read_result
+from recbole_bd.serving.export import FORMATS, HNSW, export_index
+from recbole_bd.serving.model_card import model_card
+from recbole_bd.system.atomic_write import write_whole
+
+MODEL_CARD = "MODEL_CARD.md"
+_DESCRIPTION = """\
+Writes a trained model as files for other programs, and a model card: RUN/export/ROLE.
+
+examples:
+  recbole-bd export saved/RUN --format=npz,onnx,recbole    files for other programs
+  recbole-bd export saved/RUN --index=hnsw                 an approximate index of its items, with its recall"""
+
+
+def command_parser() -> CommandParser:
+    """The parser."""
+    parser = model_parser(
+        "export",
+        "RUN [--format=NAME,...] [--index=hnsw] [-k N] [--role=NAME] [--out=DIR]",
+        description=_DESCRIPTION,
+    )
+    add = parser.add_argument
+    add(
+        "--format",
+        dest="formats",
+        metavar="NAME,...",
+        help="npz, safetensors: vectors and ids, of models whose logit is their product; onnx: a graph from users to "
+        "their best items; recbole: for RecBole's load_data_and_model",
+    )
+    add("--index", choices=[HNSW], help="an approximate index of the items")
+    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="items of each user, 10 by default")
+    add("--out", type=Path, metavar="DIR", help="folder of the files, else RUN/export/ROLE")
+    return parser
+
+
+def execute(words: Sequence[str]) -> int:
+    """Run `recbole-bd export`.
+
+    Args:
+        words: the command line after `export`.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        BDError: an error that the user can fix, in one line.
+    """
+    options = command_parser().parse_intermixed_args(words)
+    formats = options.formats.split(",") if options.formats else []
+    if unknown := [name for name in formats if name not in FORMATS]:
+        raise ConfigError(f"export: --format={unknown[0]}: the formats are {', '.join(FORMATS)}")
+    if not formats and not options.index:
+        raise ConfigError(f"export: --format=NAME is missing: {', '.join(FORMATS)}, or several separated by commas")
+    trained = chosen_model(options, "export", device="cpu")
+    folder = options.out or trained.path.parent / "export" / trained.role.name
+    written = {name: FORMATS[name](trained, folder, options.k) for name in formats}
+    notes = []
+    if options.index:
+        path, recall = export_index(trained, folder, options.k)
+        written["faiss"] = [path]
+        notes.append(f"The index `{path.name}` finds {recall:.1%} of the exact {options.k} best items.")
+    result = read_result(trained.path.parent) if (trained.path.parent / "result.json").is_file() else None
+    files = {name: paths[0].name for name, paths in written.items()}
+    write_whole(folder / MODEL_CARD, model_card(trained, files, result, notes))
+    for line in (*notes, *(path for paths in written.values() for path in paths), folder / MODEL_CARD):
+        print(line)
+    return 0

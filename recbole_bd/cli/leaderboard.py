@@ -1,0 +1,58 @@
+"""`recbole-bd leaderboard`: methods and baselines beside each other, every model with every seed."""
+
+from collections.abc import Sequence
+
+from recbole_bd.cli.parser import CommandParser, add_settings
+from recbole_bd.cli.settings_words import parse_without_dry_run
+from recbole_bd.leaderboard.command import run_leaderboard
+
+_DESCRIPTION = """\
+Methods and baselines beside each other, every model with every seed.
+
+examples:
+  recbole-bd leaderboard --dataset=ml-100k --models=Pop,BPR,LightGCN,BD --seeds=2020,2021 --jobs=2
+  recbole-bd leaderboard --from=saved/leaderboard-ml-100k       table and pages again, from the run folders"""
+
+
+def command_parser() -> CommandParser:
+    """The parser."""
+    parser = CommandParser(
+        "leaderboard",
+        "--models=NAME,... --seeds=N,... [--jobs=N] [--out=DIR] [--reference=ROW] [--key=value ...]\n"
+        "       recbole-bd leaderboard --from=DIR [--out=DIR] [--reference=ROW]",
+        description=_DESCRIPTION,
+    )
+    add = parser.add_argument
+    add("--models", metavar="NAME,...", help="methods of this package, RecBole general recommenders")
+    add("--seeds", metavar="N,...", help="one run each; finished runs with the same settings are reused")
+    add("--jobs", metavar="N", help="processes at a time; each gets its share of the cores unless --threads is given")
+    add("--out", metavar="DIR", help="folder of table and pages; else CHECKPOINT_DIR/leaderboard-DATASET")
+    add("--reference", metavar="ROW", help="row the others are tested against; else the control of their size")
+    add(
+        "--from",
+        metavar="DIR",
+        help="folder of run folders, or one that a leaderboard was written to; nothing is run. --dataset, --models and "
+        "--seeds choose among the runs",
+    )
+    add_settings(
+        parser,
+        "settings of the runs. A setting that only some models know is ignored by the others; --BD.temperature=2 is "
+        "for one model alone, as is a block `BD:` in a file",
+    )
+    return parser
+
+
+def execute(words: Sequence[str]) -> int:
+    """Run `recbole-bd leaderboard`.
+
+    Args:
+        words: the command line after `leaderboard`.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        BDError: an error that the user can fix, in one line.
+    """
+    print(run_leaderboard(*parse_without_dry_run(words)))
+    return 0

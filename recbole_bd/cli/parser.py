@@ -1,0 +1,73 @@
+"""Parsers of the commands: argparse, with errors of one line and a help that keeps its examples as written."""
+
+import argparse
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+from recbole_bd.backbones.names import ROLES
+from recbole_bd.errors import ConfigError
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps descriptions as written, and gives each command of the overview one line."""
+
+    def _iter_indented_subactions(self, action: argparse.Action) -> Iterator[argparse.Action]:  # type: ignore[override]
+        # argparse indents the commands but computes the column of their help without the indentation.
+        yield from getattr(action, "_get_subactions", list)()
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser of one command, which raises errors instead of printing the usage and exiting.
+
+    Args:
+        command: name of the command; empty for the program itself.
+        arguments: the words after the name, as the usage shows them; empty lets argparse write them.
+        options: of `argparse.ArgumentParser`, such as `description` and `epilog`.
+    """
+
+    def __init__(self, command: str, arguments: str = "", **options: Any):
+        program = f"recbole-bd {command}".strip()
+        super().__init__(
+            prog=program,
+            usage=f"{program} {arguments}" if arguments else None,
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
+        self.command = command
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the words.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{self.command}: {message}. See recbole-bd --help")
+
+
+def model_parser(command: str, arguments: str, **options: Any) -> CommandParser:
+    """Parser of a command that takes one trained model: a run folder or a model file, and a role."""
+    parser = CommandParser(command, arguments, **options)
+    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a finished run, or a model file in it")
+    parser.add_argument("--role", choices=ROLES, help="role whose model is used; the student by default")
+    return parser
+
+
+def add_settings(parser: CommandParser, whose: str) -> None:
+    """Describe `--key=value` and `--config_files` in the help of a command that takes any setting of a run."""
+    group = parser.add_argument_group("settings")
+    group.add_argument("--key", metavar="VALUE", help=f"{whose}; --key=VALUE or --key VALUE, values are YAML")
+    group.add_argument(
+        "--config_files", metavar="FILE", nargs="+", help="YAML files of settings, later files above earlier ones"
+    )
+
+
+def positive_integer(text: str) -> int:
+    """Read a whole number above 0.
+
+    Raises:
+        ArgumentTypeError: the text is not such a number.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,82 @@
+"""`recbole-bd serve-bench`: latency, throughput and bytes of teacher and student."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from recbole_bd.cli.chosen_model import required_run
+from recbole_bd.cli.parser import CommandParser, positive_integer
+from recbole_bd.errors import ConfigError
+from recbole_bd.runs.trained_model import load_trained, model_files
+from recbole_bd.serving import latency
+
+_DESCRIPTION = """\
+Measures latency, throughput and bytes of teacher and student.
+
+example:
+  recbole-bd serve-bench saved/RUN"""
+
+
+def command_parser() -> CommandParser:
+    """The parser."""
+    parser = CommandParser(
+        "serve-bench", "RUN [-k N] [--batch=N,...] [--requests=N] [--threads=N]", description=_DESCRIPTION
+    )
+    add = parser.add_argument
+    add("run", nargs="?", metavar="RUN", help="folder of a finished run, or a model file in it")
+    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="items of each user, 10 by default")
+    add("--batch", default="1,256", metavar="N,...", help="users per request, 1,256 by default")
+    add(
+        "--requests",
+        type=positive_integer,
+        default=200,
+        metavar="N",
+        help="timed requests of each size, 200 by default",
+    )
+    add("--threads", type=positive_integer, metavar="N", help="CPU threads of torch; its own choice by default")
+    return parser
+
+
+def execute(words: Sequence[str]) -> int:
+    """Run `recbole-bd serve-bench`.
+
+    Args:
+        words: the command line after `serve-bench`.
+
+    Returns:
+        Exit code.
+
+    Raises:
+        BDError: an error that the user can fix, in one line.
+    """
+    options = command_parser().parse_intermixed_args(words)
+    try:
+        batches = [positive_integer(size) for size in options.batch.split(",")]
+    except ArgumentTypeError as error:
+        raise ConfigError(f"serve-bench: --batch={options.batch}: {error}; separate several sizes by commas") from error
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    files = model_files(required_run(options.run, "serve-bench"))
+    models = [load_trained(path) for path in files.values()]
+    record = latency.measure(models, options.k, batches, options.requests)
+    paths = latency.write_record(record, models[0].path.parent)
+    threads = record["machine"]["threads"]
+    about = f"top {options.k}, {options.requests} requests of each size, {threads} thread{'s' * (threads > 1)}"
+    for line in (about, latency.bench_table(record), *_compression(record), *paths):
+        print(line)
+    return 0
+
+
+def _compression(record: dict[str, Any]) -> list[str]:
+    """The compression in one sentence; nothing where there is only one model."""
+    if not {"teacher", "student"} <= record["models"].keys():
+        return []
+    teacher, student = (record["models"][role] for role in ("teacher", "student"))
+    faster = [
+        f"{teacher['batches'][size]['p50_ms'] / student['batches'][size]['p50_ms']:.1f} times as fast at {size}"
+        for size in student["batches"]
+    ]
+    share = student["bytes"] / teacher["bytes"]
+    return [f"The student has {share:.1%} of the teacher's bytes and is {', '.join(faster)} by the median."]

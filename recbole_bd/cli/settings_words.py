@@ -1,0 +1,83 @@
+"""Free settings on the command line: `--key=value`, `--key value`, `--config_files FILE ...` and `--dry-run`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole_bd.config.yaml_text import parse_value
+from recbole_bd.errors import ConfigError
+
+
+def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bool]:
+    """Read `--key=value` and `--key value` as RecBole's users write them.
+
+    Args:
+        words: the command line after the command.
+
+    Returns:
+        Settings with values parsed as YAML, configuration files, and whether this is a dry run.
+
+    Raises:
+        ConfigError: a word that is no setting, a key without value, or one key with two values.
+    """
+    settings: dict[str, Any] = {}
+    files: list[str] = []
+    dry_run = False
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if not word.startswith("--") or word == "--":
+            raise ConfigError(f"{word!r} is no setting: write --key=value")
+        key, equals, text = word[2:].partition("=")
+        if key in ("dry-run", "dry_run") and not equals:
+            dry_run = True
+            continue
+        if key == "config_files":
+            following = _values_from(words, index)
+            index += len(following)
+            files += _file_names(([text] if equals else []) + following)
+            continue
+        if not equals:
+            if index == len(words) or words[index].startswith("--"):
+                raise ConfigError(f"--{key} has no value: write --{key}=value")
+            text = words[index]
+            index += 1
+        value = parse_value(text)
+        if key in settings and settings[key] != value:
+            raise ConfigError(f"--{key} is given twice, {settings[key]!r} and {value!r}")
+        settings[key] = value
+    return settings, files, dry_run
+
+
+def parse_without_dry_run(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Read the settings of a command that starts several runs.
+
+    Args:
+        words: the command line after the command.
+
+    Returns:
+        Settings with values parsed as YAML, and configuration files.
+
+    Raises:
+        ConfigError: as in `parse_arguments`, or `--dry-run`.
+    """
+    settings, files, dry_run = parse_arguments(words)
+    if dry_run:
+        raise ConfigError("--dry-run is of one run: recbole-bd run --dry-run")
+    return settings, files
+
+
+def _file_names(chunks: list[str]) -> list[str]:
+    """Split words at spaces, as RecBole's users write several files in one word; an existing file is one name."""
+    found = [name for chunk in chunks for name in ([chunk] if Path(chunk).is_file() else chunk.split())]
+    if not found:
+        raise ConfigError("--config_files names no file")
+    return found
+
+
+def _values_from(words: Sequence[str], index: int) -> list[str]:
+    end = index
+    while end < len(words) and not words[end].startswith("--"):
+        end += 1
+    return list(words[index:end])
