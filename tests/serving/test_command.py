@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from recbole_bd import run_bd
+from recbole_bd.cli import chosen_model
 from recbole_bd.cli.main import main
 from recbole_bd.errors import RunFolderError
 from recbole_bd.runs import trained_model as trained_module
 from recbole_bd.runs.trained_model import load_trained, model_files
-from recbole_bd.serving import command
 from recbole_bd.serving.recommender import Recommender
 from tests.helpers.serving import read_rows, run_onnx
 
@@ -128,6 +128,6 @@ def test_a_model_that_was_trained_on_a_gpu_is_loaded_where_there_is_none(run, mo
 def test_what_is_exported_is_on_the_cpu_with_all_that_its_model_keeps(run, monkeypatch, tmp_path):
     """A model's graphs and histories are no parameters, and stay behind when it is moved."""
     devices = []
-    monkeypatch.setattr(command, "load_trained", lambda path, device: devices.append(device) or load_trained(path))
+    monkeypatch.setattr(chosen_model, "load_trained", lambda path, device: devices.append(device) or load_trained(path))
     assert main(["export", str(run), "--format=npz", f"--out={tmp_path}"]) == 0
     assert devices == ["cpu"]
