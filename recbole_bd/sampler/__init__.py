@@ -1,1 +1,1 @@
-"""Which items the roles exchange: ranks, top lists, candidates, draws."""
+"""Items that the roles exchange: ranks, top lists, candidates, draws."""

@@ -6,18 +6,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 SAMPLINGS = ("rank_discrepancy", "uniform", "top", "own_top")
-
-
 SHAPES = ("tanh", "exp")
-
-
 RANK_ORDERS = ("paper", "reference")
-
-
 RANK_SCALES = ("absolute", "relative", "logarithmic")
 
 
-# Beyond this a rank difference times a steepness might leave float32, where infinity times 0 is no number.
+# Largest steepness: beyond it rank difference * steepness may overflow float32, and infinity * 0 is NaN.
 STEEPEST = 1e25
 
 
@@ -26,14 +20,14 @@ class Direction:
     """How the items that one role learns on are drawn.
 
     Attributes:
-        sampling: `rank_discrepancy` (the paper), `uniform`, `top`, the head of the guide's list, or `own_top`, that of
-            the learner's.
+        sampling: `rank_discrepancy` (the paper), `uniform`, `top` (the head of the guide's list) or `own_top` (the head
+            of the learner's list).
         shape: `tanh`, saturating, or `exp`, sharply peaked.
-        eps: steepness of the shape per position; per catalogue when `rank_scale` is relative; per factor e between two
-            ranks when it is logarithmic.
+        eps: steepness of the shape per position. With `rank_scale` relative: per length of the catalogue. With
+            logarithmic: per factor e between two ranks.
         rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
-        rank_scale: `absolute` differences in positions, `relative` to the number of items, or `logarithmic`, of the
-            ranks' logarithms (this package's own).
+        rank_scale: differences are `absolute`, in positions; `relative` to the number of items; or `logarithmic`,
+            between the ranks' logarithms (not in the paper).
         top_temperature: width of `top` and `own_top` in positions, p(rank r) proportional to
             exp(-r / top_temperature).
 
@@ -49,7 +43,7 @@ class Direction:
     top_temperature: float = 10.0
 
     def scale(self, n_items: int) -> float:
-        """What a difference is multiplied by before the shape is taken; negative for the reference's order.
+        """Factor of the rank difference in the shape's argument.
 
         Args:
             n_items: size of the catalogue with padding.
@@ -61,17 +55,19 @@ class Direction:
         return -steepness if self.rank_order == "reference" else steepness
 
     def difference(self, learner_rank: Tensor, guide_rank: Tensor, scale: float) -> Tensor:
-        """How much higher the guide ranks items than the learner, or the opposite, as the shapes take it.
+        """Argument of the shape: how much higher the guide ranks items than the learner.
 
-        (rank_learner - rank_guide) * scale, or of the ranks' natural logarithms, by which `exp` becomes the power
-        (rank_learner / rank_guide) ** scale and differences at the top of a list count as much as they matter.
+        (rank_learner - rank_guide) * scale, or (ln rank_learner - ln rank_guide) * scale
+
+        With logarithms, `exp` becomes the power (rank_learner / rank_guide) ** scale, and equal differences in
+        positions count more at the top of a list.
 
         Args:
             learner_rank, guide_rank: float32 [C, K], 1 is best; changed in place.
             scale: see `scale`.
 
         Returns:
-            float32 [C, K], in the place of `learner_rank`; NaN where a rank is.
+            float32 [C, K], the memory of `learner_rank`; NaN where a rank is.
         """
         if self.rank_scale == "logarithmic":
             learner_rank.log_()
@@ -79,18 +75,18 @@ class Direction:
         return learner_rank.sub_(guide_rank).mul_(scale)
 
     def listed(self, learner: str, guide: str) -> str | None:
-        """The role from the head of whose list items are drawn; None where they are drawn otherwise."""
+        """Name of the role whose list items are drawn from; None for other samplings."""
         return {"top": guide, "own_top": learner}.get(self.sampling)
 
     def ranked(self, learner: str, guide: str) -> tuple[str, ...]:
-        """The roles by whose ranks items are drawn."""
+        """Names of the roles whose ranks are needed."""
         if self.sampling == "rank_discrepancy":
             return learner, guide
         listed = self.listed(learner, guide)
         return (listed,) if listed else ()
 
     def greatest(self, n_ranked: int, scale: float) -> float:
-        """What no difference among so many items is above."""
+        """Upper bound of the absolute difference among `n_ranked` items."""
         return abs(scale) * (math.log(n_ranked) if self.rank_scale == "logarithmic" else n_ranked)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Weights of items, and draws in proportion to them."""
+"""Weights of items, and draws proportional to them."""
 
 import math
 from collections.abc import Callable
@@ -9,17 +9,17 @@ from torch import Tensor
 from recbole_bd.sampler.direction import STEEPEST
 from recbole_bd.sampler.seen_items import Indices, of_rows
 
-# Ranks beyond the number of draws without replacement, in temperatures, that a draw from the head can reach: fewer than
-# one item in 10,000 would come from further down.
+# Length of the head in temperatures, beside the number of draws without replacement. Fewer than one item in 10,000
+# would come from further down.
 _HEAD_TEMPERATURES = 10
 
 
 def head_length(temperature: float, distinct: int = 0) -> int:
-    """Length of the head from which draws are those from the whole list, but for one in 10,000 at most.
+    """Length of the head of a list; draws from the whole list leave it less than once in 10,000.
 
     Args:
-        temperature: of the draw, p(rank r) proportional to exp(-r / temperature).
-        distinct: how many items are drawn without replacement; 0 for draws with replacement.
+        temperature: the draw has p(rank r) proportional to exp(-r / temperature).
+        distinct: items drawn without replacement; 0 for draws with replacement.
 
     Returns:
         Number of ranks.
@@ -31,13 +31,13 @@ def draw_positions(lengths: Tensor, count: int, temperature: float, generator: t
     """Draw positions of a list with replacement, p(rank r) proportional to exp(-r / temperature).
 
     Args:
-        lengths: int64 [B], how many items each row's list has; at least 1.
+        lengths: int64 [B], the number of items in each row's list; at least 1.
         count: positions per row.
         temperature: above 0; the smaller, the nearer the draws are to the best item.
         generator: random generator.
 
     Returns:
-        int64 [B, count], from 0, the place of the best item.
+        int64 [B, count]; 0 is the position of the best item.
     """
     lengths = lengths.unsqueeze(1)
     uniform = torch.rand(len(lengths), count, dtype=torch.float64, generator=generator, device=lengths.device)
@@ -49,16 +49,16 @@ def draw_positions(lengths: Tensor, count: int, temperature: float, generator: t
 def draw_head(lists: Tensor, count: int, temperature: float, generator: torch.Generator) -> Tensor:
     """Draw items without replacement, one after another with p(rank r) proportional to exp(-r / temperature).
 
-    The items with the largest -r / temperature + g, g from the standard Gumbel distribution, are such a draw.
+    Gumbel top-k trick: the items with the largest -r / temperature + g, g from the standard Gumbel distribution.
 
     Args:
-        lists: [n, H] items in order, the best first; zeros, at the end, are never drawn.
+        lists: [n, H] items, the best first; zeros at the end are never drawn.
         count: items per row.
         temperature: above 0; the smaller, the nearer the draw is to the first `count` items.
         generator: random generator.
 
     Returns:
-        [n, min(count, H)] of the type of `lists`, in the order of the list; zeros where it has no more.
+        [n, min(count, H)], dtype of `lists`, in the order of the list; zeros at the end of shorter lists.
     """
     keys = torch.empty(lists.shape, device=lists.device).exponential_(generator=generator).log_().neg_()
     keys -= torch.arange(lists.shape[1], device=lists.device) / temperature
@@ -67,30 +67,31 @@ def draw_head(lists: Tensor, count: int, temperature: float, generator: torch.Ge
     return lists.gather(1, positions.sort(dim=1).values)
 
 
-# Below this tanh(x) is x, but for less than one part in a million.
+# Below this tanh(x) equals x to one part in a million.
 _FLAT = 1e-3
 
 
 def discrepancy_weights(difference: Tensor, shape: str, greatest: Tensor | float) -> Tensor:
     """Unnormalised probability of items by how much higher the guide ranks them than the learner.
 
-    tanh(max(x, 0)) or exp(x) with x = (rank_learner - rank_guide) * eps   (BD, WWW 2021, Eq. 8 and 9; there the student
-    learns with tanh, the teacher with exp). The public code uses positions that ascend with the score in the same
-    formulas, which turns the difference round: `rank_order="reference"`, a negative `Direction.scale`.
+    tanh(max(x, 0)) or exp(x), x = (rank_learner - rank_guide) * eps   (BD, WWW 2021, Eq. 8 and 9)
+
+    In the paper the student learns with tanh and the teacher with exp. The public code counts ranks upwards with the
+    score, which reverses the difference: `rank_order="reference"`, a negative `Direction.scale`.
 
     Args:
         difference: [C, K], x; changed in place.
         shape: `tanh` or `exp`.
-        greatest: a number, or [C, 1], that no x is above; exp is divided by its exponential, so that it does not
-            overflow, and tanh of a small one is taken for x.
+        greatest: an upper bound of x, a number or [C, 1]. exp(x) is divided by exp(greatest), so that it cannot
+            overflow; tanh(x) is x where the bound is small.
 
     Returns:
         float32 [C, K] in [0, 1]; NaN where x is NaN.
     """
-    # tanh(x) = 2 sigmoid(2 x) - 1 and exp(x) = 2 ** (x / ln 2) take a quarter of the time of tanh and exp.
+    # Four times as fast as tanh and exp: tanh(x) = 2 sigmoid(2 x) - 1 and exp(x) = 2 ** (x / ln 2).
     if shape == "tanh":
         difference.clamp_(min=0)
-        # ... but lose a small x, which tanh leaves as it is.
+        # The sigmoid form loses a small x to rounding; tanh(x) is x there.
         flat = torch.as_tensor(greatest, device=difference.device).view(-1).expand(len(difference)) < _FLAT
         kept = difference[flat]
         difference.mul_(2).sigmoid_().mul_(2).sub_(1)
@@ -105,7 +106,7 @@ def top_weights(rank: Tensor, excluded: Indices, temperature: float) -> Tensor:
 
     Args:
         rank: [C, n_items], 1 is best.
-        excluded: indices of what may not be drawn.
+        excluded: indices of the items that are never drawn.
         temperature: above 0, in positions.
 
     Returns:
@@ -113,7 +114,7 @@ def top_weights(rank: Tensor, excluded: Indices, temperature: float) -> Tensor:
     """
     exponent = rank * (-1 / math.log(2) / max(temperature, 1 / STEEPEST))
     exponent[excluded] = -torch.inf
-    return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp2_()  # exp takes 15 times as long where it underflows
+    return exponent.sub_(exponent.amax(dim=1, keepdim=True)).exp2_()  # exp is 15 times as slow where it underflows
 
 
 def uniform_weights(n_rows: int, n_items: int, excluded: Indices) -> Tensor:
@@ -131,17 +132,17 @@ def draw(
     column_weights: Tensor | None = None,
     room: Tensor | None = None,
 ) -> Tensor:
-    """Draw items with replacement in proportion to their weights; an item of weight zero is never drawn.
+    """Draw items with replacement, proportionally to their weights; an item of weight zero is never drawn.
 
     Args:
-        weights: [C, n_items], not negative, 0 at excluded items; changed in place. A row that is all zero becomes
-            uniform.
-        excluded: indices of the items that are never drawn; at least one item of each row is not among them.
+        weights: [C, n_items], not negative, 0 at excluded items; changed in place. A row of zeros is drawn from
+            uniformly.
+        excluded: indices of the items that are never drawn; never all items of a row.
         count: draws per row.
         generator: random generator, on the device of `weights`.
-        column_weights: [C, n_items], how many items of its weight each column stands for; None for one each.
-        room: float64 [C, n_items], written over: where draws follow on draws, fresh memory for the cumulative weights
-            costs ten times what summing them does.
+        column_weights: [C, n_items], number of items that each column represents; None for one each.
+        room: float64 [C, n_items], memory for the cumulative weights, overwritten. Allocating it for every call would
+            take ten times as long as the sum.
 
     Returns:
         int64 [C, count], columns of `weights`.
@@ -153,14 +154,14 @@ def draw(
         weights.mul_(column_weights)
     cumulative = torch.cumsum(weights, dim=1, dtype=torch.float64, out=room)
     uniform = torch.rand(len(weights), count, dtype=torch.float64, generator=generator, device=weights.device)
-    # In (0, total]: the first item whose cumulative weight reaches it has a weight of its own.
+    # Thresholds in (0, total]: the first item whose cumulative weight reaches one has a positive weight.
     return torch.searchsorted(cumulative, (1 - uniform).mul_(cumulative[:, -1:]))
 
 
 def propose(
     weigh: Callable[[Tensor], Tensor], n_rows: int, n_items: int, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Propose items uniformly and accept each with its weight: accepted ones are drawn in proportion to the weights.
+    """Rejection sampling: propose items uniformly and accept each with probability equal to its weight.
 
     Args:
         weigh: weights in [0, 1] at flat indices [n_rows, count], `row * n_items + item`; NaN at excluded items.
@@ -174,7 +175,7 @@ def propose(
     """
     uniform = torch.rand(n_rows, count, dtype=torch.float64, generator=generator, device=generator.device)
     uniform.mul_(n_items - 1)
-    items = uniform.long()  # the whole part names the item, the rest of the same number decides
+    items = uniform.long()  # the integer part is the item, the fraction decides on acceptance
     uniform.sub_(items)
     items.add_(1)
     rows = torch.arange(n_rows, device=generator.device).unsqueeze(1)

@@ -1,29 +1,29 @@
-"""Training items of each user, and places in tables of scores."""
+"""Training items of each user, and indices of excluded entries in tables of scores."""
 
 import torch
 from torch import Tensor
 
 from recbole_bd.errors import DataError
 
-# Row numbers and item ids of the places in a [C, n_items] array that are not ranked and never drawn. Few stand in a
-# row, so writing to them is cheap where a boolean array of that shape would be one more pass over all items.
+# Row and column indices, int64, of the entries of a [C, n_items] array that are neither ranked nor drawn. A row has few
+# of them, so an indexed write is cheaper than a pass over a boolean mask of all items.
 Indices = tuple[Tensor, Tensor]
 
 
 class SeenItems:
-    """The distinct training items of every user, in compressed rows.
+    """The distinct training items of every user, in compressed sparse rows (CSR).
 
     Args:
-        users, items: int64 ids of the training interactions, 0 being padding; repeated pairs count once.
+        users, items: int64 ids of the training interactions; 0 is padding. Repeated pairs count once.
         n_users, n_items: sizes with padding.
 
     Attributes:
-        items: int64, the items of user 0, 1, and so on, end to end; those of a user in ascending order.
+        items: int64, the items of user 0, user 1 and so on, concatenated; ascending for each user.
         starts: int64 [n_users + 1], where each user's items start in `items`.
         counts: int64 [n_users], distinct training items of each user.
 
     Raises:
-        DataError: a user has seen every item, so that nothing is left to rank for them.
+        DataError: a user has seen every item, so there is nothing to rank.
     """
 
     def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int):
@@ -41,18 +41,18 @@ class SeenItems:
             )
 
     def to(self, device: torch.device) -> "SeenItems":
-        """Move the rows to a device, in place; gives back the same object."""
+        """Move the tensors to a device, in place, and return the same object."""
         self.items, self.starts, self.counts = (t.to(device) for t in (self.items, self.starts, self.counts))
         return self
 
     def of(self, users: Tensor) -> Indices:
-        """Where in rows of these users stands what is not to be ranked: padding and training items.
+        """Indices of what is not ranked in these users' rows of scores: padding and training items.
 
         Args:
             users: int64 [C].
 
         Returns:
-            Row numbers and item ids, int64, of one length; no place comes twice.
+            Row numbers and item ids, int64, of one length; no entry comes twice.
         """
         rows = torch.arange(len(users), device=users.device)
         counts = self.counts[users]
@@ -65,15 +65,15 @@ class SeenItems:
     def random_positive(
         self, users: Tensor, generator: torch.Generator, shard: tuple[int, int] | None = None
     ) -> Tensor:
-        """One of each user's training items, each equally likely.
+        """Draw one training item of each user, uniformly.
 
         Args:
             users: int64 [B].
             generator: random generator.
-            shard: rows of a shared batch before these users, and all its rows, where several processes share one.
+            shard: for a batch shared by several processes, the number of its rows before these and of all its rows.
 
         Returns:
-            int64 [B]; what stands for users without a training item is none of theirs.
+            int64 [B]; an arbitrary item for users without training items.
         """
         before, rows = shard or (0, len(users))
         uniform = torch.rand(rows, generator=generator, device=users.device)[before : before + len(users)]
@@ -81,11 +81,11 @@ class SeenItems:
 
 
 def require_numbers(greatest: Tensor, whose: str) -> None:
-    """Refuse scores that cannot be ranked; infinite ones can.
+    """Refuse NaN scores; infinite ones can be ranked.
 
     Args:
-        greatest: [C], the greatest score of each row, which is NaN where one in the row is.
-        whose: the role whose scores they are.
+        greatest: [C], the greatest score of each row; NaN if any score of the row is.
+        whose: name of the role, for the error.
 
     Raises:
         DataError: a score is not a number.
@@ -104,7 +104,7 @@ def index_from_uniform(uniform: Tensor, size: Tensor) -> Tensor:
 
 
 def of_rows(indices: Indices, chosen: Tensor) -> Indices:
-    """The places in the chosen rows, numbered as these rows are when the others are left out.
+    """Select the indices in the chosen rows, and renumber the rows to count the chosen ones only.
 
     Args:
         indices: row numbers and item ids.
@@ -116,21 +116,21 @@ def of_rows(indices: Indices, chosen: Tensor) -> Indices:
 
 
 def number_in(columns: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-    """Where items stand among some columns.
+    """Look items up among sorted columns.
 
     Args:
         columns: int64 [M], item ids in ascending order.
         items: int64, item ids.
 
     Returns:
-        Their numbers among the columns, and whether they are there: where not, the number says nothing.
+        Their positions among the columns, and whether they are there; where not, the position is arbitrary.
     """
     number = torch.searchsorted(columns, items).clamp_(max=len(columns) - 1)
     return number, columns[number] == items
 
 
 def among(columns: Tensor, indices: Indices) -> Indices:
-    """The places that are in some columns, by their number among these.
+    """Select the indices whose item is among some columns; items become positions among the columns.
 
     Args:
         columns: int64 [M], item ids in ascending order.

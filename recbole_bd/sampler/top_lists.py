@@ -1,7 +1,7 @@
-"""The head of a role's ranking, what is drawn from it, and uniform draws of the other items.
+"""The best unseen items of each user, in order.
 
-Everywhere: rank 1 is the best; the padding item and the user's training items are neither listed nor drawn, so that
-item 0 says "no item": rows of users who have fewer items left than asked for end in zeros.
+Rank 1 is the best. Padding and the user's training items are not listed. Rows of users with fewer unseen items than
+asked for end in zeros.
 """
 
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from torch import Tensor
 
 from recbole_bd.sampler.seen_items import Indices, SeenItems, require_numbers
 
-# Scores looked at together: 4 MiB on a CPU, so that they stay near its cache.
+# Scores ranked together: 4 MiB on a CPU, to stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
-# Up to so many of a row torch.topk finds faster on a CPU than NumPy.
+# Largest k for which torch.topk is faster than NumPy on a CPU.
 _FEW = 64
 
 
 def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
-    """Scores by which items are listed: a copy in which only what is not listed is -inf.
+    """Copy scores with -inf at the excluded items, and only there; scores of -inf become the least finite number.
 
     Args:
         scores: logits [C, n].
-        excluded: indices of what is not listed.
-        whose: the role whose scores they are, for the error.
+        excluded: indices of the items that are not listed.
+        whose: name of the role, for the error.
 
     Returns:
         float32 [C, n].
@@ -40,19 +40,19 @@ def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
 
 
 def topk_sorted(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """The greatest numbers of each row in order, as `torch.topk` gives them.
+    """`torch.topk` of each row, sorted; faster on a CPU.
 
     Args:
         scores: float32 [C, n], no NaN.
-        length: how many of each row, n at most.
+        length: numbers per row, n at most.
 
     Returns:
-        The numbers, [C, length], the greatest first, and their columns, int64 [C, length].
+        Values [C, length], the greatest first, and their columns, int64 [C, length].
     """
     if scores.device.type != "cpu" or length <= _FEW:
         greatest = scores.topk(length, dim=1)
         return greatest.values, greatest.indices
-    # Of more of them topk takes two to five times as long on a CPU as NumPy.
+    # For a larger k, topk takes two to five times as long on a CPU as NumPy.
     negated = -scores.numpy()
     columns = np.argpartition(negated, length - 1, axis=1)[:, :length]
     negated = np.take_along_axis(negated, columns, axis=1)
@@ -62,7 +62,7 @@ def topk_sorted(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 
 def users_at_once(device: torch.device, n_items: int) -> int:
-    """How many users' scores of all items are best looked at together."""
+    """Number of users whose scores of all items are ranked together."""
     return max(1, _SCORES_AT_ONCE.get(device.type, _SCORES_AT_ONCE["cuda"]) // n_items)
 
 
@@ -74,21 +74,21 @@ def top_lists(
     progress: Callable[[int], None] | None = None,
     whose: str = "a model",
 ) -> Tensor:
-    """The best items of every user in order, of those that the user has not seen.
+    """The best unseen items of every user, in order.
 
-    Users come in chunks; what stays is 4 * n_users * length bytes.
+    Users come in chunks; the result takes 4 * n_users * length bytes.
 
     Args:
         all_logits: logits [C, n_items], padding first, of users [C].
         seen: the training items.
         length: items per user at most.
-        generator: breaks ties, which closed-form models have many of, so that nothing depends on item ids; the lists
-            are on its device.
+        generator: breaks ties at random, so that lists do not depend on item ids; closed-form models have many ties.
+            The lists are on its device.
         progress: called with the number of users done so far.
-        whose: the role whose scores they are, for the error.
+        whose: name of the role, for the error.
 
     Returns:
-        int32 [n_users, min(length, n_items - 1)], the best item first; 0 for user 0 and behind the last item of a user.
+        int32 [n_users, min(length, n_items - 1)], the best item first; 0 for user 0 and after a user's last item.
 
     Raises:
         DataError: a score is not a number.

@@ -9,17 +9,17 @@ from recbole_bd.sampler.top_lists import users_at_once
 
 
 class UnseenItems:
-    """Uniform draws of the items that are left to each user, exact and without a trial that could fail.
+    """Uniform draws of each user's unseen items, exact and without rejection.
 
-    The n-th item left is found among the others: of these in order, the i-th (from 0) has its own id less i + 1 items
-    left before it. Kept is one number per item that is not drawn.
+    The i-th excluded item (from 0), e_i, has e_i - (i + 1) unseen items before it; the 1 is padding. A binary search in
+    these counts gives the n-th unseen item. Memory is one number per excluded item.
 
     Args:
         seen: the training items, which are never drawn.
-        besides: [n_users, K] further items of each user that are not drawn; 0 is none.
+        besides: [n_users, K] further items of each user that are never drawn; 0 is none.
 
     Attributes:
-        n_left: int64 [n_users], how many items can be drawn; never padding.
+        n_left: int64 [n_users], how many items can be drawn; padding does not count.
     """
 
     def __init__(self, seen: SeenItems, besides: Tensor | None = None):
@@ -44,13 +44,13 @@ class UnseenItems:
             generator: random generator.
 
         Returns:
-            int64 [B, count]; 0 where nothing is left.
+            int64 [B, count]; 0 for users without unseen items.
         """
         uniform = torch.rand(len(users), count, generator=generator, device=users.device)
         return self._items(users, index_from_uniform(uniform, self.n_left[users].unsqueeze(1)))
 
     def draw_distinct(self, users: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """Draw without replacement: every set of `count` items is equally likely (Floyd's algorithm).
+        """Draw without replacement: every set of `count` items is equally likely (Floyd's sampling).
 
         Args:
             users: int64 [B]; users may repeat, padding is allowed.
@@ -58,7 +58,7 @@ class UnseenItems:
             generator: random generator.
 
         Returns:
-            int64 [B, count] in no particular order; zeros at the end where fewer are left.
+            int64 [B, count] in no particular order; zeros at the end where a user has fewer unseen items.
         """
         uniform = torch.rand(count, len(users), generator=generator, device=users.device)
         at_once = users_at_once(users.device, max(count, 1))
@@ -66,25 +66,25 @@ class UnseenItems:
         return self._items(users, torch.cat([_floyd(part.T, self.n_left[some]) for some, part in parts]))
 
     def _items(self, users: Tensor, numbers: Tensor) -> Tensor:
-        """The n-th item left to each user, from 0. [B, K] to [B, K]; 0 for negative numbers."""
+        """The n-th unseen item of each user, counted from 0. [B, K] to [B, K]; 0 for negative numbers."""
         users = users.unsqueeze(1)
         listed_before = torch.searchsorted(self.gaps, users * self.n_items + numbers, right=True) - self.starts[users]
         return torch.where(numbers < 0, 0, numbers + 1 + listed_before)
 
 
 def _floyd(uniform: Tensor, n_left: Tensor) -> Tensor:
-    """Distinct numbers below `n_left`, by what chance gave: step t takes the number that its uniform of the first
-    `n_left` - count + t + 1 means, or the last of these where that number is taken.
+    """Draw distinct numbers below `n_left` by Floyd's sampling, all steps at once.
 
-    A number is taken at a step where it came in an earlier one, or where it was the last of an earlier step that took
-    its last; so steps are not done one by one, but looked up in one another until nothing changes.
+    Step t draws one of the first `n_left` - count + t + 1 numbers. If it is taken, step t takes the last of them.
+    A number is taken if an earlier step drew it, or if it was the last number of an earlier step that took its last.
+    The second condition refers to other steps, so it is evaluated again until nothing changes.
 
     Args:
         uniform: [n, count], uniform in [0, 1).
         n_left: int64 [n].
 
     Returns:
-        int64 [n, count]; -1 in the last places of rows where `n_left` is below count.
+        int64 [n, count]; rows whose `n_left` is below `count` end in -1.
     """
     count = uniform.shape[1]
     steps = torch.arange(count, device=uniform.device)
@@ -93,11 +93,11 @@ def _floyd(uniform: Tensor, n_left: Tensor) -> Tensor:
     number = index_from_uniform(uniform, last + 1)
     bits = count.bit_length()
     keys = (number << bits) + steps
-    is_here = keys.device.type == "cpu"  # where NumPy sorts numbers in a tenth of torch's time
+    is_here = keys.device.type == "cpu"  # NumPy sorts integers in a tenth of torch's time
     in_order = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if is_here else keys.sort(dim=1).values
     came_before = (in_order >> bits).diff(dim=1) == 0
     taken = torch.zeros_like(number, dtype=torch.bool).scatter_(1, in_order[:, 1:] & (2**bits - 1), came_before)
-    was_last_in = number - first  # of an earlier step, or of this one
+    was_last_in = number - first  # index of the step whose last number this is
     could_be = (was_last_in >= 0) & (was_last_in < steps)
     was_last_in.clamp_(min=0)
     while True:
