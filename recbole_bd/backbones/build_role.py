@@ -6,7 +6,7 @@ from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradien
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
 from recbole_bd.backbones.extra_state import note_attributes
-from recbole_bd.backbones.recbole_pickle import host_reads_safely
+from recbole_bd.backbones.recbole_pickle import pretrained_files_read_safely
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.errors import RoleError
@@ -26,7 +26,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     """
     backbone = config["model"]
     try:
-        with host_reads_safely():
+        with pretrained_files_read_safely():
             model = recommender_class(backbone)(config, dataset)
     except ImportError as error:
         raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_bd.backbones.recbole_pickle import load_host_pickle
+from recbole_bd.backbones.recbole_pickle import load_recbole_pickle
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.backbones.traits import CACHES
 from recbole_bd.errors import CheckpointError, named_damage
@@ -57,7 +57,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
         CheckpointError: the file is missing, truncated, altered, of an unknown kind, or asks for code to be run.
     """
     sealed = is_sealed(path)
-    content = load_archive(path) if sealed else load_host_pickle(path)
+    content = load_archive(path) if sealed else load_recbole_pickle(path)
     if not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"checkpoint {path} holds no model: no state_dict in it")
     ours = content.get("format") == FORMAT
@@ -105,9 +105,9 @@ def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
 def _metadata(text: str) -> dict[str, Any]:
     about = json.loads(text)
     if not all(isinstance(about[key], str) for key in ("model", "dataset", "fingerprint")):
-        raise CheckpointError("it does not say of which model and data it is")
+        raise CheckpointError("its metadata lacks the model, the data set or the fingerprint")
     if not isinstance(about.get("settings", {}), dict):
-        raise CheckpointError("its settings are none")
+        raise CheckpointError("its settings are no mapping")
     return about
 
 

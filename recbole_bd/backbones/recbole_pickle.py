@@ -122,7 +122,7 @@ class _AllowListUnpickler(pickle.Unpickler):
         return _Storage(*storage.args, key, size)
 
 
-def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
+def load_recbole_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
     """Read a checkpoint of RecBole's Trainer, or any `torch.save` file of tensors, numbers and containers.
 
     Args:
@@ -149,7 +149,7 @@ def load_host_pickle(path: str | Path, what: str = "checkpoint") -> dict[str, An
 
 
 @contextmanager
-def host_reads_safely() -> Iterator[None]:
+def pretrained_files_read_safely() -> Iterator[None]:
     """Let RecBole's models read pretrained files without running any code in them.
 
     NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which runs what a file asks for before torch
@@ -164,7 +164,7 @@ def host_reads_safely() -> Iterator[None]:
 
 
 def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
-    return load_archive(path, "file") if is_sealed(path, "file") else load_host_pickle(path, "file")
+    return load_archive(path, "file") if is_sealed(path, "file") else load_recbole_pickle(path, "file")
 
 
 def _read_array(path: str | Path, *args: Any, **options: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from recbole.utils import InputType
 
-from recbole_bd.backbones.recbole_pickle import _ALLOWED, _StandIn, host_reads_safely, load_host_pickle
+from recbole_bd.backbones.recbole_pickle import _ALLOWED, _StandIn, load_recbole_pickle, pretrained_files_read_safely
 from recbole_bd.errors import CheckpointError
 from tests.helpers.damage import REFUSAL, Evil
 
@@ -40,7 +40,7 @@ def test_tensors_numbers_and_containers_are_read(protocol, tmp_path):
     if protocol == 2:  # whose bytes are text that a function of codecs turns into bytes
         del content["scalar"], content["array"], content["words"]
     torch.save(content, tmp_path / "f.pth", pickle_protocol=protocol)
-    found = load_host_pickle(tmp_path / "f.pth")
+    found = load_recbole_pickle(tmp_path / "f.pth")
     for name, tensor in content["tensors"].items():
         assert torch.equal(found["tensors"][name], tensor)
         assert found["tensors"][name].dtype == tensor.dtype
@@ -84,7 +84,7 @@ def test_whatever_else_is_asked_for_is_named(name, tmp_path):
     content, symbol = NAMED[name]
     torch.save({"state_dict": {"w": content}}, tmp_path / "f.pth", pickle_protocol=4)
     with pytest.raises(CheckpointError, match=rf"asks for {symbol.replace('.', '[.]')}, which could run code"):
-        load_host_pickle(tmp_path / "f.pth")
+        load_recbole_pickle(tmp_path / "f.pth")
 
 
 MALFORMED = {
@@ -104,7 +104,7 @@ MALFORMED = {
 @pytest.mark.parametrize("name", MALFORMED)
 def test_a_malformed_pickle_is_one_line(name, tmp_path):
     with pytest.raises(CheckpointError) as error:
-        load_host_pickle(write(tmp_path / "f.pth", MALFORMED[name]))
+        load_recbole_pickle(write(tmp_path / "f.pth", MALFORMED[name]))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -123,7 +123,7 @@ FLOATS = np.arange(4, dtype=np.float32).tobytes()
 
 
 def test_a_tensor_of_a_card_comes_to_the_cpu(tmp_path):
-    found = load_host_pickle(write(tmp_path / "f.pth", a_tensor(), _0=FLOATS))
+    found = load_recbole_pickle(write(tmp_path / "f.pth", a_tensor(), _0=FLOATS))
     assert found["w"].tolist() == [[0, 1], [2, 3]]
 
 
@@ -135,7 +135,7 @@ def test_a_tensor_of_a_card_comes_to_the_cpu(tmp_path):
 )  # fmt: skip
 def test_a_tensor_never_claims_more_than_its_file_holds(claims, tmp_path):
     with pytest.raises(CheckpointError) as error:
-        load_host_pickle(write(tmp_path / "f.pth", a_tensor(**claims), _0=FLOATS))
+        load_recbole_pickle(write(tmp_path / "f.pth", a_tensor(**claims), _0=FLOATS))
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -143,7 +143,7 @@ def test_arrays_of_objects_are_refused(tmp_path):
     for value in (np.array([1, None]), np.array(["a", Evil(tmp_path / "ran")], dtype=object)):
         torch.save({"array": value}, tmp_path / "f.pth", pickle_protocol=4)
         with pytest.raises(CheckpointError, match=f"'O8', which is not of numbers|{REFUSAL}"):
-            load_host_pickle(tmp_path / "f.pth")
+            load_recbole_pickle(tmp_path / "f.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -154,7 +154,7 @@ def test_torchs_older_formats_are_not_read_at_all(old, tmp_path):
     else:
         (tmp_path / "f.pth").write_bytes(pickle.dumps(Evil(tmp_path / "ran")))
     with pytest.raises(CheckpointError, match="not a torch file"):
-        load_host_pickle(tmp_path / "f.pth")
+        load_recbole_pickle(tmp_path / "f.pth")
     assert not (tmp_path / "ran").exists()
 
 
@@ -165,7 +165,7 @@ def test_models_read_arrays_and_states_safely_only_while_they_are_built(tmp_path
     np.save(tmp_path / "good.npy", np.arange(3.0))
     np.save(tmp_path / "evil.npy", np.array([Evil(tmp_path / "ran")], dtype=object))
     torch.save({"state_dict": {"w": torch.ones(2)}}, tmp_path / "good.pth", pickle_protocol=4)
-    with host_reads_safely():
+    with pretrained_files_read_safely():
         assert (torch.load, np.load) == before  # for everything but RecBole's models
         load, load_array = neumf.torch.load, ldiffrec.np.load
         assert load_array(tmp_path / "good.npy", allow_pickle=True).tolist() == [0, 1, 2]
@@ -186,7 +186,7 @@ def test_every_model_that_reads_files_does_so_by_the_names_that_are_replaced():
         if re.search(r"\b(load|loadtxt|fromfile|read_pickle)\(", path.read_text())
     }
     assert {"convncf", "ldiffrec", "nais", "neumf", "ract"} <= set(readers)
-    with host_reads_safely():
+    with pretrained_files_read_safely():
         for name, module in readers.items():
             source = Path(module.__file__).read_text()
             used = set(re.findall(r"\b(\w+)\.(?:load|loadtxt|fromfile|read_pickle)\(", source))

@@ -181,7 +181,7 @@ def test_forget_keeps_what_a_closed_form_model_consists_of(build, name):
 
 
 @pytest.mark.parametrize("name", ["LightGCN", "SGL", "DMF"])
-def test_scoring_drops_the_cache_of_the_host(build, name):
+def test_scoring_drops_the_cache_of_recbole(build, name):
     role, _ = build(name)
     role.model.eval()
     own_ranking_scores(role.model, everyone(role.model))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recbole_bd.backbones.recbole_pickle import load_host_pickle
+from recbole_bd.backbones.recbole_pickle import load_recbole_pickle
 from recbole_bd.config.role_config import RoleConfig
 from tests.helpers.settings import make_config
 
@@ -12,5 +12,5 @@ def test_checkpoints_that_hold_settings_of_a_role_are_read_whatever_module_they_
     monkeypatch.setattr(RoleConfig, "__module__", module)
     monkeypatch.setattr(f"{module}.RoleConfig", RoleConfig, raising=False)
     torch.save({"config": config, "state_dict": {"weight": torch.ones(2)}}, tmp_path / "model.pth")
-    content = load_host_pickle(tmp_path / "model.pth")
+    content = load_recbole_pickle(tmp_path / "model.pth")
     assert content["state_dict"]["weight"].tolist() == [1, 1]
