@@ -148,7 +148,7 @@ def test_the_page_names_no_address_and_reads_without_a_script(tmp_path):
     table = text[text.index("<tbody>") : text.index("</tbody>")]
     assert "0.2600" in table
     assert table.count('<tr class="row') == 10
-    assert "the student&#x27;s loss is not finite" in table
+    assert "the student&#39;s loss is not finite" in table
 
 
 def test_the_picture_is_the_same_for_the_same_runs(tmp_path):
