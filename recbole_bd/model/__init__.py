@@ -1,6 +1,6 @@
-"""The table of distillation methods: a new method is one file, one line here, one yaml in properties/model/.
+"""Table of distillation methods: a new method is one file, one line here, one yaml in properties/model/.
 
-Methods of other packages join it by their entry points: see `recbole_bd.system.method_plugins`.
+Methods of other packages are added by their entry points: see `recbole_bd.system.method_plugins`.
 """
 
 from recbole_bd.model.base import Distiller

@@ -1,4 +1,4 @@
-"""What every distillation method is: a RecBole model that holds two roles and knows which of them learn, and what."""
+"""Base class of the distillation methods: a RecBole model of a teacher and a student."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
@@ -22,22 +22,22 @@ from recbole_bd.sampler.sampler import DistillationSampler
 
 
 class Distiller(GeneralRecommender):
-    """Two roles, what is refreshed before an epoch, and the loss of each role that learns.
+    """Two roles, a refresh before each epoch, and a loss for each role that learns.
 
-    As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses; this
-    package's trainer gives each learner its own optimizer instead. A role that is no learner stays as its warm-up left
-    it: it has no optimizer, no batches and no validation in this stage.
+    As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses. This
+    package's trainer gives each learner its own optimizer instead. A role that does not learn keeps the state of its
+    warm-up. It has no optimizer, no batches and no validation in this stage.
 
     Args:
         config: settings of the run, with the method's options.
-        dataset: the training part, from which RecBole models take their sizes.
+        dataset: the training part; RecBole models take their sizes from it.
         roles: the two roles by name.
-        control: train the learners by their own loss only. The *continued* rows of a table.
+        control: train the learners by their own loss only, as in the *continued* rows of a table.
 
     Attributes:
         learners: names of the roles that learn in the distillation stage.
-        sampler: what draws items from both roles' rankings; None where a method has no such sampler.
-        resting: names of the learners that have stopped learning at their best; the trainer adds to it.
+        sampler: draws items by both roles' rankings; None where a method has no such sampler.
+        resting: learners that have stopped in their best state; the trainer adds to it.
         positives_per_user: training items of a user, on average.
 
     Raises:
@@ -46,7 +46,7 @@ class Distiller(GeneralRecommender):
 
     input_type = InputType.PAIRWISE
     learners: tuple[str, ...] = (TEACHER, STUDENT)
-    # Whether several processes may each take a share of a batch: what is drawn for some rows is drawn for all.
+    # True if processes may split a batch: draws for some rows advance the generator as draws for all rows do.
     shares_batches = False
     sampler: DistillationSampler | None = None
 
@@ -62,19 +62,19 @@ class Distiller(GeneralRecommender):
         self.control = control
         self.resting: list[str] = []
         self.positives_per_user = dataset.inter_num / (dataset.user_num - 1)
-        # Registered under the roles' names, so that parameters and states read teacher.* and student.*
+        # Name the submodules after the roles, so that parameters and states are called teacher.* and student.*
         for name, role in roles.items():
             self.add_module(name, role.model)
 
     @classmethod
     def check_roles(cls, backbones: dict[str, str]) -> None:
-        """Refuse, before anything is loaded, models that cannot play their role in this method.
+        """Refuse models that cannot take their role in this method, before any data is loaded.
 
         Args:
             backbones: name of the RecBole model by role.
 
         Raises:
-            RoleError: naming the model, the role and the way out.
+            RoleError: names the model and the role, and says which to use instead.
         """
         for role, name in backbones.items():
             if role in cls.learners:
@@ -122,43 +122,43 @@ class Distiller(GeneralRecommender):
             names: options whose values are numbers of items.
 
         Raises:
-            ConfigError: naming the first that is too large.
+            ConfigError: names the first that is too large.
         """
         for name in names:
             if self.config[name] > self.n_items - 1:
                 raise ConfigError(f"{name}={self.config[name]}: above the number of items, {self.n_items - 1}")
 
     def other(self, role: str) -> Role:
-        """The role from which `role` learns."""
+        """Return the role that `role` learns from."""
         return self.roles[STUDENT if role == TEACHER else TEACHER]
 
     def parameters_beside(self, role: str) -> list[torch.nn.Parameter]:
-        """What learns with a role by its optimizer but is no part of the role's model; nothing by default.
+        """Parameters that a role's optimizer trains beside the role's model; none by default.
 
-        It is the method's own and ends with the stage: a role's saved state never holds it.
+        They belong to the method and end with the stage. A role's saved state never holds them.
         """
         return []
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
-        """Prepare what the coming epochs need, such as samples; nothing by default.
+        """Prepare the coming epochs, e.g. draw samples; nothing by default.
 
         Args:
             epoch: the distillation epoch that begins, from 0.
             progress: called with the number of users done so far.
 
         Returns:
-            Whether anything was ranked, taken or drawn; a number that is set for the epoch does not count.
+            Whether items were ranked or drawn, or teacher outputs stored. Setting a weight does not count.
 
         Raises:
-            DataError: a score is not a number, so that items cannot be ranked.
+            DataError: a score is NaN, so that items cannot be ranked.
         """
         return False
 
     def new_best(self, role: str) -> None:
-        """A learner has a new best by validation and is in that state; nothing by default."""
+        """Called when a learner is in a new best state by validation; does nothing by default."""
 
     def sampling_state(self) -> dict[str, Any]:
-        """Everything beside parameters that decides what comes next, as tensors by name; nothing by default."""
+        """State beside the parameters that a resumed run needs, as tensors by name; empty by default."""
         return {}
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
@@ -166,21 +166,21 @@ class Distiller(GeneralRecommender):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """One training step: within it each learner propagates once for its own loss and for what it teaches."""
+        """One training step, in which a graph model propagates once for its own loss and for the logits it teaches."""
         with ExitStack() as stack:
             for name in self.learners:
                 stack.enter_context(self.roles[name].step())
             yield
 
     def loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """The loss of one role on one batch, by named parts which add up to it; `refresh` comes before.
+        """Loss of one role on one batch, as named parts that add up to it. Call `refresh` before.
 
         Args:
-            role: a learner; the other role is a constant, no gradient reaches it.
+            role: a learner; no gradient reaches the other role.
             batch: a batch of its stream.
 
         Returns:
-            Scalars: `cf`, the model's own loss, and, unless this is the control, the method's parts, weighted.
+            Scalars: `cf`, the model's own loss, and the method's weighted parts. The control has `cf` alone.
         """
         if self.control:
             return {"cf": self.roles[role].loss(batch.interaction)}
@@ -188,24 +188,27 @@ class Distiller(GeneralRecommender):
 
     @abstractmethod
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """The method's loss of one role: see `loss`."""
+        """Loss of one role with the method's terms: see `loss`."""
 
     def in_loss_units(self, role: str, weight: float, term: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
-        """A distillation term in the unit of the role's own loss: one lambda means the same for BPR, MultiVAE and CDAE.
+        """Scale a distillation term to the role's own loss, so that one lambda suits means and sums alike.
+
+        weight * n * term, where n is the number of interactions that the own loss sums (`Role.interactions_added`).
+        n is 1 where the own loss is a mean over interactions, as BPR's is. MultiVAE's and CDAE's are sums.
 
         Args:
             role: a learner.
-            weight: lambda, what the term weighs for one interaction where the own loss weighs 1 for one.
+            weight: lambda, the term's weight per interaction; the own loss has weight 1 per interaction.
             term: scalar, a mean over interactions.
-            users: [B], of the batch.
+            users: int64 [B], the users of the batch.
 
         Returns:
-            weight * term * the interactions that the role's own loss adds up, see `Role.interactions_added`.
+            A scalar.
         """
         return weight * self.roles[role].interactions_added(len(users), self.positives_per_user) * term
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
-        """Sum of the learners' own losses and distillation terms; `refresh` comes before.
+        """Sum of the learners' own losses and distillation terms. Call `refresh` before.
 
         Args:
             interaction: a pairwise batch: users, items and negatives, [B] each.

@@ -1,4 +1,4 @@
-"""Bidirectional Distillation: each role follows the other where their rankings disagree most.
+"""Bidirectional Distillation: teacher and student learn from each other where their rankings disagree most.
 
 Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 2021. doi 10.1145/3442381.3449878.
 """
@@ -29,20 +29,20 @@ class BD(Distiller):
     L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
 
     Where a model's L_CF adds up interactions instead of averaging them, `in_loss_units` scales the mean to a sum.
-    z are logits, j items that the user has not seen; the other role is a constant, as it is now or, with
-    `guide_state: best`, as it was at its best validation so far, at the start before the first. Samples are drawn every
-    `refresh_period` epochs from both roles' current rankings.
+    z are logits, and j are items that the user has not seen. No gradient reaches the other role. It is in its current
+    state or, with `guide_state: best`, in its best state by validation so far. Before the first validation that is
+    the state of the warm-up. Samples are drawn every `refresh_period` epochs from both roles' current rankings.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
 
     Attributes:
-        exchanges: what each role takes from the other, by learner.
+        exchanges: the direction into each role, by learner.
         weight: lambda of the current epoch, by learner.
-        best_guides: the roles that teach, in their best states; empty where they teach as they are.
+        best_guides: the teaching roles in their best states, by role; empty with `guide_state: current`.
 
     Raises:
-        ConfigError: options that contradict the chosen models, or that ask for more items than there are.
+        ConfigError: options that contradict the chosen models, or ask for more items than there are.
         DataError: a user who has seen every item.
     """
 
@@ -64,7 +64,7 @@ class BD(Distiller):
         self._check_options()
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
-        # A loader of users only (autoencoders): as many items for each as users have positives on average.
+        # Autoencoder batches hold users only: draw as many items per user as a user has positives on average.
         self.samples_per_user = self.samples_per_positive * max(1, round(self.positives_per_user))
         self.sampler = DistillationSampler(
             self.seen,
@@ -92,12 +92,12 @@ class BD(Distiller):
                 _require_one_negative(role)
 
     def _pool_sizes(self) -> torch.Tensor:
-        """Draws prepared per user: one per positive, sample and epoch until the next refresh. [n_users]."""
+        """Number of draws per user until the next refresh: positives * samples * epochs. [n_users]."""
         epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
         return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
-        """Set the weights of this epoch and, every `refresh_period` epochs, rank items and draw anew for who learns.
+        """Set this epoch's weights; every `refresh_period` epochs, rank items and draw anew for the learners.
 
         Args:
             epoch, progress: see `Distiller.refresh`.
@@ -106,7 +106,7 @@ class BD(Distiller):
             Whether items were ranked and drawn.
 
         Raises:
-            DataError: a score is not a number; names the role.
+            DataError: a score is NaN; names the role.
         """
         if self.control:
             return False
@@ -128,12 +128,12 @@ class BD(Distiller):
         return True
 
     def new_best(self, role: str) -> None:
-        """Let the other role learn from this state from now on, where it learns from best states."""
+        """Copy the role's new best state for the other role to learn from, with `guide_state: best`."""
         if role in self.best_guides:
             self.best_guides[role].take(self.roles[role])
 
     def sampling_state(self) -> dict[str, Any]:
-        """The sampler's state, see `DistillationSampler.state_dict`, and, as `guides`, what the best guides are."""
+        """State of the sampler (`DistillationSampler.state_dict`) and, as `guides`, of the best guides."""
         guides = {name: guide.state_dict() for name, guide in self.best_guides.items()}
         return {**self.sampler.state_dict(), "guides": guides}
 
@@ -144,7 +144,7 @@ class BD(Distiller):
             self.best_guides[name].load_state_dict(guide)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """`cf`, the model's own loss, and `distill`, the weighted exchange; scalars.
+        """Scalars `cf`, the model's own loss, and `distill`, the weighted exchange.
 
         The exchange is absent where its weight is 0 or no user of the batch has a training item.
 
@@ -184,7 +184,7 @@ class BD(Distiller):
         users, positives = batch.users, batch.positives
         if positives is not None:
             return users, self.sampler.sample(role, users, self.samples_per_positive, batch.place), positives
-        # A loader of users only, some of whom may have nothing but a test item.
+        # Batch of users only: leave out those without a training item.
         items = self.sampler.sample(role, users, self.samples_per_user, batch.place)
         if self.exchanges[role].takes_positive:
             positives = self.seen.random_positive(users, self.sampler.generator, batch.place)

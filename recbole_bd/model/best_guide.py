@@ -1,4 +1,4 @@
-"""A copy of a role in its best state so far, from which the other role learns."""
+"""Copy of a role in its best state so far, for the other role to learn from."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from recbole_bd.system.random_state import random_state, set_random_state
 
 
 class BestGuide:
-    """Keeps a role's state, and scores by it.
+    """Copy of a role's model that scores in a stored state.
 
-    Where logits are inner products, what makes the vectors (a graph convolution, a tower) runs once per state, not once
-    per step: memory of the user and item vectors.
+    Where logits are inner products, the user and item vectors are computed once per state and kept, not once per step.
+    This takes the memory of these vectors.
 
     Args:
-        role: whose state is taken, as it is now.
+        role: the role to copy, in its current state.
         dataset: the training part.
     """
 
@@ -29,25 +29,25 @@ class BestGuide:
         self.take(role)
 
     def take(self, role: Role) -> None:
-        """Take the state of a role as it is now."""
+        """Store the current state of a role."""
         self.load_state_dict(_state_of(role))
 
     def state_dict(self) -> dict[str, Any]:
-        """The state that was taken: `model`, and what else of it is not as it was built."""
+        """Stored state: `model`, and `attributes` that differ from those of a new model."""
         return _state_of(self._copy)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a state of `state_dict`."""
+        """Load a state of `state_dict`."""
         self._copy.model.load_state_dict(state["model"])
         restore_attributes(self._copy.model, state["attributes"])
         self._vectors: tuple[Tensor, Tensor] | None = None
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score some items for each user as constants, without dropout or noise.
+        """Score some items for each user, without gradient, dropout or noise.
 
         Args:
             users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each of them.
+            items: [B, K] int64, K items for each user.
 
         Returns:
             Logits [B, K] without gradient.

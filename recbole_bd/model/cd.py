@@ -1,4 +1,4 @@
-"""Collaborative Distillation: the teacher's soft labels of items drawn by rank.
+"""Collaborative Distillation: soft labels by the teacher for items drawn by rank.
 
 Lee, Choi, Lee, Shim: Collaborative Distillation for Top-N Recommendation. ICDM 2019. arXiv 1911.05276.
 """
@@ -18,19 +18,21 @@ from recbole_bd.model.one_way import OneWay
 from recbole_bd.sampler.draws import draw_positions, head_length
 from recbole_bd.sampler.top_lists import top_lists
 
-# Users whose items the teacher scores at once; row models make a row of all items for each.
+# Number of users scored at once by the teacher; row models compute a row of all items for each.
 _USERS_AT_ONCE = 64
 
 
 class CD(OneWay):
-    """The student learns the teacher's probabilities of items that one of the two ranks high.
+    """The student learns the teacher's probabilities of items at the top of a ranking.
 
     L = L_CF + lambda * mean over u, j ~ p(.|u) of BCE(z_S(u, j), sigmoid((z_T(u, j) + shift) / temperature))
 
-    z are logits. p(rank r) is proportional to exp(-r / rank_temperature) in the guide's ranking of the items that the
-    user has not seen, rank 1 being the best. The guide is the student itself, where the teacher corrects what the
-    student wrongly ranks high, or the teacher. As in BD, `samples_per_positive` items are drawn for
-    every positive.
+    z are logits. Items are drawn from the guide's ranking of the items that the user has not seen; rank 1 is best:
+
+    p(rank r) is proportional to exp(-r / rank_temperature)
+
+    The guide is the student, so that the teacher corrects items that the student wrongly ranks high, or the teacher.
+    As in BD, `samples_per_positive` items are drawn for every positive.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -45,7 +47,7 @@ class CD(OneWay):
         super().__init__(config, dataset, roles, control)
         self.require_items("samples_per_positive")
         self.samples = config["samples_per_positive"]
-        # A loader of users only (autoencoders): as many items for each as users have positives on average.
+        # Autoencoder batches hold users only: draw as many items per user as a user has positives on average.
         self.samples_per_user = self.samples * max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
         self.lists: torch.Tensor | None = None  # int32 [n_users, head of the guide's list]
         self.targets: torch.Tensor | None = None  # the teacher's logits of these items
@@ -63,7 +65,7 @@ class CD(OneWay):
         )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Take the guide's lists, the student's every `refresh_period` epochs, and the teacher's logits of them."""
+        """Store the guide's top lists and the teacher's logits of them; a student's every `refresh_period` epochs."""
         is_moving = self.config["guide"] == STUDENT
         if self.lists is not None and (not is_moving or epoch % self.config["refresh_period"]):
             return False
@@ -75,8 +77,8 @@ class CD(OneWay):
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Cross-entropy with the teacher's soft labels on the drawn items. Scalar."""
-        # `refresh` comes before every loss.
+        """Binary cross-entropy with the teacher's soft labels on the drawn items. Scalar."""
+        # `prepare` has set these.
         assert self.lists is not None
         assert self.targets is not None
         count = self.samples_per_user if batch.positives is None else self.samples

@@ -1,4 +1,4 @@
-"""Distillation Experts: the teacher's embeddings from the student's, by experts that specialise.
+"""Distillation Experts: networks that restore the teacher's embeddings from the student's.
 
 Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommender System. CIKM 2020.
 doi 10.1145/3340531.3412005.
@@ -22,16 +22,16 @@ from recbole_bd.sampler.unseen_items import UnseenItems
 
 
 class Experts(nn.Module):
-    """Networks from the student's space to the teacher's, one of which is selected by the teacher's vector.
+    """Mixture of experts from the student's space to the teacher's, selected by the teacher's vector.
 
-    Expert: d_student -> (d_student + d_teacher) / 2 -> d_teacher with ReLU between; selection: one linear layer on the
-    teacher's vector. All experts are computed together; their mixture is taken before the second layer, so that no
-    array of [rows, experts, d_teacher] is made.
+    An expert has layers d_student -> (d_student + d_teacher) / 2 -> d_teacher with a ReLU between them. The selection
+    is one linear layer on the teacher's vector. All experts are computed together. They are mixed before the second
+    layer, so that no array of [rows, experts, d_teacher] is made.
 
     Args:
         student_size, teacher_size: widths of the two spaces.
         count: number of experts.
-        generator: for the initial values, those of torch's linear layers.
+        generator: draws the initial values, distributed as those of torch's linear layers.
     """
 
     def __init__(self, student_size: int, teacher_size: int, count: int, generator: torch.Generator):
@@ -50,14 +50,14 @@ class Experts(nn.Module):
         self.selection_bias = uniform(count, fan_in=teacher_size)
 
     def forward(self, student: Tensor, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """What the selected experts make of the student's vectors.
+        """Map the student's vectors by the selected experts.
 
         Args:
             student: [N, d_student].
             teacher: [N, d_teacher], of the same users or items.
-            temperature: of the Gumbel-softmax, above 0; near 0 one expert is taken, drawn by the selection's
+            temperature: of the Gumbel-softmax, above 0. Near 0 a single expert is taken, drawn by the selection's
                 probabilities.
-            generator: the source of the Gumbel noise.
+            generator: draws the Gumbel noise.
 
         Returns:
             [N, d_teacher].
@@ -68,7 +68,9 @@ class Experts(nn.Module):
         return torch.addmm(share @ self.second_bias, mixed.flatten(1), self.second.flatten(0, 1))
 
     def shares(self, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-        """Share of every expert: softmax((log alpha + g) / temperature), g standard Gumbel.
+        """Weight of every expert by the Gumbel-softmax.
+
+        softmax((log alpha + g) / temperature), g standard Gumbel
 
         Args:
             teacher, temperature, generator: see `forward`.
@@ -82,16 +84,16 @@ class Experts(nn.Module):
 
 
 class DE(OneWay):
-    """The student's embeddings are to hold enough for experts to restore the teacher's.
+    """The student's embeddings learn to let experts restore the teacher's embeddings.
 
     L = L_CF + lambda * (L_user + (L_positive + L_negative) / 2)
 
     Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch.
-    The public code sums instead, and its own loss too, so that lambda means the same as far as a batch has as many
-    distinct users and items as positives. The items are those of the model's own loader. Where it gives users only
-    (ENMF), as many training and unseen items as users have training items on average are drawn for each.
+    The public code sums here and in its own loss. Lambda means the same where a batch has as many distinct users and
+    items as positives. The items are those of the model's own loader. Where it gives users only (ENMF), training and
+    unseen items are drawn, as many of each per user as a user has training items on average.
 
-    Experts and selection networks are the method's own: they learn with the student's optimizer and settings, start
+    Experts and selection networks belong to the method. They are trained by the student's optimizer, are initialised
     from the seed, and are no part of the saved student.
 
     Args:
@@ -100,10 +102,10 @@ class DE(OneWay):
 
     @classmethod
     def check_roles(cls, backbones: dict[str, str]) -> None:
-        """Refuse models that have no vectors of users and items besides those that cannot learn.
+        """Refuse models that cannot learn, and models without embeddings of users and items.
 
         Raises:
-            RoleError: naming the model, the role and the way out.
+            RoleError: names the model and the role, and says which to use instead.
         """
         super().check_roles(backbones)
         for role, name in backbones.items():
@@ -143,12 +145,15 @@ class DE(OneWay):
         )
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:
-        """Experts and selection networks; none in the control, or where distillation has no weight."""
+        """Parameters of experts and selection networks; none in the control, or where the weight is 0."""
         own = [module for name, module in self.named_children() if name.endswith("_experts")]
         return [parameter for module in own for parameter in module.parameters()]
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Take the teacher's embeddings, once, and cool the selection: T_start * (T_end / T_start)^(epoch / epochs)."""
+        """Store the teacher's embeddings once, and anneal the temperature.
+
+        T_start * (T_end / T_start)^(epoch / epochs)
+        """
         start, end = self.config["temperature_start"], self.config["temperature_end"]
         epochs = self.config["annealing_epochs"] or max(self.config["distill_epochs"], 1)
         self.temperature = start * (end / start) ** min(epoch / epochs, 1.0)
@@ -159,8 +164,8 @@ class DE(OneWay):
         return True
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
-        """Squared error of the restored embeddings. Scalar."""
-        # `refresh` comes before every loss.
+        """Squared distance between restored and actual teacher embeddings. Scalar."""
+        # `prepare` has set these.
         assert self.users is not None
         assert self.items is not None
         positives, negatives = self._items(users, batch)
@@ -172,7 +177,7 @@ class DE(OneWay):
         return user_term + sum(item_terms) / 2
 
     def _items(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Distinct positives and negatives of a batch, drawn here where the loader gives none."""
+        """Return the distinct positives and negatives of a batch; draw those that the loader does not give."""
         positives, negatives = batch.positives, batch.negatives
         if positives is None:
             users = users.repeat_interleave(self.items_per_user)
@@ -186,7 +191,7 @@ class DE(OneWay):
 
 
 def _vectors(role: Role, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """`Role.embeddings` of a model that has them, as `check_roles` made sure."""
+    """Return `Role.embeddings` of a model that has them; `check_roles` refuses others."""
     found = role.embeddings(users, items)
     assert found is not None, f"{role.config['model']} has no embeddings"
     return found

@@ -1,4 +1,4 @@
-"""What one learner takes from the other role in Bidirectional Distillation, as its options say."""
+"""Direction of Bidirectional Distillation: one learner, its guide, and the options of the exchange."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

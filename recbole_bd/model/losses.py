@@ -1,4 +1,4 @@
-"""Distillation losses as pure functions of logits."""
+"""Distillation losses as pure functions of logits or vectors; each states its equation."""
 
 import math
 
@@ -12,9 +12,9 @@ _TEMPERATURE_ON = ("target", "both")
 def pointwise_exchange(
     logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target"
 ) -> Tensor:
-    """Binary cross-entropy of each logit against the other role's softened probability.
+    """Binary cross-entropy of each logit with the other role's softened probability.   (BD, WWW 2021, Eq. 4 and 5)
 
-    mean over (b, k) of BCE(z, sigmoid(z_other / temperature))   (BD, WWW 2021, Eq. 4 and 5)
+    mean over (b, k) of BCE(z, sigmoid(z_other / temperature))
 
     Args:
         logits: [B, K], the learner's logits.
@@ -35,12 +35,12 @@ def pointwise_exchange(
 def listwise_exchange(
     logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target"
 ) -> Tensor:
-    """Cross-entropy between two softmax distributions over one list of items per row.
+    """Cross-entropy between two softmax distributions over one list of items per row.   (this package's own form)
 
-    mean over b of - sum over k of softmax(z_other / temperature)_k * log softmax(z)_k   (this package's own form)
+    mean over b of - sum over k of softmax(z_other / temperature)_k * log softmax(z)_k
 
     Args:
-        logits: [B, K], the learner's logits of the list; this package puts the positive in column 0.
+        logits: [B, K], the learner's logits of the list; if the list has the positive, it is in column 0.
         target_logits: [B, K], the other role's logits of the same list; a constant, no gradient reaches it.
         temperature: above 0.
         temperature_on: `target`, or `both` to divide the learner's logits too.
@@ -58,11 +58,11 @@ def listwise_exchange(
 def pairwise_exchange(
     logits: Tensor, target_logits: Tensor, temperature: float, temperature_on: str = "target"
 ) -> Tensor:
-    """Cross-entropy of how far the positive stands above each sampled item against the same of the other role.
+    """Binary cross-entropy of logit differences, positive minus sampled item.   (this package's own form)
 
     mean over (b, k >= 1) of BCE(z_0 - z_k, sigmoid((z_other_0 - z_other_k) / temperature))
 
-    This package's own form: like `listwise_exchange` it does not depend on where a role's logits have their zero.
+    Like `listwise_exchange` it does not change when a constant is added to all logits of a role.
 
     Args:
         logits: [B, 1 + K], the learner's logits, the positive in column 0.
@@ -83,15 +83,15 @@ def pairwise_exchange(
 
 
 def collaborative_exchange(logits: Tensor, target_logits: Tensor, temperature: float, shift: float = 0.0) -> Tensor:
-    """Binary cross-entropy of each logit against the teacher's shifted and softened probability.
+    """Binary cross-entropy of each logit with the teacher's shifted and softened probability.   (CD, ICDM 2019)
 
-    mean over (b, k) of BCE(z_S, sigmoid((z_T + shift) / temperature))   (CD, ICDM 2019)
+    mean over (b, k) of BCE(z_S, sigmoid((z_T + shift) / temperature))
 
     Args:
         logits: [B, K], the student's logits.
         target_logits: [B, K], the teacher's logits of the same items; a constant, no gradient reaches it.
         temperature: above 0; the larger, the nearer the targets are to one half.
-        shift: added to the teacher's logits; below 0 where most items' targets should be low.
+        shift: added to the teacher's logits; below 0 to make most targets low.
 
     Returns:
         A scalar.
@@ -103,12 +103,14 @@ def collaborative_exchange(logits: Tensor, target_logits: Tensor, temperature: f
 
 
 def position_weights(length: int, temperature: float, device: torch.device | None = None) -> Tensor:
-    """Weight the ranks r = 1, 2, ..., length in proportion to exp(-r / temperature).   (RD, KDD 2018, Eq. 8)
+    """Weights of the ranks of a list by position.   (RD, KDD 2018, Eq. 8)
+
+    w_r is proportional to exp(-r / temperature), r = 1, 2, ..., length
 
     Args:
         length: number of ranks; 1 is best.
-        temperature: above 0; the larger, the less the first ranks stand out.
-        device: where the weights are made.
+        temperature: above 0; the larger, the more equal the weights.
+        device: device of the weights.
 
     Returns:
         float32 [length], best rank first, adding up to 1.
@@ -121,29 +123,31 @@ def position_weights(length: int, temperature: float, device: torch.device | Non
 
 
 def estimated_rank(logits: Tensor, sampled_logits: Tensor, n_ranked: Tensor) -> Tensor:
-    """Estimate the rank of items from a sample of those they are ranked among.
+    """Estimate the ranks of items from a uniform sample of the ranked items.   (RD, KDD 2018)
 
-    floor(n_ranked * share of sampled items scored above) + 1   (RD, KDD 2018)
+    floor(n_ranked * fraction of sampled items with a higher logit) + 1
 
     Args:
         logits: [B, K], logits of the items.
-        sampled_logits: [B, S], logits (of the same type) of items drawn uniformly from all that are ranked for the
-            row's user.
-        n_ranked: int64 [B], how many are ranked.
+        sampled_logits: [B, S], logits of the same dtype, of items drawn uniformly from all items that are ranked for
+            the row's user.
+        n_ranked: int64 [B], number of ranked items.
 
     Returns:
         float32 [B, K] without gradient, 1 is best; at most n_ranked + 1.
     """
-    # The sample in order, so that the place of an item in it tells how many stand above: no array of [B, K, S].
+    # Binary search in the sorted sample counts the higher logits without an array of [B, K, S].
     ascending = sampled_logits.detach().sort(dim=1).values
     not_above = torch.searchsorted(ascending, logits.detach().contiguous(), right=True)
     above = sampled_logits.shape[1] - not_above
-    # Whole numbers are divided, since the floor of a rounded product may be one too low.
+    # Divide integers: the floor of a rounded float product may be one too low.
     return torch.div(above * n_ranked.unsqueeze(1), sampled_logits.shape[1], rounding_mode="floor").add(1).float()
 
 
 def dynamic_weights(student_rank: Tensor, sharpness: float) -> Tensor:
-    """Weight tanh(max(sharpness * (rank_S - r), 0)) of the r-th item of a teacher's list.   (RD, KDD 2018, Eq. 9)
+    """Weights of the teacher's listed items by the student's rank.   (RD, KDD 2018, Eq. 9)
+
+    w_r = tanh(max(sharpness * (rank_S - r), 0)), r the rank in the teacher's list
 
     Args:
         student_rank: [B, K], the student's rank of each item, 1 is best.
@@ -157,13 +161,13 @@ def dynamic_weights(student_rank: Tensor, sharpness: float) -> Tensor:
 
 
 def ranking_distillation(logits: Tensor, weights: Tensor) -> Tensor:
-    """Teach the items at the top of a list as further positives.
+    """Weighted negative log-likelihood of the teacher's top items as positives.   (RD, KDD 2018)
 
-    mean over b of sum over r of w_r * -log sigmoid(z_r)   (RD, KDD 2018)
+    mean over b of sum over r of w_r * -log sigmoid(z_r)
 
     Args:
         logits: [B, K], the student's logits of the teacher's top items, in its order.
-        weights: [B, K] or [K], not negative; 0 leaves a place out. A constant, no gradient reaches it.
+        weights: [B, K] or [K], not negative; 0 leaves the item out. A constant, no gradient reaches it.
 
     Returns:
         A scalar.
@@ -174,21 +178,23 @@ def ranking_distillation(logits: Tensor, weights: Tensor) -> Tensor:
 def relaxed_ranking(
     interesting: Tensor, uninteresting: Tensor, listed: Tensor | None = None, drawn: Tensor | None = None
 ) -> Tensor:
-    """Negative log-likelihood of the order of interesting items, all before uninteresting ones, whose order is free.
+    """Negative log-likelihood of a partial order (a relaxed Plackett-Luce model).   (RRD, CIKM 2020)
 
     mean over b of - sum over k of log( exp(z_k) / (sum over i >= k of exp(z_i) + sum over l of exp(z_l)) )
-    (RRD, CIKM 2020). All in log space, so that no logit overflows or vanishes.
+
+    Interesting items come in order, before all uninteresting ones, whose order is free. It is computed in log space,
+    so that no exponential overflows or underflows.
 
     Args:
         interesting: [B, K], the student's logits in the teacher's order, best first.
         uninteresting: [B, L], the student's logits; L may be 0.
-        listed: bool [B, K], False where a row has no k-th item; such places stand at the end. None: everywhere True.
-        drawn: bool [B, L], False where a row has no l-th item. None: everywhere True.
+        listed: bool [B, K], False where a row has no k-th item; these columns come last. None: all True.
+        drawn: bool [B, L], False where a row has no l-th item. None: all True.
 
     Returns:
         A scalar.
     """
-    lowest = torch.finfo(interesting.dtype).min / 2  # its exp is 0, and unlike that of -inf so is its gradient
+    lowest = torch.finfo(interesting.dtype).min / 2  # its exp and its gradient are 0; -inf has gradient NaN
     if listed is not None:
         interesting = interesting.masked_fill(~listed, lowest)
     if drawn is not None:
@@ -203,10 +209,12 @@ def relaxed_ranking(
 
 
 def squared_distance(vectors: Tensor, target: Tensor) -> Tensor:
-    """Squared distance between a row and its target.   mean over n of || v_n - t_n ||^2   (DE, CIKM 2020)
+    """Squared Euclidean distance between rows and their targets.   (DE, CIKM 2020)
+
+    mean over n of || v_n - t_n ||^2
 
     Args:
-        vectors: [N, d], what experts make of the student's embeddings.
+        vectors: [N, d], the experts' outputs for the student's embeddings.
         target: [N, d], the teacher's embeddings; a constant, no gradient reaches it.
 
     Returns:

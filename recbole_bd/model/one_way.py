@@ -1,4 +1,4 @@
-"""What RD, CD, DE and RRD have in common: a teacher that is trained first and then frozen, and a student."""
+"""Base class of RD, CD, DE and RRD: a student learns from a teacher that is trained first and then frozen."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -17,10 +17,12 @@ from recbole_bd.sampler.seen_items import SeenItems
 
 
 class OneWay(Distiller):
-    """The student learns from its own loss and from what a frozen teacher shows.
+    """The student learns from its own loss and from a frozen teacher.
 
-    L = L_CF + lambda * transfer, where `transfer` is a mean over the batch, as most of RecBole's own losses are: lambda
-    means the same whatever the batch size. Where L_CF adds up, `transfer` is multiplied by as many (`in_loss_units`).
+    L = L_CF + lambda * transfer
+
+    `transfer` is a mean over the batch, as most of RecBole's own losses are, so lambda does not depend on the batch
+    size. Where L_CF sums interactions, `in_loss_units` scales the mean to a sum.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -29,8 +31,8 @@ class OneWay(Distiller):
         frozen, learner: the roles of teacher and student.
         weight: lambda.
         seen: the training items, on the device.
-        generator: the source of chance, on the device.
-        prepared: names of the attributes that `prepare` fills with tensors, None before.
+        generator: random generator of all draws, on the device.
+        prepared: names of the attributes that `prepare` sets to tensors; None before.
 
     Raises:
         DataError: a user who has seen every item.
@@ -63,7 +65,7 @@ class OneWay(Distiller):
         return cls.__name__, "target frozen teacher"
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
-        """Take what the teacher shows, before the first epoch, and draw what is drawn once an epoch.
+        """Store the teacher's outputs before the first epoch, and draw each epoch's samples.
 
         Args, returns and raises: see `Distiller.refresh`.
         """
@@ -73,16 +75,16 @@ class OneWay(Distiller):
 
     @abstractmethod
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """The method's part of `refresh`, called only where distillation has a weight."""
+        """Method's part of `refresh`; called only if the distillation weight is above 0."""
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
-        """`cf`, the student's own loss, and `distill`, the weighted transfer; scalars.
+        """Scalars `cf`, the student's own loss, and `distill`, the weighted transfer.
 
         The transfer is absent where its weight is 0 or no user of the batch has a training item.
         """
         parts = {"cf": self.learner.loss(batch.interaction)}
         users = batch.users
-        if batch.positives is None:  # a loader of users only, some of whom may have nothing but a test item
+        if batch.positives is None:  # a batch of users only: leave out those without a training item
             users = users[self.seen.counts[users] > 0]
         if self.weight and len(users):
             parts["distill"] = self.in_loss_units(STUDENT, self.weight, self.transfer(users, batch), users)
@@ -90,11 +92,11 @@ class OneWay(Distiller):
 
     @abstractmethod
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The unweighted distillation term.
+        """Distillation term before its weight.
 
         Args:
-            users: int64 [B], the batch's users who have training items; a user comes once per positive in the batch, or
-                once where the loader gives users only.
+            users: int64 [B], users of the batch who have training items. A user stands once for each positive in the
+                batch, or once where the batch holds users only.
             batch: the whole batch.
 
         Returns:
@@ -102,7 +104,7 @@ class OneWay(Distiller):
         """
 
     def sampling_state(self) -> dict[str, Any]:
-        """The generator's state and what was drawn and taken so far."""
+        """State of the generator, and the tensors that `prepare` has set."""
         tensors = {name: getattr(self, name) for name in self.prepared}
         return {"generator": self.generator.get_state(), **{n: t for n, t in tensors.items() if t is not None}}
 

@@ -1,4 +1,4 @@
-"""Ranking Distillation: the top of the teacher's list as further positives.
+"""Ranking Distillation: the top of the teacher's list as additional positives.
 
 Tang, Wang: Ranking Distillation: Learning Compact Ranking Models With High Performance for Recommender System.
 KDD 2018. doi 10.1145/3219819.3220021.
@@ -20,15 +20,16 @@ from recbole_bd.sampler.unseen_items import UnseenItems
 
 
 class RD(OneWay):
-    """The student takes the teacher's best unseen items as positives, the more so the worse it ranks them itself.
+    """The teacher's top unseen items are additional positives, with more weight where the student ranks them low.
 
     L = L_CF + lambda * mean over (u, i) of sum over r of w_r * -log sigmoid(z_S(u, pi_r))
 
-    z are logits. pi_r is the r-th item, r = 1 being the best, of the teacher's list for u, which has no training items;
-    w_r the product of a weight by position and, from `dynamic_start_epoch` on, one by how far below r the student ranks
-    pi_r, estimated from sampled items. With `normalised_weights` they add up to 1 over r. A user comes
-    once per positive in the batch, as in the public code, where each training instance has its list. Sampled items are
-    those the student ranks for this user, which excludes what the user has seen.
+    z are logits. pi_r is the item at rank r of the teacher's list for u, which has no training items; rank 1 is best.
+    w_r is the product of a position weight and, from `dynamic_start_epoch` on, a dynamic weight. The dynamic weight
+    grows with the distance by which the student ranks pi_r below r. The student's rank is estimated from sampled items
+    that the user has not seen. With `normalised_weights` the w_r add up to 1.
+
+    A user stands once for each positive in the batch, as in the public code, where each training instance has its list.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -62,7 +63,7 @@ class RD(OneWay):
         )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Take the teacher's lists, once, and look whether the dynamic weights have their turn."""
+        """Store the teacher's top lists once; turn the dynamic weights on from `dynamic_start_epoch`."""
         self.is_dynamic = self.config["dynamic_weights"] and epoch >= self.config["dynamic_start_epoch"]
         if self.lists is not None:
             return False
@@ -79,13 +80,13 @@ class RD(OneWay):
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Weighted negative log-likelihood of the teacher's top items. Scalar."""
-        assert self.lists is not None  # `refresh` comes before every loss
+        assert self.lists is not None  # `prepare` has set it
         items = self.lists[users].long()
         logits = self.learner.pair_logits(users, items)
         return losses.ranking_distillation(logits, self._weights(users, items, logits))
 
     def _weights(self, users: torch.Tensor, items: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Weights [B, K] of the listed items, 0 where there is none."""
+        """Weights [B, K] of the listed items; 0 where the list has no item."""
         weights = (items > 0).float()
         if self.config["position_weights"]:
             weights = weights * losses.position_weights(
@@ -97,6 +98,6 @@ class RD(OneWay):
             rank = losses.estimated_rank(logits.float(), sampled_logits.float(), self.unseen.n_left[users])
             weights = weights * losses.dynamic_weights(rank, self.config["dynamic_sharpness"])
         if self.config["normalised_weights"]:
-            # Where the student has all items high enough there is nothing to learn: all weights stay 0.
+            # Rows whose weights are all 0 stay 0: the student ranks every item high enough.
             weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
         return weights

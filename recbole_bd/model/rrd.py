@@ -1,4 +1,4 @@
-"""Relaxed Ranking Distillation: the order of interesting items, above uninteresting ones whose order is free.
+"""Relaxed Ranking Distillation: interesting items in the teacher's order, all above uninteresting ones.
 
 Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommender System. CIKM 2020.
 doi 10.1145/3340531.3412005.
@@ -21,15 +21,16 @@ from recbole_bd.sampler.unseen_items import UnseenItems
 
 
 class RRD(OneWay):
-    """The student learns the teacher's order of some items and that these stand above some others.
+    """The student learns to rank some items in the teacher's order, and above some others.
 
     L = L_CF + lambda * mean over u of sum over k of -log( exp(z_k) / (sum over i >= k exp(z_i) + sum over l exp(z_l)) )
 
-    z are the student's logits of K interesting items of the teacher's list, in its order, and of L uninteresting ones,
-    uniform from the rest of what the user has not seen; both are drawn anew every epoch, but for `interesting: top`,
-    where the interesting ones are always the first K of the list. The mean is over the distinct
-    users of a batch, each with one list. The public code sums over the distinct users, and its own loss over positives,
-    so that lambda means the same as far as a batch has as many distinct users as positives.
+    z are the student's logits. The K interesting items come from the teacher's list, in its order. The L uninteresting
+    items are uniform from the user's other unseen items. Both are drawn anew every epoch; with `interesting: top` the
+    interesting ones are always the first K of the list.
+
+    The mean is over the distinct users of a batch, each with one list. The public code sums over them, and sums its own
+    loss over positives. Lambda means the same where a batch has as many distinct users as positives.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -60,7 +61,7 @@ class RRD(OneWay):
         )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Take the teacher's lists, once, and draw this epoch's interesting and uninteresting items."""
+        """Store the teacher's top lists once; draw this epoch's interesting and uninteresting items."""
         count, temperature = self.config["interesting_items"], self.config["rank_temperature"]
         is_sampled = self.config["interesting"] == "sampled"
         if self.lists is None:
@@ -78,7 +79,7 @@ class RRD(OneWay):
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Negative log-likelihood of the teacher's order for the distinct users. Scalar."""
-        # `refresh` comes before every loss.
+        # `prepare` has set these.
         assert self.interesting is not None
         assert self.uninteresting is not None
         users = users.unique()
