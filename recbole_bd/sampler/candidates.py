@@ -1,4 +1,4 @@
-"""A few users at a time, with both roles' ranks of all items, or of some items that stand for all."""
+"""Chunks of users with both roles' ranks of all items, or of sampled items that represent all."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -9,22 +9,22 @@ from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in
 from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted
 
-# The best items of a role that are remembered for a user, and how many of them say which items are popular.
+# Best items of a role remembered for each user, and how many of them count towards popularity.
 _KNOWN, _LEADING = 256, 64
 
 
 class Chunk:
-    """A few users, what is not drawn for them, and both roles' ranks, made when they are asked for.
+    """A few users, their excluded items, and both roles' ranks, computed on demand.
 
     Args:
         users: int64 [C].
-        logits: logits [C, M] of a role, by its name.
+        logits: function from a role's name to its logits [C, M].
         n_columns: M.
-        excluded: indices of training items, padding and what else is not ranked, in columns.
-        method: how ranks are made.
+        excluded: row and column indices of training items, padding and other columns that are not ranked.
+        method: `binned` or `exact`, see `Ranks`.
         generator: random generator of these users.
-        items: int64 [C, M], the item in each column; None for all items, padding first.
-        column_weights: float32 [C, M], how many items each column stands for, 0 at excluded indices; None for one each.
+        items: int64 [C, M], the item of each column; None for all items, padding first.
+        column_weights: float32 [C, M], number of items each column represents, 0 at excluded indices; None: 1 each.
 
     Attributes:
         is_whole: whether all items are ranked.
@@ -48,11 +48,11 @@ class Chunk:
         self._ranks: dict[str, Ranks] = {}
 
     def items(self, columns: Tensor, rows: Tensor | None = None) -> Tensor:
-        """The items in some columns, as they are kept.
+        """Item ids of some columns.
 
         Args:
             columns: int64, of any shape; where not all items are ranked [R, K].
-            rows: the rows they are of, int64 or bool; None for all.
+            rows: the chunk's rows that `columns` belong to, int64 or bool; None for all.
 
         Returns:
             int32, of the shape of `columns`.
@@ -62,18 +62,18 @@ class Chunk:
         return columns.to(torch.int32)
 
     def best(self, role: str, length: int) -> tuple[Tensor, Tensor]:
-        """The best columns of one role, of what may be drawn.
+        """The best columns of one role among those that may be drawn.
 
         Returns:
-            Logits, float32 [C, length], the best first and -inf behind the last, and their columns.
+            Logits, float32 [C, length], the best first and -inf after the last, and their columns.
 
         Raises:
-            DataError: a score is not a number.
+            DataError: a score is NaN.
         """
         return topk_sorted(mask_excluded(self._logits(role), self.excluded, role), length)
 
     def ranks(self, role: str) -> Ranks:
-        """The ranks of one role, in positions of the whole catalogue."""
+        """The ranks of one role, in positions of the whole catalogue; 1 is best."""
         if role not in self._ranks:
             self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role, self.column_weights)
         return self._ranks[role]
@@ -87,13 +87,13 @@ def whole_chunks(
     generator: torch.Generator,
     chunk_users: int,
 ) -> Iterator[Chunk]:
-    """Chunks of users for whom all items are ranked; a role scores all these users at once.
+    """Split users into chunks with all items ranked; a role scores all these users at once.
 
     Args:
         users: int64 [B].
         scores: see `DistillationSampler.refresh`.
         seen: the training items.
-        method: how ranks are made.
+        method: `binned` or `exact`, see `Ranks`.
         generator: random generator.
         chunk_users: users per chunk.
     """
@@ -109,22 +109,27 @@ def whole_chunks(
 
 
 class Candidates:
-    """What is ranked for a user where not all items are: random ones, and those that are likely near the top.
+    """Sampled items that are ranked in place of the whole catalogue, with Horvitz-Thompson weights.
 
-    Likely are the best items of each role that the user's earlier refreshes found, and those found for most users, as
-    many as there are random ones, which are ranked for everyone. Likely ones stand for themselves; of the m others that
-    are no training items, M random ones are ranked and stand for m / M each. A rank counts what stands above an item,
-    so it is unbiased whatever is likely, and its standard error is m * sqrt(p * (1 - p) / M), p being the share of the
-    m above the item: m / (2 * sqrt(M)) at most, in the middle, and 0 for an item above which only likely ones stand.
-    The best of all that was ranked are known from then on, so the top of the lists becomes exact.
+    Two kinds of items are ranked for a user. Likely items have weight 1: the best of the user's earlier refreshes, and
+    popular ones, which are the best of most users and are ranked for everyone. Popular items are at most as many as
+    random ones. Of the m other unseen items, M random ones are ranked, with weight m / M each.
+
+    A rank is the weighted count of the items above, so it is unbiased. Its standard error, p being the fraction of the
+    m items above the item, is
+
+        m * sqrt(p * (1 - p) / M)
+
+    This is m / (2 * sqrt(M)) at most, in the middle, and 0 where only likely items are above. The best items of each
+    refresh are likely in the next, so the top of the lists becomes exact.
 
     Args:
         seen: the training items.
-        count: random items ranked at a time, the same for the users of a chunk.
+        count: random items per chunk, the same for all its users.
 
     Attributes:
-        known: int32 [n_users, 256] by role, the best first; 0 is none.
-        popular: int64, ascending, what is near the top of most lists that are known.
+        known: int32 [n_users, 256] by role, the best items found so far, the best first; 0 for none.
+        popular: int64, ascending, items near the top of most known lists.
     """
 
     def __init__(self, seen: SeenItems, count: int):
@@ -133,7 +138,7 @@ class Candidates:
         self.popular = torch.zeros(0, dtype=torch.int64, device=seen.items.device)
 
     def begin(self, roles: Iterable[str]) -> None:
-        """Begin a refresh by these roles' ranks: make room for what will be known, see what is popular."""
+        """Begin a refresh: count popular items, and allocate `known` for the roles whose ranks are needed."""
         counts = torch.zeros(self.seen.n_items, dtype=torch.int64, device=self.seen.items.device)
         for known in self.known.values():
             counts += torch.bincount(known[:, :_LEADING].flatten(), minlength=self.seen.n_items)
@@ -148,16 +153,16 @@ class Candidates:
     def chunk(
         self, users: Tensor, scores: Mapping[str, Callable[..., Tensor]], method: str, generator: torch.Generator
     ) -> Chunk | None:
-        """Draw what is ranked for some users.
+        """Draw the items that are ranked for some users.
 
         Args:
             users: int64 [C].
             scores: see `DistillationSampler.refresh`.
-            method: how ranks are made.
+            method: `binned` or `exact`, see `Ranks`.
             generator: random generator.
 
         Returns:
-            The chunk, or None where someone has seen all of the random items, so that none stands for the others.
+            The chunk; None if a user has seen all random items, so that none represents the others.
         """
         n_items, n_rows, device = self.seen.n_items, len(users), users.device
         random = torch.randint(1, n_items, (self.count,), generator=generator, device=device)
@@ -166,7 +171,7 @@ class Candidates:
         is_random[0] = False
         own, repeated = self._own(users, shared, is_random)
         blanks = (own == 0).nonzero(as_tuple=True)
-        left_out = [among(shared, self.seen.of(users)), repeated]  # no place twice: what is known is not seen
+        left_out = [among(shared, self.seen.of(users)), repeated]  # disjoint: known items are unseen
         rows, columns = (torch.cat(ids) for ids in zip(*left_out, strict=True))
         excluded = torch.cat([rows, blanks[0]]), torch.cat([columns, blanks[1] + len(shared)])
         of_random = torch.bincount(rows[is_random[columns]], minlength=n_rows)
@@ -190,10 +195,10 @@ class Candidates:
         return Chunk(users, logits, items.shape[1], excluded, method, generator, items, column_weights)
 
     def _own(self, users: Tensor, shared: Tensor, is_random: Tensor) -> tuple[Tensor, Indices]:
-        """What is known of each user and not ranked for all of them as popular.
+        """Known items of each user, without popular ones.
 
         Returns:
-            int64 [C, K], each item once, 0 for none; and where these are among the shared ones.
+            int64 [C, K], each item once, 0 for none; and indices of those that are among the shared columns too.
         """
         none = torch.zeros(len(users), 0, dtype=torch.int64, device=users.device)
         known = torch.cat([none, *(of[users] for of in self.known.values())], dim=1).sort(dim=1).values
@@ -205,7 +210,7 @@ class Candidates:
         return (known if known.any() else none), (rows, number[rows, columns])
 
     def learn(self, chunk: Chunk) -> None:
-        """Remember the best of what was ranked for a chunk, by the roles there is room for."""
+        """Remember the best items of a chunk, for the roles in `known`."""
         for role in self.known if not chunk.is_whole else ():
             logits, columns = chunk.best(role, min(_KNOWN, chunk.n_columns))
             items = chunk.items(columns).masked_fill(logits == -torch.inf, 0)

@@ -1,7 +1,7 @@
-"""Drawn items of one learner, and the three ways of drawing them for a chunk of users.
+"""The drawn items of one learner, and the three ways of drawing them for a chunk of users.
 
-Every way fills rows of a `Pool` by a `Rule`. Rejection sampling and the head of a list are cheap where they apply;
-searching the cumulative weights of all items always applies, and fills the rows that the others leave.
+Each way fills rows of a `Pool` by a `Rule`. Rejection sampling and draws from the head of a list are cheap but not
+always possible. A search in the cumulative weights of all items fills the remaining rows.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from recbole_bd.sampler.draws import (
 )
 from recbole_bd.sampler.seen_items import of_rows
 
-# Rejection sampling: the acceptance rate assumed for the first chunk, and the least one that is believed.
+# Rejection sampling: the acceptance rate assumed for the first chunk, and the lower bound of measured rates.
 _FIRST_ACCEPTANCE, _LEAST_ACCEPTANCE = 0.25, 1e-3
 # Largest exponent of the exp shape for which rejection sampling from all items is tried.
 _LARGEST_EXPONENT = 3.0
 
 
 class Workspace:
-    """Memory for cumulative weights, float64, that every chunk uses again."""
+    """Memory for cumulative weights, float64, reused by every chunk."""
 
     def __init__(self, device: torch.device):
         self._memory = torch.empty(0, dtype=torch.float64, device=device)
@@ -49,7 +49,7 @@ class Pool:
         items: int32 [sum of `sizes`], written in place.
         sizes: int64 [n_users], items drawn per user.
         starts: int64 [n_users], index of each user's first item in `items`.
-        workspace: memory that draws may write over.
+        workspace: memory that draws may overwrite.
     """
 
     items: Tensor
@@ -96,11 +96,11 @@ def fill(chunk: Chunk, rule: Rule, pool: Pool) -> None:
 
     Args:
         chunk: the users and both roles' ranks.
-        rule: how items are drawn; its acceptance rate is brought up to date.
+        rule: how items are drawn; its acceptance rate is updated.
         pool: receives the items.
 
     Raises:
-        DataError: a score is not a number; names the role.
+        DataError: a score is NaN; names the role.
     """
     unfilled = torch.ones(len(chunk.users), dtype=torch.bool, device=chunk.users.device)
     if rule.direction.sampling == "rank_discrepancy":
@@ -112,7 +112,7 @@ def fill(chunk: Chunk, rule: Rule, pool: Pool) -> None:
 
 
 def fill_by_rejection(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
-    """Draw by rejection sampling, which weighs the proposals only, where that costs less than weighing every item.
+    """Draw by rejection sampling, where weighing the proposals costs less than weighing every item.
 
     A row with too few accepted proposals is dropped as a whole, so that no item is favoured.
 
@@ -144,7 +144,7 @@ def fill_by_rejection(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
 def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     """Draw from the head of one role's list, where the head is a small part of the catalogue.
 
-    Rows with equal scores in the head are left to the search, which favours none of them.
+    Rows with tied scores in the head are not filled: the search treats ties equally.
 
     Returns:
         bool [C], the rows that are still to fill.

@@ -1,6 +1,6 @@
-"""Ranks of all items for chunks of users, over the items that a role could recommend.
+"""Ranks of all unseen items for chunks of users.
 
-Everywhere: rank 1 is the best; the padding item and the user's training items are out.
+Rank 1 is the best. Padding and the user's training items are not ranked.
 """
 
 import torch
@@ -9,30 +9,30 @@ from torch import Tensor
 from recbole_bd.sampler.seen_items import Indices, of_rows, require_numbers
 
 RANK_METHODS = ("binned", "exact")
-# Three items share a bin on average, and there are never fewer bins than these. Rows whose fullest bin holds more than
-# the tolerance are sorted instead: the error of a binned rank is at most (tolerance - 1) / 2.
+# A bin has three items on average, and there are at least this many bins. Items of bins with more items than the
+# tolerance are sorted, so the error of a binned rank is at most (tolerance - 1) / 2.
 _LEAST_BINS = 2**14
 BIN_TOLERANCE = 65
 
 
 class Ranks:
-    """Ranks of the items of a chunk of users, ties sharing the mean of their ranks so that nothing depends on item ids.
+    """Ranks of the items of a chunk of users. Ties share their mean rank, so ranks do not depend on item ids.
 
-    Working memory is about four arrays of the shape of `scores`; what stays is at most two.
+    Working memory is about four arrays of the shape of `scores`; at most two are kept.
 
     Args:
-        scores: [C, n_items] logits, or of M items; infinite ones rank at the ends.
-        excluded: indices of the items that are not ranked.
-        method: `exact` sorts; `binned` counts scores into equal bins between each row's extremes and gives the items of
-            a bin their mean rank, which is wrong by at most (BIN_TOLERANCE - 1) / 2 = 32 positions, by about one on
-            average; bins for which that would not hold are sorted, and rows with infinite scores.
-        whose: the role whose scores they are, for the error.
-        column_weights: float32 [C, M], how many items of the catalogue each column counts for, 0 at excluded indices;
-            None for one each. The bound of binned ranks is then in the largest of a row.
+        scores: logits [C, n_items], or [C, M]; infinite ones rank at the ends.
+        excluded: row and column indices of the items that are not ranked.
+        method: `exact` sorts. `binned` counts scores in equal bins between each row's extremes; items of a bin share
+            their mean rank. Its error is (BIN_TOLERANCE - 1) / 2 = 32 positions at most, and about one on average.
+            Fuller bins and rows with infinite scores are sorted.
+        whose: name of the role, for the error.
+        column_weights: float32 [C, M], number of items each column represents, 0 at excluded indices; None for one
+            each. The error bound of binned ranks is then multiplied by the row's largest weight.
 
     Raises:
-        DataError: a score is not a number.
-        ValueError: an unknown method.
+        DataError: a score is NaN.
+        ValueError: unknown method.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Ranks:
     ) -> None:
         n_rows, n_bins = len(scores), max(scores.shape[1] // 3, _LEAST_BINS)
         scale = (n_bins - 1) / (top - low)
-        # Not where all scores are equal or one is infinite, nor where so little is between them that it overflows.
+        # False where all scores are equal, one is infinite, or their spread is so small that the scale overflows.
         countable = torch.isfinite(scale) & (scale > 0)
-        # Bin 0 holds the best scores; excluded items go behind all others into a bin of their own.
+        # Bin 0 holds the best scores; excluded items have a separate bin after all others.
         bins = (top - scores).mul_(scale)
         if not countable.all():
             bins.masked_fill_(~countable, 0)
@@ -72,7 +72,7 @@ class Ranks:
         self._bins = bins.view(-1)
         weights = None if column_weights is None else column_weights.reshape(-1)
         counts = torch.bincount(self._bins, weights, minlength=n_rows * (n_bins + 1)).view(n_rows, n_bins + 1)
-        # Mean rank of a bin: all up to its end, less half of the others in it.
+        # Mean rank of a bin = items up to its end - (items in it - 1) / 2
         self._means = counts.cumsum(dim=1).float().sub_(counts, alpha=0.5).add_(0.5)
         self._means[:, n_bins] = torch.nan
         most = BIN_TOLERANCE * (
@@ -90,7 +90,7 @@ class Ranks:
             self._all[uncounted] = _exact_ranks(scores[uncounted], of_rows(excluded, uncounted), of_uncounted)
 
     def _rank_within(self, crowded: Tensor, scores: Tensor, weights: Tensor | None) -> None:
-        """Give the items of crowded bins their exact ranks in place of their bins' means; all of them in one order."""
+        """Replace the mean ranks of items in crowded bins by exact ranks, with one sort for all of them."""
         assert self._all is not None
         flat_indices = crowded.index_select(0, self._bins).nonzero().squeeze(1)
         flat_indices = flat_indices[scores[flat_indices].argsort(descending=True)]
@@ -99,11 +99,11 @@ class Ranks:
         of_each = torch.ones_like(ordered) if weights is None else weights[flat_indices]
         new_bin = bins.diff() != 0
         new_score = new_bin | (ordered.diff() != 0)
-        # Items of equal score share the mean of their ranks; a bin's mean is moved to the middle of each of them.
+        # Items of equal score share their mean rank: the bin's mean, moved by the distance between the two middles.
         self._all.view(-1)[flat_indices] += (_middles(new_score, of_each) - _middles(new_bin, of_each)).float()
 
     def everywhere(self) -> Tensor:
-        """Ranks of all items. float32 [C, n_items], 1 is best; NaN at excluded items. Copy it before you change it."""
+        """Ranks of all items, float32 [C, n_items]; 1 is best, NaN at excluded items. Copy before changing it."""
         if self._all is not None:
             return self._all
         return self._means.view(-1).index_select(0, self._bins).view(self.shape)
@@ -123,11 +123,11 @@ class Ranks:
 
 
 def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
-    """Where in a running count stands the middle of the group that each element is in.
+    """Middle of each element's group in the running count.
 
     Args:
-        begins: bool [N - 1], whether a group begins at the element after.
-        of_each: [N], what an element counts for.
+        begins: bool [N - 1], whether the next element begins a new group.
+        of_each: [N], weight of each element.
     """
     groups = torch.nn.functional.pad(begins.cumsum(dim=0), (1, 0))
     sizes = torch.zeros(int(groups[-1]) + 1, dtype=torch.float64, device=groups.device)
@@ -136,8 +136,8 @@ def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
 
 
 def _exact_ranks(scores: Tensor, excluded: Indices, column_weights: Tensor | None) -> Tensor:
-    # Ascending in the negated score: the best comes first. Excluded items are last, also behind scores of -inf,
-    # because the place of an item is counted among those before it and its equals only.
+    # Sort by the negated score: the best comes first. Excluded items are +inf there, so they come last; `last` below
+    # leaves them out of the ties of scores of -inf.
     negated = -scores
     infinite = negated == torch.inf
     infinite[excluded] = False
@@ -148,7 +148,7 @@ def _exact_ranks(scores: Tensor, excluded: Indices, column_weights: Tensor | Non
     if infinite.any():
         rankable = scores.shape[1] - torch.bincount(excluded[0], minlength=len(scores)).unsqueeze(1)
         last = torch.where(infinite, rankable, last)
-    if column_weights is not None:  # numbers of items become what these stand for
+    if column_weights is not None:  # counts of columns become counts of the items they represent
         counted = torch.nn.functional.pad(column_weights.gather(1, order).double().cumsum(dim=1), (1, 0))
         first, last = counted.gather(1, first), counted.gather(1, last)
     ranks = (first + 1 + last).float() / 2

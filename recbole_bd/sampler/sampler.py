@@ -1,7 +1,6 @@
-"""The items that one role takes from the other, drawn from both roles' rankings.
+"""Rank discrepancy-aware sampling: draws the items that each role learns on from both roles' rankings.
 
-Nothing of size users x items is kept: users come in chunks, and what stays is the drawn items, `sum(pool_sizes)` per
-learner.
+Users come in chunks, so no array of users x items is made. The drawn items stay: `sum(pool_sizes)` per learner.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,35 +18,35 @@ from recbole_bd.system.distributed import group
 
 RANKINGS = (*RANK_METHODS, "sampled")
 
-# Users a role scores at once at least: one matrix product of many users costs less than many of a few.
+# Least number of users scored at once: one large matrix product costs less than many small ones.
 _USERS_SCORED_AT_ONCE = 40
-# Users whose draws come from one random generator, about.
+# Approximate number of users whose draws share a random generator.
 _USERS_A_SPAN = 256
 
 
 class DistillationSampler:
-    """Draws, once per refresh, the items that each role will learn on, and hands them out batch by batch.
+    """Draws the items that each role learns on, once per refresh, and hands them out batch by batch.
 
     Args:
         seen: the training items.
-        directions: how items are drawn, by the learner's name, `teacher` or `student`; the other one is its guide.
-        pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, padding user 0 excepted.
-        ranks: `binned` or `exact`, see `Ranks`; on a GPU always exact, since sorting costs little there. Or `sampled`:
-            a refresh ranks and draws among `ranked_items` random items, other ones for every few users, and those
-            likely near the top, so that it costs users x ranked_items instead of users x items; see `Candidates`.
-        ranked_items: see `sampled`.
-        seed: of its own Generator.
-        device: where ranks are computed and the drawn items stay.
-        chunk_scores: scores ranked at a time; by default few on a CPU, so that they stay in its cache. A role scores at
-            least 40 users at once.
+        directions: how items are drawn, by the learner's name, `teacher` or `student`; the other role is its guide.
+        pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, except for the padding user 0.
+        ranks: `binned` or `exact`, see `Ranks`; always exact on a GPU, where sorting is cheap. `sampled` ranks and
+            draws among random items and likely top items only, see `Candidates`. A refresh then costs
+            users x ranked_items instead of users x items.
+        ranked_items: number of random items for `sampled`.
+        seed: seed of the sampler's own generator.
+        device: holds the ranks and the drawn items.
+        chunk_scores: scores ranked at a time; by default few on a CPU, to stay in its cache. At least 40 users are
+            scored at once.
 
     Attributes:
-        pools: int32 [sum of `sizes`] by learner, the drawn items user by user: never padding or training items.
+        pools: int32 [sum of `sizes`] by learner, the drawn items, user by user; never padding or training items.
         sizes: int64 [n_users], items drawn per user; 0 for user 0.
         generator: random generator.
 
     Raises:
-        ValueError: an unknown way of ranking.
+        ValueError: unknown `ranks`.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class DistillationSampler:
         self.device = self.generator.device
         self.seen = seen.to(self.device)
         self.directions = dict(directions)
-        # Sampled items are counted into bins too: there are eight bins for each, so that few share one.
+        # Sampled items are binned too: with eight bins for each item, few items share a bin.
         self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
         is_sampled = ranks == "sampled" and ranked_items < seen.n_items - 1
         self.candidates = Candidates(self.seen, ranked_items) if is_sampled else None
@@ -86,18 +85,17 @@ class DistillationSampler:
         users: Tensor | None = None,
         learners: Collection[str] | None = None,
     ) -> None:
-        """Rank items by the roles whose rankings are asked for and draw the learners' items anew.
+        """Rank items by the roles whose rankings are needed, and draw the learners' items anew.
 
         Args:
-            scores: logits of a role, by its name: of all items [C, n_items], padding first, for users [C], or, given a
-                second argument, items [M] for all of them or [C, M] for each, of these [C, M].
+            scores: functions that give a role's logits, by role name. `users` int64 [C]: logits [C, n_items], padding
+                first. `users, items` with items [M] or [C, M]: logits [C, M].
             progress: called with the number of users done so far.
-            users: int64, no padding: those whose items are drawn; the others keep theirs. None: all, as it must be the
-                first time.
-            learners: those whose items are drawn; what was drawn for others is dropped. None: all.
+            users: int64, no padding: users to draw for; others keep their items. None: all; required the first time.
+            learners: learners to draw for; items of other learners are dropped. None: all.
 
         Raises:
-            DataError: a score is not a number; names the role. What was drawn before stays, but for some of `users`.
+            DataError: a score is NaN; names the role. Earlier items stay, except those of some of `users`.
         """
         rules = _rules(self.directions, scores, learners, self.seen.n_items)
         pools = self._begin(rules, is_new=users is None)
@@ -138,12 +136,12 @@ class DistillationSampler:
             self.candidates.learn(chunk)
 
     def _collect(self, pools: Mapping[str, Pool], users: Tensor, drawn_here: Tensor) -> None:
-        """Bring together what each process drew and knows; what no one drew anew is taken from the first.
+        """All-reduce the pools and known candidates of all processes; the first one also gives those of other users.
 
         Args:
-            pools: see `pools`.
-            users: those for whom was drawn.
-            drawn_here: bool [n_users], those for whom this process did.
+            pools: pools by learner.
+            users: int64, the users of this refresh.
+            drawn_here: bool [n_users], the users that this process drew for.
         """
         own = group()
         if own.is_first:
@@ -158,9 +156,9 @@ class DistillationSampler:
             own.all_reduce(known)
 
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
-        """Users in spans, each with a random generator of its own: what is drawn in one does not depend on the others.
+        """Split users into spans with a random generator each, so that draws do not depend on other spans.
 
-        Users of similar pool size are together, so that few draws are made in vain.
+        Users are ordered by pool size, so that few draws are discarded.
         """
         ordered = users[torch.argsort(self.sizes[users], stable=True)]
         base = int(torch.randint(2**62, (1,), generator=self.generator, device=self.device))
@@ -170,7 +168,7 @@ class DistillationSampler:
     def _chunks(
         self, scores: Mapping[str, Callable[..., Tensor]], users: Tensor, generator: torch.Generator
     ) -> Iterator[Chunk]:
-        """Users in chunks, of which a few at a time are scored together where all items are ranked."""
+        """Split users into chunks; where all items are ranked, several chunks are scored together."""
         if not self.candidates:
             for block in users.split(self.block_users):
                 yield from whole_chunks(block, scores, self.seen, self.ranks, generator, self.chunk_users)
@@ -183,13 +181,13 @@ class DistillationSampler:
                 yield from whole_chunks(part, scores, self.seen, self.ranks, generator, self.chunk_users)
 
     def sample(self, learner: str, users: Tensor, count: int, shard: tuple[int, int] | None = None) -> Tensor:
-        """Hand out items for a batch: random ones, with replacement, of those drawn for each user.
+        """Draw items for a batch from each user's pool, uniformly with replacement.
 
         Args:
-            learner: the role that will learn on them.
+            learner: the role that learns on them.
             users: int64 [B], no padding; users may repeat.
             count: items per row.
-            shard: rows of a shared batch before these users, and all its rows, where several processes share one.
+            shard: for a batch shared by several processes, the number of its rows before these and of all its rows.
 
         Returns:
             int64 [B, count], item ids; never padding or training items.
@@ -210,13 +208,13 @@ class DistillationSampler:
         self.starts = self.sizes.cumsum(0) - self.sizes
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what comes next, as tensors: `sizes`, `pools` by learner, the generator's state, and
-        the best items that are known, by role."""
+        """State for an exact resume, as tensors: `sizes`, `pools` by learner, the generator's state, and the known
+        candidates by role."""
         known = dict(self.candidates.known) if self.candidates else {}
         return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state(), "known": known}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue exactly where `state_dict` was taken, with pools of the sizes of then."""
+        """Restore a `state_dict`, pool sizes included; the draws that follow are bitwise the same."""
         self.pools = {name: pool.to(self.device) for name, pool in state["pools"].items()}
         self._set_sizes(state["sizes"].to(self.device))
         if self.candidates:
@@ -227,7 +225,7 @@ class DistillationSampler:
 def _rules(
     directions: Mapping[str, Direction], roles: Collection[str], learners: Collection[str] | None, n_items: int
 ) -> dict[str, Rule]:
-    """How items are drawn, by learner; only for `learners` if given. The guide is the other one of the roles."""
+    """Rules by learner, only for `learners` if given. The guide is the other role."""
     rules = {}
     for learner, direction in directions.items():
         if learners is None or learner in learners:
