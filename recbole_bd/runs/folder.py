@@ -1,4 +1,4 @@
-"""The folder of a run: its name, its log, and what is written there of program and machine."""
+"""Folder of a run: its name, its log, and the versions and machine recorded in it."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def new_run_folder(config: BDConfig) -> Path:
-    """Make the folder of a run: its model, data set and time, and a number where that name is taken.
+    """Make the folder of a run, named after method, data set and time, and numbered if that name is taken.
 
     Raises:
         ConfigError: `checkpoint_dir` cannot be written.
@@ -53,9 +53,9 @@ def logging_to(path: Path, config: BDConfig, redirect: bool) -> Iterator[None]:
     """Send this package's and RecBole's log lines to the run folder and to standard error for one run.
 
     Args:
-        path: the file, to which lines are added.
-        config: settings of the run; `state` is the level.
-        redirect: whether progress bars are drawn, above which lines are to appear.
+        path: the log file, to which lines are appended.
+        config: settings of the run; `state` is the log level.
+        redirect: whether to print lines above progress bars.
     """
     root = logging.getLogger()
     level = getattr(logging, str(config["state"] or "INFO").upper(), logging.INFO)
@@ -79,14 +79,14 @@ def logging_to(path: Path, config: BDConfig, redirect: bool) -> Iterator[None]:
 
 
 class _LogFile(logging.FileHandler):
-    """A log file that says once that it cannot be written, and lets the run go on."""
+    """Log file that warns once if it cannot be written; the run continues."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Give the file up; the other handlers go on."""
+        """Stop writing to the file; the other handlers continue."""
         self._give_up(sys.exc_info()[1])
 
     def close(self) -> None:
-        """Close the file, where its last lines may find the disk full."""
+        """Close the file; flushing its last lines can fail on a full disk."""
         try:
             super().close()
         except OSError as error:
@@ -99,7 +99,7 @@ class _LogFile(logging.FileHandler):
 
 
 def versions() -> dict[str, str]:
-    """Versions of what the numbers of a run may depend on."""
+    """Return the versions of packages on which a run's numbers may depend."""
     modules = {"torch": torch, "numpy": numpy, "scipy": scipy, "pandas": pandas, "recbole": recbole}
     return {"recbole_bd": __version__, "python": platform.python_version()} | {
         n: m.__version__ for n, m in modules.items()
@@ -107,7 +107,7 @@ def versions() -> dict[str, str]:
 
 
 def machine(config: BDConfig) -> dict[str, Any]:
-    """The machine and the device of a run."""
+    """Describe the machine and the device of a run."""
     device = config["device"]
     return {
         "system": platform.platform(),
@@ -119,7 +119,7 @@ def machine(config: BDConfig) -> dict[str, Any]:
 
 
 def peak_memory() -> float:
-    """Peak resident memory of this process in MiB."""
+    """Return the peak resident memory of this process, in MiB."""
     if sys.platform == "win32":
         return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
     import resource

@@ -1,4 +1,4 @@
-"""When two runs, or two parts of runs, are the same: hashes of the settings that can change their numbers."""
+"""Hashes of the settings that can change a run's numbers: equal hashes mark equal runs or parts of runs."""
 
 import functools
 import hashlib
@@ -15,22 +15,22 @@ from recbole_bd.config.known_options import method_options
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.role_config import RoleConfig
 
-# Version of result.json. Raised when a key changes its meaning or disappears.
+# Version of result.json, raised when a key changes its meaning or disappears.
 SCHEMA = 1
-# Raised when warming up the same settings would give another model.
+# Version of warm-ups, raised when the same settings would give another model.
 _WARMUP_VERSION = 3
-# Settings of the distillation stage alone.
+# Settings that only distillation and its control read.
 _OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
-# Those of the methods that rank items.
+# Settings of the methods that rank items.
 _OF_RANKING = {"rank_precision", "ranked_items"}
-# What a model trained alone does not read.
+# Settings that a model trained alone does not read.
 _OF_TWO_ROLES = {
     *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "rest_at_best", "stop_on", "student_model",
     "teacher_model",
 }  # fmt: skip
-# From a run's seed to that of a student who would be its teacher's double; far from the seeds of other runs.
+# Offset of the seed of a student with its teacher's settings, far from the seeds of other runs.
 _OF_A_DOUBLE = 2**16
-# Options younger than runs on record, whose ~ means what was before: left out, so that those runs are still found.
+# Options newer than some recorded runs. Their null means the old behaviour and is not hashed, so old hashes stay.
 _SINCE = {f"{option}_{direction}" for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
@@ -40,8 +40,8 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
 
     Args:
         config: settings of the role.
-        fingerprint: of the data and its split.
-        with_seed: without, the same for every seed.
+        fingerprint: fingerprint of the data and its split.
+        with_seed: whether the hash depends on the seed.
 
     Returns:
         24 hex digits, as all hashes here.
@@ -60,10 +60,10 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
 
 
 def role_configs(config: BDConfig) -> dict[str, RoleConfig]:
-    """Settings of each role, and the seed of its warm-up.
+    """Return the settings of each role, with the seed of its warm-up.
 
-    That is the run's. A student with its teacher's very settings has another one: with the same they would be one model
-    twice, with nothing to learn from each other. Not so where it starts from a checkpoint.
+    This is the run's seed, except for a student that warms up with exactly its teacher's settings. With the same seed
+    the two would be identical models, with nothing to learn from each other.
     """
     roles = {role: config.role(role) for role in config.backbones}
     warms_up = STUDENT in roles and roles[STUDENT]["checkpoint"] is None
@@ -73,15 +73,15 @@ def role_configs(config: BDConfig) -> dict[str, RoleConfig]:
 
 
 def run_hashes(config: BDConfig) -> dict[str, str]:
-    """Hashes by which runs find each other, from the settings and the data's files, before anything is loaded.
+    """Hash the settings and the data's files, before anything is loaded.
 
     Args:
         config: settings of the run.
 
     Returns:
-        `config`: of everything that can change the run's numbers. The others leave the seed out, so that they tell what
-        the rows of a table have in common: `settings`, the whole run; each role's name, its warm-up; and, for a method,
-        `control`, its continued control.
+        Hashes by name. `config` covers everything that can change the run's numbers. The others leave the seed out:
+        `settings` covers the whole run, each role's name its warm-up, and `control` (methods only) the continued
+        control.
     """
     settings = {
         key: value
@@ -115,21 +115,21 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
 
 
 def changed_hashes(hashes: Mapping[str, str], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Hashes of a run whose settings changed on its way: those of no run that kept to its settings.
+    """Hash a run whose settings changed on resume; no run with constant settings has these hashes.
 
     Args:
-        hashes: what `run_hashes` gave, or this function for earlier changes.
-        changes: what was changed, and when.
+        hashes: result of `run_hashes`, or of this function for earlier changes.
+        changes: the changed settings, see `Progress.check_settings`.
     """
     return {name: _hash({"before": value, "changes": list(changes)}) for name, value in hashes.items()}
 
 
 def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
-    """What `result.json` says of a run before it has found anything.
+    """Build the content of `result.json` at the start of a run.
 
     Args:
         config: settings of the run.
-        status: `running`, or `failed` where it could not even start.
+        status: `running`, or `failed` for a run that could not start.
     """
     hashes = run_hashes(config)
     return {
@@ -148,7 +148,7 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
 
 
 def data_hash(config: BDConfig) -> str:
-    """Hash of the data set's files of the kinds that the settings load; of none where they are not there yet."""
+    """Hash the data set's files that the settings load; files that are not there yet do not count."""
     folder, name = Path(config["data_path"]), config["dataset"]
     files = []
     for kind in config["load_col"] or _ATOMIC:
@@ -158,9 +158,9 @@ def data_hash(config: BDConfig) -> str:
     return _hash_of_files(tuple(files))
 
 
-@functools.cache  # the entries of a leaderboard are of the same files
+@functools.cache  # all entries of a leaderboard share these files
 def _hash_of_files(files: tuple[tuple[Path, int, int], ...]) -> str:
-    """Hash of names and contents of files, each given by path, size, and when it was changed."""
+    """Hash names and contents of files, each given by path, size and modification time."""
     digest = hashlib.sha256()
     for path, size, _ in files:
         digest.update(f"{path.name} {size} ".encode())
@@ -171,7 +171,7 @@ def _hash_of_files(files: tuple[tuple[Path, int, int], ...]) -> str:
 
 
 def _content(path: str | None) -> str | None:
-    """Hash of a file's content; of its name where there is no such file, which the run will refuse."""
+    """Hash a file's content, or its name if it does not exist; the run refuses that later."""
     if path is None:
         return None
     return hashlib.sha256(Path(path).read_bytes() if Path(path).is_file() else str(path).encode()).hexdigest()[:24]

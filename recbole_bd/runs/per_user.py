@@ -1,4 +1,4 @@
-"""Values of each user in the records of runs, and paired comparisons of them."""
+"""Per-user metric values in run folders, and pairs of them from two runs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from recbole_bd.runs.records import read_arrays, read_json
 
 
 def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Read what each user of the test part contributed to a run's metrics.
+    """Read the metric values of each test user of a run.
 
     Args:
         folder: the run folder.
@@ -26,7 +26,7 @@ def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     if not path.is_file():
         raise ComparisonError(
             f"{path} does not exist: the run measured no top-k metric, did not finish, or is of an earlier version. "
-            "The command in its result.json makes it anew"
+            "The command in its result.json makes it again"
         )
     values = read_arrays(path, ComparisonError)
     users = values.pop("users", None)
@@ -67,7 +67,7 @@ def paired(
         order of these users.
 
     Raises:
-        ComparisonError: see `per_user`; or the runs are of other data, another split or other users.
+        ComparisonError: see `per_user`; or the runs differ in data, split or test users.
     """
     users_a, values_a = per_user(folder_a)
     users_b, values_b = per_user(folder_b)

@@ -1,4 +1,4 @@
-"""The pipeline of a run in order: settings, data, roles, warm-ups, distillation, control, test, records."""
+"""Entry point of a run: `run_bd`."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ from recbole_bd.system.signals import stoppable
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"  # instead of a run folder to go on with: find it
+AUTO = "auto"  # value of `resume` that finds the run folder by the settings
 
 
 def run_bd(
@@ -27,27 +27,27 @@ def run_bd(
     resume: str | Path | None = None,
     watch: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Warm up teacher and student, let a method distil, and measure what it taught against honest controls.
+    """Warm up teacher and student, distil between them, and compare with separate and continued training.
 
     Args:
         model: a method of this package (`BD`, `RD`, ...) or a RecBole general recommender to train alone; None reads it
             from the settings, whose default is `BD`.
         dataset: name of the data set; None reads it from the settings, whose default is `ml-100k`.
-        config_files: yaml files, the later above the earlier.
-        config_dict: settings above the files; keys may be dotted, `{"student.embedding_size": 8}`.
-        command_line: settings above everything.
-        resume: a run folder, whose run goes on with its own settings, or with those of the other arguments above them
-            where these may change; or `auto`: the newest run of exactly these settings that has not finished, if there
-            is one, and the result of one that has.
-        watch: called after every validation with its row of `metrics.csv`: `stage`, `role`, `epoch` and each metric; in
-            a run that goes on, with those of before first.
+        config_files: yaml files; later ones override earlier ones.
+        config_dict: settings that override the files; keys may be dotted, `{"student.embedding_size": 8}`.
+        command_line: settings that override all others.
+        resume: a run folder to resume, with its own settings overridden by the other arguments where a setting may
+            change. Or `auto`: resume the newest unfinished run of exactly these settings, return the result of a
+            finished one, or start a new run.
+        watch: callback after every validation with its row of `metrics.csv`: `stage`, `role`, `epoch` and each metric.
+            A resumed run first calls it with the earlier rows.
 
     Returns:
-        The content of `result.json`; `run_folder` says where the run's files are.
+        The content of `result.json`; `run_folder` is the path of the run's files.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM; the message says how to go on.
-        BDError: whatever the user can mend, in one line.
+        Interrupted: SIGINT or SIGTERM; the message says how to resume.
+        BDError: a problem the user can solve; the message is one line.
     """
     given = (model, dataset, config_files, config_dict, command_line)
     with stoppable() as stop, joined() as own:

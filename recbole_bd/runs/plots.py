@@ -1,6 +1,6 @@
-"""The pictures of a run, each from the data in its folder alone: curves, the student's wins, rank discrepancies.
+"""Figures of a run, each from the data in its folder alone: learning curves, student wins, rank discrepancies.
 
-Colours are Okabe and Ito's, told apart by colour-blind readers; line styles and hatches say the same in grey print.
+Colours are Okabe and Ito's, which colour-blind readers can distinguish. Line styles and hatches serve grey print.
 """
 
 from collections.abc import Mapping
@@ -16,28 +16,28 @@ from recbole_bd.evaluator import student_wins
 from recbole_bd.runs.records import read_arrays, read_result, read_validations
 from recbole_bd.system.atomic_write import write_atomically
 
-if TYPE_CHECKING:  # matplotlib is imported where something is drawn
+if TYPE_CHECKING:  # matplotlib is imported only to draw
     from matplotlib.figure import Figure
 
-# Colour and line style of each arm; black and blue differ in lightness too.
+# Colour and line style of each arm; black and blue also differ in lightness.
 _ARMS = {SEPARATE: ("#000000", ":"), CONTINUED: ("#E69F00", "--"), DISTILLED: ("#0072B2", "-")}
-# Fill and hatch of the bars before and after distillation.
+# Label, fill and hatch of the bars before and after distillation.
 _BARS = {
     SEPARATE: ("before distillation", "white", ""),
     DISTILLED: ("after distillation", "#56B4E9", "////"),
 }
-# Colour, line style and title of what each sampler drew.
+# Colour, line style and title of the draws in each direction.
 _DRAWS = {
     "teacher_to_student": ("#0072B2", "-", "teacher to student"),
     "student_to_teacher": ("#D55E00", "--", "student to teacher"),
 }
-# What the pictures cannot be drawn without.
+# Arrays that the figures need.
 _OF_WINS = ("user", "item_popularity", "user_activity", "teacher_separate", "student_separate", "student_distilled")
 _OF_DISCREPANCY = ("edges", "linear_width", "unseen", "user")
 
 
 def redraw(folder: str | Path) -> list[Path]:
-    """Draw the pictures of a finished run anew.
+    """Draw the figures of a finished run again.
 
     Args:
         folder: a run folder.
@@ -46,8 +46,8 @@ def redraw(folder: str | Path) -> list[Path]:
         The files written.
 
     Raises:
-        RunFolderError: the folder holds no finished run, or lacks the data of a picture.
-        CheckpointError: a picture cannot be written.
+        RunFolderError: the folder holds no finished run, or lacks the data of a figure.
+        CheckpointError: a figure cannot be written.
     """
     folder = Path(folder)
     result = read_result(folder)
@@ -57,7 +57,7 @@ def redraw(folder: str | Path) -> list[Path]:
 
 
 def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, Any]]) -> list[Path]:
-    """Draw the pictures of a run into its folder; those of two roles only where there are two.
+    """Draw the figures of a run into its folder: for one role its learning curves, for two roles all figures.
 
     Args:
         folder: the run folder, which holds `test_ranks.npz` and `discrepancy.npz` where there are two roles.
@@ -68,15 +68,15 @@ def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, An
         The files written.
 
     Raises:
-        RunFolderError: the folder lacks the data of a picture.
-        CheckpointError: a picture cannot be written.
+        RunFolderError: the folder lacks the data of a figure.
+        CheckpointError: a figure cannot be written.
     """
     drawn = {"curves.png": curves_figure(result, validations)}
     if TEACHER in result:
         drawn["wins.png"] = wins_figure(result, _arrays(folder / "test_ranks.npz", _OF_WINS))
         drawn["discrepancy.png"] = discrepancy_figure(result, _arrays(folder / "discrepancy.npz", _OF_DISCREPANCY))
     for name, figure in drawn.items():
-        # Without the version of matplotlib in it the same data gives the same file. A link is replaced, not followed.
+        # Leaving out matplotlib's version makes equal data give equal files. A link is replaced, not followed.
         save = partial(figure.savefig, format="png", dpi=150, metadata={"Software": None})
         write_atomically(folder / name, save)
     return [folder / name for name in drawn]
@@ -95,7 +95,7 @@ def _arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def empty_figure(**options: Any) -> "Figure":
-    """An empty figure outside pyplot, so that no state of a caller's notebook is touched."""
+    """Make an empty figure outside pyplot, whose global state in a caller's notebook stays unchanged."""
     from matplotlib.figure import Figure
 
     return Figure(layout="constrained", **options)
@@ -108,18 +108,18 @@ def _plain_axis(axis: Any) -> None:
 
 
 def _models(result: Mapping[str, Any]) -> str:
-    """Which run a picture is of. Names may come from files: a dollar sign in one is no formula."""
+    """Describe the run of a figure; dollar signs in names are escaped, so that they start no formula."""
     sizes = ", ".join(f"{role} {result[role]['model']} {result[role]['parameters']:,}" for role in PAIR)
     return f"{result['method']} on {result['dataset']}, seed {result['seed']} ({sizes} parameters)".replace("$", r"\$")
 
 
 # --- learning curves -------------------------------------------------------------------------------------------------
 def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) -> "Figure":
-    """Validation curves of each role: warm-up, distillation and control, with the separate and continued levels.
+    """Draw validation curves of each role: warm-up, distillation and control, and separate and continued levels.
 
     Args:
         result: content of `result.json`.
-        validations: rows of `metrics.csv`, whose epochs count from 0 in each stage; drawn are epochs trained so far.
+        validations: rows of `metrics.csv`, whose epochs count from 0 in each arm; the axis counts on.
     """
     roles = [name for name in ROLES if name in result]
     metric = result["valid_metric"]
@@ -148,11 +148,11 @@ def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) 
 
 # --- wins ------------------------------------------------------------------------------------------------------------
 def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
-    """On which test interactions the student ranks the held-out item higher: overall, by popularity, by activity.
+    """Draw the student's share of wins on test interactions: overall, by item popularity, by user activity.
 
     Args:
         result: content of `result.json`.
-        record: content of `test_ranks.npz`, see `wins.test_ranks_record`.
+        record: content of `test_ranks.npz`, see `student_wins.test_ranks_record`.
     """
     figure = empty_figure(figsize=(11, 4.2))
     axes = figure.subplots(1, 3, sharey=True, width_ratios=(1, 2.4, 2.4))
@@ -190,7 +190,7 @@ def _bounds(least: int, most: int) -> str:
 
 
 def _bars(axis: Any, labels: list[str], shares: list[dict[str, student_wins.Share]]) -> None:
-    """A pair of bars for each label: before and after, in percent, with their intervals."""
+    """Draw a pair of bars for each label, before and after distillation, in percent with confidence intervals."""
     width = 0.38
     for place, (arm, (title, fill, hatch)) in enumerate(_BARS.items()):
         found = [100 * np.array([share[arm].value, share[arm].low, share[arm].high]) for share in shares]
@@ -198,7 +198,7 @@ def _bars(axis: Any, labels: list[str], shares: list[dict[str, student_wins.Shar
         at = np.arange(len(labels)) + (place - 0.5) * width
         axis.bar(at, values, width, color=fill, hatch=hatch, edgecolor="black", linewidth=0.9, label=title)
         whiskers = np.maximum([values - lows, highs - values], 0)
-        # White below black: a line that is seen on the hatch too.
+        # A white line below the black one keeps the whisker visible on the hatch.
         for colour, line in (("white", 3.4), ("black", 1.2)):
             bars = axis.errorbar(
                 at, values, yerr=whiskers, fmt="none", ecolor=colour, capsize=3, linewidth=line, capthick=line
@@ -215,11 +215,11 @@ def _bars(axis: Any, labels: list[str], shares: list[dict[str, student_wins.Shar
 
 # --- rank discrepancy ------------------------------------------------------------------------------------------------
 def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
-    """How far apart the roles rank unseen items before distillation, and which of these items the samplers draw.
+    """Draw histograms of rank differences of unseen items before distillation, and of the drawn items.
 
     Args:
         result: content of `result.json`.
-        record: content of `discrepancy.npz`, see `discrepancy.count_discrepancies`.
+        record: content of `discrepancy.npz`, see `rank_discrepancy.count_discrepancies`.
     """
     edges, width = record["edges"], float(record["linear_width"])
     figure = empty_figure(figsize=(8, 4.8))
@@ -240,7 +240,7 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
     axis.set_xticks([*-ticks[::-1], 0, *ticks], [*(f"\N{MINUS SIGN}{name}" for name in names[::-1]), "0", *names])
     axis.set_xticks([], minor=True)
     axis.set_xlim(-furthest, furthest)
-    axis.set_ylim(0, 1.12 * axis.get_ylim()[1])  # room for the two lines of text
+    axis.set_ylim(0, 1.12 * axis.get_ylim()[1])  # room for the text at the top
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_xlabel(
         "rank by the student \N{MINUS SIGN} rank by the teacher, in positions (1 is best; "
@@ -259,7 +259,7 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
 
 
 def _steps(axis: Any, edges: np.ndarray, counts: np.ndarray, label: str, fill: str | None = None, **style: Any) -> None:
-    """Counts as shares in percent, a step for each bin; the middle one, too narrow to be seen, is in the legend."""
+    """Draw counts as shares in percent, one step per bin; the middle bin is too narrow and stands in the legend."""
     shares = 100 * counts / max(counts.sum(), 1)
     middle = len(shares) // 2
     label = f"{label}, {shares[middle]:.1f} % at equal ranks"

@@ -1,4 +1,4 @@
-"""Everything that can fail on bad input, before anything is written."""
+"""Preparation of a run: every step that can fail on bad input, before anything is written."""
 
 import torch
 from recbole.utils import init_seed
@@ -15,7 +15,17 @@ from recbole_bd.runs.hashes import role_configs
 
 
 def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
-    """Everything that can fail on bad input, before anything is written."""
+    """Load the data and build the roles.
+
+    Args:
+        config: settings of the run.
+
+    Returns:
+        The split data, and the models by role.
+
+    Raises:
+        BDError: the settings, the data or the models do not fit together.
+    """
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     split = load_split(config)
@@ -25,7 +35,7 @@ def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:
         try:
-            config.method_class(config, split.train, roles)  # refuses options that contradict each other or the models
+            config.method_class(config, split.train, roles)  # raises where options contradict each other or the models
         except (RuntimeError, MemoryError) as error:
             problem = str(error).split("\n")[0] or "no memory is left"
             raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
@@ -33,10 +43,10 @@ def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
 
 
 def read_checkpoint(role: Role, split: Split) -> Snapshot:
-    """Read the checkpoint from which a role starts, and restore it into the role's model as a check.
+    """Read the checkpoint that a role starts from, and check that its model can load it.
 
     Raises:
-        CheckpointError: it is damaged, or of another model, data set or split.
+        CheckpointError: the file is damaged, or comes from another model, data set or split.
     """
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)

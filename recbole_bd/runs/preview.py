@@ -1,4 +1,4 @@
-"""Text that says what a run would do."""
+"""Preview of a run as text, for `--dry-run`."""
 
 import json
 
@@ -8,7 +8,7 @@ from recbole_bd.runs.prepare import prepare, read_checkpoint
 
 
 def describe(config: BDConfig) -> str:
-    """What a run would do, after loading the data and building its roles, as text.
+    """Describe what a run would do, after loading the data and building its roles.
 
     Args:
         config: settings of the run.
@@ -17,7 +17,7 @@ def describe(config: BDConfig) -> str:
         The resolved settings as YAML, the data, each role's size, and an estimate of memory in MiB.
 
     Raises:
-        BDError: whatever the user can mend, in one line.
+        BDError: the settings, the data or the models do not fit together; the message is one line.
     """
     split, roles = prepare(config)
     for role in roles.values():
@@ -30,7 +30,8 @@ def describe(config: BDConfig) -> str:
     for role in roles.values():
         parameters += role.parameter_count
         lines.append(f"{role.name}: {role.config['model']}, {role.parameter_count:,} parameters")
-    # Weights, gradients and Adam's two moments, best states; scores of one evaluation batch and RecBole's masks of it.
+    # Parameters are counted six times: weights, gradients, Adam's two moments, best states. Scores are counted four
+    # times: those of one evaluation batch and RecBole's masks.
     batch_users = max(config["eval_batch_size"] // items, 1)
     scores = min(batch_users, users) * items
     samples = len(split.train) * (config["samples_per_positive"] or 0) * (config["refresh_period"] or 0)

@@ -1,4 +1,4 @@
-"""How far a run has come: `last.ckpt`, from which another process goes on as if it had never been stopped."""
+"""Progress of a run in `last.ckpt`, from which another process resumes it with the same results."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,25 +18,25 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_FILE = "last.ckpt"
 PROGRESS_FORMAT, PROGRESS_VERSION = "recbole-bd progress", 1
-# Settings that may be others when a run goes on: how long it trains, and when it stops.
+# Settings that may change on resume: how long a run trains, and when it stops.
 MAY_CHANGE = ("epochs", "distill_epochs", "stopping_step", "stop_on", "eval_step")
 
 
 @dataclass
 class Progress:
-    """Everything that a run has found out and decided so far.
+    """Everything needed to resume a run.
 
     Attributes:
-        record: what `result.json` said of it when it began; hashes, command.
+        record: content of `result.json` at the start; hashes, command.
         settings: the resolved settings, as plain data.
         device: the type of its device.
-        fingerprint: of the data and its split.
-        arms: the best state of each role by arm, of what is over: `separate`, `distilled`, `continued`.
+        fingerprint: fingerprint of the data and its split.
+        arms: best states by arm (`separate`, `distilled`, `continued`) and role, of finished stages.
         journal: state of the journal.
-        stage: the stage that goes on, None between two.
-        place: where in this stage, as `pausing.Resumable` tells it.
-        changes: settings that were others at first: `setting`, `before`, `now`, `after` (what was over then).
-        seconds: how long it has taken so far, earlier processes included.
+        stage: the unfinished stage, e.g. `separate teacher` or `distilled`; None between two stages.
+        place: resume point within this stage, as `resumable.Resumable` gives it.
+        changes: settings changed on resume: `setting`, `before`, `now`, `after` (where the run was).
+        seconds: duration so far, earlier processes included.
     """
 
     record: dict[str, Any]
@@ -51,7 +51,7 @@ class Progress:
     seconds: float = 0.0
 
     def save(self, folder: Path) -> None:
-        """Write it into the run folder; until that is complete, the one before stays.
+        """Write `last.ckpt` into the run folder; the earlier file stays until the new one is complete.
 
         Raises:
             CheckpointError: the folder cannot be written.
@@ -64,11 +64,11 @@ class Progress:
 
     @classmethod
     def load(cls, folder: Path) -> "Progress":
-        """Read a run folder's.
+        """Read `last.ckpt` of a run folder.
 
         Raises:
-            RunFolderError: there is none.
-            CheckpointError: it is damaged, or no file of this kind and version.
+            RunFolderError: there is no such file.
+            CheckpointError: it is damaged, or has another kind or version.
         """
         path = folder / PROGRESS_FILE
         if not has_progress(folder):
@@ -87,7 +87,7 @@ class Progress:
             return cls(**content)
 
     def change_settings(self, settings: dict[str, Any], changes: Sequence[dict[str, Any]]) -> None:
-        """Take over settings that differ from the earlier ones, and give the run hashes of its own.
+        """Record settings that changed on resume, and give the run hashes that no unchanged run has.
 
         Args:
             settings: the resolved settings, as plain data.
@@ -99,32 +99,32 @@ class Progress:
         self.settings = settings
 
     def check_models(self, given: Mapping[str, Any], folder: Path) -> None:
-        """Refuse other models or other data before settings are read, whose meaning depends on these.
+        """Refuse other models or data before the other settings are read, because their meaning depends on these.
 
         Args:
             given: settings as the user wrote them.
-            folder: named in errors.
+            folder: run folder, named in errors.
 
         Raises:
-            ConfigError: naming what must stay as it is.
+            ConfigError: a setting that must not change would change; the message names it.
         """
         for key in ("model", "dataset", "teacher_model", "student_model"):
             if given.get(key) is not None and given[key] != self.settings.get(key):
                 raise _refusal(folder, key, self.settings.get(key), given[key])
 
     def check_settings(self, settings: dict[str, Any], device: str, folder: Path) -> list[dict[str, Any]]:
-        """Compare the settings with which a run is to go on with those it has had.
+        """Compare the settings of a resumed run with its earlier ones.
 
         Args:
             settings: the resolved settings, as plain data.
             device: type of the device.
-            folder: named in errors.
+            folder: run folder, named in errors.
 
         Returns:
-            What has changed and may: `setting`, `before`, `now`, `after`.
+            The permitted changes: `setting`, `before`, `now`, `after`.
 
         Raises:
-            ConfigError: naming what must stay as it is.
+            ConfigError: a setting that must not change would change; the message names it.
         """
         before, now = dict(dotted(self.settings)), dict(dotted(settings))
         changes: list[dict[str, Any]] = [
@@ -138,16 +138,16 @@ class Progress:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])
         if device != self.device:
             raise ConfigError(
-                f"{folder} cannot go on with device={device}: it began on {self.device}, whose numbers differ"
+                f"{folder} cannot resume with device={device}: it began on {self.device}, whose numbers differ"
             )
         return [change for change in changes if change["setting"].rpartition(".")[2] in MAY_CHANGE]
 
     def resume_point(self, stage: str) -> dict[str, Any] | None:
-        """Where to resume within a stage; None where the run did not stop in it."""
+        """Return where to resume within a stage; None if the run did not stop in it."""
         return self.place if self.stage == stage else None
 
     def reached(self) -> str:
-        """Where the run is, in words."""
+        """Describe where the run is, in words."""
         if self.place is not None:
             step = self.place["step"]
             return f"{self.stage}, epoch {self.place['epoch']}" + (f", batch {step}" if step is not None else "")
@@ -156,35 +156,38 @@ class Progress:
 
 
 def has_progress(folder: Path) -> bool:
-    """Whether a folder holds a run that can go on."""
+    """Whether a folder holds a run that can be resumed."""
     return (folder / PROGRESS_FILE).is_file()
 
 
 def no_progress(folder: Path) -> RunFolderError:
-    """The error for a folder without such a run."""
-    return RunFolderError(f"{folder} holds nothing to go on from: no {PROGRESS_FILE} in it")
+    """Make the error for a folder without such a run."""
+    return RunFolderError(f"{folder} holds nothing to resume from: no {PROGRESS_FILE} in it")
 
 
 def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:
     return ConfigError(
-        f"{folder} cannot go on with {setting}={now!r}: it began with {before!r}. Only {', '.join(MAY_CHANGE)} and "
-        "what cannot change a number may differ; begin a new run for anything else"
+        f"{folder} cannot resume with {setting}={now!r}: it began with {before!r}. Only {', '.join(MAY_CHANGE)} and "
+        "settings that change no result may differ; start a new run for anything else"
     )
 
 
 def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]]:
-    """The folders of the runs of some settings, the newest first, with their status.
+    """Find the runs of some settings, the newest first.
 
     Args:
-        config_hash: see `identity.run_hashes`.
-        checkpoint_dir: where run folders are; one that is damaged is logged and passed over.
+        config_hash: see `hashes.run_hashes`.
+        checkpoint_dir: parent of the run folders; a damaged one is logged and skipped.
+
+    Yields:
+        Each run's folder and status.
     """
     files = {path: path.stat().st_mtime_ns for path in checkpoint_dir.glob("*/result.json")}
     for path in sorted(files, key=files.__getitem__, reverse=True):
         try:
             result = read_result(path.parent)
         except RunFolderError as error:
-            logger.warning("passed over: %s", error)
+            logger.warning("skipped: %s", error)
             continue
         if result["config_hash"] == config_hash:
             yield path.parent, result["status"]

@@ -1,6 +1,7 @@
-"""What run folders hold, read so that whatever is wrong with a file is one line that names it.
+"""Readers of the files in run folders; any problem of a file is an error of one line that names it.
 
-Nothing that is read can run code, and no name in a file leads out of a folder. Nothing here needs torch or RecBole.
+No file that is read can run code, and no name in a file leads out of a folder. This module imports neither torch nor
+RecBole.
 """
 
 import csv
@@ -15,12 +16,12 @@ from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, PAIR, SEP
 from recbole_bd.config.yaml_text import is_name
 from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
 
-# What every result.json says, from its first lines on.
+# Keys of every result.json and their types.
 _TYPES = {
     "schema": int, "status": str, "method": str, "dataset": str, "seed": int, "valid_metric": str, "learners": list,
     "config_hash": str, "hashes": dict, "command": str,
 }  # fmt: skip
-# Roles of a run whose method teaches, and of a model that is trained alone.
+# Counts in the statistics of the data.
 COUNTS = ("users", "items", "interactions")
 
 
@@ -29,10 +30,10 @@ def read_json(path: Path, error: type[BDError] = RunFolderError) -> dict[str, An
 
     Args:
         path: the file.
-        error: the kind of error below.
+        error: class of the error below.
 
     Raises:
-        BDError: of that kind: the file cannot be read, or holds something else.
+        BDError: of class `error`: the file cannot be read, or holds no JSON object.
     """
     try:
         text = path.read_bytes()
@@ -46,7 +47,7 @@ def read_json(path: Path, error: type[BDError] = RunFolderError) -> dict[str, An
 
 
 def schema_error(result: dict[str, Any]) -> str | None:
-    """What keeps the content of a `result.json` from being one, in words; None where nothing does."""
+    """Describe the first violation of the schema of `result.json` in its content; None if there is none."""
     if missing := [key for key in _TYPES if key not in result]:
         return f"it lacks {', '.join(missing)}"
     for key, kind in _TYPES.items():
@@ -112,7 +113,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     """Read the `result.json` of a run folder.
 
     Raises:
-        RunFolderError: it is absent, damaged, or none of this package.
+        RunFolderError: it is absent, damaged, or not of this package.
     """
     path = folder / "result.json"
     if not path.is_file():
@@ -124,21 +125,21 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def read_arrays(path: Path, error: type[BDError] = RunFolderError) -> dict[str, np.ndarray]:
-    """Read the plain arrays of a `.npz` file after the checksum of each was found right.
+    """Read the plain arrays of a `.npz` file after checking their checksums.
 
     Args:
         path: the file.
-        error: the kind of error below.
+        error: class of the error below.
 
     Returns:
         The arrays by name.
 
     Raises:
-        BDError: of that kind: the file cannot be read, is damaged, or holds Python objects, which could run code.
+        BDError: of class `error`: the file cannot be read, is damaged, or holds Python objects, which could run code.
     """
     with named_damage(str(path), error):
         with zipfile.ZipFile(path) as archive:
-            # NumPy stops before an array's checksum where a changed header makes the array shorter.
+            # NumPy does not reach the checksum of an array whose damaged header makes it shorter.
             if damaged := archive.testzip():
                 raise error(f"the checksum of {damaged} is wrong")
         with np.load(path, allow_pickle=False) as content:
@@ -151,10 +152,10 @@ def _plain_array(content: Any, name: str, error: type[BDError]) -> np.ndarray:
 
 
 def read_validations(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of `metrics.csv`; none where a model had nothing to validate.
+    """Read the rows of `metrics.csv`; empty if nothing was validated.
 
     Returns:
-        For each row `stage`, `role`, `epoch` (int, from 0) and each metric that it has (float).
+        One dict per row: `stage` (its arm), `role`, `epoch` (int, from 0) and each metric (float).
 
     Raises:
         RunFolderError: the file is damaged.

@@ -1,4 +1,4 @@
-"""A stopped run goes on where it was."""
+"""Resume of a stopped run."""
 
 import logging
 from collections.abc import Callable
@@ -22,14 +22,14 @@ logger = logging.getLogger(__name__)
 
 
 def unfinished_runs(config: BDConfig) -> list[Path]:
-    """Runs of these settings to go on with, or to take the result of, the newest first."""
+    """List runs of these settings that have finished or can be resumed, the newest first."""
     found = runs_of(run_hashes(config)["config"], Path(config["checkpoint_dir"]))
-    # Others were stopped before there was anything to keep.
+    # A run without progress was stopped before there was anything to keep.
     return [folder for folder, status in found if status == "finished" or has_progress(folder)]
 
 
 def claimed_by_first(folder: Path) -> AbstractContextManager[None]:
-    """Keep others out of a run folder; of several processes of one run, the first does."""
+    """Lock a run folder; in a distributed run only the first process does."""
     return claimed(folder) if group().is_first else nullcontext()
 
 
@@ -40,19 +40,27 @@ def resume_run(
     watch: Callable[[dict[str, Any]], None] | None,
     is_named: bool = True,
 ) -> dict[str, Any]:
-    """The result of the run in a folder, after what is left of it was done.
+    """Train the rest of the run in a folder.
 
     Args:
         folder: the run folder.
         given: the arguments of `run_bd` before `resume`.
-        stop: whether the user wants it to stop.
+        stop: tells whether the user has asked the run to stop.
         watch: see `run_bd`.
-        is_named: the user named the folder; else it was found by its settings, which are those that are given.
+        is_named: whether the user named the folder; otherwise it was found by the given settings.
+
+    Returns:
+        The content of `result.json`, at once if the run has finished.
+
+    Raises:
+        RunFolderError: the folder holds no run that can be resumed.
+        ConfigError: the given settings change what must not change, or the length of a finished run.
+        InUseError: another process uses the folder.
     """
     if not folder.is_dir():
         raise RunFolderError(f"{folder} is no run folder: there is no such folder")
     if not (folder / "result.json").is_file() and not has_progress(folder):
-        raise no_progress(folder)  # before a lock is left in a folder that is none of ours
+        raise no_progress(folder)  # checked before a lock file is made in a folder that is no run folder
     with claimed_by_first(folder):
         result = read_result(folder) if (folder / "result.json").is_file() else {}
         if result.get("status") == "finished":
@@ -60,7 +68,7 @@ def resume_run(
                 _, changes = _merged_settings(folder, given, Progress.load(folder))
                 if changes:
                     raise ConfigError(
-                        "{} has finished with {setting}={before!r} and is trained no further with {now!r}; begin a new "
+                        "{} has finished with {setting}={before!r} and is trained no further with {now!r}; start a new "
                         "run".format(folder, **changes[0])
                     )
             logger.warning("%s has finished already; nothing is left to do", folder)
@@ -73,10 +81,10 @@ def resume_run(
 
 
 def _merged_settings(folder: Path, given: tuple, progress: Progress) -> tuple[BDConfig, list[dict[str, Any]]]:
-    """A run's own settings with what is given above them, and what that changes.
+    """Merge the given settings over a run's own, and list the changes.
 
     Raises:
-        ConfigError: what must stay as it is would change.
+        ConfigError: a setting that must not change would change.
     """
     model, dataset, config_files, config_dict, command_line = given
     progress.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)

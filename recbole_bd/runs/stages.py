@@ -1,4 +1,4 @@
-"""One run: its stages in order, and what it leaves."""
+"""One run: warm-ups, the distillation arm and its control, and the test, in this order."""
 
 import logging
 import shlex
@@ -37,13 +37,16 @@ logger = logging.getLogger(__name__)
 
 
 class Run:
-    """One run: its settings, its folder, and what it has found so far.
+    """One run: its settings, data, models, folder and progress.
+
+    A stage is one unit of training and resume: `separate <role>` (a warm-up), `distilled`, or `continued`.
 
     Args:
         config: settings of the run.
-        stop: whether the user wants it to stop.
+        stop: tells whether the user has asked the run to stop.
         watch: see `run_bd`.
-        folder, progress, changes: of a run that goes on; a new one makes its folder.
+        folder, progress, changes: folder, kept progress and changed settings of a resumed run; a new run makes its
+            own folder.
     """
 
     def __init__(
@@ -61,13 +64,15 @@ class Run:
         warmed_up = progress.arms.get(SEPARATE, {}) if progress else {}
         given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
         self.checkpoints = {role.name: read_checkpoint(role, self.split) for role in given}
-        self.is_first_process = group().is_first  # the other processes of a distributed run write nothing
+        self.is_first_process = group().is_first  # only the first process of a distributed run writes
         self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty() and self.is_first_process
         if progress is None:
             record = opening_record(config, "running")
             progress = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
         elif progress.fingerprint != self.split.fingerprint:
-            raise CheckpointError(f"{folder} cannot go on: its data set {config['dataset']}, or the split, has changed")
+            raise CheckpointError(
+                f"{folder} cannot resume: the data set {config['dataset']} or its split has changed"
+            )
         self.is_new, self.changes = folder is None, list(changes)
         self.progress, self.earlier_seconds = progress, progress.seconds
         self.folder = folder or group().broadcast(lambda: new_run_folder(config))
@@ -75,7 +80,15 @@ class Run:
         self.kept: dict[str, Snapshot] = {}
 
     def execute(self) -> dict[str, Any]:
-        """Run every stage that is not over, and leave the records."""
+        """Run every stage that has not finished, and write the results.
+
+        Returns:
+            The content of `result.json`.
+
+        Raises:
+            Interrupted: the user stopped the run.
+            BDError: the run failed; its folder holds the results so far.
+        """
         path = self.folder / "run.log"
         with logging_to(path, self.config, self.show_progress) if self.is_first_process else nullcontext():
             self._open()
@@ -92,7 +105,7 @@ class Run:
         return self.outputs.result
 
     def _open(self) -> None:
-        """Write what the run is before it does anything, or say from where it goes on."""
+        """Write the settings and the first result of a new run, or log where the run resumes."""
         if self.changes:
             self.progress.change_settings(self.config.as_dict(), self.changes)
         self.outputs.open(self.progress)
@@ -109,13 +122,13 @@ class Run:
         if self.is_new:
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
         else:
-            logger.info("%s goes on after %s", self.folder, self.progress.reached())
+            logger.info("%s resumes after %s", self.folder, self.progress.reached())
         for change in self.changes:
             logger.info("changed: %(setting)s is %(now)r from here on, it was %(before)r", change)
         logger.info("data: %s", self.outputs.result["data"])
 
     def _keep(self, stage: str | None, place: dict[str, Any] | None) -> None:
-        """Write how far the run is."""
+        """Write the progress of the run to `last.ckpt`."""
         if not self.is_first_process:
             return
         self.progress.stage, self.progress.place = stage, place
@@ -143,19 +156,19 @@ class Run:
         self.outputs.test(arms, self.journal, self.show_progress)
 
     def _over(self) -> None:
-        """A stage is over."""
+        """Keep the progress at the end of a stage, and stop if the user has asked for it."""
         self._keep(None, None)
         self.stop.check()
 
     def _warmed_up(self, role: Role) -> Snapshot:
-        """The best state of a role alone: from its checkpoint, from the cache, or trained now by RecBole's Trainer."""
+        """Return the best state of a role alone: from a checkpoint, from the cache, or trained by RecBole's Trainer."""
         if role.name in self.checkpoints:
             return self._from_checkpoint(role)
         if not self.config["warmup_cache"]:
             return self._trained_alone(role)
         name = warmup_hash(role.config, self.split.fingerprint)
         cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
-        # Runs side by side that need the same warm-up: one trains it, the others wait for it.
+        # Concurrent runs that need the same warm-up: one trains it, the others wait for it.
         lock = cache.with_suffix(".lock")
         with exclusively(lock, f"warm-up of the {role.name}") if self.is_first_process else nullcontext():
             if group().broadcast(cache.is_file) and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
@@ -198,7 +211,10 @@ class Run:
         return snapshot
 
     def _trained_on(self, start: dict[str, Snapshot], arm: str) -> dict[str, Snapshot]:
-        """Every learner after the distillation stage or its control, from the same states, batches and negatives."""
+        """Train one arm, and return the best state of every learner.
+
+        Distillation and its control start from the same states and see the same batches and negatives.
+        """
         control = arm == CONTINUED
         for name, role in self.roles.items():
             restore_snapshot(role.model, start[name])
@@ -207,7 +223,7 @@ class Run:
         distiller = build_distiller(self.config, self.split, self.roles, control)
         for text in distiller.objective().values():
             logger.info("%s: %s", arm, text)
-        # Whatever the method drew for itself: the control is the same beside every method with these learners.
+        # Seeding again after the method's own draws gives every method with these learners the same control.
         init_seed(self.config["seed"], self.config["reproducibility"])
         configs = {name: self.roles[name].config for name in distiller.learners}
         stream = batch_stream(configs, self.split, lambda name: self.roles[name].model)
@@ -223,18 +239,18 @@ class Run:
         return {name: trainer.best.get(name, start[name]) for name in distiller.learners}
 
     def _fail(self, error: BDError) -> None:
-        """Leave what can be left; an error on the way (the disk is full) does not hide the first one."""
+        """Write the results of a failed run; a second error, such as a full disk, does not hide the first."""
         try:
             self.outputs.close("failed", self.kept, self.journal, self._seconds(), str(error))
         except BDError as second:
-            logger.error("the failed run cannot leave its records: %s", second)
+            logger.error("the failed run cannot write its results: %s", second)
 
     def _interrupted(self, number: int) -> Interrupted:
-        """Note that the user stopped the run, and say how to go on."""
+        """Write that the user stopped the run, and make the error that says how to resume it."""
         self.outputs.close_interrupted(self.journal)
         name, where = signal.Signals(number).name, self.progress.reached()
         how = f"recbole-bd run --resume={shlex.quote(str(self.folder))}"
-        return Interrupted(number, f"stopped by {name}; everything until {where} is kept. To go on: {how}")
+        return Interrupted(number, f"stopped by {name}; everything until {where} is kept. To resume: {how}")
 
     def _seconds(self) -> float:
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)

@@ -1,4 +1,4 @@
-"""What a finished run shows in the terminal, from its data alone."""
+"""Summary of a finished run for the terminal, from its result alone."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ from recbole_bd.runs.text_table import grid
 
 
 def table(result: dict[str, Any]) -> str:
-    """The table of a run: a row per role and arm, with test metrics and gains.
+    """Format the table of a run: a row per role and arm, with test metrics and gains.
 
     Args:
         result: content of `result.json`.
 
     Returns:
-        Lines of text. Shown are the first cut-off of each metric, four at most, the selecting one among them; gains are
-        on this one, relative and in percent. Epochs count from 0.
+        Lines of text. They show the first cut-off of each metric, at most four, always including `valid_metric`.
+        Gains are relative changes of `valid_metric`, in percent. Epochs count from 0.
     """
     roles = [name for name in ROLES if name in result]
     shown = _shown_metrics(result)
@@ -38,7 +38,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def wins_line(result: dict[str, Any]) -> str:
-    """The share of test interactions on which the student ranks the item higher than the teacher, in words."""
+    """Describe the share of test interactions on which the student ranks the item higher than the teacher."""
     wins = result["student_wins"]
     return (
         f"The student ranks the held-out item higher than the teacher on {wins[SEPARATE]:.1%} of test interactions "
@@ -47,7 +47,7 @@ def wins_line(result: dict[str, Any]) -> str:
 
 
 def warnings_text(result: dict[str, Any]) -> str:
-    """The warnings of a run, a line each; empty where there are none."""
+    """Format the warnings of a run, one per line; empty if there are none."""
     lines = (f"warning: {w['role']} {w['stage']}, epoch {w['epoch']}: {w['message']}" for w in result["warnings"])
     return "\n".join(lines)
 

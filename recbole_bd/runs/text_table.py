@@ -1,14 +1,14 @@
-"""Tables of text."""
+"""Plain-text tables."""
 
 from collections.abc import Collection
 
 
 def grid(header: list[str], rows: list[list[str]], left: Collection[int] = (0, 1, 3)) -> str:
-    """Text in columns under a ruled header.
+    """Format cells in columns under a ruled header.
 
     Args:
         header, rows: cells.
-        left: columns aligned to the left; the others hold numbers.
+        left: indices of left-aligned columns; the others hold numbers and are right-aligned.
     """
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
 

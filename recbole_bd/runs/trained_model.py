@@ -1,4 +1,4 @@
-"""Models that runs left, loaded with the data they were trained on."""
+"""Trained models of runs, loaded with their data."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from recbole_bd.runs.records import read_result
 
 @dataclass(frozen=True)
 class Trained:
-    """A model of a run at its best state by validation, in evaluation mode.
+    """Trained model of a run in its best state by validation, in evaluation mode.
 
     Attributes:
-        path: its file.
+        path: the model's file.
         role: the model.
         split: its data.
-        about: what the file says of it: `model`, `role`, `method`, `dataset`, `fingerprint`, `settings`.
-        valid: its metrics on the validation part; empty where it was not measured.
+        about: metadata in the file: `model`, `role`, `method`, `dataset`, `fingerprint`, `settings`.
+        valid: metrics on the validation part; empty if it was not validated.
     """
 
     path: Path
@@ -37,14 +37,15 @@ class Trained:
 
 
 def load_trained(path: str | Path, device: str | None = None) -> Trained:
-    """Load a model that a run left.
+    """Load a trained model of a run.
 
     Args:
-        path: a run's `teacher.pth`, `student.pth` or `model.pth`.
-        device: where to; by default a GPU if there is one, or the CPU if it was trained with `device: cpu`.
+        path: `teacher.pth`, `student.pth` or `model.pth` of a run.
+        device: device to load it to. The default is a GPU if there is one, or the CPU if it was trained with
+            `device: cpu`.
 
     Raises:
-        CheckpointError: the file is damaged, not of this package, or the data is gone or has changed since.
+        CheckpointError: the file is damaged or not of this package, or its data is missing or has changed.
         BDError: its settings, data files or model cannot be used here.
     """
     snapshot, about = load_model(path)
@@ -55,7 +56,7 @@ def load_trained(path: str | Path, device: str | None = None) -> Trained:
     config = BDConfig(config_dict=_on_this_machine(about["settings"], device), methods=METHODS)
     if about.get("role") not in config.backbones:
         raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
-    if not Path(config["data_path"]).is_dir():  # a path that a file names is read, and never downloaded to
+    if not Path(config["data_path"]).is_dir():  # never download to a path that a file names
         raise CheckpointError(f"{path}: its data set {about['dataset']} is not at {config['data_path']}")
     split = load_split(config)
     if split.fingerprint != about["fingerprint"]:
@@ -69,13 +70,13 @@ def load_trained(path: str | Path, device: str | None = None) -> Trained:
 
 
 def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, Any]:
-    """The same settings with a device that is here: a GPU that was named is the training machine's."""
+    """Replace the device of the training machine by one of this machine."""
     moved = {key: value for key, value in settings.items() if key != "gpu_id"}
     return {**moved, "device": device or ("cpu" if settings.get("device") == "cpu" else "auto")}
 
 
 def load_data_and_model(path: str | Path) -> tuple:
-    """Load a model that a run left, with its data, as RecBole's function of the same name does.
+    """Load a trained model of a run with its data, as RecBole's function of the same name does.
 
     Args:
         path: see `load_trained`.
@@ -99,13 +100,13 @@ def load_data_and_model(path: str | Path) -> tuple:
 
 
 def model_files(path: str | Path) -> dict[str, Path]:
-    """The models of a run by role, or the one that is named.
+    """Find the model files of a run by role, or the one named file.
 
     Args:
         path: a run folder, or a model's file.
 
     Raises:
-        RunFolderError: there is no such file or folder, or the run has not finished.
+        RunFolderError: the file or folder does not exist, or the run has not finished.
     """
     path = Path(path)
     if path.is_file():
@@ -114,6 +115,6 @@ def model_files(path: str | Path) -> dict[str, Path]:
         raise RunFolderError(f"{path} is neither a run folder nor a model's file: there is no such thing")
     result = read_result(path)
     if result["status"] != "finished":
-        raise RunFolderError(f"{path} has not finished; recbole-bd run --resume={path} goes on with it")
+        raise RunFolderError(f"{path} has not finished; recbole-bd run --resume={path} resumes it")
     roles = PAIR if result["learners"] else (BASELINE,)
     return {role: path / f"{role}.pth" for role in roles}

@@ -241,7 +241,7 @@ def test_other_data_is_refused(quick, tmp_path, monkeypatch, block_data):
     write_inter(tmp_path / "data", "blocks", block_pairs())
     folder = killed_at_write(8, {**short(quick), "data_path": str(tmp_path / "data")})
     write_inter(tmp_path / "data", "blocks", block_pairs(seed=1))
-    with pytest.raises(Exception, match=r"its data set blocks, or the split, has changed"):
+    with pytest.raises(Exception, match=r"the data set blocks or its split has changed"):
         run_bd(resume=folder)
     # the same data elsewhere is the same
     assert run_bd(resume=folder, config_dict={"data_path": str(block_data)})["status"] == "finished"
@@ -295,10 +295,10 @@ def test_a_finished_run_is_left_alone(quick, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"distill_epochs": 9}, "has finished with distill_epochs=3 and is trained no further with 9; begin a new run"),
-        ({"temperature": 3.0}, "cannot go on with temperature=3.0: it began with 1.0"),
+        ({"distill_epochs": 9}, "has finished with distill_epochs=3 and is trained no further with 9; start a new run"),
+        ({"temperature": 3.0}, "cannot resume with temperature=3.0: it began with 1.0"),
         ({"tempreture": 3.0}, r"unknown setting tempreture.*Did you mean temperature\?"),
-        ({"dataset": "ml-1m"}, "cannot go on with dataset='ml-1m'"),
+        ({"dataset": "ml-1m"}, "cannot resume with dataset='ml-1m'"),
     ],
 )
 def test_a_finished_run_takes_no_other_settings(quick, settings, message):
