@@ -12,26 +12,22 @@ from typing import Any
 
 from recbole.utils import init_seed
 
-from recbole_bd.backbones.checkpoint import load_warmup, save_model
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
-from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
-from recbole_bd.data.batches import batch_stream, train_loader
+from recbole_bd.data.batches import batch_stream
 from recbole_bd.errors import BDError, CheckpointError, Interrupted
 from recbole_bd.runs.folder import logging_to, new_run_folder
-from recbole_bd.runs.hashes import opening_record, warmup_hash
+from recbole_bd.runs.hashes import opening_record
 from recbole_bd.runs.outputs import RunOutputs
 from recbole_bd.runs.prepare import build_distiller, prepare, read_checkpoint
 from recbole_bd.runs.progress import Progress
+from recbole_bd.runs.warmups import WarmUps
 from recbole_bd.system.distributed import group
-from recbole_bd.system.locks import exclusively
 from recbole_bd.system.signals import Stop
 from recbole_bd.trainer.distillation_trainer import BDTrainer
-from recbole_bd.trainer.evaluation import evaluate
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.resumable import Keeper
-from recbole_bd.trainer.role_trainer import warm_up
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +66,7 @@ class Run:
             record = opening_record(config, "running")
             progress = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
         elif progress.fingerprint != self.split.fingerprint:
-            raise CheckpointError(
-                f"{folder} cannot resume: the data set {config['dataset']} or its split has changed"
-            )
+            raise CheckpointError(f"{folder} cannot resume: the data set {config['dataset']} or its split has changed")
         self.is_new, self.changes = folder is None, list(changes)
         self.progress, self.earlier_seconds = progress, progress.seconds
         self.folder = folder or group().broadcast(lambda: new_run_folder(config))
@@ -143,9 +137,12 @@ class Run:
         self.outputs.add_roles()
         arms = self.progress.arms
         start = arms.setdefault(SEPARATE, {})
+        warm_ups = WarmUps(
+            self.config, self.split, self.checkpoints, self.journal, self.progress, self._keeper, self.show_progress
+        )
         for name, role in self.roles.items():
             if name not in start:
-                start[name] = self._warmed_up(role)
+                start[name] = warm_ups.warmed_up(role, self.outputs.model_record(role))
                 self._over()
         self.kept = {**start, **arms.get(DISTILLED, {})}
         if self.config.method_class is not None:
@@ -159,56 +156,6 @@ class Run:
         """Keep the progress at the end of a stage, and stop if the user has asked for it."""
         self._keep(None, None)
         self.stop.check()
-
-    def _warmed_up(self, role: Role) -> Snapshot:
-        """Return the best state of a role alone: from a checkpoint, from the cache, or trained by RecBole's Trainer."""
-        if role.name in self.checkpoints:
-            return self._from_checkpoint(role)
-        if not self.config["warmup_cache"]:
-            return self._trained_alone(role)
-        name = warmup_hash(role.config, self.split.fingerprint)
-        cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
-        # Concurrent runs that need the same warm-up: one trains it, the others wait for it.
-        lock = cache.with_suffix(".lock")
-        with exclusively(lock, f"warm-up of the {role.name}") if self.is_first_process else nullcontext():
-            if group().broadcast(cache.is_file) and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
-                return self._from_cache(role, cache)
-            snapshot = self._trained_alone(role)
-            record = {"validations": self.journal.of(SEPARATE, role.name)}
-            record["warnings"] = self.journal.warnings_of(SEPARATE, role.name)
-            if self.is_first_process:
-                save_model(cache, snapshot, {**self.outputs.model_record(role), **record})
-        return snapshot
-
-    def _from_cache(self, role: Role, cache: Path) -> Snapshot:
-        with self.journal.timed(f"warmup_{role.name}"):
-            snapshot, about = load_warmup(cache)
-            restore_snapshot(role.model, snapshot, str(cache))
-        validations, warnings = (
-            [{**row, "role": role.name} for row in about[name]] for name in ("validations", "warnings")
-        )
-        self.journal.replay(validations, warnings)
-        logger.info("%s: warm-up reused from %s", role.name, cache)
-        return snapshot
-
-    def _trained_alone(self, role: Role) -> Snapshot:
-        init_seed(role.config["seed"], self.config["reproducibility"])
-        loader, stage = train_loader(role.config, self.split), f"{SEPARATE} {role.name}"
-        with self.journal.timed(f"warmup_{role.name}"):
-            keeper, resume_point = self._keeper(stage), self.progress.resume_point(stage)
-            valid_loader = self.split.valid_loader
-            snapshot = warm_up(role, loader, valid_loader, self.journal, self.show_progress, keeper, resume_point)
-        self.journal.write_metrics()
-        return snapshot
-
-    def _from_checkpoint(self, role: Role) -> Snapshot:
-        snapshot = self.checkpoints[role.name]
-        with self.journal.timed(f"warmup_{role.name}"):
-            restore_snapshot(role.model, snapshot)
-            snapshot.valid = evaluate(role, self.split, self.split.valid_loader, self.journal, SEPARATE)
-        self.journal.validation(SEPARATE, role.name, snapshot.epoch, snapshot.valid)
-        logger.info("%s: starts from %s", role.name, role.config["checkpoint"])
-        return snapshot
 
     def _trained_on(self, start: dict[str, Snapshot], arm: str) -> dict[str, Snapshot]:
         """Train one arm, and return the best state of every learner.

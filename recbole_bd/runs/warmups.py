@@ -1,0 +1,109 @@
+"""Warm-ups of a run: the best state of each role alone, from which distillation and its control start."""
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import init_seed
+
+from recbole_bd.backbones.checkpoint import load_warmup, save_model
+from recbole_bd.backbones.names import SEPARATE
+from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
+from recbole_bd.config.config import BDConfig
+from recbole_bd.data.batches import train_loader
+from recbole_bd.data.split import Split
+from recbole_bd.runs.hashes import warmup_hash
+from recbole_bd.runs.progress import Progress
+from recbole_bd.system.distributed import group
+from recbole_bd.system.locks import exclusively
+from recbole_bd.trainer.evaluation import evaluate
+from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.resumable import Keeper
+from recbole_bd.trainer.role_trainer import warm_up
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class WarmUps:
+    """Warm-ups of one run.
+
+    Attributes:
+        config: settings of the run.
+        split: its data.
+        checkpoints: the given start states by role.
+        journal: record of the run.
+        progress: progress of the run, which may hold a resume point within a warm-up.
+        keeper: makes the keeper of resume points of a stage.
+        show_progress: whether to draw progress bars.
+    """
+
+    config: BDConfig
+    split: Split
+    checkpoints: Mapping[str, Snapshot]
+    journal: Journal
+    progress: Progress
+    keeper: Callable[[str], Keeper]
+    show_progress: bool
+
+    def warmed_up(self, role: Role, model_record: dict[str, Any]) -> Snapshot:
+        """Return the best state of a role alone: from a checkpoint, from the cache, or trained by RecBole's Trainer.
+
+        Args:
+            role: the role; its model has this state afterwards.
+            model_record: metadata for the model's file in the cache.
+
+        Raises:
+            BDError: training fails, or the cache cannot be read or written.
+        """
+        if role.name in self.checkpoints:
+            return self._from_checkpoint(role)
+        if not self.config["warmup_cache"]:
+            return self._trained_alone(role)
+        name = warmup_hash(role.config, self.split.fingerprint)
+        cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
+        # Concurrent runs that need the same warm-up: one trains it, the others wait for it.
+        lock = cache.with_suffix(".lock")
+        with exclusively(lock, f"warm-up of the {role.name}") if group().is_first else nullcontext():
+            if group().broadcast(cache.is_file) and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
+                return self._from_cache(role, cache)
+            snapshot = self._trained_alone(role)
+            record = {"validations": self.journal.of(SEPARATE, role.name)}
+            record["warnings"] = self.journal.warnings_of(SEPARATE, role.name)
+            if group().is_first:
+                save_model(cache, snapshot, {**model_record, **record})
+        return snapshot
+
+    def _from_cache(self, role: Role, cache: Path) -> Snapshot:
+        with self.journal.timed(f"warmup_{role.name}"):
+            snapshot, about = load_warmup(cache)
+            restore_snapshot(role.model, snapshot, str(cache))
+        validations, warnings = (
+            [{**row, "role": role.name} for row in about[name]] for name in ("validations", "warnings")
+        )
+        self.journal.replay(validations, warnings)
+        logger.info("%s: warm-up reused from %s", role.name, cache)
+        return snapshot
+
+    def _trained_alone(self, role: Role) -> Snapshot:
+        init_seed(role.config["seed"], self.config["reproducibility"])
+        loader, stage = train_loader(role.config, self.split), f"{SEPARATE} {role.name}"
+        with self.journal.timed(f"warmup_{role.name}"):
+            keeper, resume_point = self.keeper(stage), self.progress.resume_point(stage)
+            valid_loader = self.split.valid_loader
+            snapshot = warm_up(role, loader, valid_loader, self.journal, self.show_progress, keeper, resume_point)
+        self.journal.write_metrics()
+        return snapshot
+
+    def _from_checkpoint(self, role: Role) -> Snapshot:
+        snapshot = self.checkpoints[role.name]
+        with self.journal.timed(f"warmup_{role.name}"):
+            restore_snapshot(role.model, snapshot)
+            snapshot.valid = evaluate(role, self.split, self.split.valid_loader, self.journal, SEPARATE)
+        self.journal.validation(SEPARATE, role.name, snapshot.epoch, snapshot.valid)
+        logger.info("%s: starts from %s", role.name, role.config["checkpoint"])
+        return snapshot
