@@ -91,7 +91,7 @@ def test_drawing_among_sampled_items_follows_the_formulas_on_average(sampling, s
 
 
 def test_the_top_of_both_lists_is_known_after_a_few_refreshes_and_drawn_as_from_exact_ranks():
-    """Of 3,000 items 600 are ranked at a time: most of the best ten are not among them, but were once."""
+    """A refresh ranks 600 of 3,000 items, so most of the best ten are known from earlier refreshes only."""
     n_items, learner = 3001, "student"
     direction = Direction(sampling="own_top", top_temperature=3.0)
     seen, tables = seen_items(4, n_items, 20), wide_tables(4, n_items)

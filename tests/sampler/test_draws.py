@@ -68,7 +68,7 @@ def test_a_cold_draw_is_the_first_items_and_a_short_list_is_drawn_whole():
 
 
 def test_the_head_is_long_enough():
-    """Of the whole list an item beyond the head would be drawn once in 10,000 lists at most."""
+    """An item beyond the head is drawn from at most one in 10,000 whole lists."""
     count, temperature = 40, 10.0
     lists = torch.arange(1, 1001).repeat(20000, 1)
     beyond = (draw_head(lists, count, temperature, generator()) > head_length(temperature, count)).any(dim=1)
