@@ -13,9 +13,9 @@ Other files change model and trainer INSTANCES, never a module or a class:
     backbones/acceleration/sparse_graphs.py         adjacency matrices: compressed rows
     backbones/acceleration/sparse_histories.py      class of the first layer and dropout of an autoencoder
     backbones/extra_state.py                        plain attributes, restored from a checkpoint
-    backbones/role.py                               `training` flags, cached scores, methods that run once per batch
     backbones/scoring/pair_networks.py              `full_sort_predict`
     backbones/scoring/row_models.py                 `full_sort_predict`, layers replaced while scores are computed
+    backbones/shared_propagation.py                 `training` flags, cached scores, methods that run once per batch
     evaluator/per_user.py                           `topk_result` of RecBole's metrics: keeps values per user
     trainer/evaluation.py, trainer/role_trainer.py  collector and evaluator of RecBole's Trainer
 """
