@@ -1,4 +1,4 @@
-"""`recbole-bd compare`: two runs, two arms of a run, or two sets of seeds, tested for a difference."""
+"""`recbole-bd compare`: paired tests between two runs, two arms of a run, or two sets of seeds."""
 
 import json
 import re
@@ -30,15 +30,15 @@ _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 
 @dataclass(frozen=True)
 class Side:
-    """What stands on one side of a comparison.
+    """One side of a comparison.
 
     Attributes:
-        word: as it was written.
+        word: the word on the command line.
         folders: run folders, one a seed.
         seeds: of the runs, in the same order.
         title: method and data set of the runs.
-        role: what was named after the runs; None leaves it to the other side, or to the default.
-        arm: likewise.
+        role: role named after the runs; None takes that of the other side, or the default.
+        arm: arm named after the runs, likewise.
     """
 
     word: str
@@ -94,8 +94,8 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
 
     Args:
         a, b: the sides, their runs in the same order of seeds.
-        wanted: names of metrics; None takes all that both measured.
-        role: of sides that name none; None takes every role that both have.
+        wanted: names of metrics; None takes all that both sides measured.
+        role: role of sides that name none; None takes every role that both have.
 
     Returns:
         A row per comparison: `over` (users or seeds), `a` and `b` (role/arm), `metric`, the fields of `Comparison`, and
@@ -180,7 +180,7 @@ def _contrasts(a: Side, b: Side, role: str | None, pairs: list) -> list[tuple[st
 
 
 def _counterpart(role: str, arms: dict[str, list[str]]) -> str:
-    """The role that stands against one that was named: the same, or the only one there is."""
+    """Role to compare with a named role: the same, or the only one there is."""
     return next(iter(arms)) if len(arms) == 1 else role
 
 

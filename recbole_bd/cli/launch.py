@@ -13,13 +13,13 @@ _FLAGS = ("nproc", "ip", "port", "world_size", "group_offset")
 
 @dataclass(frozen=True)
 class Processes:
-    """What is to be started.
+    """Processes to start.
 
     Attributes:
-        here: processes on this machine.
-        machines: how many machines there are.
+        here: number of processes on this machine.
+        machines: number of machines.
         machine: number of this one, from 0.
-        ip, port: where the first machine listens.
+        ip, port: address of the first machine.
     """
 
     here: int
@@ -30,14 +30,14 @@ class Processes:
 
 
 def wanted(settings: MutableMapping[str, Any]) -> Processes | None:
-    """What RecBole's flags ask for, which are taken out of the settings; None where they ask for one process.
+    """Remove RecBole's flags from the settings and return the processes they ask for; None for one process.
 
     Args:
-        settings: of the command line. As in RecBole, `nproc` is the number of processes on this machine, `world_size`
-            of those on all, and `group_offset` of those on the machines before this one.
+        settings: settings of the command line. As in RecBole, `nproc` counts the processes on this machine,
+            `world_size` those on all machines, and `group_offset` those on the machines before this one.
 
     Raises:
-        ConfigError: numbers that do not fit each other.
+        ConfigError: the numbers contradict each other.
     """
     given = {flag: settings.pop(flag) for flag in _FLAGS if flag in settings}
     if started_rank() is not None:
@@ -53,7 +53,7 @@ def wanted(settings: MutableMapping[str, Any]) -> Processes | None:
             "group_offset is how many stand on those before it"
         )
     port = given.get("port", 5678)
-    port = count_of("port", int(port) if str(port).isdecimal() else port)  # RecBole's own is a text
+    port = count_of("port", int(port) if str(port).isdecimal() else port)  # RecBole's default is a string
     return Processes(here, everywhere // here, offset // here, str(given.get("ip", "localhost")), port)
 
 
@@ -61,11 +61,11 @@ def launch(processes: Processes, words: list[str]) -> int:
     """Start the processes of a run with torch's launcher, which ends all when one fails.
 
     Args:
-        processes: how many, and where.
+        processes: processes to start.
         words: the command line of each.
 
     Returns:
-        Exit code: that of the first process that failed, or 0.
+        Exit code: exit code of the first process that failed, or 0.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main
@@ -81,7 +81,7 @@ def launch(processes: Processes, words: list[str]) -> int:
         ]
     )
     try:
-        main([*where, f"--nproc_per_node={processes.here}", "-m", "recbole_bd", *_without_flags(words)])
+        main([*where, f"--nproc_per_node={processes.here}", "-m", "recbole_bd", *without_flags(words)])
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
@@ -90,8 +90,8 @@ def launch(processes: Processes, words: list[str]) -> int:
     return 0
 
 
-def _without_flags(words: list[str]) -> list[str]:
-    """The words without `--nproc=2` and the like, also where the value is a word of its own."""
+def without_flags(words: list[str]) -> list[str]:
+    """The words without `--nproc=2` and the like, and without a value that follows as a separate word."""
     kept: list[str] = []
     is_value = False
     for word in words:

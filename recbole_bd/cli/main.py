@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the words after the program's name; None reads `sys.argv`.
 
     Returns:
-        Exit code: 0, 2 for input the user can mend, 1 for a training that diverged, 130 and 143 for a run stopped by
+        Exit code: 0, 2 for input the user can fix, 1 for a training that diverged, 130 and 143 for a run stopped by
         SIGINT and SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)

@@ -1,4 +1,4 @@
-"""`recbole-bd leaderboard`: models x seeds run, or found, and shown; or shown again from their run folders."""
+"""`recbole-bd leaderboard`: runs models x seeds or finds their runs, and shows them; or shows existing run folders."""
 
 import json
 import os
@@ -25,13 +25,13 @@ from recbole_bd.runs.records import read_json
 from recbole_bd.system.atomic_write import write_whole
 from recbole_bd.system.child_processes import cores, environment_of
 
-# Options of the leaderboard; every other key is one of a run.
+# Options of the leaderboard; every other key is a setting of the runs.
 OPTIONS = ("models", "seeds", "jobs", "out", "reference", "from")
 _MANIFEST = "leaderboard.json"
 
 
 def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = ()) -> str:
-    """Run what is missing, and write table, page and pictures.
+    """Run the missing runs, and write table, page and pictures.
 
     Args:
         settings: `models` and `seeds` (lists, or text with commas), `jobs`, `out`, `reference`, and any setting of a
@@ -39,10 +39,10 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
         config_files: yaml files of settings of a run.
 
     Returns:
-        What to print: the table and where the files are.
+        Text to print: the table and the paths of the files.
 
     Raises:
-        BDError: whatever the user can mend, in one line; a run that fails is no error but a row of the table.
+        BDError: an error that the user can fix, in one line; a failed run is a row of the table, not an error.
     """
     own = {key: settings[key] for key in OPTIONS if key in settings}
     rest = {key: value for key, value in settings.items() if key not in OPTIONS}
@@ -60,10 +60,10 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     runs_folder = Path(first["checkpoint_dir"])
     out = _out(own, runs_folder, first["dataset"])
     if not Path(first["data_path"]).exists():
-        load_split(first)  # download it once, not in every process
+        load_split(first)  # downloads the data once, not in every process
     entries = [entry_of(config) for config in configs]
     if len(done(entries, runs_folder)) < len(entries):
-        load_split(first)  # data that cannot be used is said once, before anything starts
+        load_split(first)  # reports unusable data once, before anything starts
     runs = run_entries(entries, runs_folder, out / "logs", jobs, environment_of(first["threads"]))
     manifest = {"reference": own.get("reference"), "runs": [os.path.relpath(run.folder, out) for run in runs]}
     write_whole(out / _MANIFEST, json.dumps(manifest, indent=2))
@@ -77,7 +77,7 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None, 
     """Write the leaderboard in its forms; the same bytes for the same runs.
 
     Args:
-        runs: what to show.
+        runs: runs to show.
         out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png`, `.html` and, with the runs themselves,
             `.jsonl`.
         reference: name of the row that the others are compared with.
@@ -173,13 +173,13 @@ def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], file
 
 
 def entry_of(config: BDConfig) -> Entry:
-    """A run of a leaderboard: the command of its settings, which goes on where it was stopped.
+    """Entry of a leaderboard: the command of its settings, which resumes a stopped run.
 
     Args:
         config: its settings.
     """
     record = opening_record(config, "failed")
-    words = [*shlex.split(config.command)[1:], "--resume=auto"]  # one that was stopped goes on
+    words = [*shlex.split(config.command)[1:], "--resume=auto"]  # resumes a stopped run
     return Entry(record, (sys.executable, "-m", "recbole_bd", *words))
 
 

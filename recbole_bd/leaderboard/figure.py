@@ -4,7 +4,7 @@ import io
 
 from recbole_bd.leaderboard.tables import FULL, Board
 
-# Okabe and Ito's blue and orange differ in lightness as well; the markers say the same in print.
+# Blue and orange of Okabe and Ito differ in lightness too; markers distinguish them in print.
 _STYLES = {FULL: ("#0072B2", "s", "full size"), "student": ("#D55E00", "o", "student")}
 
 
@@ -14,7 +14,7 @@ def picture(board: Board) -> bytes:
     Args:
         board: a leaderboard.
     """
-    # Not pyplot, which would change the backend of a notebook.
+    # Avoid pyplot, which would change the backend of a notebook.
     from matplotlib.figure import Figure
 
     metric = board.valid_metric
@@ -38,7 +38,7 @@ def picture(board: Board) -> bytes:
     for place in range(1, len(rows)):
         if sizes[place] != sizes[place - 1]:
             axis.axhline(place - 0.5, color="0.7", linewidth=0.8)
-    # Names come from run folders: a dollar sign in one is no formula.
+    # Escape dollar signs: names come from run folders and hold no formulas.
     axis.set_yticks(range(len(rows)), [row.name.replace("$", r"\$") for row in rows])
     axis.invert_yaxis()
     axis.grid(axis="x", color="0.88", linewidth=0.8)

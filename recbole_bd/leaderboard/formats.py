@@ -23,7 +23,7 @@ _BEST_SETTINGS = ("embedding_size", "learning_rate", "weight_decay", "train_batc
 
 
 def rules(board: Board) -> list[str]:
-    """What the marks of the table mean, a sentence each."""
+    """Explanations of the marks in the table, one sentence each."""
     seeds = ", ".join(map(str, board.seeds))
     said = [
         f"Test values at the best epoch by validation {board.valid_metric}: mean ± standard deviation (n - 1) over the "
@@ -47,7 +47,7 @@ def rules(board: Board) -> list[str]:
 
 
 def number(cell: Cell) -> str:
-    """`0.2961 ± 0.0012`; no ± where there is one seed."""
+    """`0.2961 ± 0.0012`; without ± if there is one seed."""
     return f"{cell.mean:.4f}" + ("" if cell.std is None else f" ± {cell.std:.4f}")
 
 
@@ -58,7 +58,7 @@ def sections(board: Board) -> list[tuple[str, list[Row]]]:
 
 
 def failures(row: Row) -> str:
-    """The reasons of the seeds that failed, in words; empty where none did."""
+    """Reasons of the failed seeds; empty if none failed."""
     return "; ".join(f"seed {seed} failed: {reason}" for seed, reason in sorted(row.errors.items()))
 
 
@@ -121,7 +121,7 @@ def markdown(board: Board) -> str:
 
 
 def _fenced(language: str, text: str) -> list[str]:
-    """A code block that its text cannot leave."""
+    """Code block whose fence is longer than any in its text."""
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
     return [fence + language, text, fence]
 
@@ -152,7 +152,7 @@ def _md_row(row: Row, board: Board) -> str:
 
 
 def best_settings(row: Row) -> dict[str, str]:
-    """What is usually tuned, as the row's runs had it, and the best epoch of each seed, from 0."""
+    """Commonly tuned settings of the row's runs, and the best epoch of each seed, from 0."""
     settings = row.first.settings
     block = settings if row.role == BASELINE else settings.get(row.role, {})
     found = {key: _plain(block.get(key, settings.get(key))) for key in _BEST_SETTINGS}
@@ -164,7 +164,7 @@ def _plain(value: Any) -> str:
 
 
 def _md(text: str) -> str:
-    """Text as Markdown shows it, in a table too."""
+    """Escape text for Markdown, tables included."""
     escaped = "".join(f"\\{char}" if char in r"\`*_[]|#" else char for char in str(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
 
@@ -208,7 +208,7 @@ _TEX = {
 
 
 def tex(text: str) -> str:
-    """Text as LaTeX sets it; characters that pdfLaTeX's standard fonts lack become a question mark."""
+    """Escape text for LaTeX; characters that pdfLaTeX's standard fonts lack become a question mark."""
     escaped = "".join(_TEX.get(char, char if char.isascii() or char in "äöüßéèáà" else "?") for char in str(text))
     return escaped.replace("\n", " ")
 

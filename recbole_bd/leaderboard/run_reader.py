@@ -1,4 +1,4 @@
-"""Run folders as readers see them, and what of them a table needs in one file. Nothing here needs torch or RecBole."""
+"""Readers of run folders, and of one file with the records of many runs. Nothing here needs torch or RecBole."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from recbole_bd.errors import ComparisonError, LeaderboardError, RunFolderError,
 from recbole_bd.runs.per_user import per_user
 from recbole_bd.runs.records import read_result, read_validations, schema_error
 
-# What a record may hold at most once unpacked: a file from elsewhere cannot fill the memory.
+# Largest unpacked array in bytes, so that a foreign file cannot fill the memory.
 _LARGEST_ARRAY = 2**28
 _CODES = "<u4"
 
@@ -58,11 +58,11 @@ class Run:
 
 @dataclass(frozen=True)
 class RecordedRun(Run):
-    """A run of which a record is left, not the folder.
+    """A run known by its record alone, without its folder.
 
     Attributes:
         record: its line of a `runs.jsonl`.
-        arrays: what the lines before it hold, by key.
+        arrays: arrays of the lines before it, by key.
     """
 
     record: dict[str, Any] = field(repr=False)
@@ -87,7 +87,7 @@ class RecordedRun(Run):
 
 
 def read_run(folder: Path) -> Run | None:
-    """Read a run folder; None where it is none of this package's, is of an earlier version, or is damaged."""
+    """Read a run folder; None if another program or an earlier version wrote it, or if it is damaged."""
     try:
         return Run(folder, read_result(folder))
     except RunFolderError:
@@ -101,7 +101,7 @@ def runs_below(folder: Path) -> list[Run]:
 
 
 def that_count(runs: Iterable[Run]) -> list[Run]:
-    """One run for each configuration: the first that finished, else the last that failed; others are passed over."""
+    """One run for each configuration: the first that finished, else the last that failed; others are ignored."""
     chosen: dict[str, Run] = {}
     for run in runs:
         before = chosen.get(run.result["config_hash"])
@@ -113,10 +113,10 @@ def that_count(runs: Iterable[Run]) -> list[Run]:
 
 # --- one file of many runs -------------------------------------------------------------------------------------------
 def runs_jsonl(runs: Sequence[Run]) -> str:
-    """What tables and pages need of runs, as JSON lines: `result.json`, settings, validations and the users' values.
+    """Records of runs as JSON lines: `result.json`, settings, validations and the values of the users.
 
     Arrays that several runs share, such as those of a separate model, are written once, packed, before the first run
-    that has them. Folders are named, not where they are.
+    that has them. Folders are recorded by name, without their path.
     """
     lines: list[str] = []
     written: set[str] = set()
@@ -177,7 +177,7 @@ def _recorded(record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Recor
 
 
 def _packed(array: np.ndarray) -> dict[str, Any]:
-    """An array of numbers or texts by its distinct values and, for each place, which of them stands there."""
+    """Dictionary encoding of an array: its distinct values, and the index of the value at each position."""
     values, codes = np.unique(array, return_inverse=True)
     listed, raw = values.tolist(), codes.astype(_CODES).tobytes()
     return {
@@ -188,7 +188,7 @@ def _packed(array: np.ndarray) -> dict[str, Any]:
 
 
 def _key_of(values: list[Any], raw: bytes) -> str:
-    """The key of an array, by which it is found and verified."""
+    """Checksum of an array, which is also its key."""
     return hashlib.sha256(json.dumps(values).encode() + b"\0" + raw).hexdigest()[:24]
 
 

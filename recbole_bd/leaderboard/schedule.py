@@ -1,4 +1,4 @@
-"""Entries of a leaderboard as processes of their own: what is there is reused, what fails is noted, the rest runs."""
+"""Runs the entries of a leaderboard in child processes: finished runs are reused and failures are recorded."""
 
 import json
 import logging
@@ -23,9 +23,9 @@ from recbole_bd.system.signals import stoppable
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two looks at the processes, and those they have to end in peace.
+# Seconds between two polls of the processes; seconds a process may take to stop after SIGTERM.
 _LOOK, _GRACE = 0.1, 10.0
-# Seconds by which the clock of the file system may be behind.
+# Tolerance in seconds for a file system whose clock is behind.
 _CLOCK = 1.0
 
 
@@ -34,8 +34,8 @@ class Entry:
     """One run of a leaderboard.
 
     Attributes:
-        record: what is known of its `result.json` before it runs: `method`, `dataset`, `seed`, `config_hash`, ...
-        command: the program and its words.
+        record: part of its `result.json` known before it runs: `method`, `dataset`, `seed`, `config_hash`, ...
+        command: the program and its arguments.
     """
 
     record: dict[str, Any]
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What tables call it, and its seed."""
+        """Name of its row in tables, and its seed."""
         return f"{self.record.get('label', self.record['method'])} seed {self.record['seed']}"
 
 
@@ -57,7 +57,7 @@ class _Child:
 
 
 def done(entries: Sequence[Entry], runs_folder: Path) -> dict[str, Run]:
-    """The entries' runs that have finished, by hash of their configuration."""
+    """Finished runs of the entries, by hash of their configuration."""
     wanted = {entry.record["config_hash"] for entry in entries}
     found = {run.result["config_hash"]: run for run in that_count(runs_below(runs_folder))}
     return {key: run for key, run in found.items() if key in wanted and run.result["status"] == "finished"}
@@ -66,21 +66,21 @@ def done(entries: Sequence[Entry], runs_folder: Path) -> dict[str, Run]:
 def run_entries(
     entries: Sequence[Entry], runs_folder: Path, logs: Path, jobs: int, environment: dict[str, str] | None = None
 ) -> list[Run]:
-    """Run what is missing, `jobs` at a time.
+    """Run the entries that have no finished run, `jobs` at a time.
 
     Args:
-        entries: in the order in which to start them.
-        runs_folder: where runs are found and made.
-        logs: receives what each process says.
+        entries: runs in the order in which to start them.
+        runs_folder: folder in which runs are found and created.
+        logs: folder that receives the output of each process.
         jobs: how many processes at a time.
-        environment: of the processes; None is this one's.
+        environment: environment of the processes; None is that of this process.
 
     Returns:
-        The run of each entry, finished or failed, in the order of the entries; one that was there already has the
-        entry's label.
+        The run of each entry, finished or failed, in the order of the entries; a reused run gets
+        the entry's label.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM; the processes have been ended, what had finished stays.
+        Interrupted: Ctrl-C or SIGTERM; the processes have been stopped; finished runs stay.
         LeaderboardError: a process cannot be started.
     """
     finished = done(entries, runs_folder)
@@ -88,7 +88,7 @@ def run_entries(
     ended: dict[str, Run] = dict(finished)
     progress = _Progress(entries, finished, jobs)
     children: list[_Child] = []
-    # Noted, and looked for in the loop: what a signal raises while a process is being started may be lost, or leave it.
+    # The loop checks for signals: an exception raised while a process starts could be lost or leave the process behind.
     with stoppable() as stop, stop.deferred():
         try:
             while waiting or children:
@@ -120,7 +120,7 @@ def _labelled(run: Run, label: str | None) -> Run:
 
 
 def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, str] | None) -> _Child:
-    # A method may run with several settings at a time.
+    # The hash keeps logs apart where one method runs with several settings.
     output = logs / f"{entry.record['method']}-{entry.record['seed']}-{entry.record['config_hash'][:8]}.log"
     try:
         logs.mkdir(parents=True, exist_ok=True)
@@ -136,11 +136,11 @@ def _runs_of(entry: Entry, runs_folder: Path) -> list[Run]:
 
 
 def _outcome(child: _Child, runs_folder: Path) -> Run:
-    """The run that a process left; where it left no result, the reason is written for it."""
+    """Run that a process left. Without a result, a failed run with the reason is written."""
     code = child.process.returncode
-    # Another leaderboard may run the same entry in the same folder: what it writes is not this process's.
+    # Another leaderboard may run the same entry in the same folder: the process id tells its runs apart.
     mine = [run for run in _runs_of(child.entry, runs_folder) if run.result.get("pid") == child.process.pid]
-    # A process of an earlier day may have had the same id; a run that this one went on with was written again.
+    # An earlier process may have had the same id: a run of this process was written after its start.
     mine = [run for run in mine if (run.folder / "result.json").stat().st_mtime > child.started_at - _CLOCK]
     run = mine[-1] if mine else None
     if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
@@ -171,7 +171,7 @@ def _new_folder(entry: Entry, runs_folder: Path) -> Path:
 
 
 class _Progress:
-    """What standard error shows: a line per ended entry, and on a terminal a bar with the time left."""
+    """Progress on standard error: a line for each ended entry, and on a terminal a bar with the time left."""
 
     def __init__(self, entries: Sequence[Entry], finished: dict[str, Run], jobs: int):
         self.total, self.jobs, self.count = len(entries), jobs, len(finished)
@@ -184,7 +184,7 @@ class _Progress:
             self._say(f"{len(finished)} of {self.total} entries are there already")
 
     def ended(self, entry: Entry, run: Run, seconds: float) -> None:
-        """Tell of an entry that has ended, after how many seconds."""
+        """Report an entry that has ended after so many seconds."""
         self.count += 1
         self.bar.update()
         if run.result["status"] == "failed":
@@ -199,17 +199,17 @@ class _Progress:
         self._say(f"[{self.count}/{self.total}] {entry.name}: {told}{f'; {left} left' if left else ''}")
 
     def show(self, running: list[str], missing: int) -> None:
-        """Show what runs now."""
+        """Show the running entries."""
         if not self.bar.disable:
             left = self._left(missing)
             self.bar.set_postfix_str(f"{left or 'time unknown'} left; {', '.join(running)}")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.close()
 
     def _left(self, missing: int) -> str:
-        """Time for the missing entries if they take as long as those known on average; empty where nothing is known."""
+        """Estimated time for the missing entries, from the mean of the known ones; empty if none is known."""
         if not missing or not self.seconds:
             return ""
         seconds = sum(self.seconds) / len(self.seconds) * missing / min(self.jobs, missing)

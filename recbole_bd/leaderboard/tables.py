@@ -12,7 +12,7 @@ from recbole_bd.leaderboard.run_reader import Run, that_count
 
 FULL, SMALL = "full", "student"
 ALPHA = 0.05
-# RecBole's metrics of which less is better.
+# Metrics of RecBole where lower is better.
 _LESS_IS_BETTER = ("mae", "rmse", "logloss", "averagepopularity", "giniindex")
 
 
@@ -44,7 +44,7 @@ class Cell:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference to the reference is."""
+        """Whether the difference to the reference is significant."""
         return self.p is not None and self.p < ALPHA
 
 
@@ -128,13 +128,13 @@ class Board:
 
 
 def build(runs: Iterable[Run]) -> Board:
-    """Arrange runs as a leaderboard.
+    """Arrange runs into a leaderboard.
 
     Args:
-        runs: of one data set and one way of evaluation.
+        runs: runs of one data set and one evaluation protocol.
 
     Returns:
-        The board, on which nothing is judged yet: see `verdicts.judge`.
+        The board without tests and best marks, which `verdicts.judge` adds.
 
     Raises:
         LeaderboardError: no run, or runs that do not belong in one table.
@@ -169,7 +169,7 @@ def _any_test(run: Run) -> Mapping[str, float]:
 
 
 def _require_one_protocol(runs: list[Run]) -> None:
-    """Numbers of other data, another split or other metrics do not belong in one table."""
+    """Refuse runs whose data, split or metrics differ."""
     seen: dict[tuple[str, Any], tuple[Any, Run]] = {}
     for run in runs:
         settings = run.settings
@@ -190,7 +190,7 @@ def _require_one_protocol(runs: list[Run]) -> None:
 
 
 def _rows(runs: list[Run]) -> list[Row]:
-    """A row for each baseline and for what each method taught; separate and continued once for all that share them."""
+    """One row per baseline and per distilled model. Methods share the rows of the same controls."""
     rows: dict[tuple, Row] = {}
 
     def row(key: tuple, name: str, size: str, role: str, arm: str) -> Row:
@@ -220,7 +220,7 @@ def _rows(runs: list[Run]) -> list[Row]:
 
 
 def _without_repeats(rows: Iterable[Row]) -> list[Row]:
-    """Continued controls that ran beside methods with other learners, once where they came to the same numbers."""
+    """Merge continued controls of methods with different learners if their numbers are the same."""
     kept: list[Row] = []
     for row in rows:
         alike = [other for other in kept if other.arm == CONTINUED and (other.name, other.arm) == (row.name, row.arm)]
@@ -235,7 +235,7 @@ def _without_repeats(rows: Iterable[Row]) -> list[Row]:
 
 
 def _distinguish(rows: list[Row]) -> None:
-    """Put the settings in which rows of one name differ behind it."""
+    """Append the differing settings to the names of rows that share a name."""
     names: dict[str, list[Row]] = {}
     for row in rows:
         names.setdefault(row.name, []).append(row)
@@ -258,7 +258,7 @@ def _distinguish(rows: list[Row]) -> None:
 
 
 def _relevant(row: Row) -> dict[str, Any]:
-    """The settings that can make this row another, role blocks dotted."""
+    """Settings that affect this row, with role blocks dotted."""
     settings = row.first.settings if row.runs else {}
     flat: dict[str, Any] = {}
     for key, value in settings.items():
@@ -278,5 +278,5 @@ def _order(row: Row, metric: str) -> tuple:
 
 
 def less_is_better(metric: str) -> bool:
-    """Whether a metric, e.g. `ndcg@10`, is one of which less is better."""
+    """Whether a metric, e.g. `ndcg@10`, is one where lower is better."""
     return metric.partition("@")[0] in _LESS_IS_BETTER

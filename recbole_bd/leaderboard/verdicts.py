@@ -1,4 +1,4 @@
-"""Which cells of a leaderboard are best, and which differ from a reference row for sure."""
+"""Best cells of a leaderboard, and significant differences from a reference row."""
 
 from collections.abc import Mapping
 
@@ -36,7 +36,7 @@ def _mark_best(board: Board) -> None:
         most = max((len(row.runs) for row in rows), default=0)
         rows = [row for row in rows if len(row.runs) == most]
         for metric in board.metrics if len(rows) > 1 else ():
-            # What reads the same in the table is best together.
+            # Values that print the same share the mark.
             means = [round(row.cells[metric].mean, 4) for row in rows]
             best = min(means) if less_is_better(metric) else max(means)
             for row, mean in zip(rows, means, strict=True):

@@ -17,14 +17,14 @@ from recbole_bd.tuning.outputs import leave, summary
 from recbole_bd.tuning.space import is_range, read_space
 from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
 
-# Options of the search; every other key is one of a run.
+# Options of the search; every other key is a setting of every trial.
 OPTIONS = ("space", "trials", "jobs", "storage", "study", "objective", "out", "engine")
 OPTUNA, RAY = "optuna", "ray"
 BOTH = "both"
 
 
 def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) -> str:
-    """Search settings, or go on with a search.
+    """Search settings, or resume a search.
 
     Args:
         settings: `space` (a file), `trials`, `jobs`, `storage`, `study`, `objective`, `out`, `engine`, and any setting
@@ -32,10 +32,10 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         config_files: yaml files of settings of a run.
 
     Returns:
-        What to print: the best trials and where the files are.
+        Text to print: the best trials and the paths of the files.
 
     Raises:
-        BDError: whatever the user can mend, in one line; a trial that fails is no error but a row of the trials.
+        BDError: an error that the user can fix, in one line; a failed trial is a row of the trials, not an error.
     """
     own = {key: settings[key] for key in OPTIONS if key in settings}
     given = {key: value for file in config_files for key, value in load_yaml(file).items()}
@@ -50,14 +50,14 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         raise ConfigError(f"engine={engine!r}: must be one of {OPTUNA}, {RAY}")
     fixed = {key: value for key, value in space.items() if not is_range(value)}
     config = BDConfig(command_line={**given, **fixed}, methods=METHODS)
-    # Whatever is wrong with the data or the models would be wrong in every trial.
+    # Check data and models once: an error there would fail every trial.
     load_split(config)
     objective = _objective(own.get("objective"), config)
     name = str(own.get("study") or f"{config['model']}-{config['dataset']}")
     folder = Path(str(own.get("out") or Path(config["checkpoint_dir"]) / f"tune-{name}"))
     storage = str(own.get("storage") or f"sqlite:///{folder / 'study.db'}")
     folder.mkdir(parents=True, exist_ok=True)
-    # The pipeline's controls are no help in choosing; they come with the run that takes the settings.
+    # Controls do not help the selection; the run with the chosen settings trains them.
     of_trials = {"show_progress": False, **({} if config.method_class is None else {"control": False})}
     threads = given.get("threads") or max(1, cores() // jobs)
     metric = str(config["valid_metric"]).lower()

@@ -1,4 +1,4 @@
-"""What a search leaves: every trial as a row, the best settings, and pictures."""
+"""Files of a search: every trial as a row, the best settings, and pictures."""
 
 import csv
 import io
@@ -20,13 +20,13 @@ COLUMNS = ("trial", "state", "objective", *ROLES, "seconds", "epochs", "folder",
 
 
 def best_trial(study: "optuna.Study") -> "optuna.trial.FrozenTrial | None":
-    """The trial with the best validation; None where none has finished."""
+    """The trial with the best validation; None if none has finished."""
     finished = [trial for trial in ended(study) if trial.state.name == "COMPLETE"]
     return max(finished, key=lambda trial: trial.value or 0.0) if finished else None
 
 
 def rows_of(study: "optuna.Study") -> list[dict[str, Any]]:
-    """A row per trial that counts: `COLUMNS`, and each setting that was drawn."""
+    """A row per trial that counts: `COLUMNS`, and each drawn setting."""
     rows = []
     for trial in ended(study):
         about = trial.user_attrs
@@ -49,11 +49,11 @@ def rows_of(study: "optuna.Study") -> list[dict[str, Any]]:
 
 
 def leave(study: "optuna.Study", search: Search) -> list[Path]:
-    """Write what a search has found so far.
+    """Write the results of a search so far.
 
     Args:
         study: the study.
-        search: what is searched; its folder receives `trials.csv`, and where a trial has finished `best.yaml`,
+        search: definition of the search; its folder receives `trials.csv`, and where a trial has finished `best.yaml`,
             `history.png`, and with two finished ones that differ `importance.png`.
 
     Returns:
@@ -79,7 +79,7 @@ def leave(study: "optuna.Study", search: Search) -> list[Path]:
 
 
 def summary(study: "optuna.Study", search: Search, count: int = 5) -> str:
-    """The best trials as text: objective, roles, and what was drawn."""
+    """The best trials as text: objective, roles, and drawn settings."""
     finished = sorted((row for row in rows_of(study) if row["state"] == "finished"), key=lambda row: -row["objective"])
     roles = [role for role in ROLES if any(row[role] is not None for row in finished)]
     drawn = list(dict.fromkeys(name for row in finished for name in row if name not in COLUMNS))

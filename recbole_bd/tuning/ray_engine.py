@@ -1,4 +1,4 @@
-"""The same trials on Ray Tune, where a cluster of Ray's is at hand."""
+"""The same trials on Ray Tune, for users of a Ray cluster."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ def run_on_ray(study: "optuna.Study", search: Search) -> None:
 
     Args:
         study: receives the trials when all have ended.
-        search: what is searched; `jobs` trials at a time, `threads` cores each.
+        search: definition of the search; `jobs` trials at a time, `threads` cores each.
 
     Raises:
         InstallationError: Ray is absent, or does not work here.
@@ -81,7 +81,7 @@ def _domain(tune: Any, value: dict[str, Any]) -> Any:
 
 
 def _trial(search: Search, ranges: dict[str, Any], result: Any) -> "optuna.trial.FrozenTrial":
-    """What Ray has found, as a trial of the study."""
+    """Result of Ray as a trial of the study."""
     optuna = import_optuna()
     states = optuna.trial.TrialState
     fixed = optuna.trial.FixedTrial(dict(result.config))

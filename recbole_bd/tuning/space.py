@@ -1,4 +1,4 @@
-"""Spaces of settings to search, and what Optuna draws from them. Selection is by validation alone."""
+"""Search spaces of settings, and the draws of Optuna from them. Selection is by validation alone."""
 
 import math
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from recbole_bd.errors import ConfigError
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-# How a setting is drawn: RecBole's names, and how many numbers stand behind each.
+# Distributions by RecBole's names, and the number of parameters of each.
 _RANGES = {"uniform": 2, "loguniform": 2, "quniform": 3}
 CHOICE = "choice"
 
@@ -20,7 +20,7 @@ def read_space(path: Path) -> dict[str, Any]:
     """Read a search space.
 
     A yaml file has `key: {choice: [...]}`, `{uniform: [low, high]}`, `{loguniform: [low, high]}`,
-    `{quniform: [low, high, step]}`, or `key: value` for what stays as it is. A `.test` file is read as RecBole
+    `{quniform: [low, high, step]}`, or `key: value` for a fixed setting. A `.test` file is read as RecBole
     reads it: `key choice [...]`, `key uniform low,high`, `key quniform low,high,step`, and `key loguniform low,high`,
     whose numbers are natural logarithms.
 
@@ -28,7 +28,7 @@ def read_space(path: Path) -> dict[str, Any]:
         path: a yaml file, or a `.test` file.
 
     Returns:
-        The same by key.
+        Ranges and fixed values by key.
 
     Raises:
         ConfigError: it cannot be read, holds no setting to search, or a range is none; names file and key.
@@ -89,12 +89,12 @@ def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
 
 
 def three_digits(number: float) -> float:
-    """A number as people write it."""
+    """Round a number to three significant digits."""
     return float(f"{number:.3g}")
 
 
 def is_range(value: Any) -> bool:
-    """Whether a value of a space is a range to draw from, and not a setting that stays as it is."""
+    """Whether a value of a space is a range to draw from, not a fixed setting."""
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in (CHOICE, *_RANGES)
 
 

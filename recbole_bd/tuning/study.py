@@ -1,4 +1,4 @@
-"""A search on Optuna: trials side by side, on one machine or several that share a storage, and gone on with."""
+"""A search on Optuna: parallel trials, on one machine or several that share a storage; a stopped search resumes."""
 
 import hashlib
 import json
@@ -26,27 +26,26 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What a trial has among its attributes that failed by itself. One that was stopped and runs again, or was one too many,
-# has failed for Optuna too, and counts for nothing.
+# Attribute of a trial that failed by itself. Optuna also marks stopped and surplus trials as failed; they do not count.
 ERROR = "error"
-_TERMINATION = 10.0  # seconds a stopped trial has to write what it has
+_TERMINATION = 10.0  # seconds a stopped trial may take to write its state
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched.
+    """Definition of a search.
 
     Attributes:
         space: from `read_space`.
-        settings: of every trial, below what is drawn.
-        of_trials: further settings of trials, which the run that takes the best settings has not.
+        settings: settings of every trial; drawn settings override them.
+        of_trials: further settings of trials, which best.yaml leaves out.
         objective: roles whose validation is maximised; of two, the geometric mean.
-        metric: by which, e.g. `ndcg@10`.
-        trials: how many in all.
-        jobs: how many at a time, here.
+        metric: validation metric, e.g. `ndcg@10`.
+        trials: number of trials in all.
+        jobs: number of trials at a time, on this machine.
         threads: of each.
         folder: receives the logs.
-        seed: of what is drawn; a trial draws from this and its number.
+        seed: seed of the draws; a trial draws with this plus its number.
     """
 
     space: Mapping[str, Any]
@@ -62,7 +61,7 @@ class Search:
 
     @property
     def identity(self) -> str:
-        """Hash of what makes two searches one: space, settings, objective and metric."""
+        """Hash by which two searches are the same: space, settings, objective and metric."""
         text = json.dumps([self.space, self.settings, self.objective, self.metric], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -72,12 +71,12 @@ class Search:
 
 
 def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
-    """Make a study, or open the one of that name to go on with it.
+    """Create a study, or open the one of that name to resume it.
 
     Args:
         name: of the study.
         storage: a database's address as SQLAlchemy has it, or a `.journal` file for machines that share a folder.
-        search: what is searched.
+        search: definition of the search.
 
     Raises:
         InstallationError: Optuna is absent.
@@ -85,7 +84,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
     """
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    # A trial ends where its best so far is below the median of the others at the same epoch.
+    # Median pruning: a trial ends if its best so far is below the median of the others at the same epoch.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=10)
     try:
         study = optuna.create_study(
@@ -127,7 +126,7 @@ def _storage(address: str) -> Any:
 
 
 def counting(study: "optuna.Study", before: int | None = None) -> list["optuna.trial.FrozenTrial"]:
-    """The trials that count: those that have ended with a result or an error of their own, and those that run.
+    """Trials that count: those that ended with a result or an error of their own, and running ones.
 
     Args:
         study: the study.
@@ -142,14 +141,14 @@ def counting(study: "optuna.Study", before: int | None = None) -> list["optuna.t
 
 
 def run_search(study: "optuna.Study", search: Search) -> None:
-    """Run trials until the study has as many as were asked for, whoever ran them.
+    """Run trials until the study has the requested number, on whichever machine they ran.
 
     Args:
         study: from `open_study`.
-        search: what is searched.
+        search: definition of the search.
 
     Raises:
-        Interrupted: Ctrl-C or SIGTERM: the trials that ran are stopped, and the next call goes on with them.
+        Interrupted: Ctrl-C or SIGTERM: running trials are stopped, and the next call resumes them.
     """
     _take_over(study)
     running: dict[Future, tuple[Any, dict[str, Any]]] = {}
@@ -190,7 +189,7 @@ def _run(search: Search, trial: Any, settings: dict[str, Any], started: Any) -> 
 
 
 def judge_of(trial: "optuna.Trial") -> Callable[[int, float], bool]:
-    """What tells Optuna how a trial goes, and says whether it is hopeless; see `run_trial`."""
+    """Judge of a trial: reports its progress to Optuna and returns whether to prune it; see `run_trial`."""
 
     def hopeless(epoch: int, best: float) -> bool:
         trial.report(best, epoch)
@@ -200,15 +199,15 @@ def judge_of(trial: "optuna.Trial") -> Callable[[int, float], bool]:
 
 
 def _begin(study: "optuna.Study", search: Search) -> tuple[Any, dict[str, Any]] | None:
-    """A trial to run, and what is drawn for it; None where there are enough."""
+    """Next trial and its drawn settings; None if the study has enough trials."""
     if len(counting(study)) >= search.trials:
         return None
     trial = study.ask()
-    # Numbers are given out once: of several machines that ask for the last trial one gets it.
+    # Trial numbers are unique: only one of several machines gets the last trial.
     if len(counting(study, trial.number)) >= search.trials:
         study.tell(trial, state=import_optuna().trial.TrialState.FAIL)
         return None
-    # By the trial's number: what goes on, or is on another machine, draws nothing that has been drawn already.
+    # Seed by trial number: a resumed search or another machine does not repeat draws.
     study.sampler = import_optuna().samplers.TPESampler(
         seed=search.seed + trial.number, n_startup_trials=8, constant_liar=True
     )
@@ -238,7 +237,7 @@ def _tell(study: "optuna.Study", trial: Any, settings: dict[str, Any], outcome: 
 
 
 def _take_over(study: "optuna.Study") -> None:
-    """Let trials run again whose process, on this machine, is gone."""
+    """Queue trials again whose process on this machine is gone."""
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name != "RUNNING":
             continue
@@ -259,7 +258,7 @@ def _is_alive(pid: int, created: float) -> bool:
 
 
 def ended(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
-    """The trials that count and run no more."""
+    """Trials that count and have ended."""
     return [trial for trial in counting(study) if trial.state.is_finished()]
 
 

@@ -1,4 +1,4 @@
-"""One trial of a search: a run in a process of its own, watched as it goes and ended early where it is not worth it."""
+"""One trial of a search: a run in a child process, which is watched and pruned early if its judge says so."""
 
 import json
 import math
@@ -15,24 +15,24 @@ from recbole_bd.runs.records import read_result
 from recbole_bd.system.child_processes import environment_of, last_line, start
 
 FINISHED, PRUNED, FAILED, STOPPED = "finished", "pruned", "failed", "stopped"
-# Exit codes of a run that a signal stopped: in peace, or before it could take it as a request.
+# Exit codes of a run that a signal stopped: after saving its state, or before the handler was installed.
 _OF_SIGNALS = (130, 143, -2, -15)
-# The stage whose validations count: distillation where there is one, else the training of the one model.
+# Arm whose validations count: the distilled arm, or the only arm of a baseline.
 _STAGES = {TEACHER: DISTILLED, STUDENT: DISTILLED, BASELINE: SEPARATE}
 
 
 @dataclass
 class Outcome:
-    """What came of a trial.
+    """Result of a trial.
 
     Attributes:
-        state: `finished`; `pruned`, where its judge gave it up; `failed`; `stopped`, where a signal ended it.
-        objective: the best validation, of two roles the geometric mean of their own best; None of one that failed.
+        state: `finished`; `pruned` by its judge; `failed`; `stopped` by a signal.
+        objective: the best validation, of two roles the geometric mean of their own best; None if the trial failed.
         values: each role's best validation, of a finished trial.
         curve: the best objective so far by epoch.
-        error: of one that failed, in one line.
-        folder: the run's; empty where it left none.
-        seconds: the time of the run, of one that went on all of it together; the time here where it did not finish.
+        error: reason of a failure, in one line.
+        folder: run folder; empty if there is none.
+        seconds: time of the finished run over all its resumptions; time of this process if it did not finish.
     """
 
     state: str
@@ -49,7 +49,7 @@ class Watch:
 
     Args:
         objective: roles whose validation is maximised.
-        metric: by which, e.g. `ndcg@10`.
+        metric: validation metric, e.g. `ndcg@10`.
 
     Attributes:
         curve: the best objective so far by epoch.
@@ -60,7 +60,7 @@ class Watch:
         self.curve: dict[int, float] = {}
         self._best: dict[str, float] = {}
         self._objective = objective
-        self._epoch, self._here, self._expected = -1, 0, len(objective)  # rows of this epoch, and of the one before
+        self._epoch, self._here, self._expected = -1, 0, len(objective)  # rows of this epoch and of the previous one
 
     def sees(self, row: Mapping[str, Any]) -> int | None:
         """Take one validation.
@@ -69,13 +69,13 @@ class Watch:
             row: `stage`, `role`, `epoch` and each metric.
 
         Returns:
-            Its epoch with the last row that comes of it, once every role has been validated; else None.
+            The epoch, at its last row and once every role has been validated; else None.
         """
         role, epoch = row["role"], row["epoch"]
         if role not in self._objective or row["stage"] != _STAGES[role] or self.metric not in row:
             return None
         if epoch != self._epoch:
-            # A role that rests is validated no more: the other's epochs go on.
+            # A role that rests is no longer validated; the other role's epochs continue.
             self._expected, self._here, self._epoch = self._here or self._expected, 0, epoch
         self._here += 1
         self._best[role] = max(self._best.get(role, 0.0), row[self.metric])
@@ -100,16 +100,16 @@ def run_trial(
     judge: Callable[[int, float], bool] | None = None,
     started: Callable[[subprocess.Popen], None] | None = None,
 ) -> Outcome:
-    """Run one trial to its end, or until its judge gives it up.
+    """Run one trial to its end, or until its judge prunes it.
 
     Args:
-        settings: of the run; what has been run of exactly these already is gone on with.
+        settings: settings of the run; an unfinished run with the same settings is resumed.
         objective: roles whose validation is maximised.
-        metric: by which, e.g. `ndcg@10`.
-        log: receives what the run says.
-        threads: of the process.
-        judge: asked with an epoch and the best objective so far whether the trial is hopeless.
-        started: receives the process, for who wants to end it.
+        metric: validation metric, e.g. `ndcg@10`.
+        log: file that receives the output of the run.
+        threads: CPU threads of the process.
+        judge: called with an epoch and the best objective so far; returns whether to prune the trial.
+        started: called with the process, for a caller that may have to stop it.
     """
     watch, began = Watch(objective, metric), time.monotonic()
     outcome = Outcome(STOPPED, curve=watch.curve)

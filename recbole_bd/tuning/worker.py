@@ -1,7 +1,7 @@
-"""One trial in a process of its own: `python -m recbole_bd.tuning.worker`.
+"""Child process of one trial: `python -m recbole_bd.tuning.worker`.
 
-Standard input holds the settings as JSON. Standard output receives a JSON object a line: `{"validation": ...}` as it is
-measured, and last `{"folder": ...}` of the finished run, or `{"error": ...}` in one line.
+Standard input holds the settings as JSON. Standard output receives one JSON object a line: `{"validation": ...}` for
+each validation, and at the end `{"folder": ...}` of the finished run, or `{"error": ...}` in one line.
 """
 
 import json
@@ -15,7 +15,7 @@ from recbole_bd.runs.pipeline import run_bd
 def main() -> int:
     """Run the trial; the exit code is that of `recbole-bd run`."""
     settings = json.load(sys.stdin)
-    channel, sys.stdout = sys.stdout, sys.stderr  # what RecBole prints is no event
+    channel, sys.stdout = sys.stdout, sys.stderr  # keeps RecBole's prints out of the events
 
     def say(event: dict[str, Any]) -> None:
         channel.write(json.dumps(event) + "\n")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from recbole_bd import run_bd
-from recbole_bd.cli.launch import Processes, _without_flags, wanted
+from recbole_bd.cli.launch import Processes, wanted, without_flags
 from recbole_bd.errors import ConfigError
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
@@ -265,7 +265,7 @@ def test_flags_that_do_not_fit_are_refused(given):
 
 def test_flags_are_not_handed_on():
     words = ["run", "--nproc", "2", "--dataset=d", "--ip=x", "--topk", "[5]", "--port", "3"]
-    assert _without_flags(words) == ["run", "--dataset=d", "--topk", "[5]"]
+    assert without_flags(words) == ["run", "--dataset=d", "--topk", "[5]"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
