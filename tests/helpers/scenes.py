@@ -63,3 +63,8 @@ class Scene:
 def pair(quick, teacher, student) -> dict:
     settings = {key: value for key, value in quick.items() if "." not in key}
     return {**settings, "teacher_model": teacher, "student_model": student}
+
+
+def equal_states(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Compare two states: the same names, and bitwise the same tensors."""
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
