@@ -24,9 +24,8 @@ from recbole_bd.sampler.sampler import DistillationSampler
 class Distiller(GeneralRecommender):
     """Two roles, a refresh before each epoch, and a loss for each role that learns.
 
-    As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses. This
-    package's trainer gives each learner its own optimizer instead. A role that does not learn keeps the state of its
-    warm-up. It has no optimizer, no batches and no validation in this stage.
+    As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses. The
+    trainer gives each learner its own optimizer instead. A role that does not learn keeps the state of its warm-up.
 
     Args:
         config: settings of the run, with the method's options.
@@ -99,21 +98,13 @@ class Distiller(GeneralRecommender):
 
     @classmethod
     def distillation_terms(cls, config: Config, role: str) -> list[str]:
-        """Write what a learner's loss adds to the model's own; by default the method's name.
+        """Write the terms that a learner's loss adds to the model's own, with weights; by default the method's name.
 
         Args:
             config: settings of the run, with the method's options.
             role: a learner.
-
-        Returns:
-            One text for each term with its weight; none where the weight is 0.
         """
         return [cls.__name__]
-
-    def objective(self) -> dict[str, str]:
-        """Write the loss of each learner: see `objective_of`."""
-        backbones = {name: role.config["model"] for name, role in self.roles.items()}
-        return self.objective_of(self.config, backbones, self.control)
 
     def require_items(self, *names: str) -> None:
         """Refuse options that ask for more items per user than there are.
@@ -135,7 +126,7 @@ class Distiller(GeneralRecommender):
     def parameters_beside(self, role: str) -> list[torch.nn.Parameter]:
         """Parameters that a role's optimizer trains beside the role's model; none by default.
 
-        They belong to the method and end with the stage. A role's saved state never holds them.
+        They belong to the method; a role's saved state never holds them.
         """
         return []
 

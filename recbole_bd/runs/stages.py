@@ -168,7 +168,7 @@ class Run:
             role.forget()
         init_seed(self.config["seed"], self.config["reproducibility"])
         distiller = build_distiller(self.config, self.split, self.roles, control)
-        for text in distiller.objective().values():
+        for text in self.outputs.result["objective"][arm].values():
             logger.info("%s: %s", arm, text)
         # Seeding again after the method's own draws gives every method with these learners the same control.
         init_seed(self.config["seed"], self.config["reproducibility"])
