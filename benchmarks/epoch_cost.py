@@ -1,4 +1,4 @@
-"""What an epoch costs here and under RecBole's own Trainer, in one process, in turn (A B A B ...).
+"""Time of an epoch here and under RecBole's own Trainer, in one process, in turn (A B A B ...).
 
     python benchmarks/epoch_cost.py --dataset=citeulike --data_path=DIR --pair=BPR,BPR --threads=1 [--key=value ...]
 
@@ -62,7 +62,7 @@ def host_loader(config, split):
 
 
 def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
-    """What is timed, by name; each callable takes the number of the pass."""
+    """The timed steps by name; each callable takes the number of the pass."""
     device = config["device"]
     found: dict[str, Callable[[int], None]] = {}
     warm, both = build(config, split), build(config, split)

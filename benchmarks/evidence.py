@@ -60,7 +60,7 @@ OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "c
 
 @dataclass(frozen=True)
 class Arm:
-    """What is searched and run under one name.
+    """Settings that are searched and run under one name.
 
     Attributes:
         board, name: e.g. `citeulike-bpr`, `BD`.
@@ -276,7 +276,7 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it.
 
-    What is in it with other settings than those chosen now is dropped. Another `run` may add to it meanwhile.
+    Runs whose settings are no longer the chosen ones are dropped. Another `run` may add to it meanwhile.
     """
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])

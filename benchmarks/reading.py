@@ -1,4 +1,4 @@
-"""What reading a good data set costs here, its lines checked, and with RecBole's own reader, in turn (A B A B ...).
+"""Time of reading a data set, with every line checked and by RecBole's own reader, in turn (A B A B ...).
 
     python benchmarks/reading.py --dataset=ml-1m --data_path=DIR [--repeats=5] [--key=value ...]
 

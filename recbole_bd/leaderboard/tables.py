@@ -96,7 +96,7 @@ class Row:
         return stated.get(self.arm, {}).get(self.role, "")
 
     def entry(self, seed: int) -> dict[str, Any]:
-        """What the run of a seed says of this row: `valid` and `test`, metrics by name, and `best_epoch`, from 0."""
+        """The entry of this row in the run of a seed: `valid` and `test`, metrics by name, and `best_epoch`, from 0."""
         return self.runs[seed].result[self.role][self.arm]
 
 

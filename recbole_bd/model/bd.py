@@ -178,8 +178,8 @@ class BD(Distiller):
             batch: a batch of its stream.
 
         Returns:
-            Of the users who have training items: users [B], items drawn for each [B, K], and the positives [B], None
-            where the loader gives users only and the exchange takes no positive.
+            Users [B] who have training items, the items drawn for each [B, K], and the positives [B]. The positives are
+            None where the loader gives users only and the exchange takes no positive.
         """
         users, positives = batch.users, batch.positives
         if positives is not None:

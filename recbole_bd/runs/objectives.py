@@ -1,4 +1,4 @@
-"""What each arm of a run minimises, as text."""
+"""The loss that each arm of a run minimises, as text."""
 
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
 from recbole_bd.config.config import BDConfig
