@@ -77,7 +77,8 @@ def execute(words: Sequence[str]) -> int:
     """
     options = command_parser().parse_intermixed_args(words)
     if len(options.runs) != 2:
-        raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {len(options.runs)}. See recbole-bd --help")
+        found = len(options.runs)
+        raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {found}. See recbole-bd compare --help")
     a, b = _paired_by_seed(*(_side(word, options.arm) for word in options.runs))
     wanted = list(dict.fromkeys(options.metric.lower().split(","))) if options.metric else None
     rows = comparisons(a, b, wanted, options.role)

@@ -42,7 +42,7 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(f"{self.command}: {message}. See recbole-bd --help")
+        raise ConfigError(f"{self.command}: {message}. See recbole-bd {self.command} --help")
 
 
 def model_parser(command: str, arguments: str, **options: Any) -> CommandParser:
