@@ -4,11 +4,10 @@ import json
 import logging
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from recbole_bd.backbones.names import BASELINE, DISTILLED, SEPARATE, STUDENT
 from recbole_bd.errors import Interrupted, LeaderboardError
 from recbole_bd.leaderboard.run_reader import Run, runs_below, that_count
 from recbole_bd.system.atomic_write import write_whole
-from recbole_bd.system.child_processes import end, last_line, start
+from recbole_bd.system.child_processes import last_line
+from recbole_bd.system.process_pool import Child, ProcessPool
 from recbole_bd.system.signals import stoppable
 
 logger = logging.getLogger(__name__)
 
-# Seconds between two polls of the processes; seconds a process may take to stop after SIGTERM.
-_LOOK, _GRACE = 0.1, 10.0
+# Seconds a process may take to stop after SIGTERM.
+_GRACE = 10.0
 # Tolerance in seconds for a file system whose clock is behind.
 _CLOCK = 1.0
 
@@ -45,15 +45,6 @@ class Entry:
     def name(self) -> str:
         """Name of its row in tables, and its seed."""
         return f"{self.record.get('label', self.record['method'])} seed {self.record['seed']}"
-
-
-@dataclass
-class _Child:
-    entry: Entry
-    process: subprocess.Popen
-    output: Path
-    started: float = field(default_factory=time.monotonic)
-    started_at: float = field(default_factory=time.time)
 
 
 def done(entries: Sequence[Entry], runs_folder: Path) -> dict[str, Run]:
@@ -87,21 +78,23 @@ def run_entries(
     waiting = [entry for entry in entries if entry.record["config_hash"] not in finished]
     ended: dict[str, Run] = dict(finished)
     progress = _Progress(entries, finished, jobs)
-    children: list[_Child] = []
+    entry_of: dict[Child, Entry] = {}
     # The loop checks for signals: an exception raised while a process starts could be lost or leave the process behind.
     with stoppable() as stop, stop.deferred():
         try:
-            while waiting or children:
-                while waiting and len(children) < jobs:
-                    children.append(_start(waiting.pop(0), runs_folder, logs, environment))
-                time.sleep(_LOOK)
-                stop.check()
-                for child in [child for child in children if child.process.poll() is not None]:
-                    children.remove(child)
-                    run = _outcome(child, runs_folder)
-                    ended[run.result["config_hash"]] = run
-                    progress.ended(child.entry, run, time.monotonic() - child.started)
-                progress.show([child.entry.name for child in children], len(waiting) + len(children))
+            with ProcessPool(jobs, _GRACE) as pool:
+                while waiting or pool.running:
+                    while waiting and pool.has_room:
+                        entry = waiting.pop(0)
+                        entry_of[_start(pool, entry, logs, environment)] = entry
+                    exited = pool.wait()
+                    stop.check()
+                    for child in exited:
+                        run = _outcome(entry_of[child], child, runs_folder)
+                        ended[run.result["config_hash"]] = run
+                        progress.ended(entry_of[child], run, child.seconds)
+                    names = [entry_of[child].name for child in pool.running]
+                    progress.show(names, len(waiting) + len(names))
         except Interrupted as error:
             count = sum(run.result["status"] == "finished" for run in ended.values())
             raise Interrupted(
@@ -109,7 +102,6 @@ def run_entries(
                 f"stopped; {count} of {len(entries)} entries have finished and stay: the same command does the others",
             ) from error
         finally:
-            end([child.process for child in children], _GRACE)
             progress.close()
     return [_labelled(ended[entry.record["config_hash"]], entry.record.get("label")) for entry in entries]
 
@@ -119,35 +111,32 @@ def _labelled(run: Run, label: str | None) -> Run:
     return replace(run, result=result | ({"label": label} if label else {}))
 
 
-def _start(entry: Entry, runs_folder: Path, logs: Path, environment: dict[str, str] | None) -> _Child:
+def _start(pool: ProcessPool, entry: Entry, logs: Path, environment: dict[str, str] | None) -> Child:
     # The hash keeps logs apart where one method runs with several settings.
     output = logs / f"{entry.record['method']}-{entry.record['seed']}-{entry.record['config_hash'][:8]}.log"
     try:
-        logs.mkdir(parents=True, exist_ok=True)
-        with output.open("wb") as stream:
-            process = start(entry.command, environment, subprocess.STDOUT, stdin=subprocess.DEVNULL, stdout=stream)
+        return pool.start(entry.command, output, environment)
     except OSError as error:
         raise LeaderboardError(f"{entry.name} cannot be started: {error}") from error
-    return _Child(entry, process, output)
 
 
 def _runs_of(entry: Entry, runs_folder: Path) -> list[Run]:
     return [run for run in runs_below(runs_folder) if run.result["config_hash"] == entry.record["config_hash"]]
 
 
-def _outcome(child: _Child, runs_folder: Path) -> Run:
+def _outcome(entry: Entry, child: Child, runs_folder: Path) -> Run:
     """Run that a process left. Without a result, a failed run with the reason is written."""
     code = child.process.returncode
     # Another leaderboard may run the same entry in the same folder: the process id tells its runs apart.
-    mine = [run for run in _runs_of(child.entry, runs_folder) if run.result.get("pid") == child.process.pid]
+    mine = [run for run in _runs_of(entry, runs_folder) if run.result.get("pid") == child.process.pid]
     # An earlier process may have had the same id: a run of this process was written after its start.
     mine = [run for run in mine if (run.folder / "result.json").stat().st_mtime > child.started_at - _CLOCK]
     run = mine[-1] if mine else None
     if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
         return run
-    reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_words(child.output)
-    folder = run.folder if run else _new_folder(child.entry, runs_folder)
-    record = {**child.entry.record, **(run.result if run else {}), "status": "failed", "error": reason}
+    reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_words(child.log)
+    folder = run.folder if run else _new_folder(entry, runs_folder)
+    record = {**entry.record, **(run.result if run else {}), "status": "failed", "error": reason}
     record["run_folder"] = str(folder)
     write_whole(folder / "result.json", json.dumps(record, indent=2, ensure_ascii=False))
     return Run(folder, record)

@@ -4,10 +4,8 @@ import hashlib
 import json
 import logging
 import platform
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +14,10 @@ import psutil
 from tqdm import tqdm
 
 from recbole_bd.errors import ConfigError, InstallationError, Interrupted
-from recbole_bd.system.child_processes import end
+from recbole_bd.system.process_pool import Child, ProcessPool
 from recbole_bd.system.signals import stoppable
 from recbole_bd.tuning.space import draw_settings
-from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, Outcome, run_trial
+from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, TERMINATION, Outcome, TrialRun
 
 if TYPE_CHECKING:
     import optuna
@@ -28,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 # Attribute of a trial that failed by itself. Optuna also marks stopped and surplus trials as failed; they do not count.
 ERROR = "error"
-_TERMINATION = 10.0  # seconds a stopped trial may take to write its state
 
 
 @dataclass(frozen=True)
@@ -151,45 +148,43 @@ def run_search(study: "optuna.Study", search: Search) -> None:
         Interrupted: Ctrl-C or SIGTERM: running trials are stopped, and the next call resumes them.
     """
     _take_over(study)
-    running: dict[Future, tuple[Any, dict[str, Any]]] = {}
-    processes: list[subprocess.Popen] = []
+    running: dict[Child, tuple[Any, dict[str, Any], TrialRun]] = {}
     bar = tqdm(total=search.trials, initial=len(ended(study)), unit="trial", disable=not sys.stderr.isatty())
-    with ThreadPoolExecutor(search.jobs) as pool, bar, stoppable() as stop, stop.deferred():
+    with bar, stoppable() as stop, stop.deferred(), ProcessPool(search.jobs, TERMINATION) as pool:
         try:
             while True:
-                while len(running) < search.jobs and (begun := _begin(study, search)) is not None:
-                    trial, settings = begun
-                    future = pool.submit(_run, search, trial, settings, processes.append)
-                    running[future] = begun
+                while pool.has_room and (begun := _begin(study, search)) is not None:
+                    run = _run_of(search, *begun)
+                    running[run.start(pool)] = (*begun, run)
                 if not running:
                     return
-                for future in wait(running, timeout=0.2, return_when=FIRST_COMPLETED).done:
-                    trial, settings = running.pop(future)
-                    outcome = future.result()
+                for child in pool.wait():
+                    trial, settings, run = running.pop(child)
+                    outcome = run.outcome_of(child)
                     _tell(study, trial, settings, outcome)
                     bar.update(outcome.state != STOPPED)
                     bar.set_postfix_str(_best(study))
                     _log(search, trial, outcome)
                 stop.check()
         except Interrupted as error:
-            end(processes, _TERMINATION)
-            for future, (trial, settings) in running.items():
-                _tell(study, trial, settings, future.result())
+            for child in pool.stop():
+                trial, settings, run = running.pop(child)
+                _tell(study, trial, settings, run.outcome_of(child))
             raise Interrupted(
                 error.signal, f"stopped; {len(ended(study))} of {search.trials} trials have ended and stay: the same "
                 "command goes on"
             ) from error  # fmt: skip
 
 
-def _run(search: Search, trial: Any, settings: dict[str, Any], started: Any) -> Outcome:
+def _run_of(search: Search, trial: Any, settings: dict[str, Any]) -> TrialRun:
     log = search.folder / "logs" / f"trial-{trial.number}.log"
-    return run_trial(
-        search.run_settings(settings), search.objective, search.metric, log, search.threads, judge_of(trial), started
+    return TrialRun(
+        search.run_settings(settings), search.objective, search.metric, log, search.threads, judge_of(trial)
     )
 
 
 def judge_of(trial: "optuna.Trial") -> Callable[[int, float], bool]:
-    """Judge of a trial: reports its progress to Optuna and returns whether to prune it; see `run_trial`."""
+    """Judge of a trial: reports its progress to Optuna and returns whether to prune it; see `TrialRun`."""
 
     def hopeless(epoch: int, best: float) -> bool:
         trial.report(best, epoch)

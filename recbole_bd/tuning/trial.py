@@ -2,9 +2,7 @@
 
 import json
 import math
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +10,11 @@ from typing import Any
 
 from recbole_bd.backbones.names import BASELINE, DISTILLED, ROLES, SEPARATE, STUDENT, TEACHER
 from recbole_bd.runs.records import read_result
-from recbole_bd.system.child_processes import environment_of, last_line, start
+from recbole_bd.system.child_processes import environment_of, last_line
+from recbole_bd.system.process_pool import Child, ProcessPool
 
 FINISHED, PRUNED, FAILED, STOPPED = "finished", "pruned", "failed", "stopped"
+TERMINATION = 10.0  # seconds a stopped trial may take to write its state
 # Exit codes of a run that a signal stopped: after saving its state, or before the handler was installed.
 _OF_SIGNALS = (130, 143, -2, -15)
 # Arm whose validations count: the distilled arm, or the only arm of a baseline.
@@ -91,16 +91,8 @@ def together(scores: Iterable[float]) -> float:
     return math.prod(scores) ** (1 / len(scores))
 
 
-def run_trial(
-    settings: Mapping[str, Any],
-    objective: tuple[str, ...],
-    metric: str,
-    log: Path,
-    threads: int = 1,
-    judge: Callable[[int, float], bool] | None = None,
-    started: Callable[[subprocess.Popen], None] | None = None,
-) -> Outcome:
-    """Run one trial to its end, or until its judge prunes it.
+class TrialRun:
+    """Process of one trial, which reports its validations until it ends or its judge prunes it.
 
     Args:
         settings: settings of the run; an unfinished run with the same settings is resumed.
@@ -109,45 +101,71 @@ def run_trial(
         log: file that receives the output of the run.
         threads: CPU threads of the process.
         judge: called with an epoch and the best objective so far; returns whether to prune the trial.
-        started: called with the process, for a caller that may have to stop it.
     """
-    watch, began = Watch(objective, metric), time.monotonic()
-    outcome = Outcome(STOPPED, curve=watch.curve)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = (sys.executable, "-m", "recbole_bd.tuning.worker")
-    with (
-        log.open("wb") as stream,
-        start(
-            command, environment_of(threads), stream, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as run,
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        objective: tuple[str, ...],
+        metric: str,
+        log: Path,
+        threads: int = 1,
+        judge: Callable[[int, float], bool] | None = None,
     ):
-        if started:
-            started(run)
-        assert run.stdin is not None
-        assert run.stdout is not None
-        with run.stdin:
-            json.dump(settings, run.stdin)
-        for line in run.stdout:
-            event = json.loads(line)
-            outcome.folder = event.get("folder", "")
-            outcome.error = event.get("error", "")
-            epoch = watch.sees(event["validation"]) if "validation" in event else None
-            if epoch is not None and judge and outcome.state != PRUNED and judge(epoch, watch.curve[epoch]):
-                outcome.state, outcome.objective = PRUNED, watch.curve[epoch]
-                run.terminate()
-    outcome.seconds = round(time.monotonic() - began, 1)
-    if outcome.state == PRUNED:
+        self._settings, self._objective, self._metric = settings, objective, metric
+        self._log, self._threads, self._judge = log, threads, judge
+        self._watch = Watch(objective, metric)
+        self._outcome = Outcome(STOPPED, curve=self._watch.curve)
+
+    def start(self, pool: ProcessPool) -> Child:
+        """Start the process in a pool that has room."""
+        command = (sys.executable, "-m", "recbole_bd.tuning.worker")
+        return pool.start(command, self._log, environment_of(self._threads), json.dumps(self._settings), self._prunes)
+
+    def _prunes(self, line: str) -> bool:
+        """Take one event of the process; return whether the judge now prunes the trial."""
+        event, outcome, curve = json.loads(line), self._outcome, self._watch.curve
+        outcome.folder = event.get("folder", "")
+        outcome.error = event.get("error", "")
+        epoch = self._watch.sees(event["validation"]) if "validation" in event else None
+        if epoch is None or not self._judge or outcome.state == PRUNED or not self._judge(epoch, curve[epoch]):
+            return False
+        outcome.state, outcome.objective = PRUNED, curve[epoch]
+        return True
+
+    def outcome_of(self, child: Child) -> Outcome:
+        """Result of the trial, from its ended process."""
+        outcome, code = self._outcome, child.process.returncode
+        outcome.seconds = round(child.seconds, 1)
+        if outcome.state == PRUNED:
+            return outcome
+        if outcome.error or (code > 0 and code not in _OF_SIGNALS):
+            outcome.state, outcome.error = FAILED, outcome.error or last_line(self._log) or f"exit code {code}"
+        elif code < 0 and code not in _OF_SIGNALS:
+            outcome.state, outcome.error = FAILED, f"ended by signal {-code}"
+        elif outcome.folder:
+            result = read_result(Path(outcome.folder))
+            outcome.state, outcome.seconds = FINISHED, result["timing"]["total_s"]
+            for role in ROLES:
+                if role in result:
+                    entry = result[role].get(DISTILLED) or result[role][SEPARATE]
+                    outcome.values[role] = entry["valid"][self._metric]
+            outcome.objective = round(together(outcome.values[role] for role in self._objective), 6)
         return outcome
-    if outcome.error or (run.returncode > 0 and run.returncode not in _OF_SIGNALS):
-        outcome.state, outcome.error = FAILED, outcome.error or last_line(log) or f"exit code {run.returncode}"
-    elif run.returncode < 0 and run.returncode not in _OF_SIGNALS:
-        outcome.state, outcome.error = FAILED, f"ended by signal {-run.returncode}"
-    elif outcome.folder:
-        result = read_result(Path(outcome.folder))
-        outcome.state, outcome.seconds = FINISHED, result["timing"]["total_s"]
-        for role in ROLES:
-            if role in result:
-                entry = result[role].get(DISTILLED) or result[role][SEPARATE]
-                outcome.values[role] = entry["valid"][metric]
-        outcome.objective = round(together(outcome.values[role] for role in objective), 6)
-    return outcome
+
+
+def run_trial(
+    settings: Mapping[str, Any],
+    objective: tuple[str, ...],
+    metric: str,
+    log: Path,
+    threads: int = 1,
+    judge: Callable[[int, float], bool] | None = None,
+) -> Outcome:
+    """Run one trial to its end, or until its judge prunes it; the arguments are those of `TrialRun`."""
+    run = TrialRun(settings, objective, metric, log, threads, judge)
+    with ProcessPool(1, TERMINATION) as pool:
+        child = run.start(pool)
+        while child not in pool.wait():
+            pass
+    return run.outcome_of(child)

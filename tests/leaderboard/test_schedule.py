@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from recbole_bd.errors import Interrupted
-from recbole_bd.leaderboard import schedule
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.schedule import Entry, done, run_entries
+from recbole_bd.system import process_pool
 from tests.helpers.paths import ROOT
 
 # What stands for a run: it makes its folder, says that it runs, sleeps, and finishes.
@@ -190,7 +190,7 @@ def test_killed_midway_and_started_again_it_repeats_no_finished_entry(tmp_path):
 
 def test_an_interruption_while_a_process_is_started_is_not_lost(tmp_path, monkeypatch):
     """Python passes over what is raised in the hooks of a fork, where a signal's handler may come to run."""
-    start_child, begun = schedule.start, []
+    start_child, begun = process_pool.start, []
 
     def interrupted(*arguments, **options):
         begun.append(arguments)
@@ -200,7 +200,7 @@ def test_an_interruption_while_a_process_is_started_is_not_lost(tmp_path, monkey
                 time.sleep(0)
         return start_child(*arguments, **options)
 
-    monkeypatch.setattr(schedule, "start", interrupted)
+    monkeypatch.setattr(process_pool, "start", interrupted)
     with pytest.raises(Interrupted, match="0 of 2 entries have finished"):
         run_entries([entry(tmp_path, f"m{n}", 5) for n in range(2)], tmp_path, tmp_path / "logs", jobs=1)
 

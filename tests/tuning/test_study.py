@@ -19,7 +19,7 @@ from recbole_bd.runs.records import read_result
 from recbole_bd.tuning import outputs, ray_engine, study
 from recbole_bd.tuning.space import read_space
 from recbole_bd.tuning.study import Search, counting, ended, open_study, run_search
-from recbole_bd.tuning.trial import FAILED, FINISHED, PRUNED, STOPPED, Outcome, Watch, run_trial
+from recbole_bd.tuning.trial import FAILED, FINISHED, PRUNED, STOPPED, Outcome, TrialRun, Watch, run_trial
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import alone, for_method
 
@@ -102,22 +102,37 @@ def search(tmp_path):
     return Search(space, {"dataset": "d"}, {"control": False}, ("student",), METRIC, 12, 3, 1, tmp_path)
 
 
+def replace_runs(monkeypatch, trial):
+    """Let a function stand for the runs of trials: it returns an outcome and the seconds that the process takes."""
+
+    class Run(TrialRun):
+        def start(self, pool):
+            self.outcome, seconds = trial(self._settings, self._judge)
+            command = [sys.executable, "-S", "-c", f"import time; time.sleep({seconds})"]
+            return pool.start(command, self._log)
+
+        def outcome_of(self, child):
+            return self.outcome
+
+    monkeypatch.setattr(study, "TrialRun", Run)
+
+
 @pytest.fixture
 def formula(monkeypatch):
     """Trials of no time at all; what they were asked."""
     asked = []
 
-    def trial(settings, objective, metric, log, threads, judge, started):
+    def trial(settings, judge):
         asked.append(settings)
         x = settings["x"]
         if settings["y"] == 2 and x < 0.1:
-            return Outcome(FAILED, error="too small")
+            return Outcome(FAILED, error="too small"), 0
         for epoch in range(12):
             if judge(epoch, x * (epoch + 1) / 12):
-                return Outcome(PRUNED, x * (epoch + 1) / 12)
-        return Outcome(FINISHED, x, {"student": x}, folder="f", seconds=1.0)
+                return Outcome(PRUNED, x * (epoch + 1) / 12), 0
+        return Outcome(FINISHED, x, {"student": x}, folder="f", seconds=1.0), 0
 
-    monkeypatch.setattr(study, "run_trial", trial)
+    replace_runs(monkeypatch, trial)
     return asked
 
 
@@ -183,15 +198,14 @@ def test_a_trial_whose_process_is_gone_runs_again(search, formula, tmp_path):
 def test_a_stopped_search_goes_on_with_what_was_running(search, tmp_path, monkeypatch):
     asked = []
 
-    def trial(settings, objective, metric, log, threads, judge, started):
+    def trial(settings, judge):
         asked.append(settings["x"])
         if len(asked) == 4:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(1)
-            return Outcome(STOPPED)
-        return Outcome(FINISHED, settings["x"], {"student": settings["x"]})
+            return Outcome(STOPPED), 60
+        return Outcome(FINISHED, settings["x"], {"student": settings["x"]}), 0
 
-    monkeypatch.setattr(study, "run_trial", trial)
+    replace_runs(monkeypatch, trial)
     one = Search(**{**vars(search), "jobs": 1, "trials": 6})
     opened = open_study("s", storage_of(tmp_path), one)
     with pytest.raises(Interrupted, match=r"stopped; 3 of 6 trials have ended and stay: the same command goes on"):
