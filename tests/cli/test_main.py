@@ -80,6 +80,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(cli, quick, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_the_table(cli, quick):
     code, out, err = cli("run", *words(quick))
     assert code == 0
@@ -91,6 +92,7 @@ def test_a_run_ends_with_the_table(cli, quick):
     assert "\r" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command", [[sys.executable, "-m", "recbole_bd", "run"], [sys.executable, str(ROOT / "run_bd.py")]]
 )
@@ -103,6 +105,7 @@ def test_the_other_ways_to_call_it(command, quick, tmp_path):
     assert "student: BPR, 220 parameters" in found.stdout
 
 
+@pytest.mark.slow
 def test_the_help_of_run_bd_is_that_of_run(cli):
     found = subprocess.run([sys.executable, str(ROOT / "run_bd.py"), "--help"], capture_output=True, text=True)
     assert (found.returncode, found.stdout) == (0, cli("run", "--help")[1])
@@ -172,6 +175,7 @@ def test_a_user_who_has_seen_everything_is_one_line(cli, quick, tmp_path):
     assert "has seen every item" in err
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_progress_bars(quick, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     recbole_bd.run_bd(config_dict={**quick, "show_progress": True})

@@ -1,6 +1,8 @@
 import os
 import sys
 
+import pytest
+
 from recbole_bd.config.config import BDConfig
 from recbole_bd.model import METHODS
 from tests.helpers.settings import make_config
@@ -39,6 +41,7 @@ def test_settings_of_a_backbone_hold_for_that_backbone_only():
     assert make_config(model="BPR", dataset="citeulike").role("model")["embedding_size"] == 50
 
 
+@pytest.mark.slow
 def test_resolved_settings_give_the_same_settings_again():
     for settings in (
         {},

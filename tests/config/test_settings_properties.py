@@ -100,6 +100,7 @@ def resolve(**sources) -> BDConfig | None:
     return None
 
 
+@pytest.mark.slow
 @tried(200)
 @given(texts | values)
 @example("a\U000141c8")
@@ -113,6 +114,7 @@ def test_any_value_is_written_as_it_is_read(value):
     assert str(parse_value(text)) == str(value) or parse_value(text) == value
 
 
+@pytest.mark.slow
 @tried(300)
 @given(texts)
 def test_any_text_is_a_value_or_an_error_and_runs_nothing(text):
@@ -162,6 +164,7 @@ def test_any_command_line_is_a_configuration_or_an_error(words):
     assert len(refused.splitlines()) == 1
 
 
+@pytest.mark.slow
 @tried(150)
 @given(st.dictionaries(keys, values, max_size=3))
 def test_any_settings_are_a_configuration_or_an_error(given):
@@ -188,6 +191,7 @@ likely = st.lists(st.sampled_from(sorted(FLAT)), max_size=4, unique=True).flatma
 )
 
 
+@pytest.mark.slow
 def test_resolved_settings_and_the_command_give_the_same_run_again(tmp_path, pytestconfig):
     valid = 0
 

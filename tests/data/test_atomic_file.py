@@ -317,6 +317,7 @@ REAL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "more"), REAL)
 def test_published_data_is_exactly_what_recbole_reads(name, more):
     config = make_config(dataset=name, **more)

@@ -104,6 +104,7 @@ def tokens(split, part) -> list[tuple[str, str]]:
     return list(zip(*(map(str, split.dataset.id2token(field, ids.numpy())) for field, ids in columns), strict=True))
 
 
+@pytest.mark.slow
 @tried(150)
 @given(interactions(), st.sampled_from([0, 0, 1, 2, 3, 4, 4, 5, 6, 7]))
 @example([("u", f"i{k}") for k in range(50)] + [(f"v{k}", f"i{k % 3}") for k in range(40)], 0)

@@ -62,6 +62,7 @@ def in_batches_of(scores: int, monkeypatch) -> None:
     monkeypatch.setattr("recbole_bd.data.dataloader._LEAST_USERS", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [4096000, 60])
 @pytest.mark.parametrize("method", ["BD", "Pop", "BPR"])
 def test_means_are_recboles_figures(method, batch, quick, tmp_path, monkeypatch):
@@ -146,6 +147,7 @@ def test_ranking_among_sampled_items(quick, tmp_path):
     assert len(set(wanted)) > 5
 
 
+@pytest.mark.slow
 def test_the_file_is_plain_and_the_record_has_the_fingerprint(quick):
     result = run_bd(config_dict={**quick, "epochs": 1, "distill_epochs": 1})
     folder = Path(result["run_folder"])
@@ -156,6 +158,7 @@ def test_the_file_is_plain_and_the_record_has_the_fingerprint(quick):
     assert fingerprint == load_split(make_config(quick)).fingerprint
 
 
+@pytest.mark.slow
 def test_nothing_is_evaluated_twice(quick, monkeypatch):
     loaders = []
     original = Trainer.evaluate

@@ -98,6 +98,7 @@ def test_holm_rejects_what_the_step_down_procedure_does(p_values):
     assert {index for index, value in enumerate(adjusted) if value <= level} == rejected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "method", "trials"), [(5, "Student", 400), (60, "BCa", 150), (2001, "percentile", 25)])
 def test_the_interval_covers_the_true_mean(n, method, trials):
     generator = np.random.default_rng(7)

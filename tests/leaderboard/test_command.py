@@ -33,6 +33,7 @@ def hash_of(settings, **more) -> str:
     return run_hashes(make_config(settings, **more))["config"]
 
 
+@pytest.mark.slow
 def test_what_cannot_change_the_numbers_does_not_change_the_hash(quick, tmp_path):
     expected = hash_of(quick)
     shutil.copytree(quick["data_path"], tmp_path / "moved")
@@ -47,6 +48,7 @@ def test_what_cannot_change_the_numbers_does_not_change_the_hash(quick, tmp_path
         assert hash_of(alone(quick), model="BPR", **more) == baseline, more
 
 
+@pytest.mark.slow
 def test_what_can_change_the_numbers_changes_the_hash(quick, tmp_path):
     changes = [
         {}, {"seed": 1}, {"learning_rate": 0.02}, {"student.learning_rate": 0.02}, {"student.embedding_size": 3},
@@ -150,6 +152,7 @@ def ran(block_data, tmp_path_factory):
     return folder, given, earlier, run_leaderboard(given)
 
 
+@pytest.mark.slow
 def test_runs_what_is_missing_and_reuses_what_is_there(ran):
     folder, given, earlier, shown = ran
     runs = runs_below(folder)
@@ -298,6 +301,7 @@ def use_toy(quick, path: Path, tmp_path: Path, first: str) -> None:
     assert "distilled" not in run.result["teacher"]
 
 
+@pytest.mark.slow
 def test_a_class_a_line_and_a_yaml_make_a_method(quick, tmp_path):
     copy = tmp_path / "copy"
     for name in ("recbole_bd", "properties"):
@@ -310,6 +314,7 @@ def test_a_class_a_line_and_a_yaml_make_a_method(quick, tmp_path):
     use_toy(quick, copy, tmp_path, "leaderboard")
 
 
+@pytest.mark.slow
 def test_another_package_brings_a_method_by_its_entry_point(quick, tmp_path):
     package = tmp_path / "site"
     (package / "toys-1.0.dist-info").mkdir(parents=True)
@@ -338,6 +343,7 @@ def test_a_method_that_cannot_be_had_is_one_line(point, message, tmp_path, monke
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_goes_on(tmp_path, quick):
     """What a killed leaderboard began is finished in the same folder."""
     from recbole_bd.leaderboard.command import _resolved, entry_of

@@ -114,6 +114,7 @@ def zero_weights(method: str) -> dict:
     return {option.key: 0.0 for option in options if option.key.startswith("lambda_") and option.type == "float"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_weights_are_bitwise_the_control_and_a_role_that_does_not_learn_stays(method, quick):
     scenes = {
@@ -136,6 +137,7 @@ def test_zero_weights_are_bitwise_the_control_and_a_role_that_does_not_learn_sta
         assert learns or all(p.grad is None for p in scene.roles[role].model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("models", [("BPR", "BPR"), ("LightGCN", "DMF")], ids="-".join)
 def test_equal_seeds_give_equal_states_and_another_seed_another(method, models, quick):

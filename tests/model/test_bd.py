@@ -35,6 +35,7 @@ def test_the_loss_is_the_papers(quick):
         assert torch.allclose(parts["distill"], weight * losses.pointwise_exchange(z, target, 2.0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_direction_may_have_an_exchange_and_a_temperature_of_its_own(quick):
     """The student's loss is that of a run with the one kind in both directions, the teacher's that with the other."""
 
@@ -229,6 +230,7 @@ def ablations() -> dict[str, dict]:
     return {name: parse_arguments(options.split())[0] for name, options in rows}
 
 
+@pytest.mark.slow
 def test_ablations_are_configuration_only(quick):
     def trained(**settings) -> dict[str, torch.Tensor]:
         scene = Scene(quick, **{**PAPER, "eps_e": 0.1, "eps_t": 0.1, **settings})

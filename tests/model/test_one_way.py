@@ -20,6 +20,7 @@ ONE_WAY = [name for name, method in METHODS.items() if method.learners == (STUDE
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ONE_WAY)
 def test_a_run_has_all_arms_of_the_student_and_one_of_the_frozen_teacher(method, quick):
     result = run_bd(method, config_dict=for_method(quick, method))
@@ -41,6 +42,7 @@ def test_a_run_has_all_arms_of_the_student_and_one_of_the_frozen_teacher(method,
     assert load_data_and_model(f"{result['run_folder']}/teacher.pth")[1].embedding_size == 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_curves")
 def test_all_methods_start_from_the_same_warm_ups_and_are_held_against_the_same_control(quick):
     results = [run_bd(method, config_dict=for_method(quick, method)) for method in METHODS]
@@ -104,6 +106,7 @@ def sparse_blocks(tmp_path_factory) -> dict:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_curves")
 @pytest.mark.parametrize("method", ONE_WAY)
 def test_a_tiny_student_is_lifted_above_its_separate_self(method, sparse_blocks):

@@ -44,6 +44,7 @@ def without_times(result: dict) -> dict:
     return {key: value for key, value in result.items() if key not in varying}
 
 
+@pytest.mark.slow
 def test_the_result_has_its_documented_form(finished):
     result, _ = finished
     with open(f"{result['run_folder']}/result.json") as stream:
@@ -150,6 +151,7 @@ def test_wins_are_those_of_the_saved_states(finished):
     assert result["student_wins"]["distilled"] == pytest.approx(wins, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_warm_ups_are_reused_by_another_lambda_and_change_nothing(finished, tmp_path):
     result, settings = finished
     again = run_bd(config_dict=settings)
@@ -167,12 +169,14 @@ def test_warm_ups_are_reused_by_another_lambda_and_change_nothing(finished, tmp_
     assert not (tmp_path / "fresh" / "warmup").exists()
 
 
+@pytest.mark.slow
 def test_a_changed_role_setting_warms_up_anew(finished):
     _, settings = finished
     changed = run_bd(config_dict={**settings, "student.learning_rate": 0.02, "distill_epochs": 1})
     assert log_of(changed).count("warm-up reused from") == 1
 
 
+@pytest.mark.slow
 def test_a_student_with_its_teachers_settings_is_another_model(quick, tmp_path):
     settings = {**quick, "epochs": 0, "distill_epochs": 0, "student.embedding_size": 8, "seed": 7}
     result = run_bd(config_dict=settings)
@@ -209,6 +213,7 @@ def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, mo
     assert run_hashes(make_config(quick)) == plain
 
 
+@pytest.mark.slow
 def test_the_resolved_configuration_is_the_same_run(finished, tmp_path):
     result, _ = finished
     path = f"{result['run_folder']}/config.yaml"
@@ -234,6 +239,7 @@ def test_a_model_loads_as_in_recbole(finished):
         assert dict(trainer.evaluate(valid, load_best_model=False)) == result["student"]["distilled"]["valid"]
 
 
+@pytest.mark.slow
 def test_roles_start_from_checkpoints(finished, tmp_path):
     result, settings = finished
     path = f"{result['run_folder']}/teacher.pth"
@@ -288,6 +294,7 @@ def test_a_diverged_run_leaves_the_last_good_states(quick, monkeypatch):
         assert all(torch.isfinite(tensor).all() for tensor in snapshot.state.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("teacher", "student"),
     [
@@ -308,6 +315,7 @@ def test_any_pair_runs(teacher, student, exchange, quick):
             assert 0 <= result[role][arm]["test"]["ndcg@5"] <= 1
 
 
+@pytest.mark.slow
 def test_a_baseline_runs_through_the_same_pipeline(quick):
     for name in ("Pop", "ItemKNN", "BPR"):
         result = run_bd(name, config_dict=alone(quick))
@@ -335,6 +343,7 @@ def test_sizes_that_cannot_be_are_refused(quick):
         run_bd(config_dict={**quick, "samples_per_positive": 49})
 
 
+@pytest.mark.slow
 @needs_data("citeulike")
 def test_metrics_on_citeulike_are_those_of_the_saved_states(tmp_path):
     settings = {

@@ -40,6 +40,7 @@ def load(folder, name) -> dict[str, np.ndarray]:
         return dict(content)
 
 
+@pytest.mark.slow
 def test_the_data_is_that_of_the_run(finished):
     result, settings = finished
     split = load_split(make_config(settings))
@@ -93,6 +94,7 @@ def test_what_they_count_changes_no_result(finished, tmp_path, monkeypatch):
     assert all(np.array_equal(ranks[0][key], ranks[1][key]) for key in ranks[0])
 
 
+@pytest.mark.slow
 def test_the_discrepancies_are_those_before_distillation(quick):
     """Whatever distillation does, they are of the warm-ups: a run without distillation epochs has the same."""
     records = [
@@ -103,6 +105,7 @@ def test_the_discrepancies_are_those_before_distillation(quick):
     assert np.array_equal(records[0]["user"], records[1]["user"])
 
 
+@pytest.mark.slow
 def test_a_method_without_a_sampler_shows_no_draws(quick, monkeypatch):
     monkeypatch.setattr(BD, "sampler", property(lambda self: None, lambda self, sampler: None), raising=False)
     monkeypatch.setattr(BD, "sampling_state", lambda self: {})

@@ -43,6 +43,7 @@ def sampler_of(seen, scores, direction, sizes, **more) -> DistillationSampler:
     return sampler
 
 
+@pytest.mark.slow
 @tried(150)
 @given(worlds(), any_direction, st.sampled_from(["exact", "binned", "sampled"]), st.integers(1, 40), st.integers(0, 9))
 def test_what_is_drawn_is_unseen_in_range_and_as_much_as_asked(pytestconfig, world, direction, ranks, chunk, seed):

@@ -64,6 +64,7 @@ def test_a_score_that_is_no_number_is_refused():
         top_lists(lambda users: torch.full((len(users), N_ITEMS), math.nan), seen_items(), 3, generator())
 
 
+@pytest.mark.slow
 def test_no_array_of_users_times_items_is_made():
     n_users, n_items = 8000, 3000
     vectors = torch.randn(n_users + n_items, 4, generator=generator())

@@ -14,6 +14,7 @@ from recbole_bd.serving.recommender import Recommender
 from tests.helpers.serving import read_rows, run_onnx
 
 
+@pytest.mark.slow
 def test_the_commands_from_a_run_folder(run, tmp_path, capsys):
     out = tmp_path / "r.csv"
     assert main(["recommend", run, f"--out={out}", "-k", "3"]) == 0
@@ -45,6 +46,7 @@ def test_the_commands_from_a_run_folder(run, tmp_path, capsys):
     assert "The student has 25.0% of the teacher's bytes" in shown
 
 
+@pytest.mark.slow
 def test_on_movielens_all_outputs_agree(tmp_path, capsys):
     """recommend, ONNX, npz, safetensors and the checkpoint of RecBole's form, for every user."""
     pytest.importorskip("onnxscript")

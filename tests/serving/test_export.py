@@ -27,6 +27,7 @@ def test_vectors_in_both_forms_give_the_logits(student, tmp_path):
     assert (names["users"], names["items"]) == (model["user_ids"].tolist(), model["item_ids"].tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LightGCN", "SimpleX", "DMF"])
 def test_what_makes_vectors_is_folded_in(name, others):
     vectors, role = vectors_of(others[name]), others[name].role
@@ -68,6 +69,7 @@ numpy.save(sys.argv[2], scores.numpy())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["BPR", "LightGCN", "CDAE"])
 def test_stock_recbole_reads_its_form(name, student, others, tmp_path):
     trained = student if name == "BPR" else others[name]

@@ -6,6 +6,7 @@ import pytest
 from recbole_bd.cli.main import main
 
 
+@pytest.mark.slow
 def test_what_a_card_shows_works(run, tmp_path):
     """The lines of code of a card, run where the files are."""
     pytest.importorskip("onnxscript")

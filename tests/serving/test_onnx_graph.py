@@ -10,6 +10,7 @@ from recbole_bd.serving.recommender import Recommender
 from tests.helpers.serving import COUNT, run_onnx
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["BPR", "LightGCN", "NeuMF", "CDAE", "MultiVAE", "SimpleX", "DMF"])
 def test_an_onnx_graph_recommends_what_torch_recommends(name, student, others, tmp_path):
     pytest.importorskip("onnxscript")

@@ -32,6 +32,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(content=st.dictionaries(KEYS, PLAIN, max_size=5))
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_plain_data_comes_back_with_its_types_and_order(content, tmp_path_factory):

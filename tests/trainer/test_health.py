@@ -122,6 +122,7 @@ def test_a_metric_of_which_less_is_better_may_be_zero(quick):
     assert not health.journal.warnings
 
 
+@pytest.mark.slow
 def test_a_huge_learning_rate_is_reported_where_no_loss_shows_it(quick, cli):
     """BPR's loss stays finite whatever the scores are."""
     settings = {**quick, "student.learning_rate": 1000.0}
@@ -156,6 +157,7 @@ def test_a_model_with_constant_scores_is_reported(quick, monkeypatch):
     assert "the scores of a user's best items are all equal" in one["message"]
 
 
+@pytest.mark.slow
 def test_a_sound_run_has_no_warnings(quick):
     result = run_bd(config_dict={**quick, "epochs": 25, "learning_rate": 0.05})
     assert result["warnings"] == []

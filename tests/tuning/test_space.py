@@ -62,6 +62,7 @@ def test_what_is_no_space_is_refused(line, message, tmp_path):
 PLAN = yaml.safe_load((ROOT / "benchmarks" / "evidence.yaml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("board", PLAN["boards"])
 def test_what_is_searched_are_settings_of_the_arms(board, evidence, tmp_path, monkeypatch):
     (tmp_path / "best.yaml").write_text("learning_rate: 0.001")  # of the separate models

@@ -59,6 +59,7 @@ def test_a_baseline_is_watched_in_its_own_stage():
 
 
 # --- one trial -------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_a_trial_is_a_run_and_is_not_run_twice(quick, tmp_path):
     settings = {**quick, "control": False, "eval_step": 1}
     outcome = run_trial(settings, ("teacher", "student"), METRIC, tmp_path / "log")
@@ -73,6 +74,7 @@ def test_a_trial_is_a_run_and_is_not_run_twice(quick, tmp_path):
     assert (again.folder, again.objective) == (outcome.folder, valid["student"])
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_ended(quick, tmp_path):
     asked = []
 
@@ -88,6 +90,7 @@ def test_a_hopeless_trial_is_ended(quick, tmp_path):
     assert len(outcome.curve) < 400
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_says_why(quick, tmp_path):
     outcome = run_trial({**quick, "samples_per_positive": 0}, ("student",), METRIC, tmp_path / "log")
     assert outcome.state == FAILED
@@ -140,6 +143,7 @@ def storage_of(tmp_path, kind="sqlite"):
     return f"sqlite:///{tmp_path / 'study.db'}" if kind == "sqlite" else str(tmp_path / "study.journal")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "journal"])
 def test_a_search_has_as_many_trials_as_were_asked_for_and_goes_on(search, formula, tmp_path, kind):
     first = Search(**{**vars(search), "trials": 5})
@@ -155,6 +159,7 @@ def test_a_search_has_as_many_trials_as_were_asked_for_and_goes_on(search, formu
     assert best.value == max(one["x"] for one in formula)
 
 
+@pytest.mark.slow
 def test_trials_below_the_median_are_given_up(search, formula, tmp_path):
     many = Search(**{**vars(search), "trials": 40, "jobs": 1})
     opened = open_study("s", storage_of(tmp_path), many)
@@ -168,6 +173,7 @@ def test_trials_below_the_median_are_given_up(search, formula, tmp_path):
     assert all(row["error"] == "too small" for row in rows if row["state"] == "failed")
 
 
+@pytest.mark.slow
 def test_machines_that_share_a_storage_share_the_trials(search, formula, tmp_path):
     many = Search(**{**vars(search), "trials": 30, "jobs": 4})
     studies = [open_study("s", storage_of(tmp_path), many) for _ in range(3)]
@@ -181,6 +187,7 @@ def test_machines_that_share_a_storage_share_the_trials(search, formula, tmp_pat
     assert len(set(drawn)) > 25  # three digits each: some meet by chance
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_is_gone_runs_again(search, formula, tmp_path):
     opened = open_study("s", storage_of(tmp_path), search)
     lost = opened.ask()
@@ -195,6 +202,7 @@ def test_a_trial_whose_process_is_gone_runs_again(search, formula, tmp_path):
     assert [trial.number for trial in counting(opened)] == [1, *range(2, 13)]
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on_with_what_was_running(search, tmp_path, monkeypatch):
     asked = []
 
@@ -230,6 +238,7 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
         open_study("s", f"sqlite:///{tmp_path / 'text.db'}", search)
 
 
+@pytest.mark.slow
 def test_what_a_search_leaves(search, formula, tmp_path):
     opened = open_study("s", storage_of(tmp_path), search)
     assert [path.name for path in outputs.leave(opened, search)] == ["trials.csv"]
@@ -290,6 +299,7 @@ def words_of(quick, tmp_path, **more):
     return ["tune", *(f"--{key}={json.dumps(value)}" for key, value in settings.items())]
 
 
+@pytest.mark.slow
 def test_the_command_searches_and_its_best_settings_run(quick, tmp_path, capsys):
     assert main(words_of(quick, tmp_path, trials=3, jobs=2)) == 0
     shown = capsys.readouterr().out
@@ -331,6 +341,7 @@ def test_wrong_input_is_one_line(more, message, quick, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
     words = words_of({**quick, "distill_epochs": 4}, tmp_path, trials=6, jobs=2)
     command = [sys.executable, "-m", "recbole_bd", *words]

@@ -66,6 +66,7 @@ def test_gradients_add_up_over_backward_passes():
     assert torch.allclose(plain.table.weight.grad, gathered.table.weight.grad, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_goes_on_step_after_step():
     plain, gathered = Model(0), Model(0)
     gather_gradients(gathered)
