@@ -1,1 +1,1 @@
-"""What several tests use: small data, settings, references by hand, damage, browsers."""
+"""Helpers of several tests: small data, settings, references by hand, damage, browsers."""

@@ -40,7 +40,7 @@ def for_method(settings: dict, method: str) -> dict:
 
 
 def roughly(row: dict, rel: float) -> dict:
-    """What equals a row whose numbers with a decimal point are off by so much of themselves at most."""
+    """A row that compares equal where its decimal numbers differ by a relative `rel` at most."""
     return {key: pytest.approx(value, rel=rel) if isinstance(value, float) else value for key, value in row.items()}
 
 

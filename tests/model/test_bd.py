@@ -224,7 +224,7 @@ def test_what_teaches_changes_no_random_number(quick):
 
 
 def ablations() -> dict[str, dict]:
-    """What the README's table of ablations says, as settings."""
+    """Settings of the README's table of ablations, by name."""
     text = (ROOT / "README.md").read_text().partition("### Ablations of BD")[2]
     rows = re.findall(r"^\| (.+?) \| `(--.+?)` \|$", text.partition("##")[0], re.MULTILINE)
     return {name: parse_arguments(options.split())[0] for name, options in rows}
