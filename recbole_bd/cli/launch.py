@@ -6,7 +6,7 @@ from typing import Any
 
 from recbole_bd.config.arguments import count_of
 from recbole_bd.errors import ConfigError
-from recbole_bd.system.distributed import started_rank
+from recbole_bd.system.torchrun import started_rank
 
 _FLAGS = ("nproc", "ip", "port", "world_size", "group_offset")
 

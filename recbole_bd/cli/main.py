@@ -10,6 +10,7 @@ from recbole_bd import __version__
 from recbole_bd.cli.parser import CommandParser
 from recbole_bd.data.text_file import shown
 from recbole_bd.errors import BDError, ConfigError, Interrupted
+from recbole_bd.system.torchrun import started_rank
 
 # Each command is the module of its name, with `command_parser()` and `execute(words)`. A module is imported when its
 # command runs, since RecBole and torch take seconds to import.
@@ -91,7 +92,5 @@ def _module_of(command: str) -> ModuleType:
 
 def _process_prefix() -> str:
     """Name of the speaking process where several train one run; else empty."""
-    from recbole_bd.system.distributed import started_rank  # imports torch
-
     rank = started_rank()
     return "" if rank is None else f"process {rank}: "

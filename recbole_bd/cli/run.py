@@ -13,7 +13,7 @@ from recbole_bd.model import METHODS
 from recbole_bd.runs.pipeline import run_bd
 from recbole_bd.runs.preview import describe
 from recbole_bd.runs.summary import table, warnings_text, wins_line
-from recbole_bd.system.distributed import started_rank
+from recbole_bd.system.torchrun import started_rank
 
 _DESCRIPTION = """\
 Trains a teacher and a student that teach each other (BD) or a student that a frozen teacher teaches (RD, CD, DE, RRD),

@@ -6,7 +6,8 @@ import re
 import torch
 
 from recbole_bd.errors import ConfigError
-from recbole_bd.system.distributed import group, has_gpu_for_each, local_rank, processes_here
+from recbole_bd.system.distributed import group, has_gpu_for_each
+from recbole_bd.system.torchrun import local_rank, processes_here
 
 
 def choose_device(wanted: str, use_gpu: bool, gpu_id: str | int | None) -> torch.device:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from recbole_bd.errors import PeerError
 from recbole_bd.system.child_processes import end_with_parent
+from recbole_bd.system.torchrun import local_rank, processes_here, started_rank
 
 T = TypeVar("T")
 # Seconds that a process waits for the others in a collective operation.
@@ -113,11 +114,6 @@ def alone() -> Iterator[None]:
         _is_alone.reset(before)
 
 
-def started_rank() -> int | None:
-    """Rank that `torchrun` gave to this process; None if it was started without `torchrun`."""
-    return int(os.environ["RANK"]) if "RANK" in os.environ and "WORLD_SIZE" in os.environ else None
-
-
 @contextmanager
 def joined() -> Iterator[Group]:
     """Join the process group that `torchrun` started: NCCL for tensors on GPUs, Gloo for tensors on CPUs.
@@ -147,19 +143,9 @@ def joined() -> Iterator[Group]:
         processes.destroy_process_group()
 
 
-def local_rank() -> int:
-    """Rank of this process on its machine, from 0; also the index of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
-
-
 def has_gpu_for_each() -> bool:
     """Whether each process on this machine can have its own GPU; NCCL does not let two share one."""
     return torch.cuda.is_available() and torch.cuda.device_count() >= processes_here()
-
-
-def processes_here() -> int:
-    """Number of this run's processes on this machine."""
-    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def with_gradient_all_reduce(loss: Tensor, parameters: Iterable[torch.nn.Parameter]) -> Tensor:
@@ -227,5 +213,5 @@ def _explaining() -> Iterator[None]:
         yield
     except RuntimeError as error:  # also torch.distributed.DistBackendError
         raise PeerError(
-            f"process {started_rank()} of this run has lost the others: one has ended, with its error above"
+            f"process {started_rank()} of this run has lost the other processes: one has ended; see its error above"
         ) from error

@@ -51,15 +51,40 @@ def test_the_help_of_run_lists_every_option_by_group_with_type_default_and_meani
     assert titles.index("Machine:") < titles.index("options of --model=BD:")
 
 
-def test_a_command_imports_only_what_it_needs():
-    words = "import sys; from recbole_bd.__main__ import main; main(['compare', '--help']); "
-    loaded = "print(*(name for name in sys.modules if name == 'torch' or name.startswith('recbole_bd.')))"
-    done = subprocess.run([sys.executable, "-c", words + loaded], capture_output=True, text=True, cwd=ROOT)
+def loaded_after(*words: str) -> tuple[int, str, set[str]]:
+    """Exit code, standard error, and the loaded modules of torch and of this package after a command in a process."""
+    call = f"import sys; from recbole_bd.__main__ import main; code = main({words!r}); "
+    shown = "print(code, *(name for name in sys.modules if name == 'torch' or name.startswith('recbole_bd.')))"
+    done = subprocess.run([sys.executable, "-c", call + shown], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    names = {*done.stdout.splitlines()[-1].split()}
+    code, *names = done.stdout.splitlines()[-1].split()
+    return int(code), done.stderr, set(names)
+
+
+def test_a_command_imports_only_what_it_needs():
+    _, _, names = loaded_after("compare", "--help")
     assert "recbole_bd.cli.compare" in names
     unneeded = {"torch", "recbole_bd.cli.run", "recbole_bd.serving.recommend", "recbole_bd.leaderboard.command"}
     assert not unneeded & names
+
+
+@pytest.mark.parametrize(("line", "message"), [(["walk"], "unknown command 'walk'"), (["compare", "--walk"], "--walk")])
+def test_a_usage_error_does_not_import_torch(line, message):
+    code, err, names = loaded_after(*line)
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("recbole-bd: error: ")
+    assert message in err
+    assert "torch" not in names
+
+
+@pytest.mark.parametrize("environment", [{"RANK": "3", "WORLD_SIZE": "4"}, {"RANK": "3"}, {}])
+def test_an_error_names_the_process_among_several(environment, cli, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    speaker = "process 3: " if "WORLD_SIZE" in environment else ""
+    assert cli("walk")[2].startswith(f"recbole-bd: {speaker}error: unknown command")
 
 
 def test_version(cli):
