@@ -48,7 +48,7 @@ def require_recbole() -> None:
     """
     if importlib.util.find_spec("recbole") is None:
         raise InstallationError(
-            "RecBole is not installed (its ray pin has no wheel for this Python, so pip leaves it out). "
+            "RecBole is not installed: pip leaves it out, since the ray that it requires has no wheel for this Python. "
             f"Run: {INSTALL_RECBOLE}"
         )
 
@@ -176,7 +176,7 @@ def apply() -> list[str]:
     """
     made = [repair.__name__ for repair in (restore_numpy_names, restore_dok_update) if repair()]
     silence_known_warnings()
-    logging.getLogger(__name__).debug("repairs made for RecBole: %s", made or "none needed")
+    logging.getLogger(__name__).debug("compatibility fixes applied for RecBole: %s", made or "none needed")
     return made
 
 

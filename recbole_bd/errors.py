@@ -133,4 +133,4 @@ def objects_refused(named: str, kind: type[BDError]) -> Iterator[None]:
     except ValueError as error:
         if "allow_pickle" not in str(error):
             raise
-        raise kind(f"{named} holds Python objects, which could run code, and is refused") from error
+        raise kind(f"{named} contains Python objects, which could run code, and is refused") from error

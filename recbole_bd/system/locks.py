@@ -26,7 +26,7 @@ def exclusively(path: Path, what: str) -> Iterator[None]:
     """
     lock = _lock_file(path)
     if not _is_acquired(lock):
-        logger.info("waits for another process: %s", what)
+        logger.info("waiting for another process: %s", what)
         lock.acquire()
     with _releasing(lock):
         yield
@@ -46,12 +46,12 @@ def claimed(folder: Path) -> Iterator[None]:
     lock = _lock_file(path)
     before = _owner(path)  # some versions of filelock empty the file when they acquire it
     if not _is_acquired(lock):
-        raise InUseError(
-            f"{folder} is in use by process {_owner(path) or 'of unknown id'}: wait until it ends, or stop it"
-        )
+        owner = _owner(path)
+        user = f"process {owner}" if owner else "another process"
+        raise InUseError(f"{folder} is in use by {user}: wait until it ends, or stop it")
     with _releasing(lock):
         if before:
-            logger.info("the lock of process %s, which has ended, is taken over", before)
+            logger.info("took over the lock of process %s, which has ended", before)
         _write_owner(path, str(os.getpid()))
         try:
             yield

@@ -37,7 +37,9 @@ def load_methods(taken: Iterable[str]) -> dict[str, type]:
     loaded = {}
     for name, point in offered_methods().items():
         if name in taken:
-            raise InstallationError(f"entry point {GROUP}: {point.value} offers {name}, which this package has itself")
+            raise InstallationError(
+                f"entry point {GROUP}: {name} = {point.value} has the name of a method of recbole-bd: rename it"
+            )
         try:
             loaded[name] = point.load()
         except (ImportError, AttributeError) as error:

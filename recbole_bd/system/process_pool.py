@@ -110,7 +110,7 @@ class ProcessPool:
             RuntimeError: the pool has no room.
         """
         if not self.has_room:
-            raise RuntimeError(f"{self._jobs} processes run already")
+            raise RuntimeError(f"{self._jobs} processes are already running")
         began, began_at = time.monotonic(), time.time()
         log.parent.mkdir(parents=True, exist_ok=True)
         source = subprocess.PIPE if text else subprocess.DEVNULL

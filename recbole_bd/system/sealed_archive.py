@@ -83,7 +83,7 @@ class _Sealing:
 
     def seal(self) -> None:
         if self._held != b"\0\0":
-            raise RuntimeError("this version of torch does not end its files as a zip file without a comment ends")
+            raise RuntimeError("this version of torch does not end its files like a zip file without a comment")
         words = f"recbole-bd archive {VERSION} sha256 ".encode()
         self._pass(struct.pack("<H", len(words) + _DIGITS) + words)
         self._stream.write(self._digest.hexdigest().encode())
@@ -105,7 +105,7 @@ def _encode(value: Any, place: tuple) -> Any:
     if kind in (dict, OrderedDict):
         for key in value:
             if not _is_key(key):
-                raise CheckpointError(f"{_where(place)} has the key {key!r}, which cannot be stored")
+                raise CheckpointError(f"{_where(place)} has a key {key!r}, which cannot be stored")
         return kind((key, _encode(item, (place, key))) for key, item in value.items())
     if isinstance(value, torch.Tensor) and not value.is_meta:
         return _own_storage(value.detach().cpu())
@@ -133,7 +133,7 @@ def _own_storage(tensor: torch.Tensor) -> torch.Tensor:
 
 def _encode_array(array: np.ndarray, place: tuple) -> dict[str, Any]:
     if array.dtype.hasobject or array.dtype.names or array.dtype.kind == "V":
-        raise CheckpointError(f"{_where(place)} is an array of {array.dtype}, which cannot be stored")
+        raise CheckpointError(f"{_where(place)} is an array of dtype {array.dtype}, which cannot be stored")
     plain = np.array(array, order="C", subok=False, ndmin=1)  # a copy: torch refuses read-only memory
     if plain.dtype in _TORCH_TYPES:
         return {"shape": array.shape, "data": torch.from_numpy(plain)}
@@ -164,7 +164,7 @@ def load_archive(path: str | Path, what: str = "checkpoint") -> dict[str, Any]:
             check_records(stream)
             content = _decode(_load_plain(stream))
     if type(content) is not dict:
-        raise CheckpointError(f"{what} {path} holds a {type(content).__name__}, not a dictionary")
+        raise CheckpointError(f"{what} {path} contains a {type(content).__name__}, not a dictionary")
     return content
 
 
@@ -222,9 +222,9 @@ def check_records(stream: BinaryIO) -> zipfile.ZipFile:
     archive = zipfile.ZipFile(stream)
     records = archive.infolist()
     if any(record.compress_type != zipfile.ZIP_STORED for record in records):
-        raise CheckpointError("it is compressed, unlike files of torch, and is refused")
+        raise CheckpointError("it is compressed, unlike torch files, and is refused")
     if sum(record.file_size for record in records) > size or len(set(archive.namelist())) < len(records):
-        raise CheckpointError("its records claim more than the file holds")
+        raise CheckpointError("its records claim more bytes than the file has")
     stream.seek(0)
     return archive
 
@@ -252,7 +252,7 @@ def _verify(stream: BinaryIO, named: str) -> None:
     if seal is None:
         raise CheckpointError(f"{named} is truncated or was not written by recbole-bd: it does not end with a checksum")
     if int(seal[1]) > VERSION:
-        raise CheckpointError(f"{named} is of version {int(seal[1])}: update recbole-bd to read it")
+        raise CheckpointError(f"{named} has format version {int(seal[1])}: update recbole-bd to read it")
     digest = hashlib.sha256()
     left = stream.tell() - _DIGITS
     stream.seek(0)

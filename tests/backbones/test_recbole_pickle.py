@@ -170,7 +170,7 @@ def test_models_read_arrays_and_states_safely_only_while_they_are_built(tmp_path
         load, load_array = neumf.torch.load, ldiffrec.np.load
         assert load_array(tmp_path / "good.npy", allow_pickle=True).tolist() == [0, 1, 2]
         assert load(tmp_path / "good.pth", map_location="cpu")["state_dict"]["w"].tolist() == [1, 1]
-        with pytest.raises(CheckpointError, match=r"evil\.npy: it holds Python objects, which could run code"):
+        with pytest.raises(CheckpointError, match=r"evil\.npy: it contains Python objects, which could run code"):
             load_array(tmp_path / "evil.npy", allow_pickle=True)
     assert (neumf.torch, ldiffrec.np) == (torch, np)
     assert (torch.load, np.load) == before

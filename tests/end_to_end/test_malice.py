@@ -147,7 +147,7 @@ def test_an_embedding_in_the_folder_of_the_data(block_data, quick, marker, cli, 
     np.save(tmp_path / "data" / "blocks" / "item_emb.npy", np.array([Evil(marker)], dtype=object))
     settings = alone(quick) | {"model": "LDiffRec", "n_cate": 2, "data_path": str(tmp_path / "data")}
     del settings["distill_epochs"]
-    refuses(cli, marker, r"item_emb\.npy: it holds Python objects, which could run code", "run", *words(settings))
+    refuses(cli, marker, r"item_emb\.npy: it contains Python objects, which could run code", "run", *words(settings))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_an_embedding_in_the_folder_of_the_data(block_data, quick, marker, cli, 
 def test_arrays_of_a_run(name, key, copy, marker, cli):
     np.savez(copy / name, **{key: np.array([Evil(marker)], dtype=object)})
     asked = ["compare", str(copy), str(copy)] if name == "per_user.npz" else ["plots", str(copy)]
-    refuses(cli, marker, rf"{name}: {key} holds Python objects, which could run code, and is refused", *asked)
+    refuses(cli, marker, rf"{name}: {key} contains Python objects, which could run code, and is refused", *asked)
 
 
 TAGS = [

@@ -129,7 +129,7 @@ def test_a_warm_up_that_another_process_trains_is_waited_for(quick, caplog):
         with exclusively(cache.with_suffix(".lock"), "test"):
             waiter.start()
             end = time.monotonic() + 60
-            while "waits for another process: warm-up of the model" not in caplog.text:
+            while "waiting for another process: warm-up of the model" not in caplog.text:
                 assert time.monotonic() < end
                 time.sleep(0.01)
             aside.rename(cache)

@@ -48,12 +48,12 @@ def test_the_lock_of_a_killed_process_is_taken_over(holder, tmp_path, caplog):
     assert (tmp_path / ".lock").read_text() == str(holder.pid)
     with caplog.at_level("INFO"), claimed(tmp_path):
         assert (tmp_path / ".lock").read_text() == str(os.getpid())
-    assert f"the lock of process {holder.pid}, which has ended, is taken over" in caplog.text
+    assert f"took over the lock of process {holder.pid}, which has ended" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     assert (tmp_path / ".lock").read_text() == ""
     caplog.clear()
     with caplog.at_level("INFO"), claimed(tmp_path):
-        assert "taken over" not in caplog.text
+        assert "took over" not in caplog.text
 
 
 def test_a_lock_is_waited_for_and_its_file_stays(tmp_path, caplog):
@@ -69,7 +69,7 @@ def test_a_lock_is_waited_for_and_its_file_stays(tmp_path, caplog):
         with exclusively(path, "warm-up"):
             waiter.start()
             end = time.monotonic() + 30
-            while "waits for another process: warm-up" not in caplog.text:
+            while "waiting for another process: warm-up" not in caplog.text:
                 assert time.monotonic() < end
                 time.sleep(0.01)
             order.append("first")

@@ -47,7 +47,7 @@ def test_no_more_run_than_there_are_jobs(tmp_path):
             assert pool.has_room
             pool.start(python("pass"), tmp_path / f"{number}.log")
         assert not pool.has_room
-        with pytest.raises(RuntimeError, match="2 processes run already"):
+        with pytest.raises(RuntimeError, match="2 processes are already running"):
             pool.start(python("pass"), tmp_path / "third.log")
         assert len(ended(pool)) == 2
         assert pool.has_room
