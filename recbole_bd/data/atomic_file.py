@@ -46,14 +46,14 @@ class AtomicFile:
     ):
         self.path = Path(path)
         if not field_separator or set(field_separator) & set("\r\n\0:"):
-            raise ConfigError(f"field_separator={field_separator!r}: must be a text without line end and colon")
+            raise ConfigError(f"field_separator={field_separator!r}: must be a string without line breaks and colons")
         if not seq_separator:
-            raise ConfigError(f"seq_separator={seq_separator!r}: must be a text")
+            raise ConfigError(f"seq_separator={seq_separator!r}: must not be empty")
         content, mark = read_text(self.path, encoding), field_separator
         if len(field_separator.encode()) > 1:
             mark = _STAND_IN
             if (place := content.find(_STAND_IN.encode())) >= 0:
-                problem = f"the control character {_STAND_IN!r} stands in it, choose another separator"
+                problem = f"the line contains the control character {_STAND_IN!r}; choose a separator of one byte"
                 raise self._error(line_at(content, place), problem)
             content = content.replace(field_separator.encode(), _STAND_IN.encode())
         body = content.find(b"\n") + 1
@@ -79,7 +79,7 @@ class AtomicFile:
                 problem = f"type {shown(column.type)} of column {name} is not supported: expected {', '.join(TYPES)}"
                 raise self._error(1, problem)
             if names.count(name) > 1:
-                raise self._error(1, f"column {name} comes twice")
+                raise self._error(1, f"column {name} appears more than once")
         return columns
 
     def require(self, names: Collection[str], keys: Collection[str] = ()) -> None:

@@ -48,7 +48,7 @@ class AtomicDataset(Dataset):
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 check_interval(f"val_interval: {column}", wanted)
             elif kind is not None and not isinstance(wanted, list):
-                raise ConfigError(f"val_interval: {column}={wanted!r}: holds ids; expected a list of those to keep")
+                raise ConfigError(f"val_interval: {column}={wanted!r}: expected a list of the ids to keep")
         super()._filter_by_field_value()
 
     def _download(self) -> None:
@@ -63,10 +63,10 @@ class AtomicDataset(Dataset):
             url = self._get_download_url("url")
         except ValueError as error:
             raise DataError(
-                f"data set {name}: {folder} does not exist and RecBole knows no download of that name. {way_out}"
+                f"data set {name}: {folder} does not exist and RecBole has no download of that name. {way_out}"
             ) from error
         # A warning, so that it is shown without any logging set up: this is the package's only use of the network.
-        logger.warning("data set %s: %s does not exist; downloads from %s", name, folder, url)
+        logger.warning("data set %s: %s does not exist; downloading from %s", name, folder, url)
         beside: Path | None = None
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ class AtomicDataset(Dataset):
             self.dataset_path = str(beside)
             self._fetch()
             if not any(beside.glob(f"{name}*.inter")):
-                raise OSError(f"it holds no {name}.inter")
+                raise OSError(f"it contains no {name}.inter")
             beside.chmod(0o755)  # mkdtemp lets only the owner in
             try:
                 beside.rename(folder)
@@ -90,7 +90,7 @@ class AtomicDataset(Dataset):
             self.dataset_path = str(folder)
             if beside is not None:
                 shutil.rmtree(beside, ignore_errors=True)
-        logger.info("data set %s: is in %s", name, folder)
+        logger.info("data set %s: downloaded to %s", name, folder)
 
     def _fetch(self) -> None:
         try:

@@ -85,7 +85,7 @@ def _wrong_ids(block: np.ndarray, left: np.ndarray, right: np.ndarray, column: C
         yield int(empty[0]), f"column {column.name} is empty, expected an id"
     for row in np.flatnonzero((widths == len(PADDING)) & (block[left] == PADDING[0])):
         if block[left[row] : right[row]].tobytes() == PADDING:
-            yield int(row), f"column {column.name}: the id [PAD] is RecBole's padding"
+            yield int(row), f"column {column.name}: the id [PAD] is reserved for RecBole's padding"
             break
 
 

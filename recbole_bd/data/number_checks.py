@@ -52,7 +52,7 @@ def warn_of_missing_numbers(table: Table, frame: pd.DataFrame) -> None:
     for column in frame:
         if column.endswith(":float") and (missing := frame[column].isna().to_numpy()).any():
             logger.warning(
-                "data file %s: %s cell(s) of column %s have no number, the first in line %d; they count as missing",
+                "data file %s: %s cell(s) of column %s contain no number, the first in line %d; they count as missing",
                 table.path, f"{missing.sum():,}", column.rpartition(":")[0], table.line_of(int(missing.argmax())),
             )  # fmt: skip
 
@@ -98,7 +98,7 @@ def _wrong_number(table: Table, texts: pd.DataFrame) -> DataError:
                 found.append((row, name, wrong[0]))
                 break
     if not found:
-        return DataError(f"data file {table.path} cannot be read: a column of numbers holds something else")
+        return DataError(f"data file {table.path} cannot be read: a column of numbers contains other values")
     row, name, word = min(found)
     problem = f"column {name}: expected a number of at most {LARGEST:.1e}, found {shown(word)}"
     return table.error(table.line_of(row), problem)

@@ -42,7 +42,7 @@ def read_text(path: Path, encoding: str) -> bytes:
     """
     content = _line_ends(path, _in_utf8(path, encoding))
     if (place := content.find(b"\0")) >= 0:
-        raise line_error(path, line_at(content, place), "a zero byte stands in it, which no text has")
+        raise line_error(path, line_at(content, place), "the line contains a zero byte, which text does not have")
     if not re.search(rb"[^\n]", content):
         raise empty_error(path)
     return content if content.endswith(b"\n") else content + b"\n"
@@ -57,7 +57,7 @@ def _in_utf8(path: Path, encoding: str) -> bytes:
     try:
         codec = codecs.lookup(encoding).name
     except LookupError as error:
-        raise ConfigError(f"encoding={encoding!r}: Python knows no such encoding") from error
+        raise ConfigError(f"encoding={encoding!r}: not an encoding that Python knows") from error
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -71,9 +71,9 @@ def _in_utf8(path: Path, encoding: str) -> bytes:
         before = content[: error.start].decode(codec, errors="ignore")
         line = 1 + len(re.findall("\r\n|\r|\n", before))
         byte = content[error.start : error.start + 1].hex()
-        raise line_error(path, line, f"byte {byte} is no {encoding} text (setting encoding)") from error
+        raise line_error(path, line, f"byte {byte} is not valid {encoding} text (setting encoding)") from error
     except (UnicodeError, LookupError) as error:  # the codec is not for text, or the text is not valid in it
-        raise DataError(f"data file {path} is no {encoding} text (setting encoding)") from error
+        raise DataError(f"data file {path} is not valid {encoding} text (setting encoding)") from error
     return content.removeprefix(codecs.BOM_UTF8)
 
 
@@ -83,5 +83,5 @@ def _line_ends(path: Path, content: bytes) -> bytes:
         if b"\n" not in content:
             content = content.replace(b"\r", b"\n")
         elif (place := content.find(b"\r")) >= 0:
-            raise line_error(path, line_at(content, place), "a carriage return stands inside the line")
+            raise line_error(path, line_at(content, place), "the line contains a carriage return")
     return content

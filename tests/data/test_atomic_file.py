@@ -73,7 +73,8 @@ BAD = {
     "padding as an id": (good(30, "[PAD]\ti2\t3\n"), r"line 30: column user_id: the id \[PAD\]"),
     "gigantic id": (good(30, f"u1\t{'x' * 100_000}\t3\n"), r"line 30: column item_id: .*\(100,000 characters\)"),
     "missing column": (good(1, "user_id:token\tthing:token\trating:float\n"), "line 1: has no column item_id"),
-    "column twice": (good(1, "user_id:token\titem_id:token\titem_id:token\n"), "line 1: column item_id comes twice"),
+    "column twice": (good(1, "user_id:token\titem_id:token\titem_id:token\n"),
+                     "line 1: column item_id appears more than once"),
     "no types": (good(1, "user_id\titem_id\trating\n"), "line 1: expected a header"),
     "no header": ("".join(LINES), "line 1: expected a header"),
     "unknown type": (good(1, "user_id:token\titem_id:text\trating:float\n"), "line 1: type 'text' of column item_id"),
@@ -85,11 +86,12 @@ BAD = {
     "header and blank lines": (HEADER + "\n\n", "is empty"),
     "nothing": ("", "is empty"),
     "blank lines only": ("\n\n", "is empty"),
-    "carriage return in a line": (good(8, "u1\ti\r2\t3\n"), "line 8: a carriage return"),
-    "zero byte": (good(8, "u1\ti\0\t3\n"), "line 8: a zero byte"),
-    "no UTF-8": (good(8, "u1\té\t3\n").encode("latin-1"), r"line 8: byte e9 is no utf-8 text \(setting encoding\)"),
-    "UTF-16": (good().encode("utf-16"), "line 1: byte ff is no utf-8 text"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "line 1: byte 89 is no utf-8 text"),
+    "carriage return in a line": (good(8, "u1\ti\r2\t3\n"), "line 8: the line contains a carriage return"),
+    "zero byte": (good(8, "u1\ti\0\t3\n"), "line 8: the line contains a zero byte"),
+    "no UTF-8": (good(8, "u1\té\t3\n").encode("latin-1"),
+                 r"line 8: byte e9 is not valid utf-8 text \(setting encoding\)"),
+    "UTF-16": (good().encode("utf-16"), "line 1: byte ff is not valid utf-8 text"),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "line 1: byte 89 is not valid utf-8 text"),
 }  # fmt: skip
 
 
@@ -158,7 +160,7 @@ def test_missing_numbers_are_taken_and_said(tmp_path, quick, caplog):
     text = good(9, "\nu1\ti2\t\n").replace(LINES[20], "u2\ti3\tNA\n")
     with caplog.at_level(logging.WARNING):
         split = split_of(quick, tmp_path, text)
-    assert "odd.inter: 2 cell(s) of column rating have no number, the first in line 10" in caplog.text
+    assert "odd.inter: 2 cell(s) of column rating contain no number, the first in line 10" in caplog.text
     assert not np.isnan(split.dataset.inter_feat["rating"].numpy()).any()
 
 
@@ -216,7 +218,7 @@ def test_features_are_what_the_file_says(tmp_path, quick):
         ({"field_separator": "\n"}, "field_separator"),
         ({"field_separator": None}, "field_separator=None"),
         ({"seq_separator": ""}, "seq_separator=''"),
-        ({"encoding": "klingon"}, "encoding='klingon': Python knows no such encoding"),
+        ({"encoding": "klingon"}, "encoding='klingon': not an encoding that Python knows"),
         ({"load_col": {"inter": "user_id"}}, "load_col: inter='user_id': expected a list"),
         ({"load_col": {"inter": [1]}}, "expected a list"),
         ({"USER_ID_FIELD": None}, "USER_ID_FIELD=None: must name a column"),

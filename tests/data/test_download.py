@@ -72,7 +72,7 @@ def test_the_address_is_logged_before_the_network_is_used(load, tmp_path, caplog
     with caplog.at_level(logging.INFO, logger="recbole_bd"):
         split = load(network)
     assert split.statistics()["interactions"] == len(block_pairs())
-    assert f"data set {NAME}: {tmp_path / 'data' / NAME} does not exist; downloads from {URL}" in logged_before[0]
+    assert f"data set {NAME}: {tmp_path / 'data' / NAME} does not exist; downloading from {URL}" in logged_before[0]
     assert inside(tmp_path / "data") == {NAME, f"{NAME}/{NAME}.inter"}
 
 

@@ -111,7 +111,7 @@ BAD_DATA = {
     "filter by what is not loaded": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"rating": "[3,inf)"}},
                                      "name it in load_col"),
     "interval of ids": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"user_id": "[3,inf)"}},
-                        "holds ids; expected a list of those to keep"),
+                        "expected a list of the ids to keep"),
     "list of numbers": (lambda d: write_text(d, "user_id:token\titem_id:token\trating:float\na\tb\t1\nc\td\t2\n"),
                         {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": [2]}},
                         "val_interval: rating=.2.: expected intervals"),
@@ -138,7 +138,7 @@ def test_bad_data_is_one_line_with_the_way_out(case, tmp_path, quick):
 
 def test_unknown_data_set_names_the_folder(tmp_path, quick):
     config = make_config({**quick, "dataset": "nowhere", "data_path": str(tmp_path)})
-    with pytest.raises(DataError, match="nowhere does not exist and RecBole knows no download"):
+    with pytest.raises(DataError, match="nowhere does not exist and RecBole has no download of that name"):
         load_split(config)
 
 
