@@ -59,12 +59,13 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
     sealed = is_sealed(path)
     content = load_archive(path) if sealed else load_recbole_pickle(path)
     if not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"checkpoint {path} holds no model: no state_dict in it")
+        raise CheckpointError(f"checkpoint {path} contains no model: it has no state_dict")
     ours = content.get("format") == FORMAT
     if ours and not sealed and content.get("version") != _WITHOUT_CHECKSUM:
-        raise CheckpointError(f"checkpoint {path} is damaged: its checksum is gone")
+        raise CheckpointError(f"checkpoint {path} is damaged: its checksum is missing")
     if ours and content["version"] > VERSION:
-        raise CheckpointError(f"checkpoint {path} is of version {content['version']}: update recbole-bd to read it")
+        version = content["version"]
+        raise CheckpointError(f"checkpoint {path} has format version {version}: update recbole-bd to read it")
     with named_damage(f"checkpoint {path}", CheckpointError):
         about = _metadata(content["about"]) if ours else _metadata_of_recbole(content.get("config"))
         other = content.get("other_parameter") or {}
@@ -96,9 +97,9 @@ def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
             if not isinstance(rows, list) or not all(
                 isinstance(row, dict) and {"stage", "role", "epoch"} <= row.keys() for row in rows
             ):
-                raise CheckpointError(f"checkpoint {path} is no kept warm-up: it has no {name}")
+                raise CheckpointError(f"checkpoint {path} is not a cached warm-up: it has no {name}")
     except CheckpointError as error:
-        raise CheckpointError(f"{error}. Delete it, and the warm-up is trained anew") from error
+        raise CheckpointError(f"{error}. Delete it to train the warm-up again") from error
     return snapshot, about
 
 
@@ -107,7 +108,7 @@ def _metadata(text: str) -> dict[str, Any]:
     if not all(isinstance(about[key], str) for key in ("model", "dataset", "fingerprint")):
         raise CheckpointError("its metadata lacks the model, the data set or the fingerprint")
     if not isinstance(about.get("settings", {}), dict):
-        raise CheckpointError("its settings are no mapping")
+        raise CheckpointError("its settings are not a mapping")
     return about
 
 
@@ -119,7 +120,8 @@ def _metadata_of_recbole(settings: Any) -> dict[str, Any]:
 def _only_tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise CheckpointError(f"its state_dict has {name!r} of type {type(tensor).__name__}, which is no parameter")
+            kind = type(tensor).__name__
+            raise CheckpointError(f"its state_dict contains {name!r} of type {kind}, which is not a parameter")
     return dict(state)
 
 

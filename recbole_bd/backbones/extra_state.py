@@ -116,5 +116,5 @@ def _set(modules: dict[str, nn.Module], name: str, value: Any, device: torch.dev
     path, _, attribute = name.rpartition(".")
     held = vars(modules[path]).get(attribute, modules) if path in modules else modules
     if attribute == "training" or not (held is None or _is_number(held) or isinstance(held, torch.Tensor | np.ndarray)):
-        raise CheckpointError(f"the model keeps no number or array {name}")
+        raise CheckpointError(f"the model has no number or array named {name}")
     setattr(modules[path], attribute, value.to(device) if isinstance(value, torch.Tensor) else value)

@@ -1,8 +1,8 @@
-"""Read RecBole's checkpoints, pickles of protocol 4 that hold its Config, without calling anything the file names.
+"""Read RecBole's checkpoints, pickles of protocol 4 that contain its Config, without calling anything they name.
 
-torch's safe loader cannot read them. Here each name on an allow-list gives a stand-in that only keeps its arguments.
-Every other name is refused. Tensors and numbers are built from the stand-ins afterwards, after a check of every size
-against the file's content. torch's own loader is not used, so its older formats are not read.
+torch's safe loader cannot read them. Here each name on an allow-list is replaced by a stand-in that only keeps its
+arguments, and every other name is refused. Tensors and numbers are then built from the stand-ins, after every size is
+checked against the content of the file. torch's own loader is not used, so its older formats are not supported.
 """
 
 import io
@@ -26,7 +26,7 @@ from recbole_bd.system.sealed_archive import check_records, is_sealed, load_arch
 
 
 class _StandIn:
-    """Keeps the arguments and the state that a pickle gives, and does nothing.
+    """Keeps the arguments and the state given by a pickle, and does nothing.
 
     Every stand-in defines `__setstate__`: a pickle may set attributes of an object that lacks it.
     """
@@ -104,7 +104,7 @@ _STORAGES = {
 
 
 class _AllowListUnpickler(pickle.Unpickler):
-    """Gives a stand-in for each name that RecBole's checkpoints need. Every other name is refused with an error."""
+    """Returns a stand-in for each name that RecBole's checkpoints need, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:
@@ -118,7 +118,7 @@ class _AllowListUnpickler(pickle.Unpickler):
     def persistent_load(self, reference: Any) -> _Storage:
         word, storage, key, _, size = reference  # the ignored field is the device
         if word != "storage" or type(storage) is not _Storage or type(key) is not str or type(size) is not int:
-            raise CheckpointError("it refers to something that is no tensor's storage")
+            raise CheckpointError("it refers to something that is not a tensor's storage")
         return _Storage(*storage.args, key, size)
 
 
@@ -127,11 +127,11 @@ def load_recbole_pickle(path: str | Path, what: str = "checkpoint") -> dict[str,
 
     Args:
         path: the file.
-        what: names the file in errors.
+        what: kind of file, named in errors.
 
     Returns:
-        Its content: tensors on the CPU, arrays, Python's numbers and containers, an OrderedDict as a dict. RecBole's
-        Config becomes a dict of its plain values; classes and enum members become None.
+        Its content: tensors on the CPU, arrays, Python numbers and containers. An OrderedDict becomes a dict, and
+        RecBole's Config a dict of its plain values. Classes and enum members become None.
 
     Raises:
         CheckpointError: the file is missing or damaged, or asks for a name that is not on the allow-list.
@@ -141,10 +141,10 @@ def load_recbole_pickle(path: str | Path, what: str = "checkpoint") -> dict[str,
             raise CheckpointError("it is truncated or not a torch file")
         archive = check_records(stream)
         if damaged := archive.testzip():
-            raise CheckpointError(f"it is damaged in its record {damaged}")
+            raise CheckpointError(f"its record {damaged} is damaged")
         content = _Reader(archive).load()
         if not isinstance(content, dict):
-            raise CheckpointError(f"it holds a {type(content).__name__} and no content by name")
+            raise CheckpointError(f"it contains a {type(content).__name__}, not a dictionary")
         return content
 
 
@@ -152,9 +152,9 @@ def load_recbole_pickle(path: str | Path, what: str = "checkpoint") -> dict[str,
 def pretrained_files_read_safely() -> Iterator[None]:
     """Let RecBole's models read pretrained files without running any code in them.
 
-    NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which runs what a file asks for before torch
-    2.6, and LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. Within the scope RecBole's models
-    read both kinds of file with readers of this package.
+    NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which before torch 2.6 runs code named in
+    the file. LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. Within the scope, RecBole's models
+    read both kinds of file through the readers of this package.
 
     Raises:
         CheckpointError: such a file is missing or damaged, or asks for code to be run.
@@ -183,11 +183,11 @@ class _Reader:
         self.archive = archive
         names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
         if len(names) != 1:
-            raise CheckpointError("it is no file of torch.save")
+            raise CheckpointError("it was not written by torch.save")
         self.folder = names[0].removesuffix("data.pkl")
         order = f"{self.folder}byteorder"
         if order in archive.namelist() and archive.read(order).decode() != sys.byteorder:
-            raise CheckpointError("it was written on a machine of the other byte order")
+            raise CheckpointError("it was written on a machine with the opposite byte order")
         self.made: dict[int, tuple[Any, Any]] = {}
         self.storages: dict[str, torch.Tensor] = {}
 
@@ -196,7 +196,7 @@ class _Reader:
         pickled = self.archive.read(f"{self.folder}data.pkl")
         for operation, argument, _ in pickletools.genops(pickled):
             if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and (argument or 0) > len(pickled):
-                raise CheckpointError("it reserves memory for more values than it can hold")
+                raise CheckpointError("it reserves memory for more values than it can contain")
         return self.make(_AllowListUnpickler(io.BytesIO(pickled)).load())
 
     def make(self, value: Any) -> Any:
@@ -210,7 +210,7 @@ class _Reader:
                 _Array: self._array, _Config: self._settings, _Mention: self._mention,
             }  # fmt: skip
             if type(value) not in makers:
-                raise CheckpointError(f"it holds a {type(value).__name__.lstrip('_')} where none can be")
+                raise CheckpointError(f"it contains a {type(value).__name__.lstrip('_')} in an unexpected place")
             self.made[id(value)] = value, makers[type(value)](value)
         return self.made[id(value)][1]
 
@@ -232,10 +232,10 @@ class _Reader:
     def _tensor(self, value: _Tensor) -> torch.Tensor:
         storage, offset, size, stride, *_ = value.args
         if type(storage) is not _Storage or len(storage.args) != 3:
-            raise CheckpointError("it holds a tensor without numbers")
+            raise CheckpointError("it contains a tensor without a storage")
         numbers = self._numbers(*storage.args)
         if math.prod(size) > len(numbers):
-            raise CheckpointError(f"a tensor of size {tuple(size)} claims more than the {len(numbers)} numbers it has")
+            raise CheckpointError(f"a tensor of size {tuple(size)} claims more than the {len(numbers)} values of its storage")
         # torch refuses a stride that leaves the storage. A part is cloned, so that it does not keep the whole storage.
         tensor = numbers.as_strided(size, stride, offset)
         return tensor if tensor.numel() == len(numbers) else tensor.clone()
@@ -248,7 +248,7 @@ class _Reader:
         numbers = self.storages[key]
         if numbers.dtype != dtype or len(numbers) != size:
             raise CheckpointError(
-                f"its record {key} has {len(numbers)} numbers of {numbers.dtype}, not {size} of {dtype}"
+                f"its record {key} has {len(numbers)} values of {numbers.dtype}, not {size} of {dtype}"
             )
         return numbers
 
@@ -271,5 +271,5 @@ def _dtype(value: _Dtype) -> np.dtype:
     state: Any = value.state
     code, order = value.args[0], state[1]
     if not re.fullmatch(r"[biufUS][0-9]{1,9}", code) or order not in ("<", ">", "|", "="):
-        raise CheckpointError(f"it holds an array of {code!r}, which is not of numbers, and is refused")
+        raise CheckpointError(f"it contains an array of dtype {code!r}, which is not numeric, and is refused")
     return np.dtype(order + code)

@@ -51,7 +51,7 @@ def recommender_class(name: str) -> type[GeneralRecommender]:
         folders = [f"{path}/{kind}_recommender" for path in recbole.model.__path__]
         if str(name).lower() in {module.name for module in pkgutil.iter_modules(folders)}:
             kind = kind.replace("_", "-").replace("exlib", "external-library")
-            raise RoleError(f"{name} is a {kind} recommender; a role is a general recommender, e.g. BPR or LightGCN")
+            raise RoleError(f"{name} is a {kind} recommender; a role needs a general recommender, e.g. BPR or LightGCN")
     spelled = {known.lower(): known for known in shipped}
     nearest = difflib.get_close_matches(str(name).lower(), spelled, n=1, cutoff=0.5)
     hint = f" Did you mean {spelled[nearest[0]]}?" if nearest else ""

@@ -63,11 +63,11 @@ def restore_snapshot(model: Any, snapshot: Snapshot, source: str = "snapshot") -
         if tensor.shape != own[name].shape:
             raise CheckpointError(
                 f"{source}: {name} is {tuple(tensor.shape)} but this run's {type(model).__name__} needs "
-                f"{tuple(own[name].shape)}; it belongs to other sizes or another data set"
+                f"{tuple(own[name].shape)}; it was made for different sizes or a different data set"
             )
     foreign = snapshot.other.keys() - set(getattr(model, "other_parameter_name", ()))
     if foreign:  # RecBole would set any attribute of this name
-        raise CheckpointError(f"{source} has {sorted(foreign)[0]}, which no {type(model).__name__} keeps")
+        raise CheckpointError(f"{source} contains {sorted(foreign)[0]}, which {type(model).__name__} does not have")
     model.load_state_dict(snapshot.state)
     model.load_other_parameter(snapshot.other)
     restore_attributes(model, snapshot.attributes)

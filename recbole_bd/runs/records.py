@@ -135,7 +135,7 @@ def read_arrays(path: Path, error: type[BDError] = RunFolderError) -> dict[str, 
         The arrays by name.
 
     Raises:
-        BDError: of class `error`: the file cannot be read, is damaged, or contains Python objects, which could run code.
+        BDError: of class `error`: the file cannot be read, is damaged, or contains Python objects.
     """
     with named_damage(str(path), error):
         with zipfile.ZipFile(path) as archive:

@@ -67,7 +67,7 @@ def test_they_go_back_and_the_others_become_what_they_were():
 @pytest.mark.parametrize("name", ["forward", "name", "inner.training", "outer.update", "inner.nothing", "weight"])
 def test_what_is_no_number_or_array_of_the_model_is_never_set(name):
     model = noted()
-    with pytest.raises(CheckpointError, match=f"keeps no number or array {name}"):
+    with pytest.raises(CheckpointError, match=f"has no number or array named {name}"):
         restore_attributes(model, {name: 1})
     assert changed_attributes(model) == {}
 

@@ -251,7 +251,7 @@ def test_roles_start_from_checkpoints(finished, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"teacher.embedding_size": 5}, "needs .* it belongs to other sizes"),
+        ({"teacher.embedding_size": 5}, "needs .* it was made for different sizes"),
         ({"seed": 1}, "other data or another split"),
         ({"teacher_model": "LINE"}, "is of model BPR, this run's teacher of LINE"),
         ({"teacher.checkpoint": "none.pth"}, "does not exist"),
