@@ -235,7 +235,9 @@ class _Reader:
             raise CheckpointError("it contains a tensor without a storage")
         numbers = self._numbers(*storage.args)
         if math.prod(size) > len(numbers):
-            raise CheckpointError(f"a tensor of size {tuple(size)} claims more than the {len(numbers)} values of its storage")
+            raise CheckpointError(
+                f"a tensor of size {tuple(size)} claims more than the {len(numbers)} values of its storage"
+            )
         # torch refuses a stride that leaves the storage. A part is cloned, so that it does not keep the whole storage.
         tensor = numbers.as_strided(size, stride, offset)
         return tensor if tensor.numel() == len(numbers) else tensor.clone()

@@ -75,7 +75,7 @@ def _check_role_keys(backbone: str, block: Mapping[str, Any], where: str, source
     known = role_options(backbone)
     for key, value in block.items():
         if key not in known and key in recbole_options():
-            raise ConfigError(f"{where}.{key}: holds for both roles; set it at the top level ({source})")
+            raise ConfigError(f"{where}.{key}: applies to both roles; set it at the top level ({source})")
         if key not in known:
             raise ConfigError(_unknown_setting(f"{where}.{key}", key, known, source))
         check_option(known[key], value, f"{where}.{key}", source)
@@ -98,7 +98,7 @@ def check_option(option: Option, value: Any, where: str, source: str) -> None:
         numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
         for number in numbers:
             if isinstance(number, float) and number != number:
-                raise ConfigError(f"{where}={value!r}: must hold finite numbers")
+                raise ConfigError(f"{where}={value!r}: must contain finite numbers only")
     except ConfigError as error:
         if source in (CONFIG_DICT, COMMAND_LINE):
             raise
@@ -120,7 +120,8 @@ def check_model(name: str, methods: Iterable[str]) -> None:
     except RoleError as error:
         similar = difflib.get_close_matches(name.upper(), methods, n=1, cutoff=0.5)
         hint = f"Did you mean {similar[0]}? " if similar else ""
-        raise RoleError(f"model={name!r} is no method of this package ({', '.join(methods)}). {hint}{error}") from error
+        known = ", ".join(methods)
+        raise RoleError(f"model={name!r} is not a method of this package ({known}). {hint}{error}") from error
 
 
 def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) -> str:

@@ -33,12 +33,12 @@ def choose_device(wanted: str, use_gpu: bool, gpu_id: str | int | None) -> torch
     if wanted == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise ConfigError(f"device={wanted!r}: this torch sees no GPU; use --device=cpu")
+        raise ConfigError(f"device={wanted!r}: torch finds no GPU; use --device=cpu")
     if several_processes and (":" in wanted or not has_gpu_for_each()):
         raise ConfigError(
-            f"device={wanted!r}: {processes_here()} processes and {torch.cuda.device_count()} GPU(s) are on this "
-            "machine, and each process needs one of its own: use --device=cuda with no more processes than GPUs, "
-            "or --device=cpu"
+            f"device={wanted!r}: this machine runs {processes_here()} processes and has {torch.cuda.device_count()} "
+            "GPU(s), but each process needs its own: use --device=cuda with no more processes than GPUs, or "
+            "--device=cpu"
         )
     if several_processes:
         return torch.device("cuda", local_rank())

@@ -33,7 +33,7 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
         raise ConfigError(f"metrics={metrics!r}: expected a list of names, such as [Recall, NDCG]")
     if unknown := [name for name in names if name.lower() not in metric_types]:
         raise ConfigError(
-            f"metrics: there is no metric named {unknown[0]!r}; there are: {', '.join(sorted(metric_types))}"
+            f"metrics: unknown metric {unknown[0]!r}; available metrics: {', '.join(sorted(metric_types))}"
         )
     if settings.get("valid_metric") is None:
         raise ConfigError("valid_metric: expected one of the metrics at one of topk, such as NDCG@10")
@@ -77,10 +77,10 @@ def _check_eval_args(given: Any) -> None:
     if not isinstance(given, Mapping):
         raise ConfigError(f"eval_args={given!r}: expected a block, such as {{split: {{RS: [0.8, 0.1, 0.1]}}}}")
     if unknown := [key for key in given if key not in _EVAL_ARGS]:
-        raise ConfigError(f"eval_args: unknown key {unknown[0]!r}; there are: {', '.join(_EVAL_ARGS)}")
+        raise ConfigError(f"eval_args: unknown key {unknown[0]!r}; known keys: {', '.join(_EVAL_ARGS)}")
     split = given.get("split", {"RS": [8, 1, 1]})
     if not (isinstance(split, Mapping) and len(split) == 1 and next(iter(split)) in _SPLITS):
-        raise ConfigError(f"eval_args: split={split!r}: expected one of {', '.join(_SPLITS)} with its value")
+        raise ConfigError(f"eval_args: split={split!r}: expected one of {', '.join(_SPLITS)} and its value")
     kind, value = next(iter(split.items()))
     if kind == "LS" and value not in _LEFT_OUT:
         raise ConfigError(f"eval_args: LS={value!r}: must be one of {', '.join(_LEFT_OUT)}")

@@ -124,5 +124,5 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise ConfigError(f"configuration file {path} must hold `key: value` lines")
+        raise ConfigError(f"configuration file {path} must contain `key: value` lines")
     return content

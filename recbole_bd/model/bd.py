@@ -86,7 +86,7 @@ class BD(Distiller):
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
         bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
         if bare and self.samples_per_positive == 1:
-            raise ConfigError("a list of one item says nothing: use samples_per_positive=2 or more, or list_positive")
+            raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
         if self.config["cf_negatives"] == "distilled":
             for role in self.roles.values():
                 _require_one_negative(role)
@@ -210,5 +210,5 @@ def _require_one_negative(role: Role) -> None:
     if not pairwise or role.config["train_neg_sample_args"]["sample_num"] != 1:
         raise ConfigError(
             f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
-            f"{role.config['model']} is not: use cf_negatives=sampled"
+            f"{role.config['model']} is not one: use cf_negatives=sampled"
         )

@@ -198,7 +198,7 @@ class BDTrainer(Resumable, Trainer):
             return
         restore_snapshot(trainer.model, trainer.best, f"best state of the {name}")
         self.model.resting.append(name)
-        logger.info("%s: the %s rests at its best state, of epoch %d", self.arm, name, trainer.best.epoch)
+        logger.info("%s: the %s rests at its best state, from epoch %d", self.arm, name, trainer.best.epoch)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         pass  # each role's trainer keeps its own best

@@ -85,7 +85,7 @@ class EpochLosses:
             shown = ", ".join(f"{name} {float(value):g}" for name, value in self._unchecked[first].items())
             step = self.steps - len(self._unchecked) + first + 1
             raise TrainingError(
-                f"the {self.role}'s loss is not finite ({shown}; stage {self.arm}, epoch {self.epoch}, step {step}): "
+                f"the {self.role}'s loss is not finite ({shown}; arm {self.arm}, epoch {self.epoch}, step {step}): "
                 f"its updates were most likely too large; {self.remedy}"
             )
         self._unchecked.clear()

@@ -123,7 +123,7 @@ class Health:
         """
         self.epoch = epoch
         self.sample = ScoreSample(self._broken_score)
-        beside = ((f"number {number} beside the model", value) for number, value in enumerate(self.beside))
+        beside = ((f"parameter {number} outside the model", value) for number, value in enumerate(self.beside))
         for name, value in chain(self.role.model.named_parameters(), self.role.model.named_buffers(), beside):
             if value.is_floating_point() and not torch.isfinite(value).all():
                 raise self._broken_parameter(name)
@@ -137,11 +137,11 @@ class Health:
             bigger: whether larger values are better.
         """
         if self.sample.largest > _LARGE:
-            self._warn("scores", f"{self._seen()}, where losses have no gradient left; {self._remedy()}")
+            self._warn("scores", f"{self._seen()}, where the gradients of the losses vanish; {self._remedy()}")
         if bigger and value == 0:
-            self._warn("zero", f"valid {metric} is exactly 0, every hit was missed: {self._seen()}; {self._remedy()}")
+            self._warn("zero", f"valid {metric} is exactly 0 (no hits): {self._seen()}; {self._remedy()}")
         elif value != 1 and self._is_constant():  # a value of 1 cannot improve
-            self._warn("constant", f"the same numbers in {_SAME} validations: {self._seen()}; {self._remedy()}")
+            self._warn("constant", f"the same values in {_SAME} validations in a row: {self._seen()}; {self._remedy()}")
 
     def _is_constant(self) -> bool:
         latest = self.journal.of(self.arm, self.role.name)[-_SAME:]
@@ -176,4 +176,4 @@ class Health:
         )
 
     def _where(self) -> str:
-        return f"{self.role.name} ({self.role.config['model']}, stage {self.arm}, epoch {self.epoch})"
+        return f"{self.role.name} ({self.role.config['model']}, arm {self.arm}, epoch {self.epoch})"

@@ -175,7 +175,7 @@ class RoleTrainerMixin(Resumable, _Host):
         self.role.forget()
         self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader)
         if len(set(group().all_gather(self._fingerprint()))) > 1:
-            raise TrainingError(f"{self.role.name}: the processes of this run have come to different parameters")
+            raise TrainingError(f"{self.role.name}: the processes of this run have reached different parameters")
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)

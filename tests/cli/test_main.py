@@ -138,7 +138,7 @@ def test_the_help_of_run_bd_is_that_of_run(cli):
 
 REFUSED = {
     "unknown model": (["--teacher_model=BRP"], "Did you mean BPR?"),
-    "unknown method": (["--model=BDX"], "no method of this package"),
+    "unknown method": (["--model=BDX"], "is not a method of this package"),
     "unknown key": (["--lamda_teacher_to_student=1"], "Did you mean lambda_teacher_to_student?"),
     "negative": (["--lambda_teacher_to_student=-1"], "must be in [0, inf)"),
     "not a number": (["--teacher.learning_rate=.nan"], "must be a finite number"),

@@ -25,11 +25,11 @@ def resolve(settings):
         ({"student.weight_decay": -0.1}, r"student.weight_decay=-0.1: must be in \[0, inf\)"),
         ({"teacher.embedding_size": 0}, r"must be in \[1, inf\)"),
         ({"epochs": 1.5}, "epochs=1.5: expected int"),
-        ({"teacher.topk": [3]}, "holds for both roles"),
+        ({"teacher.topk": [3]}, "applies to both roles"),
         ({"teacher": 5}, "expected a block"),
         ({"sampling": "best"}, "must be one of rank_discrepancy, uniform, top"),
         ({"valid_metric": "NDCG@20"}, "must be one of the metrics"),
-        ({"metrics": ["Foo"]}, "no metric named 'Foo'; there are: .*recall"),
+        ({"metrics": ["Foo"]}, "unknown metric 'Foo'; available metrics: .*recall"),
         ({"topk": [0]}, "positive"),
         ({"student.learner": "sdg"}, "must be one of adam"),
         ({"device": "tpu"}, "expected cpu, cuda"),
@@ -39,7 +39,7 @@ def resolve(settings):
         ({"dataset": "../evil"}, "expected a name"),
         ({"valid_metric": None}, "expected one of the metrics at one of topk, such as NDCG@10"),
         ({"threads": 1_000_000}, r"must be in \[1, 1024\]"),
-        ({"eval_args": {"mod": "full"}}, "unknown key 'mod'; there are: split, group_by, order, mode"),
+        ({"eval_args": {"mod": "full"}}, "unknown key 'mod'; known keys: split, group_by, order, mode"),
         ({"user_inter_num_interval": "[5,inf"}, r"user_inter_num_interval='\[5,inf': expected intervals such as"),
         ({"item_inter_num_interval": "5"}, "expected intervals such as"),
         ({"item_inter_num_interval": "[5,four]"}, "expected intervals such as"),
@@ -66,5 +66,5 @@ def test_a_bad_value_in_a_file_names_the_file(tmp_path):
 def test_unknown_models_are_suggested():
     with pytest.raises(RoleError, match=r"Did you mean BPR\?"):
         make_config(teacher_model="BRP")
-    with pytest.raises(RoleError, match="no method of this package"):
+    with pytest.raises(RoleError, match="is not a method of this package"):
         make_config(model="BDD")

@@ -30,9 +30,9 @@ def test_each_of_several_processes_has_a_gpu_of_its_own(monkeypatch):
         config = make_config(settings)
         assert config["device"] == config.role("teacher")["device"] == torch.device("cuda:1")
     assert make_config(device="cpu")["device"] == torch.device("cpu")
-    with pytest.raises(ConfigError, match=r"cuda:0.*one of its own: use --device=cuda with"):
+    with pytest.raises(ConfigError, match=r"cuda:0.*each process needs its own: use --device=cuda with"):
         make_config(device="cuda:0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(ConfigError, match=r"'cuda': 4 processes and 2 GPU\(s\) are on this machine"):
+    with pytest.raises(ConfigError, match=r"'cuda': this machine runs 4 processes and has 2 GPU\(s\)"):
         make_config()
     assert make_config(device="cpu")["device"] == torch.device("cpu")

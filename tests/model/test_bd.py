@@ -78,7 +78,7 @@ def test_a_list_without_the_positive_holds_what_was_sampled(quick, monkeypatch):
     monkeypatch.setattr(scene.method.seen, "random_positive", None)
     scene.method.loss(STUDENT, batch)
     assert seen == [(len(batch.users), 3)]
-    with pytest.raises(ConfigError, match="a list of one item says nothing"):
+    with pytest.raises(ConfigError, match="a list needs at least two items"):
         Scene(quick, exchange="listwise", samples_per_positive=1, list_positive_student_to_teacher=False)
 
 
@@ -151,7 +151,7 @@ def test_distilled_negatives_replace_the_sampled_ones(quick):
 
 
 def test_distilled_negatives_need_pairwise_models(quick):
-    with pytest.raises(ConfigError, match=r"the teacher NeuMF is not: use cf_negatives=sampled"):
+    with pytest.raises(ConfigError, match=r"the teacher NeuMF is not one: use cf_negatives=sampled"):
         Scene(pair(quick, "NeuMF", "BPR"), cf_negatives="distilled")
 
 

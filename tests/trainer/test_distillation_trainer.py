@@ -123,7 +123,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(value, quick, monkeypatc
 
     monkeypatch.setattr(scene.method, "loss", broken)
     with pytest.raises(
-        TrainingError, match=r"student's loss is not finite \(cf .*distill .*stage distilled, epoch 0, step 1"
+        TrainingError, match=r"student's loss is not finite \(cf .*distill .*arm distilled, epoch 0, step 1"
     ):
         scene.trained()
 
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(value, quick, monkeypatc
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_the_first_bad_step_is_named_also_where_steps_are_looked_at_together(device):
     losses = EpochLosses(STUDENT, "distilled", 3, torch.device(device))
-    with pytest.raises(TrainingError, match=r"\(cf 0.5, distill nan; stage distilled, epoch 3, step 61\)"):  # noqa: PT012
+    with pytest.raises(TrainingError, match=r"\(cf 0.5, distill nan; arm distilled, epoch 3, step 61\)"):  # noqa: PT012
         for step in range(1, 200):
             losses.add({"cf": torch.tensor(0.5), "distill": torch.tensor(math.nan if step == 61 else 1.0)})
     assert losses.steps == (61 if device == "cpu" else 100)
@@ -163,7 +163,7 @@ def test_a_warm_up_that_diverges_stops_with_its_place(quick):
     from recbole_bd.data.batches import train_loader
 
     loader = train_loader(scene.roles[TEACHER].config, scene.split)
-    with pytest.raises(TrainingError, match=r"teacher's loss .*\(cf nan; stage separate, epoch 0, step 1\)"):
+    with pytest.raises(TrainingError, match=r"teacher's loss .*\(cf nan; arm separate, epoch 0, step 1\)"):
         warm_up(scene.roles[TEACHER], loader, scene.split.valid_loader, Journal(), False)
 
 

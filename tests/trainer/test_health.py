@@ -183,7 +183,7 @@ def test_a_parameter_that_breaks_in_the_last_step_of_an_epoch_stops_the_warm_up(
     monkeypatch.setattr("recbole_bd.trainer.role_trainer.RoleTrainerMixin._train_epoch", breaking)
     with pytest.raises(
         TrainingError,
-        match=r"teacher \(BPR, stage separate, epoch 1\): item_embedding.weight is no longer finite; .*"
+        match=r"teacher \(BPR, arm separate, epoch 1\): item_embedding.weight is no longer finite; .*"
         "lower teacher.learning_rate or set clip_grad_norm",
     ):
         warm_up(role, loader, scene.split.valid_loader, Journal(), False)
@@ -201,7 +201,7 @@ def test_a_parameter_that_breaks_stops_the_distillation(quick, monkeypatch):
         return total
 
     monkeypatch.setattr(BDTrainer, "_train_epoch", breaking)
-    place = r"student \(BPR, stage distilled, epoch 0\): user_embedding.weight .* student.distill_learning_rate"
+    place = r"student \(BPR, arm distilled, epoch 0\): user_embedding.weight .* student.distill_learning_rate"
     with pytest.raises(TrainingError, match=place):
         trainer.fit(scene.stream(), scene.split.valid_loader)
 
@@ -210,7 +210,9 @@ def test_what_learns_beside_a_role_is_looked_at_too(quick):
     scene = Scene(quick)
     beside = [torch.ones(3), torch.tensor([1.0, math.nan])]
     health = Health(scene.roles[STUDENT], "distilled", Journal(), "distill_learning_rate", beside)
-    with pytest.raises(TrainingError, match="number 1 beside the model is no longer finite; the state it starts from"):
+    with pytest.raises(
+        TrainingError, match="parameter 1 outside the model is no longer finite; the state it starts from"
+    ):
         health.before_evaluation(-1)
 
 
@@ -223,7 +225,7 @@ def test_scores_that_overflow_stop_the_validation(quick):
     trainer = role_trainer(role, Journal(), "separate")
     trainer.eval_collector.data_collect(train_loader(role.config, scene.split))
     trainer.epoch = 2
-    with pytest.raises(TrainingError, match=r"student \(BPR, stage separate, epoch 2\): a score is inf though"):
+    with pytest.raises(TrainingError, match=r"student \(BPR, arm separate, epoch 2\): a score is inf though"):
         trainer._valid_epoch(scene.split.valid_loader)
 
 
