@@ -80,7 +80,9 @@ class RunOutputs:
         for name, role in self.roles.items():
             seed = role.config["seed"]
             other_seed = (
-                f"; with its teacher's very settings it begins from seed {seed}" if seed != self.config["seed"] else ""
+                f"; its settings equal the teacher's, so it starts from seed {seed}"
+                if seed != self.config["seed"]
+                else ""
             )
             logger.info("%s: %s, %s parameters%s", name, role.config["model"], f"{role.parameter_count:,}", other_seed)
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
@@ -161,7 +163,7 @@ class RunOutputs:
         sampler = build_distiller(self.config, self.split, self.roles, control=False).sampler
         record = rank_discrepancy.count_discrepancies(self.roles, self.split, sampler, self.config["seed"])
         seconds, users = time.perf_counter() - began, len(record["user"])
-        logger.info("rank discrepancies of %d users counted in %.1f s", users, seconds)
+        logger.info("rank discrepancies of %d users computed in %.1f s", users, seconds)
         return record
 
     def _write_arrays(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:

@@ -25,13 +25,13 @@ def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     run_record(folder)
     if not path.is_file():
         raise ComparisonError(
-            f"{path} does not exist: the run measured no top-k metric, did not finish, or is of an earlier version. "
-            "The command in its result.json makes it again"
+            f"{path} does not exist: the run measured no top-k metric, did not finish, or was made by an earlier "
+            "version. To create it, run the command in result.json again"
         )
     values = read_arrays(path, ComparisonError)
     users = values.pop("users", None)
     if users is None or any(array.shape != users.shape for array in values.values()):
-        raise ComparisonError(f"{path} is damaged: it must hold users, and a value per user under every other key")
+        raise ComparisonError(f"{path} is damaged: it must contain users, and a value per user under every other key")
     return users, values
 
 
@@ -43,12 +43,13 @@ def run_record(folder: str | Path) -> dict:
     """
     path = Path(folder) / "result.json"
     if not path.is_file():
-        raise ComparisonError(f"{folder} is no run folder: it has no result.json")
+        raise ComparisonError(f"{folder} is not a run folder: it has no result.json")
     record = read_json(path, ComparisonError)
     missing = {"method", "dataset", "data", "seed"} - set(record)
     data = record.get("data")
     if missing or not isinstance(data, dict) or "fingerprint" not in data:
-        raise ComparisonError(f"{path} is no record of a run: it lacks {', '.join(sorted(missing)) or 'fingerprint'}")
+        lacking = ", ".join(sorted(missing)) or "fingerprint"
+        raise ComparisonError(f"{path} is not the record of a run: it lacks {lacking}")
     if type(record["seed"]) is not int:
         raise ComparisonError(f"{path} is damaged: seed is {record['seed']!r:.60}")
     return record
@@ -74,13 +75,13 @@ def paired(
     data_a, data_b = (run_record(folder)["data"]["fingerprint"] for folder in (folder_a, folder_b))
     if data_a != data_b:
         raise ComparisonError(
-            f"{folder_a} and {folder_b} are of other data or another split (fingerprints {data_a} and {data_b}); "
-            "compare runs with the same data settings and, where the split is random, the same seed"
+            f"{folder_a} and {folder_b} have different data or splits (fingerprints {data_a} and {data_b}): "
+            "compare runs with the same data settings and, if the split is random, the same seed"
         )
     order_a, order_b = np.argsort(users_a), np.argsort(users_b)
     users = users_a[order_a]
     if not np.array_equal(users, users_b[order_b]):
-        raise ComparisonError(f"{folder_a} and {folder_b} tested other users, so there are no pairs")
+        raise ComparisonError(f"{folder_a} and {folder_b} were tested on different users, so there are no pairs")
     of_a, of_b = (
         {key: array[order] for key, array in values.items()}
         for values, order in ((values_a, order_a), (values_b, order_b))

@@ -52,7 +52,7 @@ def redraw(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     result = read_result(folder)
     if result["status"] != "finished":
-        raise RunFolderError(f"{folder}: the run is {result['status']}, not finished; run it again")
+        raise RunFolderError(f"{folder}: the run has status {result['status']}, not finished; run it again")
     return draw(folder, result, read_validations(folder / "metrics.csv"))
 
 
@@ -85,7 +85,7 @@ def draw(folder: Path, result: Mapping[str, Any], validations: list[dict[str, An
 def _arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise RunFolderError(
-            f"{path} does not exist: the run is of an older version; run it again, "
+            f"{path} does not exist: the run was made by an older version; run it again with "
             f"recbole-bd run --config_files={path.parent / 'config.yaml'}"
         )
     arrays = read_arrays(path)

@@ -37,7 +37,7 @@ def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
         try:
             config.method_class(config, split.train, roles)  # raises where options contradict each other or the models
         except (RuntimeError, MemoryError) as error:
-            problem = str(error).split("\n")[0] or "no memory is left"
+            problem = str(error).split("\n")[0] or "out of memory"
             raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
     return split, roles
 
@@ -51,11 +51,11 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)
     if about.get("fingerprint", split.fingerprint) != split.fingerprint:
-        raise CheckpointError(f"checkpoint {path} was trained on other data or another split ({about['dataset']})")
+        raise CheckpointError(f"checkpoint {path} was trained on different data or another split ({about['dataset']})")
     for key in ("model", "dataset"):
         if about.get(key, role.config[key]) != role.config[key]:
             raise CheckpointError(
-                f"checkpoint {path} is of {key} {about[key]}, this run's {role.name} of {role.config[key]}"
+                f"checkpoint {path} has {key} {about[key]}, but this run's {role.name} has {key} {role.config[key]}"
             )
     restore_snapshot(role.model, snapshot, f"checkpoint {path}")
     return snapshot

@@ -76,9 +76,11 @@ class Progress:
         content = load_archive(path, "checkpoint")
         kind, version = content.pop("format", None), content.pop("version", None)
         if kind != PROGRESS_FORMAT:
-            raise CheckpointError(f"{path} is no progress of a run; {PROGRESS_FILE} of a run folder is needed")
+            raise CheckpointError(f"{path} is not the progress of a run: expected {PROGRESS_FILE} of a run folder")
         if version != PROGRESS_VERSION:
-            raise CheckpointError(f"{path} is of version {version}, this recbole-bd reads version {PROGRESS_VERSION}")
+            raise CheckpointError(
+                f"{path} has format version {version}, but this recbole-bd reads version {PROGRESS_VERSION}"
+            )
         with named_damage(str(path), CheckpointError):
             content["arms"] = {
                 arm: {role: Snapshot(**snapshot) for role, snapshot in roles.items()}
@@ -138,7 +140,8 @@ class Progress:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])
         if device != self.device:
             raise ConfigError(
-                f"{folder} cannot resume with device={device}: it began on {self.device}, whose numbers differ"
+                f"{folder} cannot resume with device={device}: it was started on {self.device}, which gives different "
+                "numbers"
             )
         return [change for change in changes if change["setting"].rpartition(".")[2] in MAY_CHANGE]
 
@@ -162,13 +165,13 @@ def has_progress(folder: Path) -> bool:
 
 def no_progress(folder: Path) -> RunFolderError:
     """Make the error for a folder without such a run."""
-    return RunFolderError(f"{folder} holds nothing to resume from: no {PROGRESS_FILE} in it")
+    return RunFolderError(f"{folder} cannot be resumed: it has no {PROGRESS_FILE}")
 
 
 def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:
     return ConfigError(
-        f"{folder} cannot resume with {setting}={now!r}: it began with {before!r}. Only {', '.join(MAY_CHANGE)} and "
-        "settings that change no result may differ; start a new run for anything else"
+        f"{folder} cannot resume with {setting}={now!r}: it was started with {before!r}. Only {', '.join(MAY_CHANGE)} "
+        "and settings that change no result may differ; start a new run for anything else"
     )
 
 
@@ -187,7 +190,7 @@ def runs_of(config_hash: str, checkpoint_dir: Path) -> Iterator[tuple[Path, str]
         try:
             result = read_result(path.parent)
         except RunFolderError as error:
-            logger.warning("skipped: %s", error)
+            logger.warning("run folder skipped: %s", error)
             continue
         if result["config_hash"] == config_hash:
             yield path.parent, result["status"]

@@ -42,7 +42,7 @@ def read_json(path: Path, error: type[BDError] = RunFolderError) -> dict[str, An
     with named_damage(str(path), error):
         content = json.loads(text.decode())
     if not isinstance(content, dict):
-        raise error(f"{path} is damaged: it holds a {type(content).__name__} where keys are expected")
+        raise error(f"{path} is damaged: it contains a {type(content).__name__}, not a JSON object")
     return content
 
 
@@ -54,9 +54,9 @@ def schema_error(result: dict[str, Any]) -> str | None:
         if not isinstance(result[key], kind) or isinstance(result[key], bool):
             return f"{key} is {result[key]!r:.60}"
     if not is_name(result["dataset"]):  # a leaderboard's folder is named after it
-        return f"dataset is {result['dataset']!r:.60}, which is no name"
+        return f"dataset is {result['dataset']!r:.60}, which is not a name"
     if not all(isinstance(text, str) for text in (*result["learners"], *result["hashes"].values())):
-        return f"learners or hashes hold what is no text: {result['learners']!r:.60}, {result['hashes']!r:.60}"
+        return f"learners or hashes are not text: {result['learners']!r:.60}, {result['hashes']!r:.60}"
     for key in ("error", "label"):
         if not isinstance(result.get(key, ""), str):
             return f"{key} is {result[key]!r:.60}"
@@ -99,9 +99,9 @@ def _role_schema_error(name: str, role: Any, metric: str) -> str | None:
         parts = [arm.get(part) for part in ("valid", "test")] if isinstance(arm, dict) else [None]
         numbers = all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)
         if not numbers or type(arm.get("best_epoch")) is not int:
-            return f"an arm of the {name} is {arm!r:.60}"
+            return f"an arm of {name} is {arm!r:.60}"
         if arm["test"].keys() != arms[0]["test"].keys() or metric not in arm["test"]:
-            return f"the {name}'s arms have other metrics than {metric} and each other's"
+            return f"the arms of {name} have different metrics, or lack {metric}"
     return None
 
 
@@ -117,7 +117,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     """
     path = folder / "result.json"
     if not path.is_file():
-        raise RunFolderError(f"{folder} is no run folder: it has no result.json")
+        raise RunFolderError(f"{folder} is not a run folder: it has no result.json")
     result = read_json(path)
     if problem := schema_error(result):
         raise RunFolderError(f"{path} is damaged: {problem}")

@@ -58,7 +58,7 @@ def resume_run(
         InUseError: another process uses the folder.
     """
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is no run folder: there is no such folder")
+        raise RunFolderError(f"{folder} is not a run folder: no such folder")
     if not (folder / "result.json").is_file() and not has_progress(folder):
         raise no_progress(folder)  # checked before a lock file is made in a folder that is no run folder
     with claimed_by_first(folder):
@@ -68,10 +68,10 @@ def resume_run(
                 _, changes = _merged_settings(folder, given, Progress.load(folder))
                 if changes:
                     raise ConfigError(
-                        "{} has finished with {setting}={before!r} and is trained no further with {now!r}; start a new "
-                        "run".format(folder, **changes[0])
+                        "{} has finished with {setting}={before!r} and cannot be trained further with {now!r}; start a "
+                        "new run".format(folder, **changes[0])
                     )
-            logger.warning("%s has finished already; nothing is left to do", folder)
+            logger.warning("%s has already finished; nothing is left to do", folder)
             return result
         progress = Progress.load(folder)
         if group().is_first:

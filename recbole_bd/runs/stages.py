@@ -95,7 +95,7 @@ class Run:
                 self._fail(error)
                 raise
             seconds = self.outputs.result["timing"]["total_s"]
-            logger.info("finished in %.0f s; everything is in %s", seconds, self.folder)
+            logger.info("finished in %.0f s; results are in %s", seconds, self.folder)
         return self.outputs.result
 
     def _open(self) -> None:
@@ -116,9 +116,9 @@ class Run:
         if self.is_new:
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
         else:
-            logger.info("%s resumes after %s", self.folder, self.progress.reached())
+            logger.info("%s: resuming after %s", self.folder, self.progress.reached())
         for change in self.changes:
-            logger.info("changed: %(setting)s is %(now)r from here on, it was %(before)r", change)
+            logger.info("setting changed: %(setting)s is %(now)r from here on, was %(before)r", change)
         logger.info("data: %s", self.outputs.result["data"])
 
     def _keep(self, stage: str | None, place: dict[str, Any] | None) -> None:
@@ -197,7 +197,7 @@ class Run:
         self.outputs.close_interrupted(self.journal)
         name, where = signal.Signals(number).name, self.progress.reached()
         how = f"recbole-bd run --resume={shlex.quote(str(self.folder))}"
-        return Interrupted(number, f"stopped by {name}; everything until {where} is kept. To resume: {how}")
+        return Interrupted(number, f"stopped by {name}; progress is saved up to {where}. To resume: {how}")
 
     def _seconds(self) -> float:
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)

@@ -51,13 +51,13 @@ def load_trained(path: str | Path, device: str | None = None) -> Trained:
     snapshot, about = load_model(path)
     if "settings" not in about:
         raise CheckpointError(
-            f"{path} is not a model of this package; RecBole's own files have no safe way to be loaded whole"
+            f"{path} is not a model file of this package; RecBole's own files cannot be loaded whole safely"
         )
     config = BDConfig(config_dict=_on_this_machine(about["settings"], device), methods=METHODS)
     if about.get("role") not in config.backbones:
         raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
     if not Path(config["data_path"]).is_dir():  # never download to a path that a file names
-        raise CheckpointError(f"{path}: its data set {about['dataset']} is not at {config['data_path']}")
+        raise CheckpointError(f"{path}: its data set {about['dataset']} is not in {config['data_path']}")
     split = load_split(config)
     if split.fingerprint != about["fingerprint"]:
         raise CheckpointError(
@@ -112,9 +112,9 @@ def model_files(path: str | Path) -> dict[str, Path]:
     if path.is_file():
         return {path.stem: path}
     if not path.is_dir():
-        raise RunFolderError(f"{path} is neither a run folder nor a model's file: there is no such thing")
+        raise RunFolderError(f"{path} is neither a run folder nor a model file: no such file or folder")
     result = read_result(path)
     if result["status"] != "finished":
-        raise RunFolderError(f"{path} has not finished; recbole-bd run --resume={path} resumes it")
+        raise RunFolderError(f"{path} has not finished; resume it with recbole-bd run --resume={path}")
     roles = PAIR if result["learners"] else (BASELINE,)
     return {role: path / f"{role}.pth" for role in roles}

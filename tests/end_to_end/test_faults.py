@@ -238,8 +238,8 @@ def test_a_checkpoint_of_another_kind_is_refused(settings):
     record = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({**record, "status": "running"}))
     (folder / PROGRESS_FILE).write_bytes((folder / "teacher.pth").read_bytes())
-    with pytest.raises(CheckpointError, match=f"{PROGRESS_FILE} is no progress of a run"):
+    with pytest.raises(CheckpointError, match=f"{PROGRESS_FILE} is not the progress of a run"):
         run_bd(resume=folder)
     (folder / PROGRESS_FILE).unlink()
-    with pytest.raises(RunFolderError, match=f"no {PROGRESS_FILE} in it"):
+    with pytest.raises(RunFolderError, match=f"cannot be resumed: it has no {PROGRESS_FILE}"):
         run_bd(resume=folder)

@@ -223,7 +223,7 @@ def test_a_data_set_named_by_a_run_does_not_move_the_leaderboard(tmp_path, cli):
     before = everything(tmp_path)
     code, _, err = cli("leaderboard", f"--from={tmp_path / 'runs'}")
     assert (code, everything(tmp_path)) == (2, before)
-    assert "no run folder" in err
+    assert "is not a run folder" in err
 
 
 def test_runs_named_by_a_leaderboard_are_only_read(tmp_path):
@@ -258,7 +258,7 @@ def test_links_in_a_run_folder_are_replaced_and_not_followed(copy, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"data_path": "elsewhere"}, "is not at"), ({"role": "x"}, "its role is 'x'")],
+    [({"data_path": "elsewhere"}, "its data set ml-1m is not in"), ({"role": "x"}, "its role is 'x'")],
 )
 def test_a_model_does_not_choose_where_data_is_downloaded_to(changes, message, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -218,12 +218,12 @@ def test_the_time_of_all_parts_counts(quick, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"student.embedding_size": 3}, "student.embedding_size=3: it began with 2"),
-        ({"seed": 1}, "seed=1: it began with 2020"),
+        ({"student.embedding_size": 3}, "student.embedding_size=3: it was started with 2"),
+        ({"seed": 1}, "seed=1: it was started with 2020"),
         ({"eval_args": {"split": {"LS": "valid_and_test"}}}, "eval_args"),
         ({"lambda_teacher_to_student": 0.1}, "lambda_teacher_to_student=0.1"),
         ({"student_model": "LINE"}, "student_model='LINE'"),
-        ({"model": "RD"}, "model='RD': it began with 'BD'"),
+        ({"model": "RD"}, "model='RD': it was started with 'BD'"),
         ({"train_batch_size": 64}, "train_batch_size=64"),
     ],
 )
@@ -254,7 +254,7 @@ def test_longer_training_is_accepted_logged_and_noted(quick, tmp_path, monkeypat
     assert len(result["timing"]["distill_epoch_s"]) == 5
     (change,) = result["changes"]
     assert change == {"setting": "distill_epochs", "before": 2, "now": 5, "after": "distilled, epoch 0"}
-    assert "changed: distill_epochs is 5 from here on, it was 2" in (folder / "run.log").read_text()
+    assert "setting changed: distill_epochs is 5 from here on, was 2" in (folder / "run.log").read_text()
     assert result["config_hash"] not in (
         whole["config_hash"],
         Progress.load(Path(whole["run_folder"])).record["config_hash"],
@@ -295,8 +295,11 @@ def test_a_finished_run_is_left_alone(quick, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"distill_epochs": 9}, "has finished with distill_epochs=3 and is trained no further with 9; start a new run"),
-        ({"temperature": 3.0}, "cannot resume with temperature=3.0: it began with 1.0"),
+        (
+            {"distill_epochs": 9},
+            "has finished with distill_epochs=3 and cannot be trained further with 9; start a new",
+        ),
+        ({"temperature": 3.0}, "cannot resume with temperature=3.0: it was started with 1.0"),
         ({"tempreture": 3.0}, r"unknown setting tempreture.*Did you mean temperature\?"),
         ({"dataset": "ml-1m"}, "cannot resume with dataset='ml-1m'"),
     ],
@@ -312,11 +315,11 @@ def test_a_finished_run_takes_no_other_settings(quick, settings, message):
 def test_a_folder_without_progress_is_refused(tmp_path, cli):
     code, _, said = cli("run", "--resume=nowhere")
     assert (code, said.count("\n")) == (2, 1)
-    assert "nowhere is no run folder" in said
+    assert "nowhere is not a run folder" in said
     (tmp_path / "empty").mkdir()
     code, _, said = cli("run", f"--resume={tmp_path / 'empty'}")
     assert (code, said.count("\n")) == (2, 1)
-    assert f"no {PROGRESS_FILE} in it" in said
+    assert f"it has no {PROGRESS_FILE}" in said
     assert not list((tmp_path / "empty").iterdir())
 
 

@@ -201,15 +201,15 @@ def test_users_are_matched_by_their_ids(tmp_path):
 
 def test_other_users_and_other_splits_are_refused(tmp_path):
     one = leave(tmp_path / "a", ["u1", "u2"], hit=[0, 1])
-    with pytest.raises(ComparisonError, match=r"a and .*b are of other data or another split \(fingerprints f and g\)"):
+    with pytest.raises(ComparisonError, match=r"a and .*b have different data or splits \(fingerprints f and g\)"):
         paired(one, leave(tmp_path / "b", ["u1", "u2"], "g", hit=[0, 1]))
-    with pytest.raises(ComparisonError, match="tested other users"):
+    with pytest.raises(ComparisonError, match="were tested on different users"):
         paired(one, leave(tmp_path / "c", ["u1", "u3"], hit=[0, 1]))
 
 
 DAMAGE = {
-    "no folder": (lambda f: [p.unlink() for p in f.iterdir()], "is no run folder"),
-    "no record": (lambda f: (f / "result.json").unlink(), "is no run folder"),
+    "no folder": (lambda f: [p.unlink() for p in f.iterdir()], "is not a run folder"),
+    "no record": (lambda f: (f / "result.json").unlink(), "is not a run folder"),
     "torn record": (lambda f: (f / "result.json").write_text('{"data": '), r"result\.json is damaged"),
     "another record": (lambda f: (f / "result.json").write_text("[1]"), "it holds a list"),
     "no seed": (lambda f: (f / "result.json").write_text('{"method": 1, "dataset": 1, "data": {}}'), "it lacks seed"),

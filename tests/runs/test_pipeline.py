@@ -182,7 +182,9 @@ def test_a_student_with_its_teachers_settings_is_another_model(quick, tmp_path):
     result = run_bd(config_dict=settings)
     teacher, student = (load_model(f"{result['run_folder']}/{role}.pth")[0].state for role in ROLES)
     assert all(not torch.equal(teacher[name], student[name]) for name in teacher)
-    assert "student: BPR, 880 parameters; with its teacher's very settings it begins from seed 65543" in log_of(result)
+    assert "student: BPR, 880 parameters; its settings equal the teacher's, so it starts from seed 65543" in log_of(
+        result
+    )
     other = run_bd(config_dict={**settings, "seed": 65543, "student.embedding_size": 2})
     there = load_model(f"{other['run_folder']}/teacher.pth")[0].state
     assert all(torch.equal(there[name], student[name]) for name in there)
@@ -252,8 +254,8 @@ def test_roles_start_from_checkpoints(finished, tmp_path):
     ("change", "message"),
     [
         ({"teacher.embedding_size": 5}, "needs .* it was made for different sizes"),
-        ({"seed": 1}, "other data or another split"),
-        ({"teacher_model": "LINE"}, "is of model BPR, this run's teacher of LINE"),
+        ({"seed": 1}, "different data or another split"),
+        ({"teacher_model": "LINE"}, "has model BPR, but this run's teacher has model LINE"),
         ({"teacher.checkpoint": "none.pth"}, "does not exist"),
     ],
 )

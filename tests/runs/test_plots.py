@@ -151,7 +151,7 @@ def damage(folder: Path, name: str, content: bytes | None) -> None:
         ("discrepancy.npz", None, r"discrepancy\.npz does not exist"),
         ("test_ranks.npz", b"PK\x03\x04 half a file", r"test_ranks\.npz is damaged"),
         ("discrepancy.npz", b"", r"discrepancy\.npz is damaged"),
-        ("result.json", None, "is no run folder"),
+        ("result.json", None, "is not a run folder"),
         ("result.json", b"{", "result.json is damaged"),
         ("result.json", b'{"status": "finished"}', "result.json is damaged: it lacks schema"),
         ("metrics.csv", b"stage,role\nseparate,teacher\n", "metrics.csv is damaged"),
@@ -169,7 +169,7 @@ def test_a_folder_without_the_data_is_refused_in_one_line(name, content, message
 def test_a_run_that_has_not_finished_is_refused(folder):
     result = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({**result, "status": "failed"}))
-    with pytest.raises(RunFolderError, match="the run is failed, not finished"):
+    with pytest.raises(RunFolderError, match="the run has status failed, not finished"):
         redraw(folder)
 
 

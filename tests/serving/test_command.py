@@ -94,7 +94,7 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
         (["recommend", "RUN", "--out=r.csv", "-k", "0"], "recommend: argument -k/--k: '0' is not a whole number"),
         (["recommend", "RUN", "--out=r.csv", "--unknown=x"], "recommend: argument --unknown: invalid choice"),
         (["recommend", "RUN", "--out=r.csv", "--role=model"], "has no model, only teacher, student"),
-        (["recommend", "gone", "--out=r.csv"], "gone is neither a run folder nor a model's file"),
+        (["recommend", "gone", "--out=r.csv"], "gone is neither a run folder nor a model file: no such"),
         (["export", "RUN"], "export: --format=NAME is missing"),
         (["export", "RUN", "--format=npz,x"], "export: --format=x: the formats are npz, safetensors, onnx, recbole"),
         (["serve-bench", "RUN", "--batch=1,x"], "serve-bench: --batch=1,x: 'x' is not a whole number"),
@@ -112,7 +112,7 @@ def test_wrong_words_are_one_line(words, message, run, capsys, tmp_path, monkeyp
 def test_models_of_a_run_that_has_not_finished_are_not_served(run, tmp_path):
     record = json.loads((model_files(run)["student"].parent / "result.json").read_text())
     (tmp_path / "result.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    with pytest.raises(RunFolderError, match="has not finished; recbole-bd run --resume="):
+    with pytest.raises(RunFolderError, match="has not finished; resume it with recbole-bd run --resume="):
         model_files(tmp_path)
     with pytest.raises(RunFolderError, match="neither a run folder nor"):
         model_files(tmp_path / "gone")
