@@ -51,9 +51,9 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     if "from" in own:
         return _from_folder(Path(str(own["from"])), own, rest, models, seeds, config_files)
     if not models:
-        raise ConfigError("--models names no model: write e.g. --models=Pop,BPR,BD")
+        raise ConfigError("--models is missing: write e.g. --models=Pop,BPR,BD")
     if not seeds:
-        raise ConfigError("--seeds names no seed: write e.g. --seeds=2020,2021")
+        raise ConfigError("--seeds is missing: write e.g. --seeds=2020,2021")
     jobs = count_of("jobs", own.get("jobs", 1))
     configs = _resolved(models, seeds, {"threads": max(1, cores() // jobs), **rest}, config_files)
     first = configs[0]
@@ -117,9 +117,9 @@ def _from_folder(
     `leaderboard.jsonl`."""
     extra = sorted({*rest, *own.keys() & {"jobs"}} - {"dataset"}) + ["config_files"] * bool(config_files)
     if extra:
-        raise ConfigError(f"--from shows what was run and takes no --{extra[0]}")
+        raise ConfigError(f"--from only shows runs that exist: it cannot be combined with --{extra[0]}")
     if not folder.exists():
-        raise LeaderboardError(f"--from={folder}: no such folder or file")
+        raise LeaderboardError(f"--from={folder}: no such file or folder")
     manifest = _manifest(folder)
     if folder.is_file():
         found, folder = read_runs(folder), folder.parent
@@ -128,7 +128,7 @@ def _from_folder(
         for path in manifest["runs"]:
             run = read_run(folder / path)
             if run is None:
-                raise LeaderboardError(f"--from={folder}: the run folder {path} is gone or damaged")
+                raise LeaderboardError(f"--from={folder}: the run folder {path} is missing or damaged")
             found.append(run)
     else:
         found = runs_below(folder)
@@ -136,10 +136,10 @@ def _from_folder(
     runs = [run for run in found if all(run.result[key] in some for key, some in wanted.items() if some)]
     if not runs:
         chosen = ", ".join(f"{key} {some}" for key, some in wanted.items() if some)
-        raise LeaderboardError(f"--from={folder}: no run folder{f' of {chosen}' if chosen else ''} in it")
+        raise LeaderboardError(f"--from={folder}: no run found{f' with {chosen}' if chosen else ''}")
     datasets = sorted({run.result["dataset"] for run in runs})
     if len(datasets) > 1:
-        raise LeaderboardError(f"--from={folder}: runs of {', '.join(datasets)}; choose one with --dataset")
+        raise LeaderboardError(f"--from={folder}: runs on {', '.join(datasets)}; choose one with --dataset")
     out = folder if manifest and "out" not in own else _out(own, folder, datasets[0])
     return write_outputs(runs, out, own.get("reference", (manifest or {}).get("reference")))
 
@@ -159,7 +159,8 @@ def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], file
     """Settings of every entry, model by model, so that neighbours, which run side by side, need other warm-ups."""
     for key in ("model", "seed", "beside"):
         if key in rest:
-            raise ConfigError(f"--{key} is of one run; a leaderboard takes --{key.replace('beside', 'model')}s")
+            plural = f"{key.replace('beside', 'model')}s"
+            raise ConfigError(f"--{key} applies to a single run; a leaderboard takes --{plural}")
     configs = []
     for model in models:
         beside = [other for other in models if other != model]
@@ -192,7 +193,7 @@ def _words(value: Any) -> list[Any]:
     words = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
     words = [word.strip() if isinstance(word, str) else word for word in words if word not in (None, "")]
     if not all(isinstance(word, str | int | float) for word in words):
-        raise ConfigError(f"{value!r}: expected names or numbers with commas between, such as --models=Pop,BD")
+        raise ConfigError(f"{value!r}: expected names or numbers separated by commas, such as --models=Pop,BD")
     return list(dict.fromkeys(words))
 
 
@@ -205,6 +206,6 @@ def _numbers(key: str, value: Any) -> list[int]:
     for word in _words(value):
         text = str(word)
         if not text.isdecimal():
-            raise ConfigError(f"{key}={value!r}: {text!r} is no seed; write e.g. --{key}=2020,2021")
+            raise ConfigError(f"{key}={value!r}: {text!r} is not a seed; write e.g. --{key}=2020,2021")
         numbers.append(int(text))
     return list(dict.fromkeys(numbers))

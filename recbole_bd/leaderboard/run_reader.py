@@ -82,7 +82,7 @@ class RecordedRun(Run):
         """See `Run.per_user`."""
         keys = self.record["per_user"]
         if keys is None:
-            raise ComparisonError(f"the record of {self.folder} holds no values of users")
+            raise ComparisonError(f"the record of {self.folder} contains no per-user values")
         return self.arrays[self.record["users"]], {name: self.arrays[key] for name, key in keys.items()}
 
 
@@ -100,7 +100,7 @@ def runs_below(folder: Path) -> list[Run]:
     return [run for run in found if run is not None]
 
 
-def that_count(runs: Iterable[Run]) -> list[Run]:
+def one_per_configuration(runs: Iterable[Run]) -> list[Run]:
     """One run for each configuration: the first that finished, else the last that failed; others are ignored."""
     chosen: dict[str, Run] = {}
     for run in runs:
@@ -168,11 +168,11 @@ def _recorded(record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Recor
         raise LeaderboardError(problem)
     wanted = [] if record["per_user"] is None else [record["users"], *record["per_user"].values()]
     if missing := [key for key in wanted if key not in arrays]:
-        raise LeaderboardError(f"the array {missing[0]} does not stand before it")
+        raise LeaderboardError(f"the array {missing[0]} is missing in the lines before it")
     if len({len(arrays[key]) for key in wanted}) > 1:
-        raise LeaderboardError("arrays of other users")
+        raise LeaderboardError("its arrays have different numbers of users")
     if not isinstance(record["settings"], dict) or not isinstance(record["validations"], list):
-        raise LeaderboardError("settings or validations are none")
+        raise LeaderboardError("settings are not a JSON object, or validations are not a list")
     return RecordedRun(Path(Path(str(record["result"]["run_folder"])).name), record["result"], record, arrays)
 
 
@@ -196,7 +196,7 @@ def _unpacked(record: Mapping[str, Any]) -> np.ndarray:
     unpacking = zlib.decompressobj()
     raw = unpacking.decompress(base64.b64decode(record["codes"], validate=True), _LARGEST_ARRAY)
     if unpacking.unconsumed_tail:
-        raise LeaderboardError(f"an array of more than {_LARGEST_ARRAY} bytes")
+        raise LeaderboardError(f"an array has more than {_LARGEST_ARRAY} bytes")
     if _key_of(record["values"], raw) != record["array"]:
         raise LeaderboardError("its checksum is wrong")
     return np.array(record["values"])[np.frombuffer(raw, _CODES)]

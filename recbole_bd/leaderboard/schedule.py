@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from recbole_bd.backbones.names import BASELINE, DISTILLED, SEPARATE, STUDENT
 from recbole_bd.errors import Interrupted, LeaderboardError
-from recbole_bd.leaderboard.run_reader import Run, runs_below, that_count
+from recbole_bd.leaderboard.run_reader import Run, one_per_configuration, runs_below
 from recbole_bd.system.atomic_write import write_whole
 from recbole_bd.system.child_processes import last_line
 from recbole_bd.system.process_pool import Child, ProcessPool
@@ -50,7 +50,7 @@ class Entry:
 def done(entries: Sequence[Entry], runs_folder: Path) -> dict[str, Run]:
     """Finished runs of the entries, by hash of their configuration."""
     wanted = {entry.record["config_hash"] for entry in entries}
-    found = {run.result["config_hash"]: run for run in that_count(runs_below(runs_folder))}
+    found = {run.result["config_hash"]: run for run in one_per_configuration(runs_below(runs_folder))}
     return {key: run for key, run in found.items() if key in wanted and run.result["status"] == "finished"}
 
 
@@ -99,7 +99,8 @@ def run_entries(
             count = sum(run.result["status"] == "finished" for run in ended.values())
             raise Interrupted(
                 error.signal,
-                f"stopped; {count} of {len(entries)} entries have finished and stay: the same command does the others",
+                f"stopped; {count} of {len(entries)} entries have finished and are kept. Run the same command again to "
+                "do the rest",
             ) from error
         finally:
             progress.close()
@@ -143,7 +144,7 @@ def _outcome(entry: Entry, child: Child, runs_folder: Path) -> Run:
 
 
 def _last_words(output: Path) -> str:
-    return last_line(output).removeprefix("recbole-bd: error: ") or "ended without a word"
+    return last_line(output).removeprefix("recbole-bd: error: ") or "ended without an error message"
 
 
 def _new_folder(entry: Entry, runs_folder: Path) -> Path:
@@ -170,7 +171,7 @@ class _Progress:
         form = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} entries [{elapsed}{postfix}]"
         self.bar = tqdm(total=self.total, initial=self.count, disable=not terminal, bar_format=form)
         if finished:
-            self._say(f"{len(finished)} of {self.total} entries are there already")
+            self._say(f"{len(finished)} of {self.total} entries have already finished")
 
     def ended(self, entry: Entry, run: Run, seconds: float) -> None:
         """Report an entry that has ended after so many seconds."""

@@ -8,7 +8,7 @@ from typing import Any
 from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.errors import LeaderboardError
-from recbole_bd.leaderboard.run_reader import Run, that_count
+from recbole_bd.leaderboard.run_reader import Run, one_per_configuration
 
 FULL, SMALL = "full", "student"
 ALPHA = 0.05
@@ -139,10 +139,10 @@ def build(runs: Iterable[Run]) -> Board:
     Raises:
         LeaderboardError: no run, or runs that do not belong in one table.
     """
-    runs = sorted(that_count(runs), key=lambda run: (run.result["seed"], run.folder.name))
+    runs = sorted(one_per_configuration(runs), key=lambda run: (run.result["seed"], run.folder.name))
     finished = [run for run in runs if run.result["status"] == "finished"]
     if not runs:
-        raise LeaderboardError("no run that has ended: a leaderboard needs run folders with a result.json")
+        raise LeaderboardError("no run has ended: a leaderboard needs run folders with a result.json")
     _require_one_protocol(finished)
     about = (finished or runs)[0]
     rows = _rows(runs)
@@ -184,8 +184,8 @@ def _require_one_protocol(runs: list[Run]) -> None:
             before, other = seen.setdefault(key, (value, run))
             if before != value:
                 raise LeaderboardError(
-                    f"{other.folder.name} and {run.folder.name} are of different {key[0]}: one table needs one. Choose "
-                    "with --dataset, --models or --seeds, or give each its own folder"
+                    f"{other.folder.name} and {run.folder.name} differ in {key[0]}, so they do not fit into one table. "
+                    "Choose with --dataset, --models or --seeds, or use separate folders"
                 )
 
 
@@ -211,7 +211,7 @@ def _rows(runs: list[Run]) -> list[Row]:
             title = method if not learners else f"{role}, {method if arm == DISTILLED else arm}"
             if result["status"] == "failed":
                 if role in (BASELINE, STUDENT) and own:
-                    row(key, title, size, role, arm).errors[seed] = result.get("error") or "no reason is known"
+                    row(key, title, size, role, arm).errors[seed] = result.get("error") or "unknown reason"
             elif result[role].get(arm):
                 row(key, title, size, role, arm).runs.setdefault(seed, run)
     found = _without_repeats(rows.values())

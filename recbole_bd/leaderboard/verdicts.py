@@ -48,7 +48,8 @@ def _references(board: Board, wanted: str | None) -> dict[str, Row]:
     if wanted is not None:
         found = [row for row in rows if row.name.lower() == wanted.lower()]
         if not found:
-            raise LeaderboardError(f"reference={wanted!r} is no row; there are: {'; '.join(row.name for row in rows)}")
+            names = "; ".join(row.name for row in rows)
+            raise LeaderboardError(f"reference={wanted!r} is not a row; the rows are: {names}")
         return dict.fromkeys((FULL, SMALL), found[0])
     chosen = {}
     for size in (FULL, SMALL):

@@ -13,7 +13,7 @@ from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.model import METHODS
 from recbole_bd.system.child_processes import cores
-from recbole_bd.tuning.outputs import leave, summary
+from recbole_bd.tuning.outputs import summary, write_results
 from recbole_bd.tuning.space import is_range, read_space
 from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
 
@@ -42,7 +42,9 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     given |= {key: value for key, value in settings.items() if key not in OPTIONS}
     import_optuna()
     if "space" not in own:
-        raise ConfigError("tune: --space=FILE names the settings to search, such as properties/tuning/BD.yaml")
+        raise ConfigError(
+            "tune: --space=FILE is missing: name a file of settings to search, such as properties/tuning/BD.yaml"
+        )
     space = read_space(Path(str(own["space"])))
     trials, jobs = (count_of(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
     engine = own.get("engine", OPTUNA)
@@ -72,12 +74,12 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         else:
             run_search(study, search)
     except Interrupted:
-        leave(study, search)
+        write_results(study, search)
         raise
-    files = leave(study, search)
+    files = write_results(study, search)
     lines = [summary(study, search), "", *map(str, files)]
     if (folder / "best.yaml") in files:
-        lines += ["", f"the best: recbole-bd run --config_files={shlex.quote(str(folder / 'best.yaml'))}"]
+        lines += ["", f"best settings: recbole-bd run --config_files={shlex.quote(str(folder / 'best.yaml'))}"]
     return "\n".join(lines)
 
 
@@ -85,7 +87,7 @@ def _objective(wanted: Any, config: BDConfig) -> tuple[str, ...]:
     """The roles whose validation is maximised."""
     if config.method_class is None:
         if wanted not in (None, "model"):
-            raise ConfigError(f"objective={wanted!r}: a baseline has one model, whose validation is maximised")
+            raise ConfigError(f"objective={wanted!r}: a baseline has a single model: leave --objective out")
         return ("model",)
     learners = config.method_class.learners
     choices = [*learners, *([BOTH] if len(learners) > 1 else [])]

@@ -48,7 +48,7 @@ def rows_of(study: "optuna.Study") -> list[dict[str, Any]]:
     return rows
 
 
-def leave(study: "optuna.Study", search: Search) -> list[Path]:
+def write_results(study: "optuna.Study", search: Search) -> list[Path]:
     """Write the results of a search so far.
 
     Args:

@@ -38,7 +38,9 @@ def read_space(path: Path) -> dict[str, Any]:
         if is_range(range_) and (fault := _fault(*next(iter(range_.items())))):
             raise ConfigError(f"{path}: {key}: {fault}")
     if not any(map(is_range, space.values())):
-        raise ConfigError(f"{path} holds nothing to search: write e.g. learning_rate: {{loguniform: [0.0001, 0.01]}}")
+        raise ConfigError(
+            f"{path} contains nothing to search: write e.g. learning_rate: {{loguniform: [0.0001, 0.01]}}"
+        )
     return space
 
 
@@ -106,5 +108,5 @@ def _fault(kind: str, numbers: Any) -> str | None:
     if len(numbers) != _RANGES[kind] or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
         return f"{kind} needs {_RANGES[kind]} numbers"
     if not numbers[0] < numbers[1] or (kind == "loguniform" and numbers[0] <= 0) or min(numbers[2:], default=1) <= 0:
-        return f"{kind}: {numbers} is no range"
+        return f"{kind}: {numbers} is not a range"
     return None

@@ -96,7 +96,8 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
         raise ConfigError(f"storage {storage} cannot be opened: {problem}") from error
     if known not in (None, search.identity):
         raise ConfigError(
-            f"study {name} in {storage} is of another space or of other settings; give it another --study or --storage"
+            f"study {name} in {storage} was created for a different search space or different settings; choose another "
+            "--study or --storage"
         )
     return study
 
@@ -171,8 +172,8 @@ def run_search(study: "optuna.Study", search: Search) -> None:
                 trial, settings, run = running.pop(child)
                 _tell(study, trial, settings, run.outcome_of(child))
             raise Interrupted(
-                error.signal, f"stopped; {len(ended(study))} of {search.trials} trials have ended and stay: the same "
-                "command goes on"
+                error.signal, f"stopped; {len(ended(study))} of {search.trials} trials have ended and are kept. Run "
+                "the same command again to do the rest"
             ) from error  # fmt: skip
 
 
@@ -239,7 +240,7 @@ def _take_over(study: "optuna.Study") -> None:
         node, pid, created = trial.user_attrs.get("process", (platform.node(), -1, 0.0))
         if node != platform.node() or _is_alive(pid, created):
             continue
-        logger.warning("trial %d was cut off; it is run again", trial.number)
+        logger.warning("trial %d was interrupted; it is run again", trial.number)
         if trial.params:
             study.enqueue_trial(trial.params)
         study.tell(trial.number, state=import_optuna().trial.TrialState.FAIL)

@@ -322,14 +322,14 @@ def test_a_file_of_runs_that_asks_for_too_much_or_for_what_it_lacks(tmp_path, mo
     path = tmp_path / "runs.jsonl"
     array, *others = runs_jsonl(runs_below(tmp_path / "runs")).splitlines()
     path.write_text("\n".join(others))
-    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 3: the array \w+ does not stand before it"):
+    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 3: the array \w+ is missing in the lines before it"):
         run_leaderboard({"from": str(path)})
     path.write_text("\n".join([array.replace('"values": [', '"values": ["more", '), *others]))
     with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 1: its checksum is wrong"):
         run_leaderboard({"from": str(path)})
     path.write_text("\n".join([array, *others]))
     monkeypatch.setattr("recbole_bd.leaderboard.run_reader._LARGEST_ARRAY", 100)
-    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 1: an array of more than 100 bytes"):
+    with pytest.raises(LeaderboardError, match=r"runs\.jsonl line 1: an array has more than 100 bytes"):
         run_leaderboard({"from": str(path)})
 
 

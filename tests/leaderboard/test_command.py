@@ -218,21 +218,21 @@ def test_a_chosen_reference_is_remembered(tmp_path):
 
 
 WRONG = {
-    "no models": ({"seeds": "1"}, "--models names no model"),
-    "no seeds": ({"models": "Pop"}, "--seeds names no seed"),
-    "empty seeds": ({"models": "Pop", "seeds": ","}, "--seeds names no seed"),
-    "seeds of another kind": ({"models": "Pop", "seeds": {"a": 1}}, "expected names or numbers with commas between"),
-    "models of another kind": ({"models": [["Pop"]], "seeds": "1"}, "expected names or numbers with commas between"),
-    "a seed that is none": ({"models": "Pop", "seeds": "1,x"}, "'x' is no seed"),
+    "no models": ({"seeds": "1"}, "--models is missing"),
+    "no seeds": ({"models": "Pop"}, "--seeds is missing"),
+    "empty seeds": ({"models": "Pop", "seeds": ","}, "--seeds is missing"),
+    "seeds of another kind": ({"models": "Pop", "seeds": {"a": 1}}, "expected names or numbers separated by commas"),
+    "models of another kind": ({"models": [["Pop"]], "seeds": "1"}, "expected names or numbers separated by commas"),
+    "a seed that is none": ({"models": "Pop", "seeds": "1,x"}, "'x' is not a seed"),
     "unknown model": ({"models": "Pop,BRP", "seeds": "1"}, "Did you mean BPR?"),
     "unknown key": ({"models": "Pop,BD", "seeds": "1", "temprature": 2}, "Did you mean temperature?"),
     "one run's key": ({"models": "Pop", "seeds": "1", "model": "BD"}, "a leaderboard takes --models"),
     "jobs": ({"models": "Pop", "seeds": "1", "jobs": 0}, "jobs=0"),
     "unteachable": ({"models": "Pop,BD", "seeds": "1", "teacher_model": "EASE"}, "EASE has no parameters"),
     "unknown data": ({"models": "Pop", "seeds": "1", "dataset": "nowhere"}, "nowhere does not exist"),
-    "no folder": ({"from": "none"}, "--from=none: no such folder"),
-    "empty folder": ({"from": "."}, "no run folder in it"),
-    "from and more": ({"from": ".", "epochs": 3}, "takes no --epochs"),
+    "no folder": ({"from": "none"}, "--from=none: no such file or folder"),
+    "empty folder": ({"from": "."}, "no run found"),
+    "from and more": ({"from": ".", "epochs": 3}, "cannot be combined with --epochs"),
 }
 
 
@@ -251,7 +251,7 @@ def test_wrong_input_is_one_line_and_nothing_is_run(case, cli, quick, tmp_path):
 def test_runs_of_several_data_sets_ask_for_one(tmp_path):
     write_run(tmp_path, "Pop", 1, {"model/separate": 0.1})
     write_run(tmp_path, "EASE", 1, {"model/separate": 0.1}, dataset="games")
-    with pytest.raises(BDError, match="runs of games, toys; choose one with --dataset"):
+    with pytest.raises(BDError, match="runs on games, toys; choose one with --dataset"):
         run_leaderboard({"from": str(tmp_path)})
     assert "EASE" in run_leaderboard({"from": str(tmp_path), "dataset": "games"})
 

@@ -95,7 +95,7 @@ def test_every_entry_runs_once_and_is_reused(tmp_path, capfd):
     assert len(done(entries, tmp_path)) == 3
     shown = capfd.readouterr().err
     assert shown.count("ndcg@5 0.5000") == 3
-    assert "3 of 3 entries are there already" in shown
+    assert "3 of 3 entries have already finished" in shown
     assert "[1/3]" in shown
     assert " left" in shown
     assert "\r" not in shown  # plain lines, since this is no terminal
@@ -213,5 +213,5 @@ def test_an_interruption_ends_the_processes_and_says_how_to_go_on(number, tmp_pa
     _, said = process.communicate(timeout=30)
     assert process.returncode == 1
     assert Interrupted.__name__ in said
-    assert "of 6 entries have finished and stay: the same command does the others" in said
+    assert "of 6 entries have finished and are kept. Run the same command again to do the rest" in said
     assert not any(alive(run.result["pid"]) for run in runs_below(tmp_path))

@@ -145,7 +145,7 @@ def test_a_chosen_reference(folder):
     board = judge(build(runs_below(folder)), reference="bpr")
     assert {row.name for row in board.references.values()} == {"BPR"}
     assert by_name(board)["student, BD"].cells["ndcg@5"].difference == pytest.approx(0.26 - 0.305)
-    with pytest.raises(LeaderboardError, match="reference='BRP' is no row; there are: teacher, separate;"):
+    with pytest.raises(LeaderboardError, match="reference='BRP' is not a row; the rows are: teacher, separate;"):
         judge(build(runs_below(folder)), reference="BRP")
 
 
@@ -183,7 +183,7 @@ def test_rows_of_one_name_are_told_apart_by_their_settings(tmp_path):
 )
 def test_what_cannot_be_compared_is_refused(change, kind, folder):
     write_run(folder, "EASE", 1, {"model/separate": 0.2}, **change)
-    with pytest.raises(LeaderboardError, match=f"are of different {kind}: one table needs one"):
+    with pytest.raises(LeaderboardError, match=f"differ in {kind}, so they do not fit into one table"):
         build(runs_below(folder))
 
 
@@ -194,7 +194,7 @@ def test_folders_that_are_no_runs_are_passed_over(folder):
         (folder / name / "result.json").write_text(text)
     write_run(folder, "Slow", 1, None, status="running")
     assert "Slow" not in by_name(build(runs_below(folder)))
-    with pytest.raises(LeaderboardError, match="no run that has ended"):
+    with pytest.raises(LeaderboardError, match="no run has ended"):
         build([])
 
 

@@ -43,14 +43,14 @@ def test_every_range_is_drawn_from_and_the_rest_stays(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a: {uniform: [2, 1]}", r"space\.yaml: a: uniform: \[2, 1\] is no range"),
-        ("a: {loguniform: [0, 1]}", r"space\.yaml: a: loguniform: \[0, 1\] is no range"),
+        ("a: {uniform: [2, 1]}", r"space\.yaml: a: uniform: \[2, 1\] is not a range"),
+        ("a: {loguniform: [0, 1]}", r"space\.yaml: a: loguniform: \[0, 1\] is not a range"),
         ("a: {quniform: [0, 1]}", r"space\.yaml: a: quniform needs 3 numbers"),
-        ("a: {quniform: [0, 1, 0]}", r"space\.yaml: a: quniform: \[0, 1, 0\] is no range"),
+        ("a: {quniform: [0, 1, 0]}", r"space\.yaml: a: quniform: \[0, 1, 0\] is not a range"),
         ("a: {uniform: [0, x]}", r"space\.yaml: a: uniform needs 2 numbers"),
         ("a: {choice: []}", r"space\.yaml: a: choice needs a list"),
         ("a: {choice: 3}", r"space\.yaml: a: choice needs a list"),
-        ("a: 3", r"space\.yaml holds nothing to search"),
+        ("a: 3", r"space\.yaml contains nothing to search"),
     ],
 )
 def test_what_is_no_space_is_refused(line, message, tmp_path):

@@ -216,7 +216,9 @@ def test_a_stopped_search_goes_on_with_what_was_running(search, tmp_path, monkey
     replace_runs(monkeypatch, trial)
     one = Search(**{**vars(search), "jobs": 1, "trials": 6})
     opened = open_study("s", storage_of(tmp_path), one)
-    with pytest.raises(Interrupted, match=r"stopped; 3 of 6 trials have ended and stay: the same command goes on"):
+    with pytest.raises(
+        Interrupted, match=r"stopped; 3 of 6 trials have ended and are kept. Run the same command again to do the rest"
+    ):
         run_search(opened, one)
     assert len(ended(opened)) == 3
     run_search(opened, one)
@@ -229,7 +231,9 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
     open_study("s", storage_of(tmp_path), search)
     open_study("s", storage_of(tmp_path), Search(**{**vars(search), "trials": 99, "jobs": 7}))
     for change in ({"space": {"x": {"choice": [1]}}}, {"settings": {}}, {"objective": ("teacher",)}):
-        with pytest.raises(ConfigError, match=r"study s in .* is of another space or of other settings"):
+        with pytest.raises(
+            ConfigError, match=r"study s in .* was created for a different search space or different settings"
+        ):
             open_study("s", storage_of(tmp_path), Search(**{**vars(search), **change}))
     with pytest.raises(ConfigError, match=r"storage nosuch://x cannot be opened"):
         open_study("s", "nosuch://x", search)
@@ -241,9 +245,9 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
 @pytest.mark.slow
 def test_what_a_search_leaves(search, formula, tmp_path):
     opened = open_study("s", storage_of(tmp_path), search)
-    assert [path.name for path in outputs.leave(opened, search)] == ["trials.csv"]
+    assert [path.name for path in outputs.write_results(opened, search)] == ["trials.csv"]
     run_search(opened, search)
-    paths = {path.name: path for path in outputs.leave(opened, search)}
+    paths = {path.name: path for path in outputs.write_results(opened, search)}
     assert set(paths) == {"trials.csv", "best.yaml", "history.png", "importance.png"}
     with paths["trials.csv"].open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -312,7 +316,7 @@ def test_the_command_searches_and_its_best_settings_run(quick, tmp_path, capsys)
     folder = capsys.readouterr().out.strip().splitlines()[-1].removeprefix("run folder: ")
     assert read_result(Path(folder))["student"]["distilled"]["valid"][METRIC] == float(best["objective"])
     assert main(words_of(quick, tmp_path, trials=3, distill_epochs=9)) == 2
-    assert "is of another space or of other settings" in capsys.readouterr().err
+    assert "was created for a different search space or different settings" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -389,7 +393,7 @@ def test_a_space_of_recbole_is_read_as_recbole_reads_it(tmp_path):
     [
         ("learning_rate loguniform", r"hyper\.test: line 1: expected KEY KIND VALUES"),
         ("\nlearning_rate normal 0,1", r"hyper\.test: line 2: expected KEY KIND VALUES"),
-        ("a uniform 3,1", r"hyper\.test: a: uniform: \[3, 1\] is no range"),
+        ("a uniform 3,1", r"hyper\.test: a: uniform: \[3, 1\] is not a range"),
         ("a choice __import__('os').system('false')", r"hyper\.test: a: choice needs a list"),
     ],
 )
