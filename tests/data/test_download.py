@@ -92,7 +92,7 @@ FAILURES = {
     "less than was said": (Network(archive()[:100], size=10**6), "not a zip file"),
     "no archive": (Network(b"<html>Not found</html>"), "not a zip file"),
     "torn inside": (Network(archive().replace(b"u1\ti", b"u1\tj", 1)), "CRC"),
-    "another data set": (Network(archive(**{"other.inter": TABLE})), "holds no yelp.inter"),
+    "another data set": (Network(archive(**{"other.inter": TABLE})), "contains no yelp.inter"),
     "no size": (Network(size="?"), "invalid literal"),
 }
 
