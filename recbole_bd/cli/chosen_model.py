@@ -17,7 +17,7 @@ def required_run(run: str | None, command: str) -> str:
         ConfigError: no run was named.
     """
     if run is None:
-        raise ConfigError(f"{command} takes a run folder or a model's file: recbole-bd {command} saved/RUN")
+        raise ConfigError(f"{command} needs a run folder or a model file: recbole-bd {command} saved/RUN")
     return run
 
 

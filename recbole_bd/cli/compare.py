@@ -18,13 +18,13 @@ from recbole_bd.runs.text_table import grid
 
 LEVEL = 0.95
 _DESCRIPTION = """\
-Tests by paired tests over the users of the test part whether two runs differ.
+Test whether two runs differ, by paired tests over the users of the test part.
 
 examples:
-  recbole-bd compare saved/RUN_A saved/RUN_B               each role both have: distilled, or separate where that is all
+  recbole-bd compare saved/RUN_A saved/RUN_B               every role that both have: distilled, else separate
   recbole-bd compare saved/RUN:student/continued saved/RUN:student/distilled
-                                                           two arms of one run: RUN:role/arm
-  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: over users, and over seeds"""
+                                                           two arms of one run, each as RUN:role/arm
+  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each, over users and over seeds"""
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 
 
@@ -56,10 +56,10 @@ def command_parser() -> CommandParser:
     )
     add = parser.add_argument
     add("runs", nargs="*", metavar="RUN", help="run folder, RUN:role/arm, or RUN,RUN,... of several seeds")
-    add("--metric", metavar="NAME,...", help="these metrics only; else all that both measured")
-    add("--role", choices=ROLES, help="this role of each run without :role/arm")
-    add("--arm", choices=ARMS, help="this arm of each run without :role/arm")
-    add("--json", action="store_true", help="everything as JSON instead of the table")
+    add("--metric", metavar="NAME,...", help="only these metrics; by default all that both runs measured")
+    add("--role", choices=ROLES, help="role to compare in runs without :role/arm")
+    add("--arm", choices=ARMS, help="arm to compare in runs without :role/arm")
+    add("--json", action="store_true", help="print everything as JSON instead of the table")
     return parser
 
 
@@ -101,7 +101,7 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
     Returns:
         A row per comparison: `over` (users or seeds), `a` and `b` (role/arm), `metric`, the fields of `Comparison`, and
         `t_holm` and `wilcoxon_holm`, adjusted over the rows of the same `over`. Over users a user's value is the mean
-        over seeds; these rows are missing where the seeds tested other users.
+        over seeds; these rows are missing if the seeds were tested on different users.
 
     Raises:
         ComparisonError: the runs cannot be paired, or lack what was asked for.
@@ -137,7 +137,7 @@ def _side(word: str, arm: str | None) -> Side:
     folders = (runs,) if Path(runs).is_dir() else tuple(runs.split(","))
     for folder in folders:
         if not folder or not Path(folder).is_dir():
-            raise ComparisonError(f"{folder or word!r} is no run folder; an arm of a run is written RUN:role/arm")
+            raise ComparisonError(f"{folder or word!r} is not a run folder; an arm of a run is written RUN:role/arm")
     records = [run_record(folder) for folder in folders]
     title, *others = dict.fromkeys(f"{record['method']} on {record['dataset']}" for record in records)
     if others:
@@ -195,7 +195,7 @@ def _arms(runs: list[dict[str, np.ndarray]]) -> dict[str, list[str]]:
 
 def _role_and_arm(side: Side, role: str, arms: dict[str, list[str]]) -> str:
     if role not in arms:
-        raise ComparisonError(f"{side.word}: there is no {role}; there is {', '.join(arms)}")
+        raise ComparisonError(f"{side.word}: it has no {role}, only {', '.join(arms)}")
     arm = side.arm or (DISTILLED if DISTILLED in arms[role] else SEPARATE)
     if arm not in arms[role]:
         raise ComparisonError(f"{side.word}: the {role} has no arm {arm}; it has {', '.join(arms[role])}")
@@ -228,7 +228,10 @@ def _text(a: Side, b: Side, rows: list[dict[str, Any]]) -> str:
         averaged = f", each the mean of {len(a.seeds)} seeds" if over == "users" and len(a.seeds) > 1 else ""
         lines += ["", f"over {family[0]['n']} {over}{averaged}:", grid(header, [*map(_cells, family)], (0, 1, 2))]
     if len(a.seeds) > 1 and rows[0]["over"] == "seeds":
-        lines += ["", "The seeds tested other users, so there is no table over users: compare one seed at a time."]
+        lines += [
+            "",
+            "The seeds were tested on different users, so there is no table over users: compare one seed at a time.",
+        ]
     lines += ["", "B - A above 0: B is higher. Tests are paired and two-sided; Holm p is t p adjusted over its table."]
     return "\n".join(lines)
 

@@ -13,11 +13,11 @@ from recbole_bd.system.atomic_write import write_whole
 
 MODEL_CARD = "MODEL_CARD.md"
 _DESCRIPTION = """\
-Writes a trained model as files for other programs, and a model card: RUN/export/ROLE.
+Write a trained model as files for other programs, with a model card, to RUN/export/ROLE.
 
 examples:
   recbole-bd export saved/RUN --format=npz,onnx,recbole    files for other programs
-  recbole-bd export saved/RUN --index=hnsw                 an approximate index of its items, with its recall"""
+  recbole-bd export saved/RUN --index=hnsw                 an approximate index of the items, with its recall"""
 
 
 def command_parser() -> CommandParser:
@@ -32,12 +32,12 @@ def command_parser() -> CommandParser:
         "--format",
         dest="formats",
         metavar="NAME,...",
-        help="npz, safetensors: vectors and ids, of models whose logit is their product; onnx: a graph from users to "
-        "their best items; recbole: for RecBole's load_data_and_model",
+        help="npz, safetensors: ids and vectors, for models whose logit is their inner product; onnx: a graph from "
+        "users to their best items; recbole: a file for RecBole's load_data_and_model",
     )
-    add("--index", choices=[HNSW], help="an approximate index of the items")
-    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="items of each user, 10 by default")
-    add("--out", type=Path, metavar="DIR", help="folder of the files, else RUN/export/ROLE")
+    add("--index", choices=[HNSW], help="also write an approximate index of the items")
+    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="number of items per user (default: 10)")
+    add("--out", type=Path, metavar="DIR", help="folder for the files (default: RUN/export/ROLE)")
     return parser
 
 

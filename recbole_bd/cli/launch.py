@@ -50,7 +50,7 @@ def wanted(settings: MutableMapping[str, Any]) -> Processes | None:
     if everywhere % here or not isinstance(offset, int) or offset % here or not 0 <= offset < everywhere:
         raise ConfigError(
             f"world_size={everywhere}, nproc={here}, group_offset={offset}: every machine has nproc processes, and "
-            "group_offset is how many stand on those before it"
+            "group_offset is the number of processes on the machines before it"
         )
     port = given.get("port", 5678)
     port = count_of("port", int(port) if str(port).isdecimal() else port)  # RecBole's default is a string

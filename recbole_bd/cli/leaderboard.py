@@ -7,11 +7,11 @@ from recbole_bd.cli.settings_words import parse_without_dry_run
 from recbole_bd.leaderboard.command import run_leaderboard
 
 _DESCRIPTION = """\
-Methods and baselines beside each other, every model with every seed.
+Compare methods and baselines in one table, every model with every seed.
 
 examples:
   recbole-bd leaderboard --dataset=ml-100k --models=Pop,BPR,LightGCN,BD --seeds=2020,2021 --jobs=2
-  recbole-bd leaderboard --from=saved/leaderboard-ml-100k       table and pages again, from the run folders"""
+  recbole-bd leaderboard --from=saved/leaderboard-ml-100k       write table and pages again, from the run folders"""
 
 
 def command_parser() -> CommandParser:
@@ -23,21 +23,23 @@ def command_parser() -> CommandParser:
         description=_DESCRIPTION,
     )
     add = parser.add_argument
-    add("--models", metavar="NAME,...", help="methods of this package, RecBole general recommenders")
-    add("--seeds", metavar="N,...", help="one run each; finished runs with the same settings are reused")
-    add("--jobs", metavar="N", help="processes at a time; each gets its share of the cores unless --threads is given")
-    add("--out", metavar="DIR", help="folder of table and pages; else CHECKPOINT_DIR/leaderboard-DATASET")
-    add("--reference", metavar="ROW", help="row the others are tested against; else the control of their size")
+    add("--models", metavar="NAME,...", help="methods of this package and RecBole general recommenders")
+    add("--seeds", metavar="N,...", help="one run per seed; finished runs with the same settings are reused")
+    add("--jobs", metavar="N", help="number of parallel processes; they share the cores unless --threads is given")
+    add("--out", metavar="DIR", help="folder for table and pages (default: CHECKPOINT_DIR/leaderboard-DATASET)")
+    add(
+        "--reference", metavar="ROW", help="row that the others are tested against (default: the control of their size)"
+    )
     add(
         "--from",
         metavar="DIR",
-        help="folder of run folders, or one that a leaderboard was written to; nothing is run. --dataset, --models and "
-        "--seeds choose among the runs",
+        help="read finished runs from a folder of run folders or the folder of a leaderboard, and run nothing. "
+        "--dataset, --models and --seeds choose among the runs",
     )
     add_settings(
         parser,
-        "settings of the runs. A setting that only some models know is ignored by the others; --BD.temperature=2 is "
-        "for one model alone, as is a block `BD:` in a file",
+        "settings of the runs. A setting that only some models have is ignored by the others; --BD.temperature=2 "
+        "applies to one model only, as does a block `BD:` in a file",
     )
     return parser
 

@@ -16,13 +16,13 @@ from recbole_bd.system.torchrun import started_rank
 # command runs, since RecBole and torch take seconds to import.
 COMMANDS = {
     "run": "train a teacher and a student, or one baseline",
-    "leaderboard": "models x seeds beside each other, with tests",
-    "tune": "search settings on validation",
-    "plots": "draw the pictures of run folders again",
+    "leaderboard": "compare models over seeds in one table, with tests",
+    "tune": "search settings by validation",
+    "plots": "draw the figures of run folders again",
     "compare": "test two runs, arms or sets of seeds for a difference",
-    "recommend": "write the best items of every user",
+    "recommend": "write the best items for every user",
     "export": "write a trained model for other programs",
-    "serve-bench": "latency and size of teacher and student",
+    "serve-bench": "measure latency and size of teacher and student",
 }
 
 
@@ -59,7 +59,7 @@ def overview() -> str:
         "",
         "COMMAND ...\n       recbole-bd COMMAND --help | --help | --version",
         description="Bidirectional distillation for RecBole: a teacher and a compact student that teach each other.",
-        epilog="Options and examples of one command: recbole-bd COMMAND --help",
+        epilog="Options and examples of a command: recbole-bd COMMAND --help",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=argparse.ArgumentParser)
@@ -78,7 +78,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, *rest = words
     if name not in COMMANDS:
-        raise ConfigError(f"unknown command {name!r}; there are: {', '.join(COMMANDS)}. See recbole-bd --help")
+        raise ConfigError(f"unknown command {name!r}; available commands: {', '.join(COMMANDS)}. See recbole-bd --help")
     command = _module_of(name)
     if wants_help:
         print(command.command_parser().format_help(), end="")

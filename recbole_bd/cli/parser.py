@@ -49,16 +49,16 @@ def model_parser(command: str, arguments: str, **options: Any) -> CommandParser:
     """Parser of a command that takes one trained model: a run folder or a model file, and a role."""
     parser = CommandParser(command, arguments, **options)
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a finished run, or a model file in it")
-    parser.add_argument("--role", choices=ROLES, help="role whose model is used; the student by default")
+    parser.add_argument("--role", choices=ROLES, help="role whose model is used (default: student)")
     return parser
 
 
 def add_settings(parser: CommandParser, whose: str) -> None:
     """Describe `--key=value` and `--config_files` in the help of a command that takes any setting of a run."""
     group = parser.add_argument_group("settings")
-    group.add_argument("--key", metavar="VALUE", help=f"{whose}; --key=VALUE or --key VALUE, values are YAML")
+    group.add_argument("--key", metavar="VALUE", help=f"{whose}. Write --key=VALUE or --key VALUE; values are YAML")
     group.add_argument(
-        "--config_files", metavar="FILE", nargs="+", help="YAML files of settings, later files above earlier ones"
+        "--config_files", metavar="FILE", nargs="+", help="YAML files of settings; later files override earlier ones"
     )
 
 

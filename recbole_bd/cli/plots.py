@@ -7,7 +7,7 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.runs.plots import redraw
 
 _DESCRIPTION = """\
-Draws the pictures of run folders again, from their data alone.
+Draw the figures of run folders again, from their data alone.
 
 example:
   recbole-bd plots saved/RUN"""
@@ -33,7 +33,7 @@ def execute(words: Sequence[str]) -> int:
         BDError: an error that the user can fix, in one line.
     """
     if not words or any(word.startswith("-") for word in words):
-        raise ConfigError("recbole-bd plots takes run folders and no settings: recbole-bd plots saved/RUN")
+        raise ConfigError("plots takes run folders and no settings: recbole-bd plots saved/RUN")
     for folder in command_parser().parse_args(words).runs:
         for path in redraw(folder):
             print(path)

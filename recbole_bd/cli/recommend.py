@@ -10,10 +10,10 @@ from recbole_bd.serving.recommend import ALL, UNKNOWN, read_users, recommend, sh
 from recbole_bd.serving.recommender import EXCLUDED, Recommender
 
 _DESCRIPTION = """\
-Writes the best items of users, in the ids of the data.
+Write the best items for users, in the original ids of the data.
 
 examples:
-  recbole-bd recommend saved/RUN --out=recs.parquet        the best 10 items of every user
+  recbole-bd recommend saved/RUN --out=recs.parquet        the best 10 items for every user
   recbole-bd recommend saved/RUN --users=users.txt -k 20 --out=recs.csv"""
 
 
@@ -25,25 +25,30 @@ def command_parser() -> CommandParser:
         description=_DESCRIPTION,
     )
     add = parser.add_argument
-    add("--users", default=ALL, metavar="all|FILE", help="one id a line; all: everyone in the data")
-    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="items of each user, 10 by default")
+    add(
+        "--users",
+        default=ALL,
+        metavar="all|FILE",
+        help="file with one user id per line, or all users of the data (default: all)",
+    )
+    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="number of items per user (default: 10)")
     add(
         "--out",
         type=Path,
         metavar="FILE",
-        help=".csv, .jsonl or .parquet; a row per user and item with rank and logit",
+        help=".csv, .jsonl or .parquet file; a row per user and item with rank and logit",
     )
     add(
         "--unknown",
         choices=UNKNOWN,
         default="skip",
-        help="users who are not in the data get nothing, the most popular items, or an error",
+        help="for users who are not in the data: no items, the most popular items, or an error (default: skip)",
     )
     add(
         "--exclude",
         choices=EXCLUDED,
         default="train",
-        help="items that are not recommended: a user's training items, all their items in the data, none",
+        help="items not to recommend: a user's training items, all their items in the data, or none (default: train)",
     )
     return parser
 

@@ -16,19 +16,19 @@ from recbole_bd.runs.summary import table, warnings_text, wins_line
 from recbole_bd.system.torchrun import started_rank
 
 _DESCRIPTION = """\
-Trains a teacher and a student that teach each other (BD) or a student that a frozen teacher teaches (RD, CD, DE, RRD),
-and measures both with RecBole's full ranking.
+Train a teacher and a student that teach each other (BD), or a student that a frozen teacher teaches (RD, CD, DE, RRD).
+Evaluate both with RecBole's full ranking.
 
 examples:
   recbole-bd run                                          BPR 64 and BPR 8 on ml-100k, which comes with RecBole
   recbole-bd run --dataset=ml-1m --data_path=DIR          another data set: DIR/ml-1m/ml-1m.inter
   recbole-bd run --teacher_model=LightGCN --student.embedding_size=16
   recbole-bd run --model=RRD --teacher_model=ItemKNN      a one-way method; its teacher need not learn by gradient
-  recbole-bd run --model=BPR                              that RecBole model alone: a baseline for the same tables
+  recbole-bd run --model=BPR                              a RecBole model alone: a baseline for the same tables
 
-Command line goes above files, files above properties/dataset/<dataset>.yaml and properties/model/<method>.yaml,
-and those above RecBole's defaults."""
-_EPILOG = "Options of RecBole and of its models: recbole/properties/overall.yaml and model/*.yaml in your installation."
+The command line overrides files. Files override properties/dataset/<dataset>.yaml and
+properties/model/<method>.yaml, and these override RecBole's defaults."""
+_EPILOG = "Options of RecBole and its models: recbole/properties/overall.yaml and model/*.yaml in your installation."
 
 
 def command_parser() -> CommandParser:
@@ -39,11 +39,11 @@ def command_parser() -> CommandParser:
     parser.add_argument(
         "--resume",
         metavar="RUN|auto",
-        help="resume a stopped run exactly where it was; --key=value may change how long it trains and when it stops. "
-        "auto: the newest unfinished run with these settings, or a new run if there is none",
+        help="resume a stopped run exactly where it stopped; --key=value may change how long it trains and when it "
+        "stops. auto: the newest unfinished run with these settings, or a new run if there is none",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="resolve and check everything, load the data, show it with sizes, stop"
+        "--dry-run", action="store_true", help="check all settings, load the data, show both with model sizes, and stop"
     )
     add_settings(
         parser,
@@ -73,10 +73,10 @@ def execute(words: Sequence[str]) -> int:
     """
     settings, files, dry_run = parse_arguments(words)
     if "resume" in settings and settings["resume"] in (None, ""):
-        raise ConfigError("--resume names no run folder: write --resume=saved/RUN or --resume=auto")
+        raise ConfigError("--resume needs a run folder: write --resume=saved/RUN or --resume=auto")
     resume = settings.pop("resume", None)
     if dry_run and resume is not None:
-        raise ConfigError("--dry-run shows what a new run would do and takes no --resume")
+        raise ConfigError("--dry-run shows what a new run would do: it cannot be combined with --resume")
     if dry_run:
         print(describe(BDConfig(config_file_list=files, command_line=settings, methods=METHODS)))
         return 0

@@ -13,7 +13,7 @@ from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.serving import latency
 
 _DESCRIPTION = """\
-Measures latency, throughput and bytes of teacher and student.
+Measure latency, throughput and size in bytes of teacher and student.
 
 example:
   recbole-bd serve-bench saved/RUN"""
@@ -26,16 +26,16 @@ def command_parser() -> CommandParser:
     )
     add = parser.add_argument
     add("run", nargs="?", metavar="RUN", help="folder of a finished run, or a model file in it")
-    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="items of each user, 10 by default")
-    add("--batch", default="1,256", metavar="N,...", help="users per request, 1,256 by default")
+    add("-k", "--k", type=positive_integer, default=10, metavar="N", help="number of items per user (default: 10)")
+    add("--batch", default="1,256", metavar="N,...", help="users per request (default: 1,256)")
     add(
         "--requests",
         type=positive_integer,
         default=200,
         metavar="N",
-        help="timed requests of each size, 200 by default",
+        help="number of timed requests of each size (default: 200)",
     )
-    add("--threads", type=positive_integer, metavar="N", help="CPU threads of torch; its own choice by default")
+    add("--threads", type=positive_integer, metavar="N", help="CPU threads of torch (default: torch's choice)")
     return parser
 
 
@@ -79,4 +79,4 @@ def _compression(record: dict[str, Any]) -> list[str]:
         for size in student["batches"]
     ]
     share = student["bytes"] / teacher["bytes"]
-    return [f"The student has {share:.1%} of the teacher's bytes and is {', '.join(faster)} by the median."]
+    return [f"The student has {share:.1%} of the teacher's bytes and is {', '.join(faster)} (median latency)."]

@@ -28,7 +28,7 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bo
         word = words[index]
         index += 1
         if not word.startswith("--") or word == "--":
-            raise ConfigError(f"{word!r} is no setting: write --key=value")
+            raise ConfigError(f"{word!r} is not a setting: write --key=value")
         key, equals, text = word[2:].partition("=")
         if key in ("dry-run", "dry_run") and not equals:
             dry_run = True
@@ -64,7 +64,7 @@ def parse_without_dry_run(words: Sequence[str]) -> tuple[dict[str, Any], list[st
     """
     settings, files, dry_run = parse_arguments(words)
     if dry_run:
-        raise ConfigError("--dry-run is of one run: recbole-bd run --dry-run")
+        raise ConfigError("--dry-run applies to a single run: recbole-bd run --dry-run")
     return settings, files
 
 
@@ -72,7 +72,7 @@ def _file_names(chunks: list[str]) -> list[str]:
     """Split words at spaces, as RecBole's users write several files in one word; an existing file is one name."""
     found = [name for chunk in chunks for name in ([chunk] if Path(chunk).is_file() else chunk.split())]
     if not found:
-        raise ConfigError("--config_files names no file")
+        raise ConfigError("--config_files needs a file: write --config_files FILE")
     return found
 
 

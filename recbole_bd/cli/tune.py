@@ -7,11 +7,11 @@ from recbole_bd.cli.settings_words import parse_without_dry_run
 from recbole_bd.tuning.command import run_tuning
 
 _DESCRIPTION = """\
-Settings searched on validation, by Optuna.
+Search settings by validation, with Optuna.
 
 examples:
   recbole-bd tune --space=properties/tuning/BD.yaml --dataset=ml-100k --trials=20 --jobs=2
-  recbole-bd run --config_files=saved/tune-BD-ml-100k/best.yaml        the best of them"""
+  recbole-bd run --config_files=saved/tune-BD-ml-100k/best.yaml        run the best settings"""
 
 
 def command_parser() -> CommandParser:
@@ -25,25 +25,28 @@ def command_parser() -> CommandParser:
     add(
         "--space",
         metavar="FILE",
-        help="what to search: key: {choice: [...]}, {uniform: [low, high]}, {quniform: [low, high, step]}, "
-        "{loguniform: [low, high]}, or key: value for all; or RecBole's hyper.test",
+        help="search space, a YAML file of lines key: {choice: [...]}, {uniform: [low, high]}, "
+        "{quniform: [low, high, step]} or {loguniform: [low, high]}, or key: value for every trial; or RecBole's "
+        "hyper.test",
     )
-    add("--trials", metavar="N", help="in all, 20 by default; the same command resumes a stopped search")
-    add("--jobs", metavar="N", help="trials at a time, 1 by default")
+    add(
+        "--trials", metavar="N", help="number of trials in all (default: 20); the same command resumes a stopped search"
+    )
+    add("--jobs", metavar="N", help="number of parallel trials (default: 1)")
     add(
         "--objective",
         metavar="student|teacher|both",
-        help="role whose validation is maximised; both: the geometric mean",
+        help="role whose validation metric is maximised; both: the geometric mean (default: student)",
     )
     add(
         "--storage",
         metavar="WHERE",
-        help="machines that name the same one search together: sqlite:///FILE, any address of SQLAlchemy's, or a "
-        "FILE.journal in a shared folder; else OUT/study.db",
+        help="sqlite:///FILE, any SQLAlchemy URL, or a FILE.journal in a shared folder (default: OUT/study.db); "
+        "machines with the same storage search together",
     )
     add("--study", metavar="NAME", help="name of the study in the storage")
-    add("--out", metavar="DIR", help="folder of its files, else CHECKPOINT_DIR/tune-STUDY")
-    add("--engine", metavar="optuna|ray", help="ray: the same search on Ray Tune, where that is installed")
+    add("--out", metavar="DIR", help="folder for the results (default: CHECKPOINT_DIR/tune-STUDY)")
+    add("--engine", metavar="optuna|ray", help="ray: run the trials on Ray Tune, if it is installed (default: optuna)")
     add_settings(parser, "settings of every trial")
     return parser
 

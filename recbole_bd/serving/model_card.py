@@ -23,7 +23,7 @@ best = [ids["items"][row] for row in scores.argsort()[::-1][:10]]""",
     "onnx": """\
 import json, numpy, onnxruntime
 ids, session = json.load(open("{name}.ids.json")), onnxruntime.InferenceSession("{name}")
-known = numpy.array([[0]])  # numbers of items not to recommend, a row per user, filled up with 0
+known = numpy.array([[0]])  # numbers of items not to recommend, a row per user, padded with 0
 items, scores = session.run(None, {{"users": numpy.array([ids["users"]["USER"]]), "excluded": known}})
 best = [ids["items"][number] for number in items[0]]""",
     "recbole": """\

@@ -130,7 +130,7 @@ def _check(runtime: Any, content: bytes, graph: TopItemsGraph, users: Tensor, ex
         expected = graph(users[:size], excluded[:size])[1].detach().numpy()
         largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
         if not np.allclose(scores, expected, rtol=0, atol=TOLERANCE * largest):
-            raise ExportError(f"{model} gives other scores as an ONNX graph than in torch; use --format=recbole")
+            raise ExportError(f"{model} gives different scores as an ONNX graph and in torch; use --format=recbole")
 
 
 def _onnxruntime() -> Any:

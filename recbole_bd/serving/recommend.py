@@ -75,7 +75,7 @@ def read_users(path: Path, user_field: str) -> list[str]:
     if users and users[0].split(":")[0] == user_field:
         del users[0]
     if not users:
-        raise DataError(f"users file {path} holds no user: write one id on each line")
+        raise DataError(f"users file {path} contains no users: write one id on each line")
     return list(dict.fromkeys(users))
 
 
@@ -159,7 +159,7 @@ def writer_of(path: Path) -> Callable[[BinaryIO, Iterator[Rows]], None]:
         InstallationError: a parquet file needs pyarrow, which is not installed.
     """
     if path.suffix not in _WRITERS:
-        raise ConfigError(f"{path}: the ending names the format and must be one of {', '.join(_WRITERS)}")
+        raise ConfigError(f"{path}: the file extension names the format and must be one of {', '.join(_WRITERS)}")
     if path.suffix == ".parquet":
         _pyarrow()
     return _WRITERS[path.suffix]

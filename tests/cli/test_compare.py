@@ -134,7 +134,7 @@ def test_seeds_are_paired_and_users_averaged_over_them(cli, runs, tmp_path):
 def test_seeds_that_test_other_users_are_compared_over_seeds_only(cli, runs):
     words = ["runs/b,runs/fewer", "runs/fewer,runs/b", "--role=student"]
     assert {row["over"] for row in rows_of(cli, *words)} == {"seeds"}
-    assert "The seeds tested other users, so there is no table over users" in cli("compare", *words)[1]
+    assert "The seeds were tested on different users, so there is no table over users" in cli("compare", *words)[1]
 
 
 def test_the_table_shows_everything(cli, runs):
@@ -171,13 +171,16 @@ def test_no_difference_and_too_few_are_said(cli, runs, tmp_path):
 REFUSED = {
     "one run": (["runs/a"], "compare takes two runs, RUN_A RUN_B, found 1"),
     "three runs": (["runs/a", "runs/b", "runs/c"], "found 3"),
-    "no folder": (["runs/a", "runs/z"], "'runs/z' is no run folder"),
-    "half a name": (["runs/a:student", "runs/b"], "'runs/a:student' is no run folder; an arm of a run is written RUN:"),
-    "a gap": (["runs/a,", "runs/b"], "'runs/a,' is no run folder"),
+    "no folder": (["runs/a", "runs/z"], "'runs/z' is not a run folder"),
+    "half a name": (
+        ["runs/a:student", "runs/b"],
+        "'runs/a:student' is not a run folder; an arm of a run is written RUN:",
+    ),
+    "a gap": (["runs/a,", "runs/b"], "'runs/a,' is not a run folder"),
     "no run": (["runs", "runs/a"], "runs is not a run folder: it has no result.json"),
     "unknown role": (["runs/a:pupil/distilled", "runs/b"], "expected RUN:role/arm, role one of teacher, student"),
     "unknown arm": (["runs/a:student/after", "runs/b"], "arm separate, continued, distilled"),
-    "missing role": (["runs/a:model/separate", "runs/b:student/separate"], "there is no model; there is teacher"),
+    "missing role": (["runs/a:model/separate", "runs/b:student/separate"], "it has no model, only teacher"),
     "missing arm": (["runs/pop", "runs/pop", "--arm=distilled"], "the model has no arm distilled; it has separate"),
     "nothing in common": (["runs/pop", "runs/a"], "name what to compare, RUN_A:role/arm RUN_B:role/arm"),
     "wrong --role": (["runs/a", "runs/b", "--role=pupil"], "argument --role: invalid choice: 'pupil'"),

@@ -27,11 +27,11 @@ def test_recboles_style_is_read(line, settings, files):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["seed=1"], "'seed=1' is no setting"),
+        (["seed=1"], "'seed=1' is not a setting"),
         (["--seed"], "--seed has no value"),
         (["--seed", "--model=BD"], "--seed has no value"),
         (["--seed=1", "--seed=2"], "given twice"),
-        (["--config_files"], "names no file"),
+        (["--config_files"], "--config_files needs a file"),
     ],
 )
 def test_what_is_no_setting_is_named(line, message):

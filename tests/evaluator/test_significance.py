@@ -211,7 +211,7 @@ DAMAGE = {
     "no folder": (lambda f: [p.unlink() for p in f.iterdir()], "is not a run folder"),
     "no record": (lambda f: (f / "result.json").unlink(), "is not a run folder"),
     "torn record": (lambda f: (f / "result.json").write_text('{"data": '), r"result\.json is damaged"),
-    "another record": (lambda f: (f / "result.json").write_text("[1]"), "it holds a list"),
+    "another record": (lambda f: (f / "result.json").write_text("[1]"), "it contains a list"),
     "no seed": (lambda f: (f / "result.json").write_text('{"method": 1, "dataset": 1, "data": {}}'), "it lacks seed"),
     "none": (lambda f: (f / "per_user.npz").unlink(), r"per_user\.npz does not exist: .* earlier version"),
     "torn": (lambda f: (f / "per_user.npz").write_bytes(b"PK\x03\x04"), r"per_user\.npz is damaged"),

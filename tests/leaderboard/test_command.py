@@ -328,7 +328,10 @@ def test_another_package_brings_a_method_by_its_entry_point(quick, tmp_path):
 
 @pytest.mark.parametrize(
     ("point", "message"),
-    [("Toy = nowhere:Toy", "cannot be imported"), ("BD = toys:Toy", "offers BD, which this package")],
+    [
+        ("Toy = nowhere:Toy", "cannot be imported"),
+        ("BD = toys:Toy", "BD = toys:Toy has the name of a method of recbole-bd"),
+    ],
 )
 def test_a_method_that_cannot_be_had_is_one_line(point, message, tmp_path, monkeypatch):
     from recbole_bd.errors import InstallationError

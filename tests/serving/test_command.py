@@ -85,11 +85,11 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["recommend", "--out=r.csv"], "recommend takes a run folder"),
+        (["recommend", "--out=r.csv"], "recommend needs a run folder"),
         (["recommend", "RUN"], "recommend: --out=FILE is missing"),
         (
             ["recommend", "RUN", "--out=r.txt"],
-            "r.txt: the ending names the format and must be one of .csv, .jsonl, .parquet",
+            "r.txt: the file extension names the format and must be one of .csv, .jsonl, .parquet",
         ),
         (["recommend", "RUN", "--out=r.csv", "-k", "0"], "recommend: argument -k/--k: '0' is not a whole number"),
         (["recommend", "RUN", "--out=r.csv", "--unknown=x"], "recommend: argument --unknown: invalid choice"),
@@ -98,7 +98,7 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
         (["export", "RUN"], "export: --format=NAME is missing"),
         (["export", "RUN", "--format=npz,x"], "export: --format=x: the formats are npz, safetensors, onnx, recbole"),
         (["serve-bench", "RUN", "--batch=1,x"], "serve-bench: --batch=1,x: 'x' is not a whole number"),
-        (["serve-bench"], "serve-bench takes a run folder"),
+        (["serve-bench"], "serve-bench needs a run folder"),
     ],
 )
 def test_wrong_words_are_one_line(words, message, run, capsys, tmp_path, monkeypatch):

@@ -61,7 +61,7 @@ def test_users_are_read_one_a_line(tmp_path):
     path.write_text("c\nuser_id\n")
     assert read_users(path, "user_id") == ["c", "user_id"]
     path.write_text("user_id\n\n")
-    with pytest.raises(DataError, match=r"users\.txt holds no user"):
+    with pytest.raises(DataError, match=r"users\.txt contains no users"):
         read_users(path, "user_id")
     with pytest.raises(DataError, match=r"gone\.txt cannot be read"):
         read_users(tmp_path / "gone.txt", "user_id")

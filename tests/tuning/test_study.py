@@ -327,7 +327,7 @@ def test_the_command_searches_and_its_best_settings_run(quick, tmp_path, capsys)
         ({"engine": "grid"}, "engine='grid': must be one of optuna, ray"),
         ({"objective": "model"}, "objective='model': must be one of teacher, student, both"),
         ({"objective": "both", "model": "RD"}, "objective='both': must be one of student"),
-        ({"model": "BPR", "objective": "student"}, "a baseline has one model"),
+        ({"model": "BPR", "objective": "student"}, "a baseline has a single model"),
         ({"space": "gone.yaml"}, "gone.yaml"),
         ({"nosuch": 1}, "unknown setting nosuch"),
         ({"dataset": "gone"}, "gone"),
