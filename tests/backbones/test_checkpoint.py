@@ -15,7 +15,6 @@ from recbole_bd.backbones.checkpoint import load_model, load_warmup, save_model
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import CheckpointError
-from recbole_bd.system.atomic_write import write_atomically
 from recbole_bd.system.sealed_archive import load_archive
 from tests.helpers.damage import recbole_checkpoint, refused_or_right, same_state, sealed
 from tests.helpers.settings import alone, make_config
@@ -179,20 +178,6 @@ def test_stale_caches_are_not_kept():
     cached = nn.Module()
     cached.other_parameter = lambda: {"restore_user_e": torch.ones(2), "item_similarity": np.ones(2)}
     assert list(take_snapshot(cached).other) == ["item_similarity"]
-
-
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def fail(stream):
-        stream.write(b"half of the new")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(CheckpointError, match="No space left"):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_newer_format_says_update(tmp_path, monkeypatch):

@@ -17,7 +17,6 @@ from recbole_bd.cli.launch import Processes, wanted, without_flags
 from recbole_bd.errors import ConfigError
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
-from recbole_bd.system.distributed import Group
 from tests.helpers import together
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK, alone, for_method, roughly
@@ -266,14 +265,3 @@ def test_flags_that_do_not_fit_are_refused(given):
 def test_flags_are_not_handed_on():
     words = ["run", "--nproc", "2", "--dataset=d", "--ip=x", "--topk", "[5]", "--port", "3"]
     assert without_flags(words) == ["run", "--dataset=d", "--topk", "[5]"]
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-@pytest.mark.parametrize("rows", [1, 2, 6, 7, 100])
-def test_shares_make_the_whole(size, rows):
-    shares = [Group(rank, size).share(rows) for rank in range(size)]
-    assert sum(weight for _, weight in shares) == pytest.approx(1)
-    if rows < size:
-        assert all(part == slice(0, rows) for part, _ in shares)
-    else:
-        assert [row for part, _ in shares for row in range(part.start, part.stop)] == list(range(rows))

@@ -6,7 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import torch
 
 from recbole_bd import run_bd
 from recbole_bd.errors import CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
@@ -353,16 +352,6 @@ def test_signals_are_as_before_after_a_run(quick):
     before = signal.getsignal(signal.SIGINT)
     run_bd(config_dict=short(quick))
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_the_same_batches_after_a_place(quick):
-    """RecBole's own global sources of chance are part of a place."""
-    from recbole_bd.system.random_state import random_state, set_random_state
-
-    state = random_state()
-    first = torch.rand(3)
-    set_random_state(state)
-    assert torch.equal(torch.rand(3), first)
 
 
 def test_resume_needs_no_error_class_of_its_own():

@@ -326,26 +326,6 @@ def test_another_package_brings_a_method_by_its_entry_point(quick, tmp_path):
     use_toy(quick, package, tmp_path, "run")
 
 
-@pytest.mark.parametrize(
-    ("point", "message"),
-    [
-        ("Toy = nowhere:Toy", "cannot be imported"),
-        ("BD = toys:Toy", "BD = toys:Toy has the name of a method of recbole-bd"),
-    ],
-)
-def test_a_method_that_cannot_be_had_is_one_line(point, message, tmp_path, monkeypatch):
-    from recbole_bd.errors import InstallationError
-    from recbole_bd.system.method_plugins import load_methods
-
-    (tmp_path / "toys-1.0.dist-info").mkdir()
-    (tmp_path / "toys-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
-    (tmp_path / "toys-1.0.dist-info" / "entry_points.txt").write_text(f"[recbole_bd.methods]\n{point}\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(InstallationError, match=message) as error:
-        load_methods({"BD"})
-    assert "\n" not in str(error.value)
-
-
 @pytest.mark.slow
 def test_an_unfinished_run_goes_on(tmp_path, quick):
     """What a killed leaderboard began is finished in the same folder."""

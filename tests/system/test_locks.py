@@ -6,10 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from recbole_bd.errors import CheckpointError, InUseError
+from recbole_bd.system import locks
 from recbole_bd.system.locks import claimed, exclusively
 
 HOLD = """
@@ -91,3 +94,27 @@ def test_a_lock_file_that_cannot_be_written_is_named(tmp_path):
         exclusively(tmp_path / "file" / "a.lock", ""),
     ):
         pass
+
+
+@pytest.mark.parametrize("system", ["posix", "nt"])
+def test_a_lock_holds_without_an_id_where_none_can_be_written(system, tmp_path, caplog, monkeypatch):
+    """Windows locks the content of the file too, so that nothing is said there."""
+    whole = Path.open
+
+    def full(path, mode="r", **named):
+        if mode == "r+b":
+            raise OSError(28, "No space left on device")
+        return whole(path, mode, **named)
+
+    monkeypatch.setattr(Path, "open", full)
+    monkeypatch.setattr(locks, "os", SimpleNamespace(name=system, getpid=os.getpid))
+    with claimed(tmp_path):
+        assert (tmp_path / ".lock").read_text() == ""
+        with (
+            pytest.raises(InUseError, match=r"is in use by another process: wait until it ends"),
+            claimed(tmp_path),
+        ):
+            pass
+    said = [record.getMessage() for record in caplog.records if record.name == locks.__name__]
+    warning = "the lock file cannot be written: [Errno 28] No space left on device"
+    assert said == ([] if system == "nt" else [warning, warning])  # at its beginning and at its end

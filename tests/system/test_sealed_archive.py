@@ -2,6 +2,7 @@
 
 import errno
 import random
+import struct
 import tracemalloc
 import zipfile
 from collections import OrderedDict
@@ -293,3 +294,71 @@ def test_a_compressed_bomb_is_refused_before_it_is_unpacked(tmp_path):
             bomb.writestr(record.filename, content, zipfile.ZIP_DEFLATED)
     with open(tmp_path / "a", "rb") as stream, pytest.raises(CheckpointError, match="is compressed"):
         sealed_archive.check_records(stream)
+
+
+def written_by_hand(path, *records: tuple[str, bytes]):
+    """A zip file with these records."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in records:
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_pickle_that_torch_cannot_read_is_damage(tmp_path):
+    """Under a right checksum: an opcode for extensions, which names no symbol."""
+    plain = written_by_hand(tmp_path / "plain", ("archive/data.pkl", b"\x80\x02\x82\x01."), ("archive/version", b"3\n"))
+    with (tmp_path / "forged").open("wb") as stream:
+        sealing = sealed_archive._Sealing(stream)
+        sealing.write(plain.read_bytes())
+        sealing.seal()
+    with pytest.raises(CheckpointError) as error:
+        load_archive(tmp_path / "forged")
+    assert str(error.value).startswith(f"checkpoint {tmp_path / 'forged'} is damaged: Weights only load failed")
+
+
+@pytest.mark.parametrize(("content", "kind"), [([1], "list"), ("text", "str"), (OrderedDict(a=1), "OrderedDict")])
+def test_content_that_is_no_dictionary_is_refused(content, kind, tmp_path):
+    with pytest.raises(CheckpointError) as error:
+        load_archive(sealed(tmp_path / "a", content), "record")
+    assert str(error.value) == f"record {tmp_path / 'a'} contains a {kind}, not a dictionary"
+
+
+def test_another_end_of_torchs_files_is_noticed_as_they_are_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "save", lambda content, stream: stream.write(b"PK and a comment"))
+    with pytest.raises(CheckpointError) as error:
+        save_archive(tmp_path / "a", {})
+    assert str(error.value) == (
+        f"{tmp_path / 'a'} cannot be written: this version of torch does not end its files like a zip file without a "
+        "comment"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    save_archive(tmp_path / "a", {})
+
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sealed_archive, "_verify", fail)
+    with pytest.raises(CheckpointError) as error:
+        load_archive(tmp_path / "a")
+    assert str(error.value) == f"checkpoint {tmp_path / 'a'} cannot be read: [Errno 5] Input/output error"
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_records_that_claim_more_than_the_file_are_refused(tmp_path):
+    twice = written_by_hand(tmp_path / "twice", ("a", b"12345678"), ("a", b"12345678"))
+    large = written_by_hand(tmp_path / "large", ("a", b"12345678"))
+    content = large.read_bytes()
+    place = content.index(b"PK\x01\x02") + 24  # where the directory has the size of a record
+    large.write_bytes(content[:place] + struct.pack("<I", len(content) + 1) + content[place + 4 :])
+    for path in (twice, large):
+        with (
+            path.open("rb") as stream,
+            pytest.raises(CheckpointError, match=r"^its records claim more bytes than the file has$"),
+        ):
+            sealed_archive.check_records(stream)
+    with written_by_hand(tmp_path / "good", ("a", b"12345678"), ("b", b"")).open("rb") as stream:
+        assert sealed_archive.check_records(stream).namelist() == ["a", "b"]
+        assert stream.tell() == 0
