@@ -37,8 +37,8 @@ class Batch:
         positives: int64 [B], each user's training item in this batch; None if the loader gives users only.
         negatives: int64 [N], the loader's negative items, several per positive if the settings say so; None if it
             draws none.
-        place: for one process's share: the number of users of the whole batch before these, and the size of the whole
-            batch. None for a whole batch.
+        shard: for one process's share, the number of users of the whole batch before these and of all its users. None
+            for a whole batch.
     """
 
     roles: tuple[str, ...]
@@ -46,7 +46,7 @@ class Batch:
     users: torch.Tensor
     positives: torch.Tensor | None
     negatives: torch.Tensor | None = None
-    place: tuple[int, int] | None = None
+    shard: tuple[int, int] | None = None
 
     def share(self, own: Group) -> tuple["Batch", float, float]:
         """The share of one process among several.
@@ -62,15 +62,15 @@ class Batch:
         users, of_users = own.share(len(self.users))
         positives = None if self.positives is None else self.positives[users]
         negatives = None if self.negatives is None else self.negatives[own.share(len(self.negatives))[0]]
-        place = (users.start, len(self.users))
-        part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, place)
+        shard = (users.start, len(self.users))
+        part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, shard)
         return part, of_rows, of_users
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         positives, negatives = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
         users = self.users.to(device)
-        return Batch(self.roles, self.interaction.to(device), users, positives, negatives, self.place)
+        return Batch(self.roles, self.interaction.to(device), users, positives, negatives, self.shard)
 
 
 class BatchStream:

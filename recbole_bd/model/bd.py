@@ -183,11 +183,11 @@ class BD(Distiller):
         """
         users, positives = batch.users, batch.positives
         if positives is not None:
-            return users, self.sampler.sample(role, users, self.samples_per_positive, batch.place), positives
+            return users, self.sampler.sample(role, users, self.samples_per_positive, batch.shard), positives
         # Batch of users only: leave out those without a training item.
-        items = self.sampler.sample(role, users, self.samples_per_user, batch.place)
+        items = self.sampler.sample(role, users, self.samples_per_user, batch.shard)
         if self.exchanges[role].takes_positive:
-            positives = self.seen.random_positive(users, self.sampler.generator, batch.place)
+            positives = self.seen.random_positive(users, self.sampler.generator, batch.shard)
         real = self.seen.counts[users] > 0
         return users[real], items[real], None if positives is None else positives[real]
 
