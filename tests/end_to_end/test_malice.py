@@ -99,7 +99,7 @@ def test_a_kept_warm_up(kind, quick, marker, cli):
     assert cli("run", *words(settings))[0] == 0
     (cache,) = (Path(quick["checkpoint_dir"]) / "warmup").glob("*.pth")
     EVIL_FILES[kind](cache, Evil(marker))
-    refuses(cli, marker, rf"{cache.name}: it {REFUSAL}\. Delete it, and the warm-up", "run", *words(settings))
+    refuses(cli, marker, rf"{cache.name}: it {REFUSAL}\. Delete it to train the warm-up", "run", *words(settings))
     cache.unlink()
     assert cli("run", *words(settings))[0] == 0
 
@@ -223,7 +223,7 @@ def test_a_data_set_named_by_a_run_does_not_move_the_leaderboard(tmp_path, cli):
     before = everything(tmp_path)
     code, _, err = cli("leaderboard", f"--from={tmp_path / 'runs'}")
     assert (code, everything(tmp_path)) == (2, before)
-    assert "is not a run folder" in err
+    assert "no run found" in err
 
 
 def test_runs_named_by_a_leaderboard_are_only_read(tmp_path):
