@@ -7,6 +7,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import expand_dotted
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
+from tests.helpers.settings import make_config
 
 
 def test_dotted_keys():
@@ -33,3 +34,36 @@ def test_the_command_gives_the_same_settings_however_they_were_given(tmp_path):
     second = BDConfig(config_file_list=files, command_line=settings, methods=METHODS)
     assert second.as_dict() == first.as_dict()
     assert second.role("teacher")["embedding_size"] == 12
+
+
+def test_a_block_named_as_a_model_holds_for_that_model(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "temperature: 3.0\nBD: {temperature: 4.0, student: {learning_rate: 0.5}}\nLightGCN: {n_layers: 1}\n"
+    )
+    config = BDConfig(config_file_list=[file], methods=METHODS)
+    assert config["temperature"] == 4.0
+    assert config.role("student")["learning_rate"] == 0.5
+    given = {"model": "LightGCN", "beside": ["BD"], "LightGCN.learning_rate": 0.25}
+    config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
+    role = config.role("model")
+    assert (role["n_layers"], role["learning_rate"]) == (1, 0.25)
+    for settings in ({"BD": 5}, {"BD.temprature": 5}, {"BDD.temperature": 5}):
+        with pytest.raises(ConfigError, match=r"expected a block|Did you mean"):
+            make_config(settings)
+
+
+def test_settings_of_neighbours_are_passed_over_and_the_command_gives_the_same_run(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("teacher: {embedding_size: 32}\n")
+    given = {"model": "Pop", "beside": ["BD", "LightGCN"], "temperature": 3.0, "n_layers": 2, "BD.eps_t": 0.5}
+    with pytest.raises(ConfigError, match="unknown setting temperature"):
+        make_config({"model": "Pop", "temperature": 3.0})
+    with pytest.raises(ConfigError, match="unknown setting temprature"):
+        make_config({"model": "Pop", "temprature": 3.0, "beside": ["BD"]})
+    config = make_config(given)
+    assert config.command == "recbole-bd run --model=Pop"
+    config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
+    assert '--beside=["BD", "LightGCN"]' in config.command
+    assert "temperature" not in config.command
+    assert "beside" not in config.as_dict()

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from recbole_bd.leaderboard.tables import Board, Row
+
 ARMS = ("separate", "continued", "distilled")
 
 
@@ -84,3 +86,8 @@ def write_board(parent: Path) -> list[Path]:
     error = "the student's loss is not finite"
     folders.append(write_run(parent, "DE", 1, None, ("student",), status="failed", error=error))
     return folders
+
+
+def by_name(board: Board) -> dict[str, Row]:
+    """The rows of a leaderboard by name."""
+    return {row.name: row for row in board.rows}

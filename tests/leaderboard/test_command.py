@@ -5,139 +5,22 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from recbole_bd import run_bd
-from recbole_bd.config.config import BDConfig
-from recbole_bd.errors import BDError, ConfigError
+from recbole_bd.errors import BDError
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.leaderboard.run_reader import runs_below
-from recbole_bd.model import METHODS
-from recbole_bd.runs.hashes import run_hashes
-from recbole_bd.system.locks import exclusively
 from tests.helpers.boards import write_board, write_run
-from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
 from tests.helpers.resuming import Killed, writes_counted
-from tests.helpers.settings import QUICK, alone, make_config
+from tests.helpers.settings import QUICK, alone
 
 KINDS = ("md", "csv", "tex", "html", "png")
 
 
-# --- when two runs are the same -------------------------------------------------------------------------------------
-def hash_of(settings, **more) -> str:
-    return run_hashes(make_config(settings, **more))["config"]
-
-
-@pytest.mark.slow
-def test_what_cannot_change_the_numbers_does_not_change_the_hash(quick, tmp_path):
-    expected = hash_of(quick)
-    shutil.copytree(quick["data_path"], tmp_path / "moved")
-    for more in (
-        {"checkpoint_dir": "elsewhere"}, {"threads": 1}, {"warmup_cache": False}, {"show_progress": True},
-        {"state": "ERROR"}, {"eval_batch_size": 1000}, {"use_gpu": False}, {"data_path": str(tmp_path / "moved")},
-        {"beside": ["Pop"]}, {"distill_epochs": 3}, {"teacher": {"embedding_size": 8}},
-    ):  # fmt: skip
-        assert hash_of(quick, **more) == expected, more
-    baseline = hash_of(alone(quick), model="BPR")
-    for more in ({"distill_epochs": 9}, {"teacher_model": "LightGCN"}, {"control": False}, {"stop_on": "student"}):
-        assert hash_of(alone(quick), model="BPR", **more) == baseline, more
-
-
-@pytest.mark.slow
-def test_what_can_change_the_numbers_changes_the_hash(quick, tmp_path):
-    changes = [
-        {}, {"seed": 1}, {"learning_rate": 0.02}, {"student.learning_rate": 0.02}, {"student.embedding_size": 3},
-        {"topk": [5, 10]}, {"metrics": ["NDCG"]}, {"temperature": 2.0}, {"control": False}, {"epochs": 4},
-        {"distill_epochs": 4}, {"teacher_model": "LINE"}, {"stop_on": "student"}, {"model": "RD"},
-        {"rank_precision": "exact"}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}},
-        {"teacher.distill_learning_rate": 0.1},
-    ]  # fmt: skip
-    hashes = []
-    for more in changes:
-        drop = {"refresh_period"} if more.get("model") == "RD" else set()
-        hashes.append(hash_of({key: value for key, value in quick.items() if key not in drop}, **more))
-    write_inter(tmp_path, "blocks", block_pairs(seed=1))
-    hashes.append(hash_of(quick, data_path=str(tmp_path)))
-    for content in (b"one", b"two"):
-        (tmp_path / "start.pth").write_bytes(content)
-        hashes.append(hash_of(quick, **{"teacher.checkpoint": str(tmp_path / "start.pth")}))
-    assert len(set(hashes)) == len(changes) + 3
-
-
-def test_parts_of_runs_are_found_by_what_they_share(quick):
-    settings = {key: value for key, value in quick.items() if key != "refresh_period"}
-    one, other = (run_hashes(make_config(settings, model=model)) for model in ("RD", "CD"))
-    assert one["config"] != other["config"]
-    assert all(one[key] == other[key] for key in ("teacher", "student", "control"))
-    another_seed = run_hashes(make_config(settings, model="RD", seed=7))
-    assert another_seed["config"] != one["config"]
-    assert all(another_seed[key] == one[key] for key in ("settings", "teacher", "student", "control"))
-    changed = run_hashes(make_config(settings, model="RD", **{"student.learning_rate": 0.5}))
-    assert changed["teacher"] == one["teacher"]
-    assert changed["student"] != one["student"]
-    assert changed["control"] != one["control"]
-
-
-# --- settings for some models only ----------------------------------------------------------------------------------
-def test_a_block_named_as_a_model_holds_for_that_model(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text(
-        "temperature: 3.0\nBD: {temperature: 4.0, student: {learning_rate: 0.5}}\nLightGCN: {n_layers: 1}\n"
-    )
-    config = BDConfig(config_file_list=[file], methods=METHODS)
-    assert config["temperature"] == 4.0
-    assert config.role("student")["learning_rate"] == 0.5
-    given = {"model": "LightGCN", "beside": ["BD"], "LightGCN.learning_rate": 0.25}
-    config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
-    role = config.role("model")
-    assert (role["n_layers"], role["learning_rate"]) == (1, 0.25)
-    for settings in ({"BD": 5}, {"BD.temprature": 5}, {"BDD.temperature": 5}):
-        with pytest.raises(ConfigError, match=r"expected a block|Did you mean"):
-            make_config(settings)
-
-
-def test_settings_of_neighbours_are_passed_over_and_the_command_gives_the_same_run(tmp_path):
-    file = tmp_path / "mine.yaml"
-    file.write_text("teacher: {embedding_size: 32}\n")
-    given = {"model": "Pop", "beside": ["BD", "LightGCN"], "temperature": 3.0, "n_layers": 2, "BD.eps_t": 0.5}
-    with pytest.raises(ConfigError, match="unknown setting temperature"):
-        make_config({"model": "Pop", "temperature": 3.0})
-    with pytest.raises(ConfigError, match="unknown setting temprature"):
-        make_config({"model": "Pop", "temprature": 3.0, "beside": ["BD"]})
-    config = make_config(given)
-    assert config.command == "recbole-bd run --model=Pop"
-    config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
-    assert '--beside=["BD", "LightGCN"]' in config.command
-    assert "temperature" not in config.command
-    assert "beside" not in config.as_dict()
-
-
-# --- one warm-up for runs side by side ------------------------------------------------------------------------------
-def test_a_warm_up_that_another_process_trains_is_waited_for(quick, caplog):
-    settings = {**alone(quick), "model": "BPR"}
-    run_bd(config_dict=settings)
-    (cache,) = Path(quick["checkpoint_dir"]).glob("warmup/*.pth")
-    aside = cache.rename(cache.with_suffix(".aside"))
-    results = []
-    waiter = threading.Thread(target=lambda: results.append(run_bd(config_dict=settings)))
-    with caplog.at_level("INFO"):
-        with exclusively(cache.with_suffix(".lock"), "test"):
-            waiter.start()
-            end = time.monotonic() + 60
-            while "waiting for another process: warm-up of the model" not in caplog.text:
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            aside.rename(cache)
-        waiter.join()
-    assert "warm-up reused" in (Path(results[0]["run_folder"]) / "run.log").read_text()
-
-
-# --- the command ----------------------------------------------------------------------------------------------------
 def bytes_of(folder: Path) -> dict:
     return {kind: (folder / f"leaderboard.{kind}").read_bytes() for kind in KINDS}
 
@@ -256,7 +139,6 @@ def test_runs_of_several_data_sets_ask_for_one(tmp_path):
     assert "EASE" in run_leaderboard({"from": str(tmp_path), "dataset": "games"})
 
 
-# --- a method of one's own ------------------------------------------------------------------------------------------
 TOY = '''
 from recbole_bd.model.base import Distiller
 

@@ -5,7 +5,6 @@ import re
 
 import pytest
 
-from recbole_bd.leaderboard.figure import picture
 from recbole_bd.leaderboard.page import page
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
@@ -149,14 +148,6 @@ def test_the_page_names_no_address_and_reads_without_a_script(tmp_path):
     assert "0.2600" in table
     assert table.count('<tr class="row') == 10
     assert "the student&#39;s loss is not finite" in table
-
-
-def test_the_picture_is_the_same_for_the_same_runs(tmp_path):
-    write_board(tmp_path)
-    write_run(tmp_path, "Cost $x_1$", 1, {"model/separate": 0.2})
-    first = picture(judge(build(runs_below(tmp_path))))
-    assert first.startswith(b"\x89PNG")
-    assert first == picture(judge(build(runs_below(tmp_path))))
 
 
 def test_the_details_of_a_row_state_its_objective(tmp_path):

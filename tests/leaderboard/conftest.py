@@ -1,0 +1,19 @@
+"""Boards that the tests of leaderboards share."""
+
+import pytest
+
+from recbole_bd.leaderboard.run_reader import runs_below
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
+from tests.helpers.boards import write_board
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_board(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def board(folder):
+    return judge(build(runs_below(folder)))

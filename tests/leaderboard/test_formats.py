@@ -1,0 +1,96 @@
+"""A leaderboard as text: Markdown, CSV, LaTeX and the terminal's table."""
+
+import csv
+import io
+import re
+import statistics
+
+import pytest
+import yaml
+
+from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
+from recbole_bd.leaderboard.run_reader import runs_below
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
+from tests.helpers.boards import write_run
+
+
+def test_one_seed_has_no_deviation(tmp_path):
+    write_run(tmp_path, "Pop", 1, {"model/separate": 0.25})
+    board = judge(build(runs_below(tmp_path)))
+    assert board.rows[0].cells["ndcg@5"].std is None
+    assert "±" not in terminal(board).splitlines()[3]
+    assert "0.2500" in markdown(board)
+
+
+def test_failures_are_shown_with_their_reason_and_the_rest_is_there(board):
+    for text in (terminal(board), markdown(board), tidy_csv(board)):
+        assert "the student's loss is not finite" in text
+    assert "student, DE & & & " in latex(board)
+    assert list(csv.DictReader(io.StringIO(tidy_csv(board))))[-1]["status"] == "failed"
+
+
+NASTY = r'<script>alert("x")</script> | a_b & 50% of $x^2$ #1 {~} \end{tabular} `c` *d* ```'
+
+
+@pytest.fixture
+def nasty(tmp_path):
+    folder = tmp_path / "nasty"
+    command = f"recbole-bd run '{NASTY}'"
+    write_run(folder, "BPR", 1, {"model/separate": 0.3})
+    write_run(folder, "Pop", 1, {"model/separate": 0.2}, name="<script>alert(1)<", command=command)
+    write_run(folder, NASTY, 1, {"model/separate": 0.1}, name="x")
+    write_run(folder, "DE", 1, None, ("student",), status="failed", error=NASTY)
+    return judge(build(runs_below(folder)))
+
+
+def cells_of(line: str) -> list[str]:
+    return re.split(r"(?<!\\)\|", line)[1:-1]
+
+
+def test_markdown_is_a_page_with_whole_tables(nasty):
+    text = markdown(nasty)
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 3
+    for table in tables:
+        assert len({len(cells_of(line)) for line in table.splitlines()}) == 1
+    prose = re.sub(r"(?ms)^(`{3,})[a-z]+\n.*?^\1$", "", text)
+    assert "<script>" not in prose
+    assert "&lt;script&gt;" in prose
+    fence = re.search(r"(?m)^(`{4,})bash\n(?P<code>(?s:.*?))\n\1$", text)
+    assert NASTY in fence["code"]
+    assert yaml.safe_load(re.search(r"(?s)```yaml\n(.*?)\n```", text)[1])["eval_args"] == {"mode": "full"}
+    for heading in ("# Leaderboard on toys", "## Setting", "## Data", "## Results", "## Best settings", "## Commands"):
+        assert f"{heading}\n" in text
+
+
+def test_csv_is_tidy(nasty, board):
+    rows = list(csv.DictReader(io.StringIO(tidy_csv(nasty))))
+    assert {row["row"] for row in rows} == {"BPR", "Pop", NASTY, "student, DE"}
+    rows = [row for row in csv.DictReader(io.StringIO(tidy_csv(board))) if row["status"] == "finished"]
+    assert len(rows) == 9 * 2 * 2  # rows, metrics, seeds
+    for row in rows:
+        same = [float(r["value"]) for r in rows if (r["row"], r["metric"]) == (row["row"], row["metric"])]
+        assert float(row["mean"]) == pytest.approx(statistics.mean(same))
+        assert float(row["std"]) == pytest.approx(statistics.stdev(same))
+
+
+def test_latex_is_balanced_and_escaped(nasty):
+    text = latex(nasty)
+    bare = re.sub(r"\\[{}$&#%_\\]", "", text.partition("\n")[2])  # the first line is a comment
+    depth = 0
+    for char in bare:
+        depth += {"{": 1, "}": -1}.get(char, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"[#%]", bare)
+    outside = "".join(bare.split("$")[::2])
+    assert "^" not in outside
+    assert "_" not in outside
+    assert text.count(r"\end{tabular}") == 1
+    body = text[text.index(r"\toprule") : text.index(r"\bottomrule")]
+    for line in body.splitlines():
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            assert len(re.findall(r"(?<!\\)&", line)) == 4
+    assert text.isascii()

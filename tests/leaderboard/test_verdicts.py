@@ -1,0 +1,97 @@
+"""The best of a column, and the tests of rows against their reference."""
+
+import re
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from recbole_bd.errors import LeaderboardError
+from recbole_bd.leaderboard.formats import latex, markdown, terminal
+from recbole_bd.leaderboard.run_reader import runs_below
+from recbole_bd.leaderboard.tables import build
+from recbole_bd.leaderboard.verdicts import judge
+from tests.helpers.boards import by_name, write_run
+
+
+def test_the_best_of_each_size_is_marked(board):
+    best = {row.name for row in board.rows if row.runs and row.cells["ndcg@5"].best}
+    assert best == {"teacher, BD", "student, BD"}
+    assert "**0.2600 ± 0.0000**" in markdown(board)
+    assert r"\mathbf{0.2600 \pm 0.0000}" in latex(board)
+    assert re.search(r"student, BD .*>0\.2600 ± 0\.0000", terminal(board))
+
+
+def test_a_row_that_lacks_a_seed_does_not_compete(folder):
+    write_run(folder, "Lucky", 1, {"model/separate": 0.9})
+    board = judge(build(runs_below(folder)))
+    assert by_name(board)["teacher, BD"].cells["ndcg@5"].best
+    assert not by_name(board)["Lucky"].cells["ndcg@5"].best
+
+
+def test_of_some_metrics_less_is_better(tmp_path):
+    for name, value in (("Good", 0.2), ("Bad", 0.4)):
+        entry = {"valid": {}, "test": {"giniindex@5": value}, "best_epoch": 0}
+        model = {"model": name, "parameters": 1, "separate": entry}
+        write_run(tmp_path, name, 1, valid_metric="giniindex@5", model=model)
+    board = judge(build(runs_below(tmp_path)))
+    assert [row.name for row in board.rows] == ["Good", "Bad"]
+    assert [row.cells["giniindex@5"].best for row in board.rows] == [True, False]
+
+
+def test_marks_are_scipys_t_test_over_users_with_holms_correction(board, folder):
+    tested, p_values = [], []
+    for row in board.rows:
+        reference = by_name(board)["teacher, continued" if row.size == "full" else "student, continued"]
+        if not row.runs or row is reference:
+            continue
+        means = []
+        for one in (row, reference):
+            arrays = [np.load(one.runs[seed].folder / "per_user.npz") for seed in (1, 2)]
+            means.append(sum(array[f"{one.role}/{one.arm}/ndcg@5"] for array in arrays) / 2)
+        tested.append((row, float((means[0] - means[1]).mean())))
+        difference = means[0] - means[1]
+        # A constant difference leaves the test nothing to judge by.
+        constant = np.ptp(difference) < 1e-9
+        p_values.append(np.nan if constant else scipy.stats.ttest_rel(*means).pvalue)
+    known = sorted(p for p in p_values if not np.isnan(p))
+    for (row, difference), p in zip(tested, p_values, strict=True):
+        cell = row.cells["ndcg@5"]
+        assert cell.difference == pytest.approx(difference, abs=1e-9)
+        if np.isnan(p):
+            assert cell.p is None
+            continue
+        rank = known.index(p)
+        assert cell.p == pytest.approx(min(1, max(q * (len(known) - i) for i, q in enumerate(known[: rank + 1]))))
+        assert cell.significant == (cell.p < 0.05)
+    assert any(row.cells["ndcg@5"].significant for row, _ in tested)
+    assert len(known) >= 3
+
+
+def test_users_are_matched_by_id_and_only_common_ones_count(tmp_path):
+    generator = np.random.default_rng(0)
+    one, other = generator.random((2, 30))
+    for name, values, order in (("A", one, range(30)), ("B", other, reversed(range(30)))):
+        folder = write_run(tmp_path, name, 1, {"model/separate": float(values.mean())})
+        order = list(order)[5:] if name == "A" else list(order)
+        users = np.array([f"u{i}" for i in order])
+        np.savez(folder / "per_user.npz", users=users, **{"model/separate/ndcg@5": values[order]})
+    board = judge(build(runs_below(tmp_path)), reference="a")
+    cell = by_name(board)["B"].cells["ndcg@5"]
+    assert cell.p == pytest.approx(scipy.stats.ttest_rel(one[5:], other[5:]).pvalue)
+    assert cell.difference == pytest.approx((other - one)[5:].mean())
+
+
+def test_a_run_without_per_user_values_is_not_tested_and_that_is_said(folder):
+    (folder / "RD-1" / "per_user.npz").unlink()
+    board = judge(build(runs_below(folder)))
+    assert by_name(board)["student, RD"].cells["ndcg@5"].p is None
+    assert "student, RD is not tested" in markdown(board)
+
+
+def test_a_chosen_reference(folder):
+    board = judge(build(runs_below(folder)), reference="bpr")
+    assert {row.name for row in board.references.values()} == {"BPR"}
+    assert by_name(board)["student, BD"].cells["ndcg@5"].difference == pytest.approx(0.26 - 0.305)
+    with pytest.raises(LeaderboardError, match="reference='BRP' is not a row; the rows are: teacher, separate;"):
+        judge(build(runs_below(folder)), reference="BRP")

@@ -1,0 +1,63 @@
+"""Hashes of settings: what makes two runs, or parts of runs, the same."""
+
+import shutil
+
+import pytest
+
+from recbole_bd.runs.hashes import run_hashes
+from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.settings import alone, make_config
+
+
+def hash_of(settings, **more) -> str:
+    return run_hashes(make_config(settings, **more))["config"]
+
+
+@pytest.mark.slow
+def test_what_cannot_change_the_numbers_does_not_change_the_hash(quick, tmp_path):
+    expected = hash_of(quick)
+    shutil.copytree(quick["data_path"], tmp_path / "moved")
+    for more in (
+        {"checkpoint_dir": "elsewhere"}, {"threads": 1}, {"warmup_cache": False}, {"show_progress": True},
+        {"state": "ERROR"}, {"eval_batch_size": 1000}, {"use_gpu": False}, {"data_path": str(tmp_path / "moved")},
+        {"beside": ["Pop"]}, {"distill_epochs": 3}, {"teacher": {"embedding_size": 8}},
+    ):  # fmt: skip
+        assert hash_of(quick, **more) == expected, more
+    baseline = hash_of(alone(quick), model="BPR")
+    for more in ({"distill_epochs": 9}, {"teacher_model": "LightGCN"}, {"control": False}, {"stop_on": "student"}):
+        assert hash_of(alone(quick), model="BPR", **more) == baseline, more
+
+
+@pytest.mark.slow
+def test_what_can_change_the_numbers_changes_the_hash(quick, tmp_path):
+    changes = [
+        {}, {"seed": 1}, {"learning_rate": 0.02}, {"student.learning_rate": 0.02}, {"student.embedding_size": 3},
+        {"topk": [5, 10]}, {"metrics": ["NDCG"]}, {"temperature": 2.0}, {"control": False}, {"epochs": 4},
+        {"distill_epochs": 4}, {"teacher_model": "LINE"}, {"stop_on": "student"}, {"model": "RD"},
+        {"rank_precision": "exact"}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}},
+        {"teacher.distill_learning_rate": 0.1},
+    ]  # fmt: skip
+    hashes = []
+    for more in changes:
+        drop = {"refresh_period"} if more.get("model") == "RD" else set()
+        hashes.append(hash_of({key: value for key, value in quick.items() if key not in drop}, **more))
+    write_inter(tmp_path, "blocks", block_pairs(seed=1))
+    hashes.append(hash_of(quick, data_path=str(tmp_path)))
+    for content in (b"one", b"two"):
+        (tmp_path / "start.pth").write_bytes(content)
+        hashes.append(hash_of(quick, **{"teacher.checkpoint": str(tmp_path / "start.pth")}))
+    assert len(set(hashes)) == len(changes) + 3
+
+
+def test_parts_of_runs_are_found_by_what_they_share(quick):
+    settings = {key: value for key, value in quick.items() if key != "refresh_period"}
+    one, other = (run_hashes(make_config(settings, model=model)) for model in ("RD", "CD"))
+    assert one["config"] != other["config"]
+    assert all(one[key] == other[key] for key in ("teacher", "student", "control"))
+    another_seed = run_hashes(make_config(settings, model="RD", seed=7))
+    assert another_seed["config"] != one["config"]
+    assert all(another_seed[key] == one[key] for key in ("settings", "teacher", "student", "control"))
+    changed = run_hashes(make_config(settings, model="RD", **{"student.learning_rate": 0.5}))
+    assert changed["teacher"] == one["teacher"]
+    assert changed["student"] != one["student"]
+    assert changed["control"] != one["control"]
