@@ -77,7 +77,7 @@ def compare(a: Values, b: Values, level: float = 0.95, seed: int = 0) -> Compari
     """
     of_a, of_b = (np.asarray(values, dtype=np.float64) for values in (a, b))
     if of_a.shape != of_b.shape or of_a.ndim != 1 or not len(of_a):
-        raise ComparisonError(f"pairs are needed, found values of shapes {of_a.shape} and {of_b.shape}")
+        raise ComparisonError(f"expected pairs of values, found arrays of shapes {of_a.shape} and {of_b.shape}")
     unknown = int((~(np.isfinite(of_a) & np.isfinite(of_b))).sum())
     if unknown:
         raise ComparisonError(f"{unknown} of {len(of_a)} pairs have a value that is not finite")

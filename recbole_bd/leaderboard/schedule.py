@@ -192,7 +192,7 @@ class _Progress:
         """Show the running entries."""
         if not self.bar.disable:
             left = self._left(missing)
-            self.bar.set_postfix_str(f"{left or 'time unknown'} left; {', '.join(running)}")
+            self.bar.set_postfix_str(f"{left or 'unknown time'} left; {', '.join(running)}")
 
     def close(self) -> None:
         """Remove the bar."""

@@ -111,8 +111,8 @@ class DE(OneWay):
         for role, name in backbones.items():
             if not has_embeddings(name):
                 raise RoleError(
-                    f"{role}: {name} has no embeddings of users and items, which DE needs of both roles. Choose e.g. "
-                    "BPR or LightGCN, or use RD, CD or RRD, which take any model"
+                    f"{role}: {name} has no embeddings of users and items, which DE needs in both roles. Choose e.g. "
+                    "BPR or LightGCN, or use RD, CD or RRD, which accept any model"
                 )
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):

@@ -92,7 +92,7 @@ def require_numbers(greatest: Tensor, whose: str) -> None:
     """
     if torch.isnan(greatest).any():
         raise DataError(
-            f"{whose}: a score is not a number (NaN), so its items cannot be ranked; lower its learning rate, or give "
+            f"{whose}: a score is not a number (NaN), so items cannot be ranked; lower its learning rate, or use "
             "another checkpoint"
         )
 

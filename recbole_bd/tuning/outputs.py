@@ -69,7 +69,7 @@ def write_results(study: "optuna.Study", search: Search) -> list[Path]:
     )
     files: dict[str, str | bytes] = {"trials.csv": text.getvalue()}
     if best := best_trial(study):
-        about = f"# Study {study.study_name}: the best by validation of {len(rows)} trials, number {best.number}: "
+        about = f"# Study {study.study_name}: best of {len(rows)} trials by validation, number {best.number}: "
         about += f"{search.metric} {best.value:.6f} ({' and '.join(search.objective)}).\n"
         files["best.yaml"] = about + to_yaml({**search.settings, **best.user_attrs["settings"]})
         files |= _pictures(study)
