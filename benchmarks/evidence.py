@@ -111,7 +111,7 @@ def separate_file(board: str, role: str) -> Path:
 def chosen(path: Path) -> dict[str, Any]:
     """The settings that a search has written, or an error that says which search is to come first."""
     if not path.is_file():
-        raise ConfigError(f"{path} is not there yet: `tune {path.parent.parent.name} {path.stem!r}` comes first")
+        raise ConfigError(f"{path} does not exist: run `tune {path.parent.parent.name} {path.stem!r}` first")
     return load_yaml(path)
 
 
@@ -410,19 +410,19 @@ def main() -> int:
     parser.add_argument("--data_path", default="dataset")
     parser.add_argument("--checkpoint_dir", default="saved")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--trials", type=int, help="settings tried for each arm; the board's own number by default")
+    parser.add_argument("--trials", type=int, help="settings tried for each arm (default: the number of the board)")
     known = parser.parse_intermixed_args()
     if known.what == "pages":
         pages(ROOT / "results")
         return 0
     if known.board not in read_plans():
-        parser.error(f"a board is needed, not {known.board!r}: one of {', '.join(read_plans())}")
+        parser.error(f"unknown board {known.board!r}: must be one of {', '.join(read_plans())}")
     plan = read_plans()[known.board]
     if unknown := [name for name in known.arms if name not in plan["arms"]]:
         parser.error(f"{known.board} has no arm {unknown[0]!r}, only {', '.join(map(repr, plan['arms']))}")
     dataset = plan["settings"]["dataset"]
     if not (folder := Path(known.data_path) / dataset).is_dir():
-        parser.error(f"{folder} is not there; name the folder above {dataset}/ by --data_path=DIR")
+        parser.error(f"{folder} does not exist: name the folder above {dataset}/ with --data_path=DIR")
     try:
         search_or_run(known, plan)
     except BDError as error:

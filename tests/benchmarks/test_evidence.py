@@ -212,10 +212,10 @@ def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(evidence):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["tune"], "a board is needed"),
+        (["tune"], "unknown board None: must be one of"),
         (["run", "citeulike-bpr", "BDD"], "citeulike-bpr has no arm 'BDD'"),
-        (["tune", "citeulike-bpr", "BD", "--data_path=nowhere"], "nowhere/citeulike is not there"),
-        (["run", "citeulike-bpr", "BD", "--data_path=."], "`tune citeulike-bpr 'teacher'` comes first"),
+        (["tune", "citeulike-bpr", "BD", "--data_path=nowhere"], "nowhere/citeulike does not exist: name the"),
+        (["run", "citeulike-bpr", "BD", "--data_path=."], "run `tune citeulike-bpr 'teacher'` first"),
     ],
 )
 def test_what_the_driver_cannot_do_is_one_line(words, said, evidence, tmp_path, monkeypatch, capsys):
