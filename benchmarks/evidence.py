@@ -1,14 +1,14 @@
-"""The evidence in results/: searches settings on validation, runs every arm with several seeds, and writes the pages.
+"""Searches settings on validation, runs every arm with several seeds, and writes the pages of results/.
 
     python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=N]
     python benchmarks/evidence.py run BOARD [ARM ...] --data_path=DIR [--jobs=2]
     python benchmarks/evidence.py pages
 
-Boards and their arms are in evidence.yaml, search spaces in properties/tuning/. Every trial is a line of
-results/BOARD/trials.csv as soon as it has ended; the same command goes on from there. An arm's best settings are in
-results/BOARD/settings/ARM.yaml, which `recbole-bd run --config_files=` takes. `run` trains every arm with those
-settings and every seed; what a table needs of the runs is in results/BOARD/runs.jsonl, which
-`recbole-bd leaderboard --from=` takes, and what is in it is not run again. `pages` writes the pages of all boards.
+Boards and their arms are in evidence.yaml, search spaces in properties/tuning/. Every ended trial is a line of
+results/BOARD/trials.csv; the same command continues from there. An arm's best settings are written to
+results/BOARD/settings/ARM.yaml, for `recbole-bd run --config_files=`. `run` trains every arm with these settings and
+every seed. It adds the runs to results/BOARD/runs.jsonl, for `recbole-bd leaderboard --from=`, and repeats none that is
+in it. `pages` writes the pages of all boards.
 """
 
 import argparse
@@ -50,11 +50,11 @@ COLUMNS = (
 )  # fmt: skip
 SEPARATE = ("teacher", "student")
 HEADLINE = "citeulike-bpr"  # the board of the README's table
-# The best of an arm's trials that are run with two more seeds: by one seed alone, luck decides among them.
+# Number of an arm's best trials that are run with two more seeds: with one seed alone, luck decides among them.
 FINALISTS = 3
-# A trial ends after this epoch where its best so far is below the median of the arm's other trials at the same epoch.
+# From this epoch on, a trial ends if its best value so far is below the median of the arm's other trials at that epoch.
 PRUNED_FROM = 20
-# One core each; neither a trial nor a run of a table is worth what keeping its place costs.
+# Settings of every trial and run: one core each, and few checkpoints, whose cost exceeds that of a new start.
 OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
 
 
@@ -65,9 +65,9 @@ class Arm:
     Attributes:
         board, name: e.g. `citeulike-bpr`, `BD`.
         fixed: settings of every trial.
-        space: from `read_space`, ranges and what else stays as it is; empty where nothing is searched.
-        objective: roles whose validation is maximised; of two, the geometric mean.
-        first: settings of the first trial; empty leaves it to chance.
+        space: from `read_space`, ranges and fixed settings; empty if nothing is searched.
+        objective: roles whose validation is maximised; for two roles the geometric mean.
+        first: settings of the first trial; if empty, they are drawn at random.
     """
 
     board: str
@@ -79,19 +79,19 @@ class Arm:
 
     @property
     def settings_file(self) -> Path:
-        """Where its best settings are."""
+        """File of its best settings."""
         return settings_file(self.board, self.name)
 
 
 def settings_file(board: str, name: str) -> Path:
-    """Where the best settings of an arm are: its own, or those of the arm it is run as."""
+    """File of an arm's best settings: its own, or that of the arm it is run as."""
     chosen_as = read_plans()[board].get("arms", {}).get(name, {}).get("as", name)
     return ROOT / "results" / board / "settings" / f"{chosen_as}.yaml"
 
 
 @functools.cache
 def read_plans() -> dict[str, dict[str, Any]]:
-    """The boards of evidence.yaml by name, each with its arms by name."""
+    """Read the boards of evidence.yaml by name, each with its arms by name."""
     plans = load_yaml(HERE / "evidence.yaml")
     arms = plans["arms"]
     return {
@@ -100,7 +100,7 @@ def read_plans() -> dict[str, dict[str, Any]]:
 
 
 def separate_file(board: str, role: str) -> Path:
-    """Where the best settings are of a role alone, which a board may share with another: `BOARD` or `BOARD/ROLE`."""
+    """File of the best settings of a role alone; a board may share those of another board, `BOARD` or `BOARD/ROLE`."""
     shared = read_plans()[board].get("separate", {}).get(role)
     if shared is None:
         return settings_file(board, role)
@@ -109,15 +109,17 @@ def separate_file(board: str, role: str) -> Path:
 
 
 def chosen(path: Path) -> dict[str, Any]:
-    """The settings that a search has written, or an error that says which search is to come first."""
+    """Read the settings that a search has written; the error otherwise names the search to run first."""
     if not path.is_file():
         raise ConfigError(f"{path} does not exist: run `tune {path.parent.parent.name} {path.stem!r}` first")
     return load_yaml(path)
 
 
 def unsearched(plan: dict[str, Any], method: str | None) -> dict[str, Any]:
-    """A method's own values where the data set's file has others, which these boards' searches found: arms are not to
-    change with them. The board may say other ones (`unsearched`).
+    """Return the method's own values of the options that the data set's file sets.
+
+    The values in that file were found by these boards' searches, and arms must not change with them. A board may set
+    other values (`unsearched`).
     """
     found = load_yaml(ROOT / "properties" / "dataset" / f"{plan['settings']['dataset']}.yaml").get(method) or {}
     own = load_yaml(ROOT / "properties" / "model" / f"{method}.yaml") if found else {}
@@ -127,7 +129,7 @@ def unsearched(plan: dict[str, Any], method: str | None) -> dict[str, Any]:
 
 
 def read_arm(board: str, name: str) -> Arm:
-    """An arm of evidence.yaml; those that teach stand on the separate models' best settings."""
+    """Read an arm of evidence.yaml; arms that teach use the separate models' best settings."""
     plan = read_plans()[board]
     arm = plan["arms"][name]
     if "as" in arm:
@@ -166,7 +168,7 @@ def trial_row(
     log: Path,
     trial: optuna.Trial | None = None,
 ) -> dict[str, Any]:
-    """Run one trial in a process of its own and say what came of it; Optuna's trial may end it early."""
+    """Run one trial in its own process and return its row; Optuna's trial may end it early."""
     settings = {"label": arm.name, **arm.fixed, **drawn, **OF_A_TRIAL, **given, "seed": seed}
     metric = str(BDConfig(command_line={**arm.fixed, **given}, methods=METHODS)["valid_metric"]).lower()
 
@@ -184,10 +186,10 @@ def trial_row(
 
 
 def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
-    """Search until the arm has so many trials, one where there is nothing to search; run the best three of them with
-    two more seeds; write the settings that are best over these seeds.
+    """Search until the arm has `trials` trials; run the best three with two more seeds; write the best settings.
 
-    Separate models, on which all other arms stand, are chosen by one seed, and so is all on boards without finalists.
+    An arm without anything to search has one trial. The best settings are those with the best mean over the seeds.
+    Separate models, which all other arms use, are chosen by one seed, as is every arm of a board without finalists.
     """
     plan = read_plans()[arm.board]
     first, *more = plan["seeds"][:FINALISTS]
@@ -223,7 +225,7 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
                 trial, row = running.pop(future), note(future)
                 state = _state(row)
                 ended = state is optuna.trial.TrialState.COMPLETE
-                study.tell(trial, row["objective"] if ended else None, state=state)  # a pruned one has its last report
+                study.tell(trial, row["objective"] if ended else None, state=state)  # pruned: its last report
                 tried.append(row)
         done = {(int(row["trial"]), int(row["seed"])) for row in rows}
         again = [
@@ -237,21 +239,21 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
 
 
 def finalists(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The best of the trials of one seed, the best first."""
+    """Return the best trials of one seed, the best first."""
     ended = [row for row in tried if row.get("objective") and not row.get("pruned")]
     return sorted(ended, key=lambda row: -float(row["objective"]))[:FINALISTS]
 
 
 def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]) -> None:
-    """Write the settings of the finalist that is best over its seeds.
+    """Write the settings of the finalist with the best mean over its seeds.
 
     Args:
-        arm: whose settings.
+        arm: the arm.
         rows: all of its trials.
-        tried: those of the first seed.
+        tried: its trials with the first seed.
 
     Raises:
-        TrainingError: not one of them has ended.
+        TrainingError: none of them has ended.
     """
     scores: dict[str, list[float]] = {}
     for finalist in finalists(tried):
@@ -261,7 +263,7 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
     if not scores:
         errors = [row["error"] for row in tried if row.get("error")]
         raise TrainingError(f"{arm.board}: no trial of {arm.name} has ended; {(errors or ['all were cut short'])[-1]}")
-    most = max(len(of_seeds) for of_seeds in scores.values())  # one of which a seed is missing is no match for others
+    most = max(len(of_seeds) for of_seeds in scores.values())  # a finalist that lacks a seed is not compared
     scores = {settings: of_seeds for settings, of_seeds in scores.items() if len(of_seeds) == most}
     best = max(scores, key=lambda settings: statistics.fmean(scores[settings]))
     mean = statistics.fmean(scores[best])
@@ -274,9 +276,9 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 
 
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
-    """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add them to it.
+    """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add the runs to it.
 
-    Runs whose settings are no longer the chosen ones are dropped. Another `run` may add to it meanwhile.
+    Runs whose settings are no longer the chosen ones are dropped. Another `run` may add to the file at the same time.
     """
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
@@ -293,30 +295,30 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
 
 
 def chosen_now(board: str, given: dict[str, Any]) -> set[str]:
-    """Hashes of the runs that the board's tables are to have, by the settings found so far."""
+    """Hashes of the runs that the board's tables need, by the settings found so far."""
     plan = read_plans()[board]
     arms = [name for name in plan["arms"] if settings_file(board, name).is_file()]
     return {entry.record["config_hash"] for entry in entries(board, arms, plan["seeds"], given)}
 
 
 def entries(board: str, arms: list[str], seeds: list[int], given: dict[str, Any]) -> list[Entry]:
-    """The runs of some arms and seeds with the settings chosen; the separate models are in those of the others."""
+    """Runs of some arms and seeds with the chosen settings; the separate models are part of the other arms' runs."""
     taught = [name for name in arms if name not in SEPARATE]
     return [entry_of(_config_of(read_arm(board, name), seed, given)) for name in taught for seed in seeds]
 
 
 def recorded(path: Path) -> list[Run]:
-    """The runs of a runs.jsonl; none where there is no file."""
+    """Read the runs of a runs.jsonl; none if the file does not exist."""
     return read_runs(path) if path.is_file() else []
 
 
 def pages(out: Path) -> None:
-    """Write every page of results/ from the records of the boards that have some, and the README's table.
+    """Write every page of results/, and the README's table, from the records of all boards that have some.
 
-    Arms of which not every seed of the board has been run are left out.
+    Arms that lack a seed of their board are left out.
 
     Args:
-        out: the folder; results/ itself, or another to compare with it. The README is beside it.
+        out: the folder: results/, or another one to compare with it. The README is beside it.
     """
     boards = {}
     for name, plan in read_plans().items():
@@ -339,7 +341,7 @@ def pages(out: Path) -> None:
 
 
 def whole_arms(runs: list[Run], seeds: list[int]) -> list[Run]:
-    """The runs of the arms that have been run with every seed."""
+    """Select the runs of the arms that have been run with every seed."""
     run_with: dict[str, set[int]] = defaultdict(set)
     for one in runs:
         run_with[one.result["label"]].add(one.result["seed"])
@@ -359,7 +361,13 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
 
 
 def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int) -> optuna.Study:
-    """A study that knows the trials of before, of so many in all; a third of them, five at most, run to their end."""
+    """Create a study with the earlier trials.
+
+    Args:
+        arm: the arm.
+        rows: its earlier trials.
+        trials: number of trials in all; the first third, five at most, are never pruned.
+    """
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=min(5, trials // 3), n_warmup_steps=PRUNED_FROM)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
@@ -383,7 +391,7 @@ def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int) -> optuna.Study
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a trials.csv; none where there is no file."""
+    """Read the rows of a trials.csv; none if the file does not exist."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as stream:
@@ -432,7 +440,7 @@ def main() -> int:
 
 
 def search_or_run(known: argparse.Namespace, plan: dict[str, Any]) -> None:
-    """Do for the arms that were named, or else for all, what the command line says."""
+    """Search or run the arms that were named, or else all of the board's own."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     given = {"data_path": known.data_path, "checkpoint_dir": known.checkpoint_dir}
     arms = known.arms or [name for name in plan["arms"] if name not in plan.get("separate", {})]

@@ -1,6 +1,6 @@
-"""The pages of results/ from the records of its boards: tables of a data set, and the claims with their verdicts.
+"""Pages of results/ from the records of its boards: tables of a data set, and the claims with their verdicts.
 
-Everything here is a function of records: the same runs give the same pages. The driver is evidence.py.
+The pages depend on the records alone: the same runs give the same pages. The driver is evidence.py.
 """
 
 import io
@@ -19,39 +19,43 @@ if TYPE_CHECKING:
 
 ONE_WAY = ("RD", "CD", "DE", "RRD")
 PARTS = {
-    "BD, present guide": "each role learns from the other as it is, not as it was at its best",
+    "BD, present guide": "each role learns from the other's present state, not from its best one",
     "BD, to the student": "only the student learns from the other",
     "BD, to the teacher": "only the teacher learns from the other",
-    "BD, pointwise to the teacher": "the teacher takes the student's softened probabilities item by item",
-    "BD, listwise to the teacher": "the teacher takes the student's order of a list with the positive",
-    "BD, discrepancy both ways": "both learn with the positive, on items that they rank far above the other",
+    "BD, pointwise to the teacher": "the teacher learns the student's softened probabilities, item by item",
+    "BD, listwise to the teacher": "the teacher learns the student's order of a list that includes the positive",
+    "BD, discrepancy both ways": "both learn from lists with the positive, on items they rank far above the other role",
     "BD, uniform": "items drawn uniformly",
-    "BD, top": "items from the head of the guide's list",
+    "BD, top": "items from the top of the guide's list",
     "BD (paper)": "the paper's form",
     "BD (reference code)": "the paper's form, with the public code's direction",
 }
 ROLE_MARKS = {"teacher": ("#0072B2", "s"), "student": ("#D55E00", "o")}
 _HOW_TO_READ = (
     "mean ± standard deviation over seeds, at the best epoch by validation. Settings were selected on validation "
-    "alone ([how](README.md#how-settings-were-chosen); `trials.csv` has all that were tried); test was read once. "
-    "*separate* is the model alone, *continued* the same trained on as long without distillation with BD's own "
-    "learning rates, *continued alone* with learning rates searched for it. p: paired t test over users, their values "
-    "averaged over seeds, Holm's correction over all comparisons of this page. d: mean difference over its standard "
-    "deviation. Seeds: in how many BD is ahead. *BD* is this package's default form, *BD (paper)* the published one."
+    "alone; the test part was read once. [How settings were chosen](README.md#how-settings-were-chosen) describes the "
+    "search, and `trials.csv` has all trials.\n\n"
+    "*separate* is the model trained alone. *continued* is the same model trained on for as long without distillation, "
+    "with BD's learning rates; *continued alone* has learning rates searched for it. *BD* is this package's default "
+    "form, *BD (paper)* the published one.\n\n"
+    "p: paired t test over users, whose values are averaged over seeds, with Holm's correction over all comparisons "
+    "of this page. d: mean difference divided by the standard deviation of the differences. seeds: number of seeds at "
+    "which BD is ahead."
 )
 
 
 @dataclass
 class Gain:
-    """How one row of a board stands to another by the metric that selects.
+    """Comparison of two rows of a board by the selecting metric.
 
     Attributes:
-        board, role: of which pair, and whose numbers.
+        board: name of the pair.
+        role: role that both rows show.
         against: name of the other row, without the role.
         row, other: the rows.
-        test: of the users' values, means over seeds; `difference` above 0 where `row` is better.
-        ahead: seeds in which the row is better, of how many.
-        p: Holm's p over all gains of the page.
+        test: test over the users' values, averaged over seeds; `difference` is above 0 if `row` is better.
+        ahead: number of seeds at which `row` is better, and number of seeds.
+        p: p value after Holm's correction over all gains of the page.
     """
 
     board: str
@@ -77,12 +81,12 @@ class Gain:
 
 
 def rows_of(board: Board) -> dict[str, Row]:
-    """The rows that a run has filled, by name, in the board's order."""
+    """Return the rows that have runs, by name, in the board's order."""
     return {row.name: row for row in board.rows if row.runs}
 
 
 def gains(boards: dict[str, Board]) -> list[Gain]:
-    """Every comparison of the claims, Holm's correction over all of them."""
+    """Make every comparison of the claims, with Holm's correction over all of them."""
     found = [gain for name, board in boards.items() for gain in _gains_of(name, board)]
     for gain, p in zip(found, holm([gain.test.t_p for gain in found]), strict=True):
         gain.p = p
@@ -110,11 +114,11 @@ def _gains_of(name: str, board: Board) -> list[Gain]:
 
 
 def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -> str:
-    """One page: each claim, its verdict, and the numbers behind it, `found` by `gains`."""
+    """Write the page of the claims: each with its verdict and the numbers behind it, `found` by `gains`."""
     lines = [
         "# The claims of Bidirectional Distillation",
         "",
-        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metrics_of(boards)}, {_HOW_TO_READ}",
+        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metrics_of(boards)}: {_HOW_TO_READ}",
         "",
         "![Gains of BD](claims.png)",
         "",
@@ -124,19 +128,20 @@ def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -
         "|---|---:|---:|",
     ]
     lines += [_wins_line(name, board) for name, board in boards.items()]
-    lines += ["", "## 2. Both end better than alone", "", _verdict_of(found, ("separate", "continued")), ""]
+    lines += ["", "## 2. Both roles end better than alone", "", _verdict_of(found, ("separate", "continued")), ""]
     lines += _table(found, ("separate", "continued", "continued alone"))
     lines += ["", "## 3. The student is better than with one-way methods", "", _verdict_of(found, ONE_WAY), ""]
     lines += _table(found, ONE_WAY)
-    lines += ["", "## 4. Each part earns its place", "", _verdict_of(found, tuple(PARTS)), ""]
+    lines += ["", "## 4. Each part of the method contributes", "", _verdict_of(found, tuple(PARTS)), ""]
     lines += _table(found, tuple(PARTS))
     lines += ["", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
     lines += [
         "## By the size of the student",
         "",
-        "*size*: the student's parameters as a share of the teacher's.",
+        "*size*: the student's parameters as a share of the teacher's. The last column is the student's value "
+        "as a share of its teacher's.",
         "",
-        "| pair | size | student separate | student BD | teacher BD | student of its teacher |",
+        "| pair | size | student separate | student BD | teacher BD | student / teacher |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [_size_line(name, board) for name, board in sorted(boards.items(), key=lambda one: _share(one[1]))]
@@ -144,7 +149,7 @@ def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -
 
 
 def metrics_of(boards: dict[str, Board]) -> str:
-    """The metric that selects, by data set where they differ."""
+    """Name the selecting metric, by data set if they differ."""
     by_dataset = {board.dataset: board.valid_metric.upper() for board in boards.values()}
     if len(set(by_dataset.values())) == 1:
         return next(iter(by_dataset.values()))
@@ -152,7 +157,7 @@ def metrics_of(boards: dict[str, Board]) -> str:
 
 
 def _share(board: Board) -> float:
-    """Parameters of the student alone over those of the teacher alone; 0 where the board lacks one."""
+    """Parameters of the student divided by those of the teacher; 0 if the board lacks one of them."""
     rows = rows_of(board)
     student, teacher = (rows.get(f"{role}, separate") for role in ("student", "teacher"))
     return student.parameters / teacher.parameters if student and teacher else 0.0
@@ -181,10 +186,10 @@ def _wins_line(name: str, board: Board) -> str:
 
 
 def _verdict_of(found: Sequence[Gain], against: Sequence[str]) -> str:
-    """Whether it holds, and for each role how often BD is better, worse, and not told apart."""
+    """State whether a claim holds, and how often BD is better, worse, or not shown to differ, by role."""
     verdicts = {gain.verdict for gain in found if gain.against in against}
     if not verdicts:
-        return "Nothing was compared yet."
+        return "Nothing has been compared yet."
     said = [
         "**Holds.**" if verdicts == {"better"} else "**Holds in part.**" if "better" in verdicts else "**Not shown.**"
     ]
@@ -196,7 +201,8 @@ def _verdict_of(found: Sequence[Gain], against: Sequence[str]) -> str:
                 for verdict in ("better", "no difference shown", "worse")
             }
             told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-            said.append(f"The {role}, of {len(mine)} comparisons: {told}.")
+            number_of = f"{len(mine)} comparison{'s' * (len(mine) > 1)}"
+            said.append(f"The {role} in {number_of}: {told}.")
     return " ".join(said)
 
 
@@ -219,7 +225,7 @@ def _table(found: Sequence[Gain], against: Sequence[str]) -> list[str]:
 
 
 def claims_picture(found: Sequence[Gain]) -> bytes:
-    """Gains of BD over separate, continued and one-way models, 95 % intervals over users, a panel per pair; a PNG."""
+    """Draw BD's gains over separate, continued and one-way models, with 95 % intervals over users; return a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -263,7 +269,7 @@ def _panel(axis: "Axes", name: str, mine: Sequence[Gain]) -> None:
 
 
 def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
-    """The tables of one data set, pair by pair, with gains over the separate model beside the selecting metric."""
+    """Write the tables of one data set, pair by pair, with changes of the selecting metric."""
     lines = [f"# {title}", "", f"Made by `{command}` from `results/*/runs.jsonl`.", ""]
     for name, board in boards.items():
         header = ["", "model", "parameters", "seeds", *board.metrics, "vs separate", "vs continued"]
@@ -282,7 +288,7 @@ def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
 
 
 def headline(board: Board) -> str:
-    """The short table of one board for the README: both roles alone and by each method, of the metric that selects."""
+    """Write the README's table of one board: both roles alone and with each method, by the selecting metric."""
     rows = rows_of(board)
     names = ["separate", "continued", *ONE_WAY, "BD"]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
@@ -299,8 +305,8 @@ _MORE = (
     "[Settings](./{name}/settings), every [trial](./{name}/trials.csv), [tests and commands](./{name}/leaderboard.md)."
 )
 _COUNTED = (
-    "Parameters are those that gradients train. Models with 1, RecBole's placeholder, are computed from counts "
-    "instead: *ItemKNN* and *EASE* keep weights of items x items."
+    "Parameters are those that gradients train. Models with 1 parameter, RecBole's placeholder, are computed from "
+    "counts instead: *ItemKNN* and *EASE* store items x items weights."
 )
 
 

@@ -78,14 +78,14 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
     found = pages_module.gains(boards)
     page = pages_module.claims_page(boards, found, "the command")
     assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% |" in page
-    assert "**Holds.** The student, of 1 comparisons: 1 better." in page
-    assert "**Holds in part.** The teacher, of 2 comparisons: 2 no difference shown. The student, of 2" in page
-    assert page.count("Nothing was compared yet.") == 1
+    assert "**Holds.** The student in 1 comparison: 1 better." in page
+    assert "**Holds in part.** The teacher in 2 comparisons: 2 no difference shown. The student in 2" in page
+    assert page.count("Nothing has been compared yet.") == 1
     assert "| toys-bpr | student | RD | 0.1500 ± 0.0000 | 0.3000 ± 0.0000 | +100.0% | < .0001 |" in page
     assert "3 of 3 | better |" in page
     assert "the command" in page
     assert "| toys-bpr | 12% | 0.1000 ± 0.0000 | 0.3000 ± 0.0000 | 0.3200 ± 0.0000 | 94% |" in page
-    assert "test NDCG@5, mean" in page
+    assert "test NDCG@5: mean" in page
     table = pages_module.dataset_page("toys", boards, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
     assert pages_module.claims_picture(found).startswith(b"\x89PNG")
