@@ -56,6 +56,15 @@ def quick(block_data, tmp_path) -> dict:
     return {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(tmp_path / "saved")}
 
 
+@pytest.fixture(scope="session")
+def trained_run(block_data, tmp_path_factory) -> str:
+    """The folder of a run of BPR and BPR, whose models are served."""
+    from recbole_bd import run_bd
+
+    settings = {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(tmp_path_factory.mktemp("served"))}
+    return run_bd(config_dict=settings)["run_folder"]
+
+
 @pytest.fixture(scope="module")
 def evidence():
     """The driver of results/, which lies beside the package and searches with optuna."""

@@ -13,8 +13,6 @@ import psutil
 import pytest
 
 from recbole_bd import run_bd
-from recbole_bd.cli.launch import Processes, wanted, without_flags
-from recbole_bd.errors import ConfigError
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
 from tests.helpers import together
@@ -233,35 +231,3 @@ def test_an_error_of_the_user_is_said_and_ends_all(block_data, tmp_path):
     assert done.returncode == 1
     assert "process 0: error: the student's loss is not finite" in done.stderr or "broken" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-# --- flags -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({}, None),
-        ({"nproc": 1, "world_size": -1}, None),
-        ({"nproc": 2}, Processes(2, 1, 0, "localhost", 5678)),
-        (
-            {"nproc": 2, "world_size": 6, "group_offset": 4, "ip": "10.0.0.1", "port": "99"},
-            Processes(2, 3, 2, "10.0.0.1", 99),
-        ),
-    ],
-)
-def test_the_flags_of_recbole_say_how_many(given, expected):
-    settings = {**given, "dataset": "d"}
-    assert wanted(settings) == expected
-    assert settings == {"dataset": "d"}
-
-
-@pytest.mark.parametrize("given", [{"nproc": 2, "world_size": 5}, {"nproc": 2, "world_size": 4, "group_offset": 1}])
-def test_flags_that_do_not_fit_are_refused(given):
-    with pytest.raises(ConfigError, match="every machine has nproc processes"):
-        wanted(given)
-    with pytest.raises(ConfigError, match=r"nproc=0: must be"):
-        wanted({"nproc": 0})
-
-
-def test_flags_are_not_handed_on():
-    words = ["run", "--nproc", "2", "--dataset=d", "--ip=x", "--topk", "[5]", "--port", "3"]
-    assert without_flags(words) == ["run", "--dataset=d", "--topk", "[5]"]

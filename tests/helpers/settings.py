@@ -1,5 +1,7 @@
 """Settings of short runs."""
 
+import json
+
 import pytest
 
 from recbole_bd.config.config import BDConfig
@@ -26,6 +28,11 @@ QUICK = {
 
 # BD as it was published, which is not the default.
 PAPER = load_yaml(properties_path("model", "BD-paper.yaml"))
+
+
+def words(settings: dict) -> list[str]:
+    """The settings as words of the command line."""
+    return [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
 def alone(settings: dict) -> dict:

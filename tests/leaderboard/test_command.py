@@ -1,4 +1,4 @@
-"""`recbole-bd leaderboard` with real runs: what is reused, what is refused, and methods from elsewhere."""
+"""`recbole-bd leaderboard` with real runs: what is reused, what is refused, and what is shown again."""
 
 import json
 import os

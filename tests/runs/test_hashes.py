@@ -3,9 +3,15 @@
 import shutil
 
 import pytest
+import torch
 
+from recbole_bd import run_bd
+from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.runs import hashes
 from recbole_bd.runs.hashes import run_hashes
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.finished import ROLES, log_of
+from tests.helpers.resuming import without_times
 from tests.helpers.settings import alone, make_config
 
 
@@ -61,3 +67,42 @@ def test_parts_of_runs_are_found_by_what_they_share(quick):
     assert changed["teacher"] == one["teacher"]
     assert changed["student"] != one["student"]
     assert changed["control"] != one["control"]
+
+
+@pytest.mark.slow
+def test_a_student_with_its_teachers_settings_is_another_model(quick, tmp_path):
+    settings = {**quick, "epochs": 0, "distill_epochs": 0, "student.embedding_size": 8, "seed": 7}
+    result = run_bd(config_dict=settings)
+    teacher, student = (load_model(f"{result['run_folder']}/{role}.pth")[0].state for role in ROLES)
+    assert all(not torch.equal(teacher[name], student[name]) for name in teacher)
+    assert "student: BPR, 880 parameters; its settings equal the teacher's, so it starts from seed 65543" in log_of(
+        result
+    )
+    other = run_bd(config_dict={**settings, "seed": 65543, "student.embedding_size": 2})
+    there = load_model(f"{other['run_folder']}/teacher.pth")[0].state
+    assert all(torch.equal(there[name], student[name]) for name in there)
+    again = run_bd(config_files=[f"{result['run_folder']}/config.yaml"], config_dict={"checkpoint_dir": str(tmp_path)})
+    assert without_times(again) == without_times(result)
+
+
+def test_a_student_that_is_a_double_has_hashes_of_its_own(quick):
+    def hashes(**more):
+        return run_hashes(make_config({**quick, "student.embedding_size": 8, **more}))
+
+    double, of_lightgcn = hashes(), hashes(teacher_model="LightGCN")
+    assert double["student"] not in (double["teacher"], of_lightgcn["student"])
+    assert hashes(seed=3)["settings"] == double["settings"] != of_lightgcn["settings"]
+    assert hashes(seed=3)["student"] == double["student"]
+    checkpoint = {"student.checkpoint": "there/is/none.pth"}
+    assert hashes(**checkpoint)["student"] == hashes(**checkpoint, teacher_model="LightGCN")["student"]
+
+
+def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, monkeypatch):
+    later = {"exchange_student_to_teacher": "pointwise"}
+    plain, changed = (run_hashes(make_config({**quick, **more})) for more in ({}, later))
+    assert plain["config"] != changed["config"]
+    resolved = make_config(quick).as_dict()
+    before = {key: value for key, value in resolved.items() if key not in hashes._SINCE}
+    assert len(before) == len(resolved) - 4
+    monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: before)
+    assert run_hashes(make_config(quick)) == plain

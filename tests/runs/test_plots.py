@@ -181,14 +181,6 @@ def test_a_record_that_lacks_an_array_is_refused(folder):
         redraw(folder)
 
 
-@pytest.mark.parametrize("words", [[], ["--metric=x"], ["no/such/folder"]])
-def test_the_command_refuses_what_is_no_folder(words, cli):
-    code, out, err = cli("plots", *words)
-    assert (code, out) == (2, "")
-    assert err.startswith("recbole-bd: error: ")
-    assert len(err.strip().splitlines()) == 1
-
-
 def heights(axis) -> dict[str, np.ndarray]:
     return {bars.get_label(): np.array([bar.get_height() for bar in bars]) for bars in axis.containers
             if len(bars) and hasattr(bars[0], "get_height")}  # fmt: skip

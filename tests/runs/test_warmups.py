@@ -4,8 +4,12 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from recbole_bd import run_bd
 from recbole_bd.system.locks import exclusively
+from tests.helpers.finished import ROLES, log_of
+from tests.helpers.resuming import without_times
 from tests.helpers.settings import alone
 
 
@@ -26,3 +30,37 @@ def test_a_warm_up_that_another_process_trains_is_waited_for(quick, caplog):
             aside.rename(cache)
         waiter.join()
     assert "warm-up reused" in (Path(results[0]["run_folder"]) / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_warm_ups_are_reused_by_another_lambda_and_change_nothing(finished, tmp_path):
+    result, settings = finished
+    again = run_bd(config_dict=settings)
+    assert without_times(again) == without_times(result)
+    other = run_bd(
+        config_dict={**settings, "lambda_teacher_to_student": 0.1, "checkpoint_dir": settings["checkpoint_dir"]}
+    )
+    fresh = run_bd(config_dict={**settings, "warmup_cache": False, "checkpoint_dir": str(tmp_path / "fresh")})
+    assert without_times(fresh) == without_times(result)
+    for role in ROLES:
+        assert other[role]["separate"] == result[role]["separate"]
+        assert other[role]["continued"] == result[role]["continued"]
+    assert other["student"]["distilled"] != result["student"]["distilled"]
+    assert log_of(other).count("warm-up reused from") == 2
+    assert not (tmp_path / "fresh" / "warmup").exists()
+
+
+@pytest.mark.slow
+def test_a_changed_role_setting_warms_up_anew(finished):
+    _, settings = finished
+    changed = run_bd(config_dict={**settings, "student.learning_rate": 0.02, "distill_epochs": 1})
+    assert log_of(changed).count("warm-up reused from") == 1
+
+
+@pytest.mark.slow
+def test_roles_start_from_checkpoints(finished, tmp_path):
+    result, settings = finished
+    path = f"{result['run_folder']}/teacher.pth"
+    started = run_bd(config_dict={**settings, "teacher.checkpoint": path, "checkpoint_dir": str(tmp_path / "s")})
+    assert started["teacher"]["separate"]["test"] == result["teacher"]["distilled"]["test"]
+    assert started["student"]["separate"] == result["student"]["separate"]

@@ -8,14 +8,8 @@ from tests.helpers.serving import settings_of
 
 
 @pytest.fixture(scope="package")
-def run(block_data, tmp_path_factory):
-    """The folder of a run of BPR and BPR."""
-    return run_bd(config_dict=settings_of(tmp_path_factory.mktemp("serving"), block_data))["run_folder"]
-
-
-@pytest.fixture(scope="package")
-def student(run):
-    return load_trained(model_files(run)["student"])
+def student(trained_run):
+    return load_trained(model_files(trained_run)["student"])
 
 
 @pytest.fixture(scope="package")

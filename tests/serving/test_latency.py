@@ -5,8 +5,8 @@ from recbole_bd.serving import latency
 from tests.helpers.serving import COUNT
 
 
-def test_requests_are_timed_for_both_roles(run, tmp_path):
-    models = [load_trained(path) for path in model_files(run).values()]
+def test_requests_are_timed_for_both_roles(trained_run, tmp_path):
+    models = [load_trained(path) for path in model_files(trained_run).values()]
     record = latency.measure(models, COUNT, (1, 16), requests=20)
     sizes = {role: about["bytes"] for role, about in record["models"].items()}
     users, items = models[0].split.n_users, models[0].split.n_items

@@ -7,11 +7,11 @@ from recbole_bd.cli.main import main
 
 
 @pytest.mark.slow
-def test_what_a_card_shows_works(run, tmp_path):
+def test_what_a_card_shows_works(trained_run, tmp_path):
     """The lines of code of a card, run where the files are."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("safetensors")
-    main(["export", run, "--format=npz,safetensors,onnx", f"--out={tmp_path}"])
+    main(["export", trained_run, "--format=npz,safetensors,onnx", f"--out={tmp_path}"])
     text = (tmp_path / "MODEL_CARD.md").read_text()
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     found = []

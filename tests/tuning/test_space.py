@@ -89,3 +89,34 @@ def test_boards_take_over_what_others_found(evidence):
     assert evidence.separate_file("citeulike-bpr-half", "student") == evidence.settings_file(
         "citeulike-bpr-half", "student"
     )
+
+
+def test_a_space_of_recbole_is_read_as_recbole_reads_it(tmp_path):
+    (tmp_path / "hyper.test").write_text(
+        "learning_rate loguniform -8,-2\nembedding_size choice [64, 128]\n\n# none\n"
+        "train_batch_size quniform 512, 2048, 512\nreg uniform 0,0.5\nname choice ['a', 'b']\n"
+    )
+    space = read_space(tmp_path / "hyper.test")
+    (low, high), *_ = space["learning_rate"].values()
+    assert (low, high) == (pytest.approx(0.00033546263), pytest.approx(0.13533528))
+    assert space["embedding_size"] == {"choice": [64, 128]}
+    assert space["train_batch_size"] == {"quniform": [512, 2048, 512]}
+    assert space["reg"] == {"uniform": [0, 0.5]}
+    assert space["name"] == {"choice": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate loguniform", r"hyper\.test: line 1: expected KEY KIND VALUES"),
+        ("\nlearning_rate normal 0,1", r"hyper\.test: line 2: expected KEY KIND VALUES"),
+        ("a uniform 3,1", r"hyper\.test: a: uniform: \[3, 1\] is not a range"),
+        ("a choice __import__('os').system('false')", r"hyper\.test: a: choice needs a list"),
+    ],
+)
+def test_what_is_no_space_of_recbole_is_refused(text, message, tmp_path):
+    (tmp_path / "hyper.test").write_text(text + "\n")
+    with pytest.raises(ConfigError, match=message):
+        read_space(tmp_path / "hyper.test")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_space(tmp_path / "gone.test")

@@ -1,0 +1,110 @@
+"""Files that a run leaves, and that their numbers are right."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_bd import run_bd
+from recbole_bd.data.split import load_split
+from tests.helpers.finished import ARMS, ROLES, by_hand, saved_scores
+from tests.helpers.paths import SHARED_DATA, needs_data
+from tests.helpers.settings import make_config
+
+
+@pytest.mark.slow
+def test_the_result_has_its_documented_form(finished):
+    result, _ = finished
+    with open(f"{result['run_folder']}/result.json") as stream:
+        assert json.load(stream) == result
+    assert (result["schema"], result["status"], result["method"], result["dataset"]) == (1, "finished", "BD", "blocks")
+    assert result["data"]["users"] == 60
+    assert {"recbole_bd", "python", "torch", "numpy", "recbole"} <= result["versions"].keys()
+    assert result["machine"]["device"] == "cpu"
+    for role in ROLES:
+        assert result[role]["model"] == "BPR"
+        for arm in ARMS:
+            entry = result[role][arm]
+            assert isinstance(entry["best_epoch"], int)
+            for part in ("valid", "test"):
+                assert entry[part].keys() == {"hit@5", "ndcg@5"}
+                assert all(0 <= value <= 1 for value in entry[part].values())
+    assert result["teacher"]["parameters"] == 4 * result["student"]["parameters"] == (61 + 49) * 8
+    assert result["student_wins"].keys() == {"separate", "distilled"}
+    own = {role: f"loss({role}) = BPR" for role in ROLES}
+    assert {arm: result["objective"][arm] for arm in ("separate", "continued")} == {"separate": own, "continued": own}
+    assert all(result["objective"]["distilled"][role].startswith(f"{own[role]} + ") for role in ROLES)
+    timing = result["timing"]
+    assert len(timing["distill_epoch_s"]) == 3
+    assert len(timing["refresh_s"]) == 2  # epochs 0 and 2
+    assert timing["warmup_teacher_s"] > 0
+    assert timing["total_s"] >= timing["warmup_teacher_s"] + sum(timing["distill_epoch_s"])
+    assert result["peak_rss_mb"] > 50
+
+
+def test_the_run_folder_has_its_files(finished):
+    result, _ = finished
+    folder = Path(result["run_folder"])
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "result.json", "config.yaml", "metrics.csv", "run.log", "curves.png", "tensorboard", "teacher.pth",
+        "student.pth", "last.ckpt", ".lock", "per_user.npz", "test_ranks.npz", "wins.png", "discrepancy.npz",
+        "discrepancy.png",
+    }  # fmt: skip
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert list((folder / "tensorboard").iterdir())
+    rows = list(csv.DictReader((folder / "metrics.csv").open()))
+    for role in ROLES:
+        for arm in ARMS:
+            mine = [row for row in rows if (row["role"], row["stage"]) == (role, arm)]
+            assert max(float(row["ndcg@5"]) for row in mine) == result[role][arm]["valid"]["ndcg@5"]
+    log = (folder / "run.log").read_text()
+    for arm in ARMS:
+        for line in result["objective"][arm].values():
+            assert log.count(f"{arm}: {line}\n") == 1
+    assert "device cpu" in log
+    assert "\x1b[" not in log
+
+
+def test_metrics_are_those_of_the_saved_states(finished):
+    result, settings = finished
+    split = load_split(make_config(settings))
+    for role in ROLES:
+        expected = by_hand(split, saved_scores(result, role))
+        assert result[role]["distilled"]["test"] == pytest.approx(expected, abs=2e-6)
+
+
+def test_wins_are_those_of_the_saved_states(finished):
+    result, settings = finished
+    split = load_split(make_config(settings))
+    listed = {
+        pair for part in ("train", "valid") for pair in zip(*(i.tolist() for i in split.pairs(part)), strict=True)
+    }
+    ranks = {}
+    for role in ROLES:
+        scores_of = saved_scores(result, role)
+        ranks[role] = []
+        for user, item in zip(*(ids.tolist() for ids in split.pairs("test")), strict=True):
+            scores = scores_of(user)
+            rivals = [i for i in range(1, split.n_items) if (user, i) not in listed]
+            ranks[role].append(1 + sum(scores[i] > scores[item] for i in rivals))
+    wins = np.mean(np.array(ranks["student"]) < np.array(ranks["teacher"]))
+    assert result["student_wins"]["distilled"] == pytest.approx(wins, abs=1e-6)
+
+
+@pytest.mark.slow
+@needs_data("citeulike")
+def test_metrics_on_citeulike_are_those_of_the_saved_states(tmp_path):
+    settings = {
+        "dataset": "citeulike", "data_path": str(SHARED_DATA), "checkpoint_dir": str(tmp_path), "device": "cpu",
+        "epochs": 2, "distill_epochs": 1, "control": False, "topk": [50], "valid_metric": "NDCG@50",
+        "show_progress": False,
+    }  # fmt: skip
+    result = run_bd(config_dict=settings)
+    split = load_split(make_config(settings))
+    assert result["data"]["split"] == {"train": 120361, "valid": 5219, "test": 5219}
+    for role in ROLES:
+        expected = by_hand(split, saved_scores(result, role), 50)
+        assert result[role]["distilled"]["test"] == pytest.approx(expected, abs=1e-4)

@@ -1,0 +1,47 @@
+"""The stages of a run."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_bd import run_bd
+from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.errors import TrainingError
+from tests.helpers.finished import ROLES
+
+
+def test_a_diverged_run_leaves_the_last_good_states(quick, monkeypatch):
+    from recbole_bd.model.bd import BD
+
+    original = BD.distillation_loss
+
+    def broken(self, role, batch):
+        parts = original(self, role, batch)
+        return parts if self.epoch < 2 else {**parts, "distill": parts["distill"] * math.nan}
+
+    def refresh(self, epoch, progress=None):
+        self.epoch = epoch
+        return BD_refresh(self, epoch, progress)
+
+    BD_refresh = BD.refresh
+    monkeypatch.setattr(BD, "refresh", refresh)
+    monkeypatch.setattr(BD, "distillation_loss", broken)
+    with pytest.raises(TrainingError, match="epoch 2, step 1"):
+        run_bd(config_dict=quick)
+    (folder,) = [path for path in Path(quick["checkpoint_dir"]).iterdir() if path.name.startswith("BD-")]
+    result = json.loads((folder / "result.json").read_text())
+    assert result["status"] == "failed"
+    assert "student" in result["error"] or "teacher" in result["error"]
+    for role in ROLES:
+        snapshot, _ = load_model(folder / f"{role}.pth")
+        assert snapshot.epoch in (0, 1)
+        assert all(torch.isfinite(tensor).all() for tensor in snapshot.state.values())
+
+
+def test_no_control_and_no_epochs(quick):
+    result = run_bd(config_dict={**quick, "control": False, "distill_epochs": 0})
+    assert "continued" not in result["teacher"]
+    assert result["teacher"]["distilled"] == result["teacher"]["separate"]

@@ -1,0 +1,44 @@
+"""Trained models, loaded with their data."""
+
+import json
+
+import pytest
+import torch
+
+from recbole_bd import load_data_and_model
+from recbole_bd.errors import RunFolderError
+from recbole_bd.runs import trained_model as trained_module
+from recbole_bd.runs.trained_model import load_trained, model_files
+
+
+def test_a_model_loads_as_in_recbole(finished):
+    result, settings = finished
+    config, model, dataset, train, valid, test = load_data_and_model(f"{result['run_folder']}/student.pth")
+    assert config["model"] == "BPR"
+    assert (dataset.user_num, dataset.item_num) == (61, 49)
+    assert not model.training
+    from recbole.trainer import Trainer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(settings["checkpoint_dir"])
+        trainer = Trainer(config, model)
+        trainer.eval_collector.data_collect(train)
+        assert dict(trainer.evaluate(test, load_best_model=False)) == result["student"]["distilled"]["test"]
+        assert dict(trainer.evaluate(valid, load_best_model=False)) == result["student"]["distilled"]["valid"]
+
+
+def test_models_of_a_run_that_has_not_finished_are_not_served(finished, tmp_path):
+    (tmp_path / "result.json").write_text(json.dumps({**finished[0], "status": "interrupted"}))
+    with pytest.raises(RunFolderError, match="has not finished; resume it with recbole-bd run --resume="):
+        model_files(tmp_path)
+    with pytest.raises(RunFolderError, match="neither a run folder nor"):
+        model_files(tmp_path / "gone")
+
+
+def test_a_model_that_was_trained_on_a_gpu_is_loaded_where_there_is_none(finished, monkeypatch):
+    path = model_files(finished[0]["run_folder"])["student"]
+    snapshot, about = trained_module.load_model(path)
+    elsewhere = {**about, "settings": {**about["settings"], "device": "cuda:3", "gpu_id": "3"}}
+    monkeypatch.setattr(trained_module, "load_model", lambda _: (snapshot, elsewhere))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert load_trained(path).role.device.type == "cpu"
