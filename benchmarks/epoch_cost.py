@@ -1,4 +1,4 @@
-"""Time of an epoch here and under RecBole's own Trainer, in one process, in turn (A B A B ...).
+"""Time of an epoch here and under RecBole's own Trainer, alternately in one process (A B A B ...).
 
     python benchmarks/epoch_cost.py --dataset=citeulike --data_path=DIR --pair=BPR,BPR --threads=1 [--key=value ...]
 
@@ -48,7 +48,7 @@ def build(config: BDConfig, split) -> dict[str, Role]:
 
 
 def host_trainer(config, split, folder: str) -> Trainer:
-    """RecBole's own trainer of its own model, writing what it writes into a folder of its own."""
+    """RecBole's own trainer of its own model, which writes its files to `folder`."""
     init_seed(config["seed"], config["reproducibility"])
     config["checkpoint_dir"] = folder
     model = recommender_class(config["model"])(config, split.train).to(config["device"])
@@ -62,7 +62,7 @@ def host_loader(config, split):
 
 
 def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
-    """The timed steps by name; each callable takes the number of the pass."""
+    """Timed steps by name; each callable takes the number of the pass."""
     device = config["device"]
     found: dict[str, Callable[[int], None]] = {}
     warm, both = build(config, split), build(config, split)
@@ -79,7 +79,7 @@ def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], 
     found["refresh"] = lambda n: method.refresh(0)
 
     def bd_epoch(n: int) -> None:
-        # Between two refreshes; epoch numbers of one period, none of which begins it.
+        # Epochs between two refreshes: epoch numbers of one period without its first.
         trainer._train_epoch(stream, 1 + n % max(config["refresh_period"] - 1, 1))
 
     found["bd_epoch"] = bd_epoch
@@ -98,7 +98,7 @@ def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], 
 
 
 def run(config: BDConfig, repeats: int, with_evaluation: bool) -> dict:
-    """Time everything `repeats` times in turn and take medians."""
+    """Time all steps alternately, `repeats` times each, and take medians."""
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     device = config["device"]
@@ -197,7 +197,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--without-evaluation", action="store_true", help="leave out what takes longest for NeuMF")
+    parser.add_argument(
+        "--without-evaluation", action="store_true", help="do not time evaluation, which takes longest for NeuMF"
+    )
     parser.add_argument("--json", help="file for the result")
     known, rest = parser.parse_known_args()
     settings, files, _ = parse_arguments(rest)

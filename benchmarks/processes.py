@@ -1,9 +1,10 @@
-"""How the epoch and the refresh of a run scale with the processes that train it.
+"""Time of an epoch and of a refresh by the number of processes that train a run.
 
     python benchmarks/processes.py --dataset=citeulike --data_path=DIR [--processes=1,2] [--epochs=10] [--key=value ...]
 
-Each number of processes trains the same run, a thread each: both warm-ups come from the cache that a first run fills.
-Shown are medians over the distillation epochs, refreshes, and the last epoch's loss, which must not depend on it.
+Each number of processes trains the same run, with one thread per process. Both warm-ups come from the cache that a
+first run fills. The table shows medians over distillation epochs and refreshes, and the last epoch's loss, which must
+not depend on the number.
 """
 
 import statistics
@@ -20,7 +21,7 @@ from recbole_bd.system.child_processes import environment_of
 
 
 def measure(count: int, settings: dict, folder: str) -> dict:
-    """One run by so many processes."""
+    """Train one run with `count` processes."""
     given = {**settings, "nproc": count, "threads": 1, "checkpoint_dir": folder, "control": False}
     words = [f"--{key}={value}" for key, value in given.items()]
     command = [sys.executable, "-m", "recbole_bd", "run", *words]

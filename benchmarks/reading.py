@@ -1,8 +1,9 @@
-"""Time of reading a data set, with every line checked and by RecBole's own reader, in turn (A B A B ...).
+"""Time of reading a data set here, with every line checked, and by RecBole's own reader, alternately (A B A B ...).
 
     python benchmarks/reading.py --dataset=ml-1m --data_path=DIR [--repeats=5] [--key=value ...]
 
-`read` is the interactions from the file to a table; `data set` goes on to numbered ids, which both take from RecBole.
+`read` covers the interactions from the file to a table. `data set` also includes numbering the ids, which both take
+from RecBole.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from recbole_bd.model import METHODS
 
 
 class _Timed:
-    """Notes how long the data set below it reads."""
+    """Mixin that records how long a data set reads."""
 
     def _load_feat(self, filepath, source):
         start = time.perf_counter()

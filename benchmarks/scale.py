@@ -1,9 +1,9 @@
-"""How refresh time and memory grow with users and items, on synthetic data (no file needed).
+"""Time and memory of a refresh as users and items grow, on synthetic data (no file needed).
 
     python benchmarks/scale.py [--sizes=5000x25000,10000x25000,...] [--ranks=sampled] [--threads=1] [--json=FILE]
 
-Each size runs in a process of its own, so that its peak memory is its own. Teacher and student are inner products of 64
-and 8 dimensions; every user has 20 training items and gets what ten epochs of one sample per positive need.
+Each size runs in its own process, which gives its peak memory. Teacher and student are inner products of 64 and 8
+dimensions. Every user has 20 training items, and the refresh draws the items of ten epochs of one sample per positive.
 """
 
 import argparse
@@ -27,7 +27,7 @@ PER_USER, PERIOD = 20, 10
 
 
 def scores(users: torch.Tensor, items: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """Logits of all items, of some, or of each user's own, by two tables."""
+    """Logits of all items, of some items, or of separate items for each user, from two embedding tables."""
 
     def of(wanted: torch.Tensor, some: torch.Tensor | None = None) -> torch.Tensor:
         if some is not None and some.dim() == 2:
@@ -38,7 +38,7 @@ def scores(users: torch.Tensor, items: torch.Tensor) -> Callable[..., torch.Tens
 
 
 def measure(n_users: int, n_items: int, threads: int, ranks: str) -> dict:
-    """One refresh of the given size: seconds and this process's peak memory."""
+    """Measure one refresh of the given size: seconds and this process's peak memory."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     users = torch.arange(1, n_users + 1).repeat_interleave(PER_USER)

@@ -142,7 +142,7 @@ class Patches:
                 yield [node.target], node.iter
 
     def is_foreign(self, node: ast.AST) -> bool:
-        """Whether an expression gives a foreign module or class, or a container of some."""
+        """Return whether an expression gives a foreign module or class, or a container of them."""
         match node:
             case ast.Name(id=name):
                 return name in self.foreign

@@ -171,7 +171,7 @@ def test_any_settings_are_a_configuration_or_an_error(given):
     resolve(config_dict=given)
 
 
-# For values that have a chance: each key with what its own default is like.
+# Strategy for plausible values: each key gets values like its default.
 def near(value):
     if isinstance(value, bool):
         return st.booleans()

@@ -145,7 +145,7 @@ def test_unusual_ids_stay_as_they_are(tmp_path, quick):
 
 
 def test_what_recbole_itself_makes_of_such_ids(tmp_path, quick):
-    """What is met here: a user is dropped, and what stands between two quotation marks is one item."""
+    """RecBole drops a user, and reads the text between two quotation marks as one item."""
     text = HEADER + "".join(LINES) + 'NA\ti2\t3\nu1\t"i3\t3\nu2\ti3\t3\nu3\ti4"\t3\n'
     config = make_config({**quick, "dataset": "odd", "data_path": str(tmp_path), **RATED})
     (tmp_path / "odd").mkdir()

@@ -26,7 +26,7 @@ def archive(**files: str) -> bytes:
 
 
 class Network:
-    """What stands in for `urllib.request.urlopen`: serves some bytes and counts how often it is asked."""
+    """Stand-in for `urllib.request.urlopen` that serves some bytes and records its calls."""
 
     def __init__(self, content: bytes = b"", size: int | None = None, error: Exception | None = None):
         self.content, self.size, self.error = content, len(content) if size is None else size, error

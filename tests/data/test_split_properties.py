@@ -125,7 +125,7 @@ def test_a_split_loses_nothing_or_says_why(folder, pytestconfig, rows, number):
 
 
 def hold(config, split, rows):
-    """What must be true of every split."""
+    """Assert what is true of every split."""
     parts = {part: tokens(split, part) for part in ("train", "valid", "test")}
     assert Counter(pair for part in parts.values() for pair in part) == Counter(rows)
     assert all(parts.values())

@@ -58,7 +58,7 @@ def torchrun(count: int, *words: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def by_one(block_data, tmp_path_factory):
-    """What one process makes of the jobs, and their settings."""
+    """Settings of the jobs, and their results with one process."""
     folder = tmp_path_factory.mktemp("one")
     settings = {"runs": {pair: settings_of(pair, block_data, folder) for pair in PAIRS}, "models": {}}
     first = run_bd(config_dict=settings["runs"]["BPR"])
@@ -105,7 +105,7 @@ def test_losses_are_those_of_one_process(pair, by_one, by_several):
     """With equal global batches; but for LightGCN's regulariser, which divides by the rows, and MultiVAE's noise."""
     one, several = by_one[1][pair]["losses"], by_several[1][pair]["losses"]
     assert [row.keys() for row in one] == [row.keys() for row in several]
-    # Of NeuMF's first gradients many are all but 0; Adam makes as large a step of their rounding as of any.
+    # Many of NeuMF's first gradients are almost 0, and Adam makes full steps of their rounding errors.
     tolerance = {"LightGCN and BPR": 1e-3, "NeuMF and CDAE": 3e-2, "a baseline": 5e-2}.get(pair, 1e-4)
     for before, after in zip(one, several, strict=True):
         assert after == roughly(before, tolerance)

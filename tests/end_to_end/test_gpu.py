@@ -1,4 +1,4 @@
-"""What must also hold on a CUDA device. Skipped where there is none."""
+"""Tests on a CUDA device, skipped if there is none."""
 
 from pathlib import Path
 
@@ -54,7 +54,7 @@ def test_equal_seeds_give_equal_results_with_deterministic_kernels(quick):
 
 
 def test_warm_ups_are_those_of_the_cpu(quick, tmp_path):
-    """What is drawn for them does not depend on the device; afterwards each draws samples of its own."""
+    """Random draws of a warm-up do not depend on the device. Later stages draw samples on their own device."""
     found = {}
     for device in ("cpu", "cuda"):
         settings = {**quick, "device": device, "checkpoint_dir": str(tmp_path / device), "warmup_cache": False}

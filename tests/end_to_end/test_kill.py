@@ -77,7 +77,7 @@ def absolute(folder: Path, result: dict) -> dict:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, data):
-    """Of each pair: the result of a run that nobody stopped, the lines of its log, and the mean seconds between two."""
+    """Result of an uninterrupted run of each pair, its log lines, and the mean seconds between two lines."""
     found = {}
     for pair in PAIRS:
         folder = tmp_path_factory.mktemp("whole")

@@ -34,7 +34,7 @@ from tests.helpers.settings import QUICK, alone, make_config
 
 @pytest.fixture
 def marker(tmp_path) -> Path:
-    """What malicious files make when they run."""
+    """File that malicious files create if they run."""
     return tmp_path / "ran"
 
 

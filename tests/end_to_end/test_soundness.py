@@ -13,7 +13,7 @@ from recbole_bd.model import METHODS
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.settings import QUICK, alone, for_method, make_config
 
-# What names a run, its process and its times; the rest are numbers, and the hashes of what decides them.
+# Keys that name a run, its process and its times. All others are numbers, and hashes of what determines them.
 OF_THE_RUN = ("timing", "peak_rss_mb", "run_folder", "command", "pid", "machine")
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR"), ("LightGCN", "BPR")]
 

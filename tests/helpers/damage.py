@@ -92,7 +92,7 @@ def recbole_checkpoint(data_path: Path, model: str = "BPR", **changes):
 
 
 def same_state(found, right) -> bool:
-    """Whether two (snapshot, about) are the same, bitwise."""
+    """Return whether two pairs (snapshot, about) are bitwise equal."""
     (one, about), (other, about_too) = found, right
     return (
         about == about_too
@@ -104,7 +104,7 @@ def same_state(found, right) -> bool:
 
 
 def same_arrays(found: dict, right: dict) -> bool:
-    """Whether two dictionaries of arrays are the same, bitwise."""
+    """Return whether two dictionaries of arrays are bitwise equal."""
     return found.keys() == right.keys() and all(
         found[name].dtype == right[name].dtype
         and found[name].shape == right[name].shape

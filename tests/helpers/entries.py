@@ -6,7 +6,7 @@ from pathlib import Path
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.schedule import Entry
 
-# What stands for a run: it makes its folder, says that it runs, sleeps, and finishes.
+# Stand-in for a run: it makes its folder, writes the status `running`, sleeps, and finishes.
 CHILD = """
 import json, os, pathlib, sys, time
 folder, hash_, seconds, how = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]

@@ -114,7 +114,7 @@ def own_items(seen: SeenItems, user: int) -> set[int]:
 
 
 def follows(counts, expected) -> bool:
-    """Whether counts are as likely as not to have these expectations; rare outcomes are taken together."""
+    """Return whether counts agree with their expectations by a chi-square test; rare outcomes are pooled."""
     counts, expected = np.asarray(counts, float), np.asarray(expected, float)
     often = expected > 5
     found, wanted = np.append(counts[often], counts[~often].sum()), np.append(expected[often], expected[~often].sum())
@@ -160,7 +160,7 @@ numbers = st.one_of(
 
 @st.composite
 def worlds(draw):
-    """What users have seen, from nothing to all but one item, and both roles' scores of everything."""
+    """Draw the items that users have seen, from none to all but one, and both roles' scores of all items."""
     n_users, n_items = draw(st.integers(2, 6)), draw(st.integers(3, 24))
     pairs: list[tuple[int, int]] = []
     for user in range(1, n_users):

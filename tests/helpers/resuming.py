@@ -1,4 +1,4 @@
-"""What must be the same of a run that was stopped and one that was not."""
+"""Comparison of a run that was stopped and resumed with one that was not."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ import torch
 from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.system.sealed_archive import load_archive
 
-# Of result.json and settings: times, and what is another for every run; the command names the folder.
+# Keys of result.json and settings that differ between equal runs. The command names the folder.
 VARYING = ("timing", "peak_rss_mb", "run_folder", "pid", "command", "checkpoint_dir")
 ARRAYS = ("per_user.npz", "test_ranks.npz", "discrepancy.npz")
 

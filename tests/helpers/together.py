@@ -1,6 +1,6 @@
-"""What several processes do together in `test_distributed.py`: `torchrun tests/helpers/together.py SETTINGS OUT`.
+"""Jobs of several processes in `test_distributed.py`: `torchrun tests/helpers/together.py SETTINGS OUT`.
 
-Every job is done in the same way by one process in the test itself; the first process writes what came of each.
+The test itself does every job in the same way with one process. The first process writes the result of each job.
 """
 
 import json

@@ -210,7 +210,7 @@ def test_another_package_brings_a_method_by_its_entry_point(quick, tmp_path):
 
 @pytest.mark.slow
 def test_an_unfinished_run_goes_on(tmp_path, quick):
-    """What a killed leaderboard began is finished in the same folder."""
+    """A run that a killed leaderboard started is finished in the same folder."""
     from recbole_bd.leaderboard.command import _resolved, entry_of
 
     settings = {key: value for key, value in quick.items() if key != "show_progress"} | {"threads": 1}

@@ -1,4 +1,4 @@
-"""What every distillation method keeps to; a new method in the table inherits these tests."""
+"""Tests of every distillation method; a new method in the table inherits them."""
 
 from dataclasses import replace
 

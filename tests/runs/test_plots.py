@@ -125,7 +125,7 @@ def test_one_direction_shows_one_samplers_draws(quick):
 
 
 def test_a_frozen_teacher_stands_as_it_was(folder):
-    """What a method leaves whose teacher does not learn."""
+    """Plot a run of a method whose teacher does not learn."""
     result = json.loads((folder / "result.json").read_text())
     for arm in ("distilled", "continued"):
         del result["teacher"][arm]

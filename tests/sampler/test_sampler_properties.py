@@ -33,7 +33,7 @@ def directions(eps, temperatures):
 any_direction = directions([1e-6, 1e-2, 1.0, 1e6], [1e-3, 1.0, 1e6])
 
 
-# For which the formulas as they are written neither overflow nor vanish.
+# Directions for which the formulas, computed as written, neither overflow nor vanish.
 moderate = directions([1e-6, 1e-2, 1.0], [1.0, 1e6])
 
 

@@ -1,4 +1,4 @@
-"""What a launcher says of a process in its environment."""
+"""Environment variables by which a launcher describes a process."""
 
 import pytest
 
