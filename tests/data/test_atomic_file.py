@@ -7,10 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recbole.data.dataset import Dataset
 
 from recbole_bd.data.atomic_file import AtomicFile
-from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.data.line_checks import LONGEST_TOKEN
 from recbole_bd.data.number_checks import LARGEST, MISSING
 from recbole_bd.data.split import load_split
@@ -18,7 +16,6 @@ from recbole_bd.errors import BDError, DataError
 from tests.helpers.bounds import tried
 from tests.helpers.counts import tally
 from tests.helpers.data import block_pairs
-from tests.helpers.paths import SHARED_DATA, needs_data
 from tests.helpers.settings import make_config
 
 HEADER = "user_id:token\titem_id:token\trating:float\n"
@@ -144,18 +141,6 @@ def test_unusual_ids_stay_as_they_are(tmp_path, quick):
     assert len(parts) == len(pairs)
 
 
-def test_what_recbole_itself_makes_of_such_ids(tmp_path, quick):
-    """RecBole drops a user, and reads the text between two quotation marks as one item."""
-    text = HEADER + "".join(LINES) + 'NA\ti2\t3\nu1\t"i3\t3\nu2\ti3\t3\nu3\ti4"\t3\n'
-    config = make_config({**quick, "dataset": "odd", "data_path": str(tmp_path), **RATED})
-    (tmp_path / "odd").mkdir()
-    (tmp_path / "odd" / "odd.inter").write_text(text)
-    theirs, ours = Dataset(config), AtomicDataset(config)
-    assert (ours.inter_num, theirs.inter_num) == (len(LINES) + 4, len(LINES) + 1)
-    assert "NA" in ours.field2id_token["user_id"]
-    assert "NA" not in theirs.field2id_token["user_id"]
-
-
 def test_missing_numbers_are_taken_and_said(tmp_path, quick, caplog):
     text = good(9, "\nu1\ti2\t\n").replace(LINES[20], "u2\ti3\tNA\n")
     with caplog.at_level(logging.WARNING):
@@ -211,6 +196,16 @@ def test_features_are_what_the_file_says(tmp_path, quick):
         assert features["numbers"][number].tolist() == pytest.approx([index / 4, -0.001])
 
 
+def test_a_control_character_rules_out_a_separator_of_several_bytes(tmp_path, quick):
+    text = good(9, "u1\ti\x1f2\t3\n").replace("\t", "||")
+    with pytest.raises(DataError) as error:
+        split_of(quick, tmp_path, text, field_separator="||")
+    assert str(error.value) == (
+        f"data file {tmp_path / 'odd' / 'odd.inter'} line 9: the line contains the control character '\\x1f'; choose a "
+        "separator of one byte"
+    )
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -232,15 +227,6 @@ def test_settings_with_which_nothing_can_be_read_are_named(more, message, tmp_pa
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     with pytest.raises(DataError, match=r"data file .*gone\.inter cannot be read: No such file"):
         AtomicFile(tmp_path / "gone.inter")
-
-
-def test_lines_are_counted_across_blocks(tmp_path, monkeypatch):
-    """A file larger than what is looked at together: the line is that of the file."""
-    monkeypatch.setattr("recbole_bd.data.line_checks._BLOCK", 64)
-    path = tmp_path / "x.inter"
-    for line in (2, 5, 60, len(LINES) + 1):
-        path.write_text(good(line, "\nu1\ti2\n" if line < 60 else f"{'u' * 100}\t\t1\n"))
-        assert f"line {line + (line < 60)}: " in read(path)
 
 
 def read(path) -> pd.DataFrame | str:
@@ -308,29 +294,4 @@ def test_any_damage_is_refused_or_read_to_the_letter(tmp_path, pytestconfig, cha
     assert not isinstance(found, str), (content, found)
     assert found.iloc[:, :2].to_numpy().tolist() == [row[:2] for row in expected]
     numbers = ["nan" if row[2] in MISSING else row[2] for row in expected]
-    np.testing.assert_allclose(found.iloc[:, 2], np.array(numbers, dtype=float), rtol=1e-13)
-
-
-REAL = [
-    ("ml-100k", {}),
-    ("ml-100k", {"load_col": {"inter": "*", "user": "*", "item": "*"}}),
-    pytest.param("citeulike", {"data_path": str(SHARED_DATA)}, marks=needs_data("citeulike")),
-    pytest.param("ml-1m", {"data_path": str(SHARED_DATA)}, marks=needs_data("ml-1m")),
-]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "more"), REAL)
-def test_published_data_is_exactly_what_recbole_reads(name, more):
-    config = make_config(dataset=name, **more)
-    theirs, ours = Dataset(config), AtomicDataset(config)
-    assert theirs.feat_name_list == ours.feat_name_list
-    assert (theirs.field2type, theirs.field2seqlen) == (ours.field2type, ours.field2seqlen)
-    for field, tokens in theirs.field2id_token.items():
-        assert (ours.field2id_token[field] == tokens).all()
-    for features in theirs.feat_name_list:
-        expected, found = getattr(theirs, features), getattr(ours, features)
-        assert list(expected) == list(found)
-        for column in expected:
-            a, b = expected[column].to_numpy(), found[column].to_numpy()
-            assert all(map(np.array_equal, a, b)) if a.dtype == object else np.array_equal(a, b)
+    np.testing.assert_array_equal(found.iloc[:, 2], np.array(numbers, dtype=float))

@@ -1,14 +1,12 @@
 """RecBole's loaders and sampler are the reference: the same batches and negatives, bitwise."""
 
-import numpy as np
 import pytest
 import torch
 from recbole.data.dataloader import TrainDataLoader, UserDataLoader
 from recbole.utils import init_seed
-from scipy import stats
 
 from recbole_bd.data.batches import train_loader
-from recbole_bd.data.negative_sampler import ArraySampler
+from recbole_bd.data.dataloader import make_evaluation_loader
 from recbole_bd.data.split import load_split
 from tests.helpers.data import write_inter
 from tests.helpers.loaders import hosts
@@ -70,31 +68,49 @@ def test_features_of_items_come_with_the_batch(tmp_path, quick):
     assert all(torch.equal(a[k], b[k]) for a, b in zip(mine, reference, strict=True) for k in b)
 
 
-@pytest.mark.parametrize("distribution", ["uniform", "popularity"])
-def test_negatives_have_the_distribution_and_are_never_training_items(distribution, quick):
-    config = make_config(alone(quick), model="BPR")
+@pytest.mark.parametrize("name", ["BPR", "CDAE"])
+def test_loading_by_another_process_is_left_to_recbole(name, quick):
+    config = make_config(alone(quick), model=name, worker=1)
     split = load_split(config)
-    parts = [split.train, split.valid, split.test]
-    sampler = ArraySampler(parts, distribution, 1.0).set_phase("train")
-    users, items = (ids.numpy() for ids in split.pairs("train"))
-    counts = np.zeros(split.n_items)
-    for part in parts:
-        counts += np.bincount(part.inter_feat["item_id"].numpy(), minlength=split.n_items)
-    weights = np.ones(split.n_items) if distribution == "uniform" else counts
-    for user in (1, 7, 30):
-        drawn = sampler.sample_by_user_ids(np.array([user, 2]), None, 6000).reshape(6000, 2)[:, 0].numpy()
-        expected = weights.copy()
-        expected[0] = expected[items[users == user]] = 0
-        found = np.bincount(drawn, minlength=split.n_items)
-        assert found[expected == 0].sum() == 0
-        expected = 6000 * expected / expected.sum()
-        assert stats.chisquare(found[expected > 0], expected[expected > 0]).pvalue > 1e-4
+    role = config.role("model")
+    loaders = train_loader(role, split), hosts(role, split)
+    assert [loader.num_workers for loader in loaders] == [1, 1]
+    (mine,), (reference,) = (epochs_of(loader, 1) for loader in loaders)
+    assert len(mine) == len(reference) == len(loaders[0])
+    assert all(torch.equal(a[k], b[k]) for a, b in zip(mine, reference, strict=True) for k in b)
+    assert mine[0].keys() == reference[0].keys()
 
 
-def test_a_user_who_knows_everything_is_refused(quick):
-    config = make_config(alone(quick), model="BPR")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_users_are_ranked_in_batches_that_fit_the_cache_of_a_cpu(device, quick):
+    config = make_config(alone(quick), model="BPR", eval_batch_size=500)
     split = load_split(config)
-    features = split.train.inter_feat
-    features["user_id"][:48], features["item_id"][:48] = 1, torch.arange(1, 49)
-    with pytest.raises(ValueError, match="all items"):
-        ArraySampler([split.train, split.valid, split.test], "uniform", 1.0)
+    config["device"] = torch.device(device)
+    sampler = split.valid_loader._sampler
+    loader = make_evaluation_loader(config, "valid", split.valid, sampler)
+    assert loader.step == (2**19 // split.n_items if device == "cpu" else 500 // split.n_items)
+    batches = list(loader)
+    assert len(batches) == -(-60 // loader.step)
+    assert torch.cat([users["user_id"] for users, *_ in batches]).tolist() == list(range(1, 61))
+
+
+def test_evaluation_by_another_process_has_the_same_batches(quick):
+    found, expected = (
+        list(load_split(make_config(alone(quick), model="BPR", worker=count)).valid_loader) for count in (1, 0)
+    )
+    assert len(found) == len(expected) == 1
+    (users, history, *positives), (expected_users, expected_history, *expected_positives) = found[0], expected[0]
+    assert torch.equal(users["user_id"], expected_users["user_id"])
+    for ids, expected_ids in zip([*history, *positives], [*expected_history, *expected_positives], strict=True):
+        assert torch.equal(ids, expected_ids)
+
+
+def test_a_loader_without_negatives_has_no_sampler(quick):
+    config = make_config(alone(quick), model="Pop")
+    split = load_split(config)
+    role = config.role("model")
+    role["train_neg_sample_args"] = {"distribution": "none", "sample_num": "none", "dynamic": False}
+    loader = train_loader(role, split)
+    assert loader._sampler is None
+    (batch,) = epochs_of(loader, 1)[0][:1]
+    assert batch.keys() == {"user_id", "item_id"}

@@ -1,21 +1,13 @@
-import numpy as np
-import pytest
-import torch
+"""The split of the data: its parts, and data that is refused in one line."""
 
-from recbole_bd.data.batches import BatchStream, batch_stream, train_loader
+import pytest
+
+from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import BDError, DataError
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.loaders import split_of
 from tests.helpers.settings import make_config
-
-
-def split_of(quick, **more):
-    config = make_config(quick, **more)
-    return config, load_split(config)
-
-
-def streams(config, split) -> BatchStream:
-    return batch_stream({role: config.role(role) for role in config.backbones}, split, lambda role: None)
 
 
 def test_split_is_the_same_for_the_same_seed_and_another_for_another(quick):
@@ -35,55 +27,6 @@ def test_benchmark_files_are_the_split(tmp_path, quick):
         users, items = split.pairs(part)
         tokens = zip(split.dataset.id2token("user_id", users), split.dataset.id2token("item_id", items), strict=True)
         assert sorted(tokens) == sorted(rows)
-
-
-def test_equal_loaders_are_shared_and_cover_every_training_pair_once(quick):
-    config, split = split_of(quick)
-    stream = streams(config, split)
-    assert len(stream.loaders) == 1
-    users, items = (torch.cat(ids) for ids in zip(*((b.users, b.positives) for b in stream), strict=True))
-    seen = sorted(zip(users.tolist(), items.tolist(), strict=True))
-    assert seen == sorted(zip(*(ids.tolist() for ids in split.pairs("train")), strict=True))
-    assert all(batch.roles == ("teacher", "student") for batch in stream)
-
-
-def test_unequal_loaders_are_interleaved_in_proportion(quick):
-    config, split = split_of(
-        quick, teacher_model="CDAE", **{"teacher.train_batch_size": 16, "student.train_batch_size": 32}
-    )
-    stream = streams(config, split)
-    assert len(stream.loaders) == 2
-    order = [batch.roles[0] for batch in stream]
-    assert len(order) == len(stream)
-    teacher, student = order.count("teacher"), order.count("student")
-    assert (teacher, student) == (4, -(-len(split.train) // 32))
-    half = order[: len(order) // 2]
-    assert abs(half.count("teacher") - teacher / 2) <= 1
-    for batch in stream:
-        if batch.roles == ("teacher",):
-            assert batch.positives is None
-            assert (batch.users > 0).all()  # RecBole's user loader includes padding
-
-
-def test_positives_of_a_pointwise_loader_leave_its_negatives_out(quick):
-    settings = {key: value for key, value in quick.items() if "." not in key}
-    negatives = {"distribution": "uniform", "sample_num": 3}
-    config, split = split_of(settings, teacher_model="NeuMF", student_model="NeuMF", train_neg_sample_args=negatives)
-    train = set(zip(*(ids.tolist() for ids in split.pairs("train")), strict=True))
-    for batch in streams(config, split):
-        assert len(batch.interaction) == 4 * len(batch.users)
-        assert set(zip(batch.users.tolist(), batch.positives.tolist(), strict=True)) <= train
-
-
-def test_a_fresh_loader_gives_the_same_batches(quick):
-    from recbole.utils import init_seed
-
-    config, split = split_of(quick)
-    found = []
-    for _ in range(2):
-        init_seed(5, True)
-        found.append([torch.stack(list(i.interaction.values())) for i in train_loader(config.role("teacher"), split)])
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 FEW = block_pairs(20, 12, 2, 4)
@@ -154,14 +97,22 @@ def test_known_data_set_without_network_says_so(tmp_path, quick, monkeypatch):
         load_split(config)
 
 
-def test_users_without_training_items_do_no_harm(tmp_path, quick):
-    pairs = block_pairs()
-    write_inter(tmp_path, "late", pairs, "train")
-    write_inter(tmp_path, "late", [("u0", "i47"), ("new", "i3")], "valid")
-    write_inter(tmp_path, "late", [("u1", "i0"), ("newer", "i9")], "test")
-    config, split = split_of(
-        quick, dataset="late", data_path=str(tmp_path), benchmark_filename=["train", "valid", "test"]
-    )
-    assert split.n_users == 63
-    users = np.concatenate([batch.users.numpy() for batch in streams(config, split)])
-    assert set(users) == set(split.pairs("train")[0].tolist())
+def test_a_path_that_no_system_takes_is_named_and_shortened(quick):
+    config = make_config({**quick, "dataset": "bad", "data_path": f"/{'x' * 300}"})
+    with pytest.raises(DataError) as error:
+        load_split(config)
+    assert str(error.value) == f"data_path: '/{'x' * 199}'... (305 characters): File name too long"
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [(NotImplementedError("no  such\nsplit"), "no such split"), (AssertionError(), "AssertionError")],
+)
+def test_another_refusal_of_recbole_is_one_line_with_the_name_of_the_data(raised, said, quick, monkeypatch):
+    def refuse(_):
+        raise raised
+
+    monkeypatch.setattr(AtomicDataset, "build", refuse)
+    with pytest.raises(DataError) as error:
+        load_split(make_config(quick))
+    assert str(error.value) == f"data set blocks: {said}"

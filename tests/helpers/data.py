@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_bd.data.columns import Column, Table
+
 
 def write_inter(folder: Path, name: str, pairs, part: str | None = None, header="user_id:token\titem_id:token") -> Path:
     """Write interactions as a RecBole atomic file under folder/name/."""
@@ -22,3 +24,10 @@ def block_pairs(n_users=60, n_items=48, blocks=4, per_user=9, seed=0) -> list[tu
         items = generator.choice(size, size=min(per_user, size), replace=False) + (user % blocks) * size
         pairs += [(f"u{user}", f"i{item}") for item in items]
     return pairs
+
+
+def table_of(text: str, mark: str = "\t", separator: str | None = None) -> Table:
+    """The atomic file x.inter with this text, whose header is right."""
+    header, _, _ = text.partition("\n")
+    columns = tuple(Column(*cell.split(":")) for cell in header.split(mark))
+    return Table(Path("x.inter"), text.encode(), len(header.encode()) + 1, columns, mark, separator or mark, " ")

@@ -1,15 +1,20 @@
-"""The one use of the network: RecBole's download of a data set that is not there, with the network replaced."""
+"""Data sets: what is read, and the one use of the network, a download, with the network replaced."""
 
 import io
 import logging
 import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 import recbole.utils.url as host_url
+from recbole.data.dataset import Dataset
 
+from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import DataError
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.paths import SHARED_DATA, needs_data
 from tests.helpers.settings import make_config
 
 # A name that RecBole's list has, and the address it has for it.
@@ -165,3 +170,102 @@ def test_another_process_that_was_faster_is_welcome(load, tmp_path, monkeypatch)
     monkeypatch.setattr(host, "rename_atomic_files", meanwhile)
     assert load(Network(archive())).statistics()["interactions"] == 300
     assert inside(tmp_path / "data") == {NAME, f"{NAME}/{NAME}.inter"}
+
+
+def test_a_folder_that_cannot_be_made_is_named_and_nothing_is_fetched(load, tmp_path):
+    (tmp_path / "data").write_text("a file")
+    network = Network(archive())
+    with pytest.raises(DataError) as error:
+        load(network)
+    path = tmp_path / "data"
+    assert str(error.value) == (
+        f"data set {NAME}: {path / NAME} does not exist and the download from {URL} failed "
+        f"([Errno 17] File exists: '{path}'). Put {NAME}.inter there, or set --data_path"
+    )
+    assert network.asked == []
+    assert path.read_text() == "a file"
+
+
+def test_a_download_that_cannot_be_renamed_leaves_nothing(load, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(DataError, match=r"failed \(\[Errno 13\] Permission denied\)\. Put yelp\.inter there"):
+        load(Network(archive()))
+    assert inside(tmp_path / "data") == set()
+
+
+# --- what is read -----------------------------------------------------------------------------------------------------
+RATED = "user_id:token\titem_id:token\trating:float\n" + "".join(
+    f"{user}\t{item}\t{1 + number % 5}\n" for number, (user, item) in enumerate(block_pairs())
+)
+
+
+def test_what_recbole_itself_makes_of_such_ids(tmp_path, quick):
+    """RecBole drops a user, and reads the text between two quotation marks as one item."""
+    text = RATED + 'NA\ti2\t3\nu1\t"i3\t3\nu2\ti3\t3\nu3\ti4"\t3\n'
+    config = make_config(
+        {**quick, "dataset": "odd", "data_path": str(tmp_path), "load_col": {"inter": ["user_id", "item_id", "rating"]}}
+    )
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text(text)
+    theirs, ours = Dataset(config), AtomicDataset(config)
+    assert (ours.inter_num, theirs.inter_num) == (len(block_pairs()) + 4, len(block_pairs()) + 1)
+    assert "NA" in ours.field2id_token["user_id"]
+    assert "NA" not in theirs.field2id_token["user_id"]
+
+
+REAL = [
+    ("ml-100k", {}),
+    ("ml-100k", {"load_col": {"inter": "*", "user": "*", "item": "*"}}),
+    pytest.param("citeulike", {"data_path": str(SHARED_DATA)}, marks=needs_data("citeulike")),
+    pytest.param("ml-1m", {"data_path": str(SHARED_DATA)}, marks=needs_data("ml-1m")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "more"), REAL)
+def test_published_data_is_exactly_what_recbole_reads(name, more):
+    config = make_config(dataset=name, **more)
+    theirs, ours = Dataset(config), AtomicDataset(config)
+    assert theirs.feat_name_list == ours.feat_name_list
+    assert (theirs.field2type, theirs.field2seqlen) == (ours.field2type, ours.field2seqlen)
+    for field, tokens in theirs.field2id_token.items():
+        assert (ours.field2id_token[field] == tokens).all()
+    for features in theirs.feat_name_list:
+        expected, found = getattr(theirs, features), getattr(ours, features)
+        assert list(expected) == list(found)
+        for column in expected:
+            a, b = expected[column].to_numpy(), found[column].to_numpy()
+            assert all(map(np.array_equal, a, b)) if a.dtype == object else np.array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("interval", "kept"),
+    [("[4,inf)", {4, 5}), ("[1,1];(3,5)", {1, 4}), ("(2,4]", {3, 4}), ("[5,5]", {5})],
+)
+def test_interactions_are_kept_by_intervals_of_their_numbers(interval, kept, tmp_path, quick):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text(RATED)
+    more = {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": interval}}
+    data = AtomicDataset(make_config({**quick, "dataset": "odd", "data_path": str(tmp_path), **more}))
+    assert set(data.inter_feat["rating"].tolist()) == kept
+
+
+def test_interactions_are_kept_by_a_list_of_ids(tmp_path, quick):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text(RATED)
+    more = {"val_interval": {"user_id": ["u3", "u8"]}}
+    data = AtomicDataset(make_config({**quick, "dataset": "odd", "data_path": str(tmp_path), **more}))
+    assert set(data.id2token("user_id", data.inter_feat["user_id"])) == {"u3", "u8"}
+
+
+def test_a_file_of_which_no_column_is_loaded_is_not_read(tmp_path, quick):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "odd.inter").write_text(RATED)
+    (tmp_path / "odd" / "odd.user").write_text("no header at all")
+    more = {"load_col": {"inter": ["user_id", "item_id"], "user": []}}
+    data = AtomicDataset(make_config({**quick, "dataset": "odd", "data_path": str(tmp_path), **more}))
+    assert data.user_feat is None
+    assert data.inter_num == len(block_pairs())

@@ -1,0 +1,66 @@
+"""The negative sampler against the frequencies it must have."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from recbole_bd.data.negative_sampler import ArraySampler
+from recbole_bd.data.split import load_split
+from tests.helpers.settings import alone, make_config
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "popularity"])
+def test_negatives_have_the_distribution_and_are_never_training_items(distribution, quick):
+    config = make_config(alone(quick), model="BPR")
+    split = load_split(config)
+    parts = [split.train, split.valid, split.test]
+    sampler = ArraySampler(parts, distribution, 1.0).set_phase("train")
+    users, items = (ids.numpy() for ids in split.pairs("train"))
+    counts = np.zeros(split.n_items)
+    for part in parts:
+        counts += np.bincount(part.inter_feat["item_id"].numpy(), minlength=split.n_items)
+    weights = np.ones(split.n_items) if distribution == "uniform" else counts
+    for user in (1, 7, 30):
+        drawn = sampler.sample_by_user_ids(np.array([user, 2]), None, 6000).reshape(6000, 2)[:, 0].numpy()
+        expected = weights.copy()
+        expected[0] = expected[items[users == user]] = 0
+        found = np.bincount(drawn, minlength=split.n_items)
+        assert found[expected == 0].sum() == 0
+        expected = 6000 * expected / expected.sum()
+        assert stats.chisquare(found[expected > 0], expected[expected > 0]).pvalue > 1e-4
+
+
+def test_a_user_who_knows_everything_is_refused(quick):
+    config = make_config(alone(quick), model="BPR")
+    split = load_split(config)
+    features = split.train.inter_feat
+    features["user_id"][:48], features["item_id"][:48] = 1, torch.arange(1, 49)
+    with pytest.raises(ValueError, match="all items"):
+        ArraySampler([split.train, split.valid, split.test], "uniform", 1.0)
+
+
+def test_negatives_come_in_rows_of_one_for_every_user(quick):
+    config = make_config(alone(quick), model="BPR")
+    split = load_split(config)
+    sampler = ArraySampler([split.train, split.valid, split.test], "uniform", 1.0).set_phase("train")
+    users, items = (ids.numpy() for ids in split.pairs("train"))
+    known = {user: set(items[users == user].tolist()) for user in (3, 8)}
+    drawn = sampler.sample_by_user_ids(np.array([3, 8]), None, 500)
+    assert (drawn.dtype, drawn.shape) == (torch.int64, (1000,))
+    for column, user in enumerate((3, 8)):
+        found = set(drawn.view(500, 2)[:, column].tolist())
+        assert found == set(range(1, split.n_items)) - known[user]
+
+
+def test_the_only_item_left_is_always_drawn(quick):
+    config = make_config(alone(quick), model="BPR")
+    split = load_split(config)
+    features = split.train.inter_feat
+    features["user_id"][:47], features["item_id"][:47] = 1, torch.arange(1, 48)
+    features["user_id"][47:] = 2  # a user of many items, so that the first has no others
+    features["item_id"][47:] = torch.arange(len(features) - 47) % 40 + 1
+    sampler = ArraySampler([split.train, split.valid, split.test], "uniform", 1.0).set_phase("train")
+    assert sampler.sample_by_user_ids(np.array([1, 1]), None, 20).tolist() == [48] * 40
+    assert set(sampler.used_ids // split.n_items) == {1, 2}
+    assert len(sampler.used_ids) == 47 + 40  # distinct pairs
