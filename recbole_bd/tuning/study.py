@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Attribute of a trial that failed by itself. Optuna also marks stopped and surplus trials as failed; they do not count.
 ERROR = "error"
+# Seconds after which a running trial without a process is taken as lost: it is named right after the trial is begun.
+_BEGINNING = 60.0
 
 
 @dataclass(frozen=True)
@@ -237,9 +240,12 @@ def _take_over(study: "optuna.Study") -> None:
     for trial in study.get_trials(deepcopy=False):
         if trial.state.name != "RUNNING":
             continue
-        node, pid, created = trial.user_attrs.get("process", (platform.node(), -1, 0.0))
-        if node != platform.node() or _is_alive(pid, created):
-            continue
+        if "process" in trial.user_attrs:
+            node, pid, created = trial.user_attrs["process"]
+            if node != platform.node() or _is_alive(pid, created):
+                continue
+        elif (datetime.now() - (trial.datetime_start or datetime.min)).total_seconds() < _BEGINNING:
+            continue  # another machine has begun it just now and has not named its process yet
         logger.warning("trial %d was interrupted; it is run again", trial.number)
         if trial.params:
             study.enqueue_trial(trial.params)
@@ -248,7 +254,7 @@ def _take_over(study: "optuna.Study") -> None:
 
 def _is_alive(pid: int, created: float) -> bool:
     try:
-        return pid >= 0 and abs(psutil.Process(pid).create_time() - created) < 1.0
+        return abs(psutil.Process(pid).create_time() - created) < 1.0
     except psutil.NoSuchProcess:
         return False
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from recbole_bd.cli.main import main
+from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.runs.records import read_result
+from recbole_bd.tuning import command, ray_engine
 from tests.helpers.paths import ROOT
 from tests.helpers.searches import METRIC
 from tests.helpers.settings import alone, for_method
@@ -97,3 +100,78 @@ def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
     assert len(rows) == 6
     assert len({row["learning_rate"] for row in rows}) == 6
     assert len({row["folder"] for row in rows if row["folder"]}) == sum(row["state"] == "finished" for row in rows)
+
+
+@pytest.fixture
+def searched(quick, tmp_path, monkeypatch):
+    """Let a function stand for the search: `run_tuning` with a space and these settings more, and what it searched."""
+    (tmp_path / "space.yaml").write_text("learning_rate: {loguniform: [0.001, 0.05]}\n")
+    monkeypatch.setattr(logging.getLogger("recbole_bd.tuning"), "handlers", [])
+    seen = []
+
+    def run(settings=None, engine=lambda study, search: None, **more):
+        monkeypatch.setattr(command, "run_search", lambda study, search: (seen.append(search), engine(study, search)))
+        given = {**(settings or quick), "space": str(tmp_path / "space.yaml"), "out": str(tmp_path / "out"), **more}
+        return command.run_tuning(given)
+
+    return run, seen
+
+
+def test_without_a_space_there_is_nothing_to_search(quick):
+    with pytest.raises(ConfigError) as error:
+        command.run_tuning(quick)
+    assert str(error.value) == (
+        "tune: --space=FILE is missing: name a file of settings to search, such as properties/tuning/BD.yaml"
+    )
+
+
+@pytest.mark.parametrize("more", [{}, {"objective": "model"}])
+def test_a_baseline_is_searched_by_its_one_model(more, searched, quick):
+    run, seen = searched
+    run({**alone(quick), "model": "BPR"}, **more)
+    (search,) = seen
+    assert search.objective == ("model",)
+    assert search.of_trials == {"show_progress": False}, "a baseline has no control to leave out"
+
+
+@pytest.mark.parametrize(
+    ("more", "objective"),
+    [({}, ("student",)), ({"objective": "teacher"}, ("teacher",)), ({"objective": "both"}, ("teacher", "student"))],
+)
+def test_a_method_is_searched_by_its_student_or_by_what_is_asked_for(more, objective, searched):
+    run, seen = searched
+    run(**more)
+    assert seen[0].objective == objective
+    assert seen[0].of_trials == {"show_progress": False, "control": False}
+
+
+def test_a_search_without_a_finished_trial_names_no_best_settings(searched, tmp_path):
+    run, _ = searched
+    shown = run()
+    assert shown == f"0 trials: 0 finished, 0 pruned, 0 failed\n\n{tmp_path / 'out' / 'trials.csv'}"
+
+
+def test_the_log_of_a_search_is_printed_once(searched):
+    run, _ = searched
+    run()
+    run()
+    assert len(logging.getLogger("recbole_bd.tuning").handlers) == 1
+
+
+def test_a_stopped_search_leaves_what_it_has(searched, tmp_path):
+    def stopped(study, search):
+        raise Interrupted(15, "stopped; 0 of 20 trials have ended")
+
+    run, _ = searched
+    with pytest.raises(Interrupted, match=r"^stopped; 0 of 20 trials have ended$"):
+        run(engine=stopped)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["study.db", "trials.csv"]
+
+
+def test_the_engine_may_be_ray(searched, quick, monkeypatch):
+    run, by_optuna = searched
+    by_ray = []
+    monkeypatch.setattr(ray_engine, "run_on_ray", lambda study, search: by_ray.append((study.study_name, search)))
+    run({**quick, "engine": "ray"}, trials=3)
+    ((name, search),) = by_ray
+    assert (name, search.trials, by_optuna) == ("BD-blocks", 3, [])

@@ -29,3 +29,46 @@ def test_what_a_search_leaves(search, formula, tmp_path):
     shown = outputs.summary(opened, search)
     assert f"12 trials: {sum(row['state'] == 'finished' for row in rows)} finished" in shown
     assert f"{float(best['objective']):.4f}" in shown.split("\n")[4]
+
+
+def with_trials(opened, *trials: tuple[float, dict, dict]) -> None:
+    """Add finished trials: objective, drawn settings, attributes."""
+    for value, drawn, about in trials:
+        opened.add_trial(
+            optuna.trial.create_trial(
+                value=value,
+                params=drawn,
+                distributions={name: optuna.distributions.FloatDistribution(0, 1) for name in drawn},
+                user_attrs={"settings": drawn, **about},
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [(0.5, {"x": 0.1}, {})],
+        [(0.5, {"x": 0.1}, {}), (0.5, {"x": 0.9}, {})],
+        [(0.5, {"x": 0.1}, {}), (0.6, {"x": 0.1}, {})],
+    ],
+    ids=["one trial", "one value", "one setting"],
+)
+def test_where_nothing_differs_nothing_is_more_important(trials, search, tmp_path):
+    opened = open_study("s", storage_of(tmp_path, "journal"), search)
+    with_trials(opened, *trials)
+    names = [path.name for path in outputs.write_results(opened, search)]
+    assert names == ["trials.csv", "best.yaml", "history.png"]
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["history.png"]
+
+
+def test_the_summary_has_the_best_first_and_no_more_than_are_asked_for(search, tmp_path):
+    opened = open_study("s", storage_of(tmp_path, "journal"), search)
+    assert outputs.summary(opened, search) == "0 trials: 0 finished, 0 pruned, 0 failed"
+    with_trials(opened, *((value, {"x": value}, {"values": {"student": value}}) for value in (0.25, 0.75, 0.5)))
+    lines = outputs.summary(opened, search, count=2).splitlines()
+    assert lines[0] == "3 trials: 3 finished, 0 pruned, 0 failed"
+    assert [line.split() for line in lines[2:] if not line.startswith("-")] == [
+        ["trial", "ndcg@5", "student", "x"],
+        ["1", "0.7500", "0.7500", "0.75"],
+        ["2", "0.5000", "0.5000", "0.5"],
+    ]

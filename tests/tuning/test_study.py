@@ -3,14 +3,15 @@
 import json
 import os
 import signal
+import sys
 import threading
 
 import pytest
 
-from recbole_bd.errors import ConfigError, Interrupted
+from recbole_bd.errors import ConfigError, InstallationError, Interrupted
 from recbole_bd.tuning import outputs, study
 from recbole_bd.tuning.study import Search, counting, ended, open_study, run_search
-from recbole_bd.tuning.trial import FINISHED, STOPPED, Outcome
+from recbole_bd.tuning.trial import FAILED, FINISHED, STOPPED, Outcome
 from tests.helpers.searches import replace_runs, storage_of
 
 optuna = pytest.importorskip("optuna", reason="searches need optuna")
@@ -113,3 +114,68 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
     (tmp_path / "text.db").write_text("no database" * 200)
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_study("s", f"sqlite:///{tmp_path / 'text.db'}", search)
+
+
+def test_a_trial_that_another_machine_has_just_begun_is_left_to_it(search, formula, tmp_path):
+    """Between its beginning and the name of its process a trial is nobody's, and is not taken as lost."""
+    opened = open_study("s", storage_of(tmp_path, "journal"), search)
+    begun = opened.ask()
+    study._take_over(opened)
+    assert [trial.state.name for trial in opened.get_trials()] == ["RUNNING"]
+    begun.set_user_attr("process", [study.platform.node(), 2**22 + 5, 0.0])
+    study._take_over(opened)
+    assert [trial.state.name for trial in opened.get_trials()] == ["FAIL"]
+
+
+def test_a_trial_whose_process_never_had_a_name_is_lost_after_a_while(search, tmp_path, monkeypatch, caplog):
+    opened = open_study("s", storage_of(tmp_path, "journal"), search)
+    opened.ask()
+    monkeypatch.setattr(study, "_BEGINNING", 0.0)
+    study._take_over(opened)
+    assert [trial.state.name for trial in opened.get_trials()] == ["FAIL"]
+    assert caplog.messages == ["trial 0 was interrupted; it is run again"]
+
+
+def test_of_two_machines_that_begin_the_last_trial_one_gives_way(search, formula, tmp_path, monkeypatch):
+    two = Search(**{**vars(search), "trials": 2, "jobs": 1})
+    opened = open_study("s", storage_of(tmp_path, "journal"), two)
+    run_search(opened, Search(**{**vars(two), "trials": 1}))
+    ask = opened.ask
+
+    def ask_too_late():
+        monkeypatch.setattr(opened, "ask", ask)
+        ask()  # the other machine
+        return ask()
+
+    monkeypatch.setattr(opened, "ask", ask_too_late)
+    run_search(opened, two)
+    assert len(formula) == 1
+    assert [trial.state.name for trial in opened.get_trials()][1:] == ["RUNNING", "FAIL"]
+    assert [trial.number for trial in counting(opened)] == [0, 1]
+
+
+def test_a_trial_that_was_stopped_alone_is_not_told_of_and_runs_again(search, tmp_path, monkeypatch, caplog):
+    asked = []
+
+    def trial(settings, judge):
+        asked.append(settings["x"])
+        if len(asked) == 1:
+            return Outcome(STOPPED), 0
+        if len(asked) == 3:
+            return Outcome(FAILED, error="the loss is not finite"), 0
+        return Outcome(FINISHED, settings["x"], {"student": settings["x"]}), 0
+
+    replace_runs(monkeypatch, trial)
+    two = Search(**{**vars(search), "trials": 2, "jobs": 1})
+    opened = open_study("s", storage_of(tmp_path, "journal"), two)
+    with caplog.at_level("INFO"):
+        run_search(opened, two)
+    assert asked[0] == asked[1] != asked[2]
+    assert caplog.messages == [f"trial 1 finished: ndcg@5 {asked[1]:.4f}", "trial 2 failed: the loss is not finite"]
+
+
+def test_optuna_that_is_not_installed_is_named(search, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(InstallationError) as error:
+        open_study("s", storage_of(tmp_path, "journal"), search)
+    assert str(error.value) == 'searches need Optuna: pip install "recbole-bd[tune]"'

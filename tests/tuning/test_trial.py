@@ -1,11 +1,12 @@
 """One trial: what is watched of it, and how it ends."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from recbole_bd.runs.records import read_result
-from recbole_bd.tuning.trial import FAILED, FINISHED, PRUNED, Watch, run_trial
+from recbole_bd.tuning.trial import FAILED, FINISHED, PRUNED, STOPPED, Outcome, TrialRun, Watch, run_trial
 from tests.helpers.searches import METRIC
 
 optuna = pytest.importorskip("optuna", reason="searches need optuna")
@@ -77,3 +78,24 @@ def test_a_trial_that_fails_says_why(quick, tmp_path):
     assert outcome.state == FAILED
     assert "samples_per_positive=0" in outcome.error
     assert "\n" not in outcome.error
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "state", "error"),
+    [
+        (-9, "half a line", FAILED, "ended by signal 9"),
+        (-11, "", FAILED, "ended by signal 11"),
+        (3, "a warning\nValueError: it broke\n", FAILED, "ValueError: it broke"),
+        (3, "", FAILED, "exit code 3"),
+        (130, "recbole-bd: stopped", STOPPED, ""),
+        (143, "recbole-bd: stopped", STOPPED, ""),
+        (-2, "", STOPPED, ""),
+        (-15, "", STOPPED, ""),
+        (0, "", STOPPED, ""),
+    ],
+)
+def test_how_a_process_ended_decides_what_became_of_the_trial(code, said, state, error, tmp_path):
+    (tmp_path / "log").write_text(said)
+    child = SimpleNamespace(process=SimpleNamespace(returncode=code), seconds=1.26)
+    outcome = TrialRun({}, ("student",), METRIC, tmp_path / "log").outcome_of(child)
+    assert outcome == Outcome(state, error=error, seconds=1.3)
