@@ -123,7 +123,8 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, whole, data, tmp_pat
     process.send_signal(number)
     assert process.wait(60) == code
     said = (tmp_path / "said").read_text().splitlines()
-    told = re.fullmatch(r"recbole-bd: stopped by (\w+); .* is kept\. To resume: recbole-bd run --resume=(.*)", said[-1])
+    line = r"recbole-bd: stopped by (\w+); progress is saved up to .*\. To resume: recbole-bd run --resume=(.*)"
+    told = re.fullmatch(line, said[-1])
     assert told[1] == signal.Signals(number).name
     assert "Traceback" not in "\n".join(said)
     assert read_result(tmp_path / told[2])["status"] == "interrupted"
