@@ -145,11 +145,7 @@ class Resumable:
         def batch_done(step: int) -> None:
             self.keeper.batch_done(lambda: after(step))
 
-        def restore() -> None:
-            if resume_point is not None:
-                self._restore(resume_point)
-
-        train(_Batches(train_data, resume_point, restore, batch_done) if by_batch else train_data)
+        train(_Batches(train_data, resume_point, self._restore, batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:
         """Offer the keeper the resume point after the last batch of an epoch."""
@@ -180,7 +176,7 @@ class _Batches:
         self,
         loader: Any,
         resume_point: dict[str, Any] | None,
-        restore: Callable[[], None],
+        restore: Callable[[dict[str, Any]], None],
         batch_done: Callable[[int], None],
     ):
         self._loader, self._resume_point, self._restore, self._batch_done = loader, resume_point, restore, batch_done
@@ -194,7 +190,7 @@ class _Batches:
             while step < self._resume_point["step"]:
                 next(batches)
                 step += 1
-            self._restore()
+            self._restore(self._resume_point)
         for batch in batches:
             yield batch
             step += 1
