@@ -44,7 +44,7 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
         isinstance(parts, list | tuple) and len(parts) == 3 and all(isinstance(part, str) for part in parts)
     ):
         raise ConfigError(f"benchmark_filename={parts!r}: expected three parts, such as [train, valid, test]")
-    _check_eval_args(settings.get("eval_args"))
+    _check_eval_args(settings["eval_args"])
     for key in ("user_inter_num_interval", "item_inter_num_interval"):
         if (interval := settings.get(key)) is not None:
             check_interval(key, interval)
@@ -73,9 +73,7 @@ def check_clipping(given: Any, where: str) -> None:
         raise ConfigError(f"{where}={given!r}: expected {{max_norm: 5.0}}, with norm_type if needed, both above 0")
 
 
-def _check_eval_args(given: Any) -> None:
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"eval_args={given!r}: expected a block, such as {{split: {{RS: [0.8, 0.1, 0.1]}}}}")
+def _check_eval_args(given: Mapping[str, Any]) -> None:
     if unknown := [key for key in given if key not in _EVAL_ARGS]:
         raise ConfigError(f"eval_args: unknown key {unknown[0]!r}; known keys: {', '.join(_EVAL_ARGS)}")
     split = given.get("split", {"RS": [8, 1, 1]})
@@ -88,7 +86,7 @@ def _check_eval_args(given: Any) -> None:
         raise ConfigError(f"eval_args: {kind}={value!r}: expected three shares of the data, such as [0.8, 0.1, 0.1]")
     for key, allowed in (("order", ("RO", "TO")), ("group_by", ("user", "none", "None", None))):
         if key in given and given[key] not in allowed:
-            words = ", ".join(str(word) for word in allowed)
+            words = ", ".join(dict.fromkeys(map(str, allowed)))
             raise ConfigError(f"eval_args: {key}={given[key]!r}: must be one of {words}")
     mode = given.get("mode", "full")
     if not all(isinstance(name, str) for name in (mode.values() if isinstance(mode, Mapping) else [mode])):

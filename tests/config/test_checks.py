@@ -1,3 +1,5 @@
+"""Checks of settings: what is unknown, of the wrong type or out of range is named with the way out."""
+
 import pytest
 
 from recbole_bd.config.config import BDConfig
@@ -68,3 +70,22 @@ def test_unknown_models_are_suggested():
         make_config(teacher_model="BRP")
     with pytest.raises(RoleError, match="is not a method of this package"):
         make_config(model="BDD")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"backbones": 5}, "backbones=5: expected {model: {teacher: {...}, student: {...}}}"),
+        ({"backbones": {"BPR": 5}}, "backbones.BPR=5: expected blocks teacher and student (config_dict)"),
+        ({"topk": [float("nan")]}, "topk=[nan]: must contain finite numbers only"),
+        ({"load_col": {"inter": float("nan")}}, "load_col={'inter': nan}: must contain finite numbers only"),
+    ],
+)
+def test_blocks_and_lists_are_checked_inside(settings, message):
+    with pytest.raises(ConfigError) as error:
+        make_config(settings)
+    assert str(error.value) == message
+
+
+def test_a_backbone_without_settings_is_allowed():
+    assert make_config({"backbones": {"BPR": None}}).role("teacher")["embedding_size"] == 64

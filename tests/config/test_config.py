@@ -1,9 +1,9 @@
-import os
-import sys
+"""Settings folded from their layers, and what a run and its roles get of them."""
 
 import pytest
 
 from recbole_bd.config.config import BDConfig
+from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
 from tests.helpers.settings import make_config
 
@@ -56,8 +56,20 @@ def test_resolved_settings_give_the_same_settings_again():
         assert first.get("train_neg_sample_args") != {"distribution": "none"}
 
 
-def test_nothing_outside_is_read_or_changed(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["x", "--learning_rate=9", "--nonsense"])
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
-    assert make_config()["learning_rate"] == 0.001
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"metrics": ["Recall", "RMSE"], "valid_metric": "Recall@10"},
+            "Ranking metrics and value metrics can not be used at the same time.",
+        ),
+        (
+            {"train_neg_sample_args": {"distribution": "zipf"}},
+            "The distribution [zipf] of train_neg_sample_args should in ['uniform', 'popularity']",
+        ),
+    ],
+)
+def test_what_recbole_refuses_is_an_error_of_one_line(settings, message):
+    with pytest.raises(ConfigError) as error:
+        make_config(settings)
+    assert str(error.value) == message

@@ -1,3 +1,5 @@
+"""The device of a run, and of each of several processes."""
+
 import pytest
 import torch
 

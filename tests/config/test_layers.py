@@ -1,3 +1,5 @@
+"""Layers of settings: dotted keys, blocks of models, neighbours, and the command that gives them again."""
+
 import shlex
 
 import pytest
@@ -67,3 +69,14 @@ def test_settings_of_neighbours_are_passed_over_and_the_command_gives_the_same_r
     assert '--beside=["BD", "LightGCN"]' in config.command
     assert "temperature" not in config.command
     assert "beside" not in config.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("BD", "beside='BD': expected a list of names"), (5, "beside=5: expected a name"),
+     (["BD", "../x"], "beside=['BD', '../x']: expected a name")],
+)  # fmt: skip
+def test_neighbours_are_a_list_of_names(value, message):
+    with pytest.raises(ConfigError) as error:
+        make_config(beside=value)
+    assert str(error.value) == message

@@ -1,4 +1,8 @@
+"""Options as their files declare them, and the checks of their values."""
+
 import math
+import os
+from datetime import date
 
 import pytest
 
@@ -53,3 +57,42 @@ def test_checks_of_type_and_range(type_, meaning, good, bad):
     for value in bad:
         with pytest.raises(ConfigError, match="key="):
             option.check(value, "key")
+
+
+@pytest.mark.parametrize(
+    ("meaning", "shown"),
+    [("x. Range: [1, inf).", "Range: [1, inf)."), ("x. One of: a, b.", "One of: a, b."), ("Only a meaning.", "")],
+)
+def test_the_range_is_shown_where_one_is_declared(meaning, shown):
+    assert Option("key", None, "", meaning, "").range == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(2**70, "key: a number of 71 bits is too large"), ("a\0b", "key='a\\x00b': must be text without zero bytes")],
+)
+def test_what_no_file_and_no_array_holds_is_refused(value, message):
+    with pytest.raises(ConfigError) as error:
+        Option("key", None, "int or str", "x.", "").check(value, "key")
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("default", [None, date(2020, 1, 1)])
+def test_an_option_of_unknown_type_takes_anything(default):
+    for value in (1, 0.5, True, "a", [1], {"a": 1}, None):
+        Option("key", default, "", "", "").check(value, "key")
+
+
+def test_a_file_that_is_gone_declares_nothing(tmp_path):
+    with pytest.raises(ConfigError) as error:
+        declared_options(tmp_path / "gone.yaml")
+    assert str(error.value) == f"configuration file {tmp_path / 'gone.yaml'} cannot be read: No such file or directory"
+
+
+def test_a_file_that_changed_is_read_again(tmp_path):
+    path = tmp_path / "options.yaml"
+    path.write_text("one: 1  # (int) The first.\n")
+    assert [option.meaning for option in declared_options(path).values()] == ["The first."]
+    path.write_text("one: 1  # (int) The first.\ntwo: 2  # (int) The second.\n")
+    os.utime(path, ns=(1, 1))
+    assert [option.meaning for option in declared_options(path).values()] == ["The first.", "The second."]

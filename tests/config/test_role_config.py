@@ -1,3 +1,5 @@
+"""Settings of one role, and checkpoints that hold them."""
+
 import pytest
 import torch
 

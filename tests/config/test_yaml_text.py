@@ -1,3 +1,5 @@
+"""YAML as it is read and written."""
+
 import pytest
 
 from recbole_bd.config.yaml_text import load_yaml, parse_value

@@ -1,0 +1,62 @@
+"""All known options: where they are declared, and what they allow."""
+
+import pytest
+
+from recbole_bd.config import known_options
+from recbole_bd.config.known_options import (
+    backbone_options,
+    method_yaml,
+    options_unknown_to_recbole,
+    package_options,
+    properties_path,
+    role_options,
+    top_level_options,
+)
+from recbole_bd.errors import ConfigError
+from recbole_bd.model import METHODS
+
+
+def test_options_lie_inside_the_package_or_beside_it(tmp_path, monkeypatch):
+    package = tmp_path / "recbole_bd"
+    monkeypatch.setattr(known_options, "__file__", str(package / "config" / "known_options.py"))
+    with pytest.raises(ConfigError) as error:
+        properties_path("overall.yaml")
+    assert str(error.value) == f"properties/ is missing beside {package}: reinstall recbole-bd"
+    for folder in (tmp_path / "properties", package / "properties"):  # the one inside goes first
+        folder.mkdir(parents=True)
+        (folder / "overall.yaml").write_text("")
+        assert properties_path("model", "BD.yaml") == folder / "model" / "BD.yaml"
+
+
+def test_a_model_without_a_file_of_its_own_has_the_options_that_its_source_reads():
+    assert backbone_options("Random") == {}
+    assert {"n_layers", "reg_weight", "embedding_size"} <= backbone_options("LightGCN").keys()
+    assert backbone_options("LightGCN")["n_layers"].default == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "interval"),
+    [
+        ("embedding_size", "[1, inf)"),
+        ("learning_rate", "(0, inf)"),
+        ("seed", "[0, 4294967295]"),
+        ("epochs", "[0, inf)"),
+    ],
+)
+def test_options_of_recbole_have_ranges(key, interval):
+    assert top_level_options("BD", ["BPR"])[key].range == f"Range: {interval}."
+
+
+def test_what_each_level_takes():
+    assert {"checkpoint", "learning_rate", "embedding_size"} <= role_options("BPR").keys()
+    assert not {"topk", "control", "temperature"} & role_options("BPR").keys()
+    assert {"topk", "control", "temperature", "embedding_size"} <= top_level_options("BD", ["BPR"]).keys()
+    assert "temperature" not in top_level_options(None, ["BPR"])
+    assert {"control", "teacher_model"} <= options_unknown_to_recbole() <= package_options().keys()
+    assert not {"model", "dataset", "seed"} & options_unknown_to_recbole()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_has_a_file(method):
+    assert method_yaml(method) == properties_path("model", f"{method}.yaml")
+    assert method_yaml(method).is_file()
