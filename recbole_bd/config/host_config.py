@@ -1,6 +1,12 @@
 """RecBole's Config without its side effects."""
 
+import copy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
 import torch
+import yaml
 from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
@@ -10,6 +16,15 @@ class HostConfig(Config):
 
     It reads no `sys.argv`, evaluates no code, sets no CUDA_VISIBLE_DEVICES and starts no nccl.
     """
+
+    def _build_yaml_loader(self) -> type[yaml.FullLoader]:
+        return _yaml_loader()
+
+    def _update_internal_config_dict(self, file: str) -> dict[str, Any] | None:
+        # A copy, because RecBole changes the values.
+        values = copy.deepcopy(_internal_settings(file))
+        self.internal_config_dict.update(values or {})
+        return values
 
     def _load_cmd_line(self) -> dict:
         return {}
@@ -31,3 +46,15 @@ class HostConfig(Config):
 
     def _choose_device(self) -> torch.device:
         raise NotImplementedError
+
+
+@cache
+def _yaml_loader() -> type[yaml.FullLoader]:
+    """RecBole's loader, built once: each call of its builder adds one more pattern, which slows all later loads."""
+    return Config._build_yaml_loader(None)
+
+
+@cache
+def _internal_settings(file: str) -> dict[str, Any] | None:
+    """Settings in one of the files that RecBole ships, read once per process."""
+    return yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_yaml_loader())

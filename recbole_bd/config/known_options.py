@@ -5,7 +5,9 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import recbole
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
@@ -55,7 +57,8 @@ def properties_path(*parts: str) -> Path:
     raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
 
 
-def recbole_options() -> dict[str, Option]:
+@cache
+def recbole_options() -> MappingProxyType[str, Option]:
     """Options of RecBole that a run of a general recommender may set, with RecBole's own declarations."""
     keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
@@ -67,7 +70,7 @@ def recbole_options() -> dict[str, Option]:
     options["gpu_id"] = replace(options["gpu_id"], type="str or int")  # --gpu_id=1 is a number in YAML
     for key in ("neg_sampling", "training_neg_sample_num"):  # deprecated by RecBole, which only warns
         options.pop(key, None)
-    return {key: _with_range(_or_none(option)) for key, option in options.items()}
+    return MappingProxyType({key: _with_range(_or_none(option)) for key, option in options.items()})
 
 
 def backbone_options(model: str) -> dict[str, Option]:

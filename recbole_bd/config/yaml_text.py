@@ -1,9 +1,11 @@
 """YAML for settings: read without running any code, and written so that it is read back unchanged."""
 
+import copy
 import json
 import math
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,12 @@ def parse_yaml(text: str) -> Any:
             number.
         ConfigError: with its aliases expanded, the document has more than 100,000 values.
     """
+    return copy.deepcopy(_parsed(text))
+
+
+@lru_cache(maxsize=128)
+def _parsed(text: str) -> Any:
+    """Content of `parse_yaml`, kept because the shipped files are read for every configuration."""
     try:
         content = yaml.load(text, Loader=_Loader)
     except (ValueError, TypeError, AttributeError, IndexError, KeyError, RecursionError) as error:

@@ -121,7 +121,8 @@ def _paired(one: Mapping, other: Mapping, metric: str) -> tuple[np.ndarray, np.n
     users = one[seeds[0]][0]
     for side in (one, other):
         for seed in seeds:
-            users = np.intersect1d(users, side[seed][0], assume_unique=True)
+            if not np.array_equal(users, side[seed][0]):
+                users = np.intersect1d(users, side[seed][0], assume_unique=True)
     if not len(users):
         return None
 
