@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -40,6 +41,29 @@ def pytest_terminal_summary(terminalreporter, config):
         groups.setdefault(group, []).append(f"{what} {count}")
     for group, lines in groups.items():
         terminalreporter.write_line(f"{group or 'counts'}: {', '.join(lines)}")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unrasterised(request):
+    """Leave the pictures at the end of a run without pixels, whose text takes longer than a quick run's training.
+
+    Modules marked `pictures` have them whole.
+    """
+    if request.node.get_closest_marker("pictures"):
+        yield
+        return
+    from matplotlib.figure import Figure
+
+    from recbole_bd.runs import outputs, plots
+
+    def draw(*arguments):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Figure, "savefig", lambda figure, stream, **options: stream.write(b"\x89PNG"))
+            return plots.draw(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(outputs, "plots", SimpleNamespace(draw=draw))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,9 @@ from recbole_bd.runs.outputs import RunOutputs
 from recbole_bd.runs.plots import redraw
 from tests.helpers.settings import QUICK, alone, make_config
 
+# The module compares pixels.
+pytestmark = pytest.mark.pictures
+
 PICTURES = ["curves.png", "wins.png", "discrepancy.png"]
 
 
