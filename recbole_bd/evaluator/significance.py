@@ -178,19 +178,26 @@ def _interval(differences: np.ndarray, level: float, seed: int) -> tuple[float |
     if n < _FEWEST_RESAMPLED:
         bounds = scipy.stats.ttest_1samp(differences, 0.0).confidence_interval(level)
         return float(bounds.low), float(bounds.high), "Student"
-    for method in ("BCa", "percentile") if n <= _MOST_CORRECTED else ("percentile",):
-        with warnings.catch_warnings():
-            # BCa can be degenerate; the percentile interval, tried next, cannot.
-            warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
-            bounds = scipy.stats.bootstrap(
-                (differences,),
-                np.mean,
-                n_resamples=int(np.clip(_DRAWS // n, _LEAST_RESAMPLES, _MOST_RESAMPLES)),
-                batch=max(1, _DRAWS_AT_ONCE // n),
-                confidence_level=level,
-                method=method,
-                **{RNG: np.random.default_rng(seed)},
-            ).confidence_interval
-        if np.isfinite(bounds).all():
-            break
-    return float(bounds.low), float(bounds.high), method
+    method = "BCa" if n <= _MOST_CORRECTED else "percentile"
+    low, high = _bootstrap(differences, level, seed, method)
+    if not np.isfinite((low, high)).all():  # BCa can be degenerate; the percentile interval cannot
+        method = "percentile"
+        low, high = _bootstrap(differences, level, seed, method)
+    return low, high, method
+
+
+def _bootstrap(differences: np.ndarray, level: float, seed: int, method: str) -> tuple[float, float]:
+    """Compute a bootstrap interval of the mean; NaN where BCa is degenerate."""
+    n = len(differences)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)
+        bounds = scipy.stats.bootstrap(
+            (differences,),
+            np.mean,
+            n_resamples=int(np.clip(_DRAWS // n, _LEAST_RESAMPLES, _MOST_RESAMPLES)),
+            batch=max(1, _DRAWS_AT_ONCE // n),
+            confidence_level=level,
+            method=method,
+            **{RNG: np.random.default_rng(seed)},
+        ).confidence_interval
+    return float(bounds.low), float(bounds.high)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from torch import nn
 
 from recbole_bd.backbones import checkpoint
 from recbole_bd.backbones.build_role import build_role
@@ -138,13 +137,6 @@ def test_forged_content_is_refused_in_one_line(changes, tmp_path):
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_attributes_that_a_model_does_not_keep_are_not_set():
-    model = torch.nn.Linear(3, 2)
-    snapshot = Snapshot(model.state_dict(), {"forward": 1})
-    with pytest.raises(CheckpointError, match="contains forward, which Linear does not have"):
-        restore_snapshot(model, snapshot)
-
-
 def test_what_is_no_checkpoint_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="does not exist"):
         load_model(tmp_path / "none.pth")
@@ -163,26 +155,41 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         load_model(tmp_path / "zip.pth")
 
 
-def test_other_sizes_and_other_models_are_refused():
-    model = torch.nn.Linear(3, 2)
-    model.other_parameter = dict
-    with pytest.raises(CheckpointError, match=r"weight is \(4, 3\) but this run's Linear needs \(2, 3\)"):
-        restore_snapshot(model, Snapshot({"weight": torch.ones(4, 3), "bias": torch.ones(2)}))
-    with pytest.raises(CheckpointError, match="parameter bias is missing"):
-        restore_snapshot(model, Snapshot({"weight": torch.ones(2, 3)}))
-    with pytest.raises(CheckpointError, match="parameter extra is unknown"):
-        restore_snapshot(model, Snapshot({"weight": torch.ones(2, 3), "bias": torch.ones(2), "extra": torch.ones(1)}))
-
-
-def test_stale_caches_are_not_kept():
-    cached = nn.Module()
-    cached.other_parameter = lambda: {"restore_user_e": torch.ones(2), "item_similarity": np.ones(2)}
-    assert list(take_snapshot(cached).other) == ["item_similarity"]
-
-
 def test_a_newer_format_says_update(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "VERSION", 99)
     save_model(tmp_path / "m.pth", a_snapshot(), ABOUT)
     monkeypatch.setattr(checkpoint, "VERSION", 2)
     with pytest.raises(CheckpointError, match="update recbole-bd"):
         load_model(tmp_path / "m.pth")
+
+
+def test_a_value_that_the_first_version_wrote_as_it_is_stays_so(tmp_path):
+    path = first_version(tmp_path / "old.pth")
+    content = torch.load(path, weights_only=True)
+    content["other_parameter"] |= {"number": 3, "dense": {"kind": "matrix", "data": torch.ones(2, 2)}}
+    torch.save(content, path)
+    other = load_model(path)[0].other
+    assert other["number"] == 3
+    assert isinstance(other["dense"], np.matrix)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"about": json.dumps({**ABOUT, "dataset": 3})},
+            ": its metadata lacks the model, the data set or the fingerprint",
+        ),
+        ({"about": json.dumps({**ABOUT, "settings": [1]})}, ": its settings are not a mapping"),
+        ({"about": "{}"}, " is damaged: 'model'"),
+        ({"state_dict": {"w": 1}}, ": its state_dict contains 'w' of type int, which is not a parameter"),
+        ({"state_dict": {3: torch.ones(1)}}, ": its state_dict contains 3 of type Tensor, which is not a parameter"),
+    ],
+)
+def test_what_is_wrong_in_a_forged_file_is_named(changes, problem, tmp_path):
+    path = tmp_path / "m.pth"
+    save_model(path, a_snapshot(), ABOUT)
+    sealed(path, load_archive(path) | changes)
+    with pytest.raises(CheckpointError) as error:
+        load_model(path)
+    assert str(error.value) == f"checkpoint {path}{problem}"

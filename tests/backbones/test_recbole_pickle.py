@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import struct
+import sys
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -192,3 +193,59 @@ def test_every_model_that_reads_files_does_so_by_the_names_that_are_replaced():
             used = set(re.findall(r"\b(\w+)\.(?:load|loadtxt|fromfile|read_pickle)\(", source))
             assert used <= {"torch", "np"}, name
             assert all(getattr(module, host).load is not {"torch": torch, "np": np}[host].load for host in used), name
+
+
+def pickled(content, *reference) -> bytes:
+    """A pickle in which the text `here` is a reference of this kind."""
+    stream = io.BytesIO()
+    pickler = pickle.Pickler(stream, protocol=2)
+    pickler.persistent_id = lambda value: reference if value == "here" else None
+    pickler.dump(content)
+    return stream.getvalue()
+
+
+FLOAT = torch.FloatStorage
+HERE = ("storage", FLOAT, "0", "cpu", 4)
+MADE = torch._utils._rebuild_tensor_v2
+
+
+@pytest.mark.parametrize(
+    ("content", "reference", "problem"),
+    [
+        ({"w": "here"}, ("module", FLOAT, "0", "cpu", 4), "it refers to something that is not a tensor's storage"),
+        ({"w": "here"}, ("storage", 1, "0", "cpu", 4), "it refers to something that is not a tensor's storage"),
+        ({"w": "here"}, ("storage", FLOAT, 0, "cpu", 4), "it refers to something that is not a tensor's storage"),
+        ({"w": "here"}, ("storage", FLOAT, "0", "cpu", "4"), "it refers to something that is not a tensor's storage"),
+        ({"w": "here"}, HERE, "it contains a Storage in an unexpected place"),
+        ({"w": np.dtype("f4")}, HERE, "it contains a Dtype in an unexpected place"),
+        ({"w": Asks(MADE, 3, 0, (1,), (1,), False, OrderedDict())}, HERE, "it contains a tensor without a storage"),
+        ({"w": Asks(MADE, FLOAT, 0, (1,), (1,), False, OrderedDict())}, HERE, "it contains a tensor without a storage"),
+        ([1], HERE, "it contains a list, not a dictionary"),
+    ],
+)
+def test_stand_ins_out_of_place_are_named(content, reference, problem, tmp_path):
+    path = write(tmp_path / "f.pth", pickled(content, *reference), _0=FLOATS)
+    with pytest.raises(CheckpointError) as error:
+        load_recbole_pickle(path, "file")
+    assert str(error.value) == f"file {path}: {problem}"
+
+
+@pytest.mark.parametrize(("order", "is_read"), [("little", sys.byteorder == "little"), ("big", sys.byteorder == "big")])
+def test_numbers_of_another_byte_order_are_not_read(order, is_read, tmp_path):
+    path = write(tmp_path / "f.pth", a_tensor(), _0=FLOATS)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("archive/byteorder", order)
+    if is_read:
+        assert load_recbole_pickle(path)["w"].tolist() == [[0, 1], [2, 3]]
+        return
+    with pytest.raises(CheckpointError) as error:
+        load_recbole_pickle(path)
+    assert str(error.value) == f"checkpoint {path}: it was written on a machine with the opposite byte order"
+
+
+def test_a_value_with_several_references_is_built_once(tmp_path):
+    shared = [torch.arange(3)]
+    torch.save({"one": shared, "other": {"same": shared}}, tmp_path / "f.pth", pickle_protocol=4)
+    found = load_recbole_pickle(tmp_path / "f.pth")
+    assert found["one"] is found["other"]["same"]
+    assert found["one"][0].tolist() == [0, 1, 2]

@@ -87,3 +87,11 @@ def test_what_is_taught_is_without_dropout_and_gradient(build, name, learning):
     assert not target.requires_grad
     assert torch.equal(target, expected)
     assert all(module.training for module in role.model.modules())
+
+
+@pytest.mark.parametrize("name", ["BPR", "NeuMF", "MultiVAE"])
+def test_every_user_may_have_items_of_its_own(build, name):
+    role, _ = build(name)
+    users, items = batch(role)
+    with role.scoring():
+        assert torch.equal(role.all_logits(users, items), role.pair_logits(users, items))

@@ -186,16 +186,6 @@ def check_test_ranks(split):
         assert rank == pytest.approx(expected) or (user, item) in known
 
 
-def test_scores_that_are_no_numbers_have_no_test_ranks(folder):
-    write(folder, [(f"u{k % 7}", f"i{k % 23}") for k in range(60)])
-    split = load_split(config_of(folder, 0))
-    scores = torch.zeros(split.n_users, split.n_items)
-    scores[split.pairs("test")[0][0], 2] = torch.nan
-    role = SimpleNamespace(name="student", device="cpu", scoring=nullcontext, all_logits=lambda users: scores[users])
-    with pytest.raises(DataError, match="student: a score is not a number"):
-        ranks_of_test_items(role, split)
-
-
 @pytest.mark.parametrize("number", [5, 6, 7])
 def test_an_empty_part_is_named(folder, number):
     write(folder, [(f"u{k % 7}", f"i{k % 23}") for k in range(60)])

@@ -4,13 +4,16 @@ import itertools
 import json
 import math
 import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_bd.errors import ComparisonError
+from recbole_bd.evaluator import significance
 from recbole_bd.evaluator.significance import Comparison, compare, holm
 from recbole_bd.runs.per_user import paired, per_user
 
@@ -232,3 +235,28 @@ def test_a_damaged_record_is_named(case, tmp_path):
     damage(folder)
     with pytest.raises(ComparisonError, match=message):
         per_user(folder)
+
+
+def test_where_bca_is_degenerate_the_percentile_interval_stands_in(monkeypatch):
+    bootstrap = scipy.stats.bootstrap
+    methods = []
+
+    def degenerate(*given, method, **named):
+        methods.append(method)
+        if method == "BCa":
+            return SimpleNamespace(confidence_interval=SimpleNamespace(low=math.nan, high=math.nan))
+        return bootstrap(*given, method=method, **named)
+
+    differences = np.random.default_rng(0).random(40)
+    expected = bootstrap(
+        (differences.round(12),), np.mean, n_resamples=9999, confidence_level=0.9, method="percentile",
+        batch=2**20 // 40, **{significance.RNG: np.random.default_rng(3)},
+    ).confidence_interval  # fmt: skip
+    monkeypatch.setattr(scipy.stats, "bootstrap", degenerate)
+    found = compare(np.zeros(40), differences, 0.9, seed=3)
+    assert methods == ["BCa", "percentile"]
+    assert (found.interval, found.low, found.high) == (
+        "percentile",
+        pytest.approx(expected.low),
+        pytest.approx(expected.high),
+    )

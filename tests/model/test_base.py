@@ -10,6 +10,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.config.known_options import method_options
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.model import METHODS
+from recbole_bd.model.base import Distiller
 from tests.helpers.scenes import Scene, equal_states, pair
 from tests.helpers.settings import PAPER
 
@@ -238,3 +239,28 @@ def test_more_items_than_there_are_is_refused(method, option, quick):
     Scene(quick, model=method, **{option: 48})
     with pytest.raises(ConfigError, match=f"{option}=49: above the number of items, 48"):
         Scene(quick, model=method, **{option: 49})
+
+
+def test_a_method_of_one_term_has_nothing_to_prepare_or_to_keep(quick):
+    """A class of somebody else needs a loss alone."""
+
+    class Own(Distiller):
+        """Half of the own loss once more."""
+
+        learners = (STUDENT,)
+
+        def distillation_loss(self, role, batch):
+            own = self.roles[role].loss(batch.interaction)
+            return {"cf": own, "distill": 0.5 * own}
+
+    scene = Scene(quick)
+    method = Own(scene.config, scene.split.train, scene.roles)
+    assert method.refresh(0) is False
+    assert method.sampling_state() == {}
+    assert method.load_sampling_state({}) is None
+    assert method.new_best(STUDENT) is None
+    assert method.parameters_beside(STUDENT) == []
+    batch = scene.batch_of(STUDENT).interaction
+    own = scene.roles[STUDENT].model.calculate_loss(batch)
+    assert torch.allclose(method.calculate_loss(batch), 1.5 * own)
+    assert method.other(STUDENT) is scene.roles[TEACHER]

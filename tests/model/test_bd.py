@@ -5,12 +5,15 @@ import re
 
 import pytest
 import torch
+from recbole.data.interaction import Interaction
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.cli.settings_words import parse_arguments
+from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
 from recbole_bd.model.exchange import EXCHANGE_LOSSES
+from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
 from tests.helpers.scenes import Scene, equal_states, pair
 from tests.helpers.settings import PAPER
@@ -92,8 +95,6 @@ def test_one_direction_leaves_the_other_role_to_its_own_loss(directions, taught,
 
 @pytest.mark.parametrize("exchange", ["pointwise", "listwise", "pairwise"])
 def test_users_without_training_items_exchange_nothing(exchange, quick, tmp_path, monkeypatch):
-    from tests.helpers.data import block_pairs, write_inter
-
     for part, rows in {"train": block_pairs(), "valid": [("u0", "i47"), ("new", "i3")], "test": [("u1", "i0")]}.items():
         write_inter(tmp_path, "late", rows, part)
     settings = {**pair(quick, "CDAE", "CDAE"), "dataset": "late", "data_path": str(tmp_path)}
@@ -176,21 +177,6 @@ def test_a_graph_model_propagates_once_a_step(state, first, quick, monkeypatch):
     assert counts == [first, 1, first]  # a best state propagates once
 
 
-@pytest.mark.parametrize("model", ["BPR", "LightGCN", "DMF", "NeuMF"])
-def test_a_best_state_scores_as_the_role_did(model, quick):
-    scene = Scene(pair(quick, model, "BPR"), guide_state="best")
-    batch, role = scene.batch_of(STUDENT), scene.roles[TEACHER]
-    items = torch.arange(1, 6).repeat(len(batch.users), 1)
-    for _ in range(2):
-        expected = role.target_logits(batch.users, items, learning=False)
-        with torch.no_grad():
-            next(role.model.parameters()).mul_(-0.5)
-        found = scene.method.best_guides[TEACHER].logits(batch.users, items)
-        assert torch.allclose(found, expected, atol=1e-6)
-        assert not found.requires_grad
-        scene.method.new_best(TEACHER)
-
-
 def test_the_best_state_teaches_until_there_is_a_better_one(quick):
     scene = Scene(quick, guide_state="best")
     batch = scene.batch_of(STUDENT)
@@ -215,14 +201,6 @@ def test_the_best_state_teaches_until_there_is_a_better_one(quick):
     assert not any(name.startswith("best_guides") for name, _ in scene.method.named_parameters())
 
 
-def test_what_teaches_changes_no_random_number(quick):
-    drawn = []
-    for state in ("current", "best"):
-        Scene(quick, guide_state=state)
-        drawn.append(torch.rand(1))
-    assert drawn[0] == drawn[1]
-
-
 def ablations() -> dict[str, dict]:
     """Settings of the README's table of ablations, by name."""
     text = (ROOT / "README.md").read_text().partition("### Ablations of BD")[2]
@@ -242,3 +220,17 @@ def test_ablations_are_configuration_only(quick):
     names = list(found)
     for place, name in enumerate(names):
         assert not any(equal_states(found[name], found[other]) for other in names[:place]), f"{name} changes nothing"
+
+
+def test_a_batch_without_training_items_has_the_own_loss_alone(quick, tmp_path):
+    """The users of a loader of users may be new in the validation part."""
+    for part, rows in {"train": block_pairs(), "valid": [("new", "i3")], "test": [("u1", "i0")]}.items():
+        write_inter(tmp_path, "late", rows, part)
+    settings = {**pair(quick, "BPR", "CDAE"), "dataset": "late", "data_path": str(tmp_path)}
+    scene = Scene(settings, benchmark_filename=["train", "valid", "test"])
+    late = torch.tensor([scene.split.dataset.token2id("user_id", "new")])
+    batch = Batch((STUDENT,), Interaction({"user_id": late}), late, None)
+    parts = scene.method.loss(STUDENT, batch)
+    assert list(parts) == ["cf"]
+    scene.method.eval()  # no dropout
+    assert torch.equal(scene.method.loss(STUDENT, batch)["cf"], scene.roles[STUDENT].loss(batch.interaction))

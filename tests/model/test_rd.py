@@ -47,3 +47,15 @@ def test_rd_gives_a_list_that_is_too_short_no_weight_where_it_ends(quick):
     assert ((items == 0) == (weights == 0)).all()
     assert (items == 0).any()
     assert torch.allclose(weights.sum(dim=1), torch.ones(len(users)))
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_rd_weighs_all_listed_items_alike_without_weights_by_position(normalised, quick):
+    more = {"position_weights": False, "dynamic_weights": False, "normalised_weights": normalised}
+    scene = Scene(quick, model="RD", top_items=4, lambda_teacher_to_student=0.3, **more)
+    batch, total = scene.batch_of(STUDENT), 0.0
+    for user in batch.users.tolist():
+        own = [score(scene, STUDENT, user, item) for item in ranking(scene, TEACHER, user)[:4]]
+        total -= sum(math.log(sigmoid(z)) for z in own) / (4 if normalised else 1)
+    found = scene.method.loss(STUDENT, batch)["distill"]
+    assert float(found) == pytest.approx(0.3 * total / len(batch.users), rel=1e-5)

@@ -76,3 +76,8 @@ def test_a_score_that_is_no_number_is_refused(method):
     scores[1, 3] = math.nan
     with pytest.raises(DataError, match="not a number"):
         ranks_of(scores, indices_of(torch.zeros(2, 5, dtype=torch.bool)), method)
+
+
+def test_another_way_of_ranking_is_refused():
+    with pytest.raises(ValueError, match=r"^ranks='guessed': must be one of binned, exact$"):
+        ranks_of(torch.zeros(2, 5), indices_of(torch.zeros(2, 5, dtype=torch.bool)), "guessed")

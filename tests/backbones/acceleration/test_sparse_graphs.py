@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph
+from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph, compress_graphs
 
 
 def matrix(n=30, m=20, entries=80, seed=0, symmetric=False):
@@ -73,3 +73,25 @@ def test_copies_are_compressed_too(copied):
     assert type(other) is CompressedGraph
     dense = torch.randn(20, 3)
     assert torch.equal(torch.sparse.mm(other, dense), torch.sparse.mm(graph, dense))
+
+
+def test_a_graph_has_no_attributes_of_its_own_invention():
+    """Libraries ask objects for special names, and copies are asked before they have a matrix."""
+    graph = CompressedGraph(matrix())
+    for name in ("__array__", "__cuda_array_interface__"):
+        with pytest.raises(AttributeError, match=f"^{name}$"):
+            getattr(graph, name)
+    with pytest.raises(AttributeError, match=r"^matrix$"):
+        CompressedGraph.__new__(CompressedGraph).shape  # noqa: B018
+
+
+def test_graphs_of_other_peoples_models_stay_as_they_are(build):
+    from recbole.model.general_recommender import LightGCN
+
+    class Own(LightGCN):
+        """A model of somebody else."""
+
+    for kind, expected in ((LightGCN, CompressedGraph), (Own, torch.Tensor)):
+        role, _ = build("LightGCN", kind)
+        compress_graphs(role.model)
+        assert type(role.model.norm_adj_matrix) is expected

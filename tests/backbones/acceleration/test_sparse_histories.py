@@ -84,3 +84,17 @@ def test_histories_read_sparsely_give_the_same_loss_and_gradient(build, name, se
         found.append((loss, {key: parameter.grad for key, parameter in role.model.named_parameters()}))
     assert close(found[0][0], found[1][0])
     assert all(close(gradient, found[1][1][key]) for key, gradient in found[0][1].items())
+
+
+def test_other_models_stay_as_they_are(build):
+    """A class of somebody else, and a model whose input is no history."""
+    from recbole.model.general_recommender import MultiDAE
+
+    class Own(MultiDAE):
+        """A model of somebody else."""
+
+    for name, kind in (("MultiDAE", Own), ("BPR", None)):
+        role, _ = build(name, kind)
+        before = [type(layer) for layer in role.model.modules()]
+        read_histories_sparsely(role.model)
+        assert [type(layer) for layer in role.model.modules()] == before

@@ -1,0 +1,75 @@
+"""Roles are built with the faster layers and graphs, or refused in one line."""
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_bd.backbones import build_role as module
+from recbole_bd.backbones.acceleration.embedding_gradients import GatheredEmbedding
+from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph
+from recbole_bd.backbones.acceleration.sparse_histories import HistoryDropout, HistoryLinear
+from recbole_bd.backbones.build_role import build_role
+from recbole_bd.backbones.extra_state import changed_attributes
+from recbole_bd.errors import CheckpointError, RoleError
+
+
+@pytest.mark.parametrize(("learner", "kind"), [("adam", GatheredEmbedding), ("sparse_adam", nn.Embedding)])
+def test_embeddings_gather_their_gradients_but_for_an_optimizer_of_sparse_ones(learner, kind, data):
+    config, loader = data("BPR", learner=learner)
+    role = build_role("student", config, loader.dataset)
+    assert (role.name, role.config) == ("student", config)
+    assert type(role.model.user_embedding) is type(role.model.item_embedding) is kind
+
+
+def test_graphs_and_histories_are_read_sparsely(data):
+    config, loader = data("LightGCN")
+    assert isinstance(build_role("teacher", config, loader.dataset).model.norm_adj_matrix, CompressedGraph)
+    config, loader = data("CDAE")
+    layers = [type(layer) for layer in build_role("teacher", config, loader.dataset).model.modules()]
+    assert layers.count(HistoryLinear) == layers.count(HistoryDropout) == 1
+
+
+def test_what_training_changes_is_told_from_what_was_built(data):
+    config, loader = data("MultiVAE")
+    model = build_role("student", config, loader.dataset).model
+    assert changed_attributes(model) == {}
+    model.update = 5
+    assert changed_attributes(model) == {"update": 5}
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError, NotImplementedError, AssertionError, RuntimeError])
+def test_a_model_that_refuses_its_settings_is_one_line(kind, data, monkeypatch):
+    def refuse(config, dataset):
+        raise kind("no  such\nsize")
+
+    monkeypatch.setattr(module, "recommender_class", lambda name: refuse)
+    config, loader = data("BPR")
+    with pytest.raises(RoleError) as error:
+        build_role("student", config, loader.dataset)
+    assert str(error.value) == "student: BPR cannot be built with these settings: no such size"
+
+
+def test_a_size_that_cannot_be_is_refused_by_the_model_itself(data):
+    config, loader = data("BPR", embedding_size=-1)
+    with pytest.raises(RoleError, match=r"^teacher: BPR cannot be built with these settings: .*negative dimension -1"):
+        build_role("teacher", config, loader.dataset)
+
+
+def test_a_package_that_is_missing_is_named(data, monkeypatch):
+    def need(config, dataset):
+        raise ImportError("No module named 'faiss'", name="faiss")
+
+    monkeypatch.setattr(module, "recommender_class", lambda name: need)
+    config, loader = data("BPR")
+    with pytest.raises(RoleError) as error:
+        build_role("model", config, loader.dataset)
+    assert str(error.value) == "model: BPR needs the package faiss. Run: pip install faiss"
+
+
+def test_a_pretrained_file_that_is_missing_is_an_error_of_the_file(data, tmp_path):
+    path = tmp_path / "none.pth"
+    config, loader = data("NeuMF", use_pretrain=True, mf_pretrain_path=str(path), mlp_pretrain_path=str(path))
+    with pytest.raises(CheckpointError) as error:
+        build_role("teacher", config, loader.dataset)
+    assert str(error.value) == f"file {path} does not exist"
+    assert torch.load.__module__ == "torch.serialization"

@@ -1,0 +1,84 @@
+"""States of models: taken as copies, restored whole or refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.errors import CheckpointError
+
+
+class Model(nn.Module):
+    """A model as RecBole's are: parameters, a buffer, a table beside them, and a number that training changes."""
+
+    other_parameter_name = ("similarity",)
+
+    def __init__(self, fill: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((2, 3), fill))
+        self.register_buffer("count", torch.tensor(int(fill)))
+        self.similarity = np.full(3, fill)
+        self.step = 0
+
+    def other_parameter(self):
+        return {name: getattr(self, name) for name in self.other_parameter_name}
+
+    def load_other_parameter(self, values):
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
+def test_a_state_comes_back_into_another_model():
+    one, other = Model(1.0), Model(2.0)
+    take_snapshot(one), take_snapshot(other)  # both are noted as they were built
+    one.step = 7
+    snapshot = take_snapshot(one, 4, {"ndcg@5": 0.25})
+    with torch.no_grad():
+        one.weight.zero_()  # what was taken is a copy
+    restore_snapshot(other, snapshot)
+    assert other.weight.tolist() == [[1.0] * 3] * 2
+    assert (int(other.count), other.similarity.tolist(), other.step) == (1, [1.0] * 3, 7)
+    assert (snapshot.epoch, snapshot.valid, snapshot.attributes) == (4, {"ndcg@5": 0.25}, {"step": 7})
+    assert not snapshot.state["weight"].requires_grad
+
+
+def test_validation_figures_are_copied_and_may_be_absent():
+    figures = {"ndcg@5": 0.25}
+    snapshot = take_snapshot(Model(1.0), 0, figures)
+    figures["ndcg@5"] = 0.5
+    assert snapshot.valid == {"ndcg@5": 0.25}
+    assert (take_snapshot(Model(1.0)).epoch, take_snapshot(Model(1.0)).valid) == (-1, {})
+
+
+def test_a_refused_state_changes_nothing():
+    model = Model(1.0)
+    state = {**Model(2.0).state_dict(), "extra": torch.ones(1)}
+    with pytest.raises(CheckpointError) as error:
+        restore_snapshot(model, Snapshot(state), "file x")
+    assert str(error.value) == "file x is not a Model: parameter extra is unknown"
+    assert model.weight.tolist() == [[1.0] * 3] * 2
+
+
+def test_attributes_that_a_model_does_not_keep_are_not_set():
+    model = torch.nn.Linear(3, 2)
+    snapshot = Snapshot(model.state_dict(), {"forward": 1})
+    with pytest.raises(CheckpointError, match="contains forward, which Linear does not have"):
+        restore_snapshot(model, snapshot)
+
+
+def test_other_sizes_and_other_models_are_refused():
+    model = torch.nn.Linear(3, 2)
+    model.other_parameter = dict
+    with pytest.raises(CheckpointError, match=r"weight is \(4, 3\) but this run's Linear needs \(2, 3\)"):
+        restore_snapshot(model, Snapshot({"weight": torch.ones(4, 3), "bias": torch.ones(2)}))
+    with pytest.raises(CheckpointError, match="parameter bias is missing"):
+        restore_snapshot(model, Snapshot({"weight": torch.ones(2, 3)}))
+    with pytest.raises(CheckpointError, match="parameter extra is unknown"):
+        restore_snapshot(model, Snapshot({"weight": torch.ones(2, 3), "bias": torch.ones(2), "extra": torch.ones(1)}))
+
+
+def test_stale_caches_are_not_kept():
+    cached = nn.Module()
+    cached.other_parameter = lambda: {"restore_user_e": torch.ones(2), "item_similarity": np.ones(2)}
+    assert list(take_snapshot(cached).other) == ["item_similarity"]

@@ -1,0 +1,53 @@
+"""Ranks of held-out items by hand."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from recbole_bd.errors import DataError
+from recbole_bd.evaluator import held_out_ranks
+from recbole_bd.evaluator.held_out_ranks import share_of_wins
+from recbole_bd.evaluator.held_out_ranks import test_ranks as ranks_of_test_items
+
+PARTS = {"train": [(1, 1), (2, 5)], "valid": [(1, 2)], "test": [(2, 1), (1, 3), (1, 5), (2, 1), (3, 4), (2, 5)]}
+SPLIT = SimpleNamespace(
+    n_users=4, n_items=6, pairs=lambda part: tuple(torch.tensor(ids) for ids in zip(*PARTS[part], strict=True))
+)
+SCORES = torch.tensor(
+    [
+        [0.0, 0, 0, 0, 0, 0],
+        [99.0, 50, 50, 3, 4, 2],  # padding, a training item and a validation item are above all; 4 is better than 3
+        [99.0, 7, 7, 7, 1, 50],  # a tie of items 1 to 3
+        [99.0, float("inf"), 0, 0, float("-inf"), 0],
+    ]
+)
+
+
+def role(scores: torch.Tensor) -> SimpleNamespace:
+    return SimpleNamespace(
+        name="student", device="cpu", scoring=nullcontext, all_logits=lambda users: scores[users].clone()
+    )
+
+
+@pytest.mark.parametrize("at_once", [1, 12, 2**22])
+def test_ranks_are_those_counted_by_hand(at_once, monkeypatch):
+    """The last test item was trained on too: it is not listed, and ranks among those that are."""
+    monkeypatch.setattr(held_out_ranks, "_CHUNK_SCORES", at_once)
+    assert ranks_of_test_items(role(SCORES), SPLIT).tolist() == [2, 2, 3, 2, 5, 1]
+
+
+def test_scores_that_are_no_numbers_have_no_test_ranks():
+    scores = SCORES.clone()
+    scores[3, 2] = torch.nan
+    with pytest.raises(DataError, match="student: a score is not a number"):
+        ranks_of_test_items(role(scores), SPLIT)
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "share"),
+    [([1, 2, 3], [1, 3, 2], 1 / 3), ([1, 1], [1, 1], 0.0), ([1.5, 2], [2, 2.5], 1.0)],
+)
+def test_only_a_strictly_better_rank_is_won(student, teacher, share):
+    assert share_of_wins(torch.tensor(student), torch.tensor(teacher)) == pytest.approx(share)

@@ -1,0 +1,62 @@
+"""Copies of roles in their best state."""
+
+import copy
+
+import pytest
+import torch
+
+from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.model.best_guide import BestGuide
+from tests.helpers.scenes import Scene, pair
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "DMF", "NeuMF"])
+def test_a_best_state_scores_as_the_role_did(model, quick):
+    scene = Scene(pair(quick, model, "BPR"), guide_state="best")
+    batch, role = scene.batch_of(STUDENT), scene.roles[TEACHER]
+    items = torch.arange(1, 6).repeat(len(batch.users), 1)
+    for _ in range(2):
+        expected = role.target_logits(batch.users, items, learning=False)
+        with torch.no_grad():
+            next(role.model.parameters()).mul_(-0.5)
+        found = scene.method.best_guides[TEACHER].logits(batch.users, items)
+        assert torch.allclose(found, expected, atol=1e-6)
+        assert not found.requires_grad
+        scene.method.new_best(TEACHER)
+
+
+def test_what_teaches_changes_no_random_number(quick):
+    drawn = []
+    for state in ("current", "best"):
+        Scene(quick, guide_state=state)
+        drawn.append(torch.rand(1))
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "MultiVAE"])
+def test_a_state_goes_to_another_copy(model, quick):
+    scene = Scene(pair(quick, model, "BPR"))
+    role = scene.roles[TEACHER]
+    users, items = torch.tensor([1, 1, 5]), torch.tensor([[1, 2], [3, 4], [5, 6]])
+    first = BestGuide(role, scene.split.train)
+    expected, state = first.logits(users, items), copy.deepcopy(first.state_dict())
+    assert expected.shape == (3, 2)
+    with torch.no_grad():
+        for parameter in role.model.parameters():
+            parameter.mul_(-0.5)
+    second = BestGuide(role, scene.split.train)
+    assert not torch.allclose(second.logits(users, items), expected)
+    second.load_state_dict(state)
+    assert torch.equal(second.logits(users, items), expected)
+
+
+def test_an_attribute_that_training_changed_is_part_of_the_state(quick):
+    scene = Scene(pair(quick, "MultiVAE", "BPR"))
+    role = scene.roles[TEACHER]
+    role.model.update = 7
+    guide = BestGuide(role, scene.split.train)
+    assert guide.state_dict()["attributes"] == {"update": 7}
+    role.model.update = 9
+    assert guide.state_dict()["attributes"] == {"update": 7}
+    guide.take(role)
+    assert guide.state_dict()["attributes"] == {"update": 9}

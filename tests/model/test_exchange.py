@@ -1,0 +1,115 @@
+"""Directions of the exchange as the settings give them, and as they are written."""
+
+import pytest
+
+from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.model import losses
+from recbole_bd.model.exchange import EXCHANGE_LOSSES, exchange_into, exchange_text
+from recbole_bd.sampler.direction import Direction
+from tests.helpers.settings import PAPER, make_config
+
+
+def into(role: str, **settings):
+    return exchange_into(role, make_config({"model": "BD", **settings}))
+
+
+def test_names_of_exchanges_are_those_of_their_losses():
+    assert {
+        "pointwise": losses.pointwise_exchange,
+        "listwise": losses.listwise_exchange,
+        "pairwise": losses.pairwise_exchange,
+    } == EXCHANGE_LOSSES
+
+
+def test_each_direction_reads_its_own_options():
+    settings = {
+        "lambda_teacher_to_student": 0.25,
+        "lambda_student_to_teacher": 0.75,
+        "exchange": "pointwise",
+        "exchange_student_to_teacher": "pairwise",
+        "temperature": 3.0,
+        "temperature_student_to_teacher": 5.0,
+        "temperature_on": "both",
+        "guide_state": "best",
+    }
+    student, teacher = (into(role, **settings) for role in (STUDENT, TEACHER))
+    assert (student.learner, student.guide, teacher.learner, teacher.guide) == (STUDENT, TEACHER, TEACHER, STUDENT)
+    assert (student.weight, teacher.weight) == (0.25, 0.75)
+    assert (student.kind, teacher.kind) == ("pointwise", "pairwise")
+    assert (student.loss, teacher.loss) == (losses.pointwise_exchange, losses.pairwise_exchange)
+    assert (student.temperature, teacher.temperature) == (3.0, 5.0)
+    assert student.temperature_on == teacher.temperature_on == "both"
+    assert student.from_best
+    assert not into(STUDENT, guide_state="current").from_best
+
+
+@pytest.mark.parametrize(
+    ("directions", "weights"),
+    [("both", (0.25, 0.75)), ("teacher_to_student", (0.25, 0.0)), ("student_to_teacher", (0.0, 0.75))],
+)
+def test_a_direction_that_is_off_has_no_weight(directions, weights):
+    settings = {"lambda_teacher_to_student": 0.25, "lambda_student_to_teacher": 0.75, "directions": directions}
+    assert tuple(into(role, **settings).weight for role in (STUDENT, TEACHER)) == weights
+
+
+@pytest.mark.parametrize(
+    ("kind", "listed", "takes"),
+    [("pointwise", True, False), ("listwise", True, True), ("listwise", False, False), ("pairwise", False, True)],
+)
+def test_the_positive_comes_with_pairs_and_with_lists_that_want_it(kind, listed, takes):
+    settings = {"exchange": kind, "list_positive_teacher_to_student": listed, "samples_per_positive": 2}
+    assert into(STUDENT, **settings, exchange_teacher_to_student=None).takes_positive is takes
+
+
+def test_the_papers_drawing():
+    """The student's items by tanh, the teacher's by exp, each with a steepness of its own."""
+    settings = {**PAPER, "eps_t": 0.5, "eps_e": 0.125, "rank_order_student_to_teacher": "reference"}
+    found = {role: into(role, **settings).drawing for role in (STUDENT, TEACHER)}
+    steepness = {"tanh": 0.5, "exp": 0.125}
+    assert {drawing.shape for drawing in found.values()} == {"tanh", "exp"}
+    for role, drawing in found.items():
+        order = "reference" if role == TEACHER else drawing.rank_order
+        assert drawing == Direction(
+            "rank_discrepancy",
+            drawing.shape,
+            steepness[drawing.shape],
+            order,
+            drawing.rank_scale,
+            drawing.top_temperature,
+        )
+
+
+def test_one_way_of_drawing_may_stand_for_both():
+    settings = {"sampling_teacher_to_student": "top", "sampling_student_to_teacher": "own_top"}
+    assert [into(role, sampling=None, **settings).drawing.sampling for role in (STUDENT, TEACHER)] == ["top", "own_top"]
+    assert [into(role, sampling="uniform", **settings).drawing.sampling for role in (STUDENT, TEACHER)] == [
+        "uniform"
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"sampling": "uniform"}, "0.25 * pointwise(3 uniform items, target teacher's current state)"),
+        ({"sampling": "top", "top_temperature": 20.0},
+         "0.25 * pointwise(3 of the teacher's top 20, target teacher's current state)"),
+        ({"sampling": "own_top", "top_temperature": 20.0},
+         "0.25 * pointwise(3 of the student's own top 20, target teacher's current state)"),
+        ({"sampling": "uniform", "guide_state": "best", "temperature": 2.0, "temperature_on": "target"},
+         "0.25 * pointwise(3 uniform items, target teacher's best state, temperature 2.0)"),
+        ({"sampling": "uniform", "exchange": "pairwise"},
+         "0.25 * pairwise(the positive and 3 uniform items, target teacher's current state)"),
+        ({"sampling": "uniform", "lambda_schedule": "linear", "lambda_warmup_epochs": 7},
+         "0.25 * pointwise(3 uniform items, target teacher's current state, weight linear over 7 epochs)"),
+        ({"sampling": "uniform", "cf_negatives": "distilled"},
+         "0.25 * pointwise(3 uniform items, target teacher's current state, the first item also the negative)"),
+    ],
+)  # fmt: skip
+def test_a_direction_is_written_as_a_weighted_term(settings, text):
+    base = {
+        "model": "BD", "exchange": "pointwise", "lambda_teacher_to_student": 0.25, "samples_per_positive": 3,
+        "guide_state": "current", "temperature": 1.0, "exchange_teacher_to_student": None,
+        "temperature_teacher_to_student": None,
+    }  # fmt: skip
+    config = make_config({**base, **settings})
+    assert exchange_text(exchange_into(STUDENT, config), config) == text
