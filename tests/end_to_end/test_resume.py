@@ -311,17 +311,6 @@ def test_a_finished_run_takes_no_other_settings(quick, settings, message):
     assert run_bd(config_dict={"threads": 1, **given}, resume=folder)["status"] == "finished"
 
 
-def test_a_folder_without_progress_is_refused(tmp_path, cli):
-    code, _, said = cli("run", "--resume=nowhere")
-    assert (code, said.count("\n")) == (2, 1)
-    assert "nowhere is not a run folder" in said
-    (tmp_path / "empty").mkdir()
-    code, _, said = cli("run", f"--resume={tmp_path / 'empty'}")
-    assert (code, said.count("\n")) == (2, 1)
-    assert f"it has no {PROGRESS_FILE}" in said
-    assert not list((tmp_path / "empty").iterdir())
-
-
 def test_a_second_process_is_refused_and_a_lock_left_behind_is_not(quick, monkeypatch):
     from recbole_bd.system.locks import claimed
 

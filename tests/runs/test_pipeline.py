@@ -1,11 +1,15 @@
 """Whole runs on the block data: any pair of models, baselines, and the same run again."""
 
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from recbole_bd import run_bd
+from recbole_bd.errors import InUseError
+from recbole_bd.runs import pipeline
 from recbole_bd.runs.summary import table
 from tests.helpers.finished import ARMS, ROLES
 from tests.helpers.resuming import without_times
@@ -58,3 +62,41 @@ def test_the_blocks_are_learnt(finished):
     """Twelve items a block, nine of them seen: whoever learnt the blocks puts the held-out one among the first five."""
     result, _ = finished
     assert result["teacher"]["distilled"]["test"]["hit@5"] > 0.8
+
+
+@pytest.fixture
+def resumed(monkeypatch):
+    """`run_bd` with two unfinished runs, of which another process uses the first: its result, and what was tried."""
+    tried = []
+
+    def resume_run(folder, given, stop, watch, is_named):
+        tried.append((folder, is_named))
+        if folder == "first":
+            raise InUseError("first is in use by process 7")
+        return {"run_folder": folder}
+
+    monkeypatch.setattr(pipeline, "BDConfig", lambda *_, **__: {})
+    monkeypatch.setattr(pipeline, "unfinished_runs", lambda config: ["first", "second"])
+    monkeypatch.setattr(pipeline, "resume_run", resume_run)
+
+    def run(size):
+        own = SimpleNamespace(size=size, broadcast=lambda make: make())
+        monkeypatch.setattr(pipeline, "joined", lambda: nullcontext(own))
+        return run_bd(resume="auto")
+
+    return run, tried
+
+
+def test_an_unfinished_run_that_is_in_use_is_left_for_the_next(resumed, caplog):
+    run, tried = resumed
+    assert run(1) == {"run_folder": "second"}
+    assert tried == [("first", False), ("second", False)]
+    assert caplog.messages == ["first is in use by process 7"]
+
+
+def test_several_processes_do_not_part_over_a_run_that_is_in_use(resumed):
+    """Only the first of them meets the lock: it must not go on alone to another folder."""
+    run, tried = resumed
+    with pytest.raises(InUseError, match=r"^first is in use by process 7$"):
+        run(2)
+    assert tried == [("first", False)]

@@ -216,3 +216,15 @@ def test_the_steps_are_the_counts(finished):
         assert f"{expected[middle]:.1f} % at equal ranks" in drawn[label].get_label()
         assert np.delete(shares, middle) == pytest.approx(np.delete(expected, middle))
     assert len({patch.get_linestyle() for label, patch in drawn.items() if "to" in label}) == 2, "alike in grey print"
+
+
+def test_curves_of_what_was_never_validated_are_empty(finished):
+    """What a run without epochs leaves: no rows, and no level of the metric that selects."""
+    result, _ = finished
+    entry = {"valid": {}, "test": {}, "best_epoch": 0}
+    empty = {**result, "teacher": {**result["teacher"], "separate": entry, "continued": entry}}
+    teacher, student = plots.curves_figure(empty, []).axes
+    assert teacher.get_legend() is None
+    assert list(teacher.lines) == []
+    levels = [result["student"][arm]["valid"]["ndcg@5"] for arm in ("separate", "continued")]
+    assert [line.get_ydata()[0] for line in student.lines] == levels

@@ -1,12 +1,13 @@
 """Trained models, loaded with their data."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from recbole_bd import load_data_and_model
-from recbole_bd.errors import RunFolderError
+from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.runs import trained_model as trained_module
 from recbole_bd.runs.trained_model import load_trained, model_files
 
@@ -42,3 +43,33 @@ def test_a_model_that_was_trained_on_a_gpu_is_loaded_where_there_is_none(finishe
     monkeypatch.setattr(trained_module, "load_model", lambda _: (snapshot, elsewhere))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert load_trained(path).role.device.type == "cpu"
+
+
+def test_a_model_may_be_named_by_its_file(finished):
+    path = Path(finished[0]["run_folder"]) / "student.pth"
+    assert model_files(path) == {"student": path}
+    assert model_files(path.parent) == {role: path.with_name(f"{role}.pth") for role in ("teacher", "student")}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"settings": None},
+            "{} is not a model file of this package; RecBole's own files cannot be loaded whole safely",
+        ),
+        ({"role": "model"}, "{} is damaged: its role is 'model'"),
+        (
+            {"fingerprint": "another"},
+            "{}: the data set blocks or its split is not the one this model was trained on",
+        ),
+    ],
+)
+def test_a_model_that_is_not_of_this_data_or_package_is_refused(changes, message, finished, monkeypatch):
+    path = Path(finished[0]["run_folder"]) / "student.pth"
+    snapshot, about = trained_module.load_model(path)
+    about = {key: value for key, value in {**about, **changes}.items() if value is not None}
+    monkeypatch.setattr(trained_module, "load_model", lambda _: (snapshot, about))
+    with pytest.raises(CheckpointError) as error:
+        load_trained(path)
+    assert str(error.value) == message.format(path)

@@ -3,10 +3,14 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from recbole_bd import run_bd
+from recbole_bd.backbones.snapshot import Snapshot
+from recbole_bd.runs import warmups
+from recbole_bd.runs.warmups import WarmUps
 from recbole_bd.system.locks import exclusively
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without_times
@@ -64,3 +68,25 @@ def test_roles_start_from_checkpoints(finished, tmp_path):
     started = run_bd(config_dict={**settings, "teacher.checkpoint": path, "checkpoint_dir": str(tmp_path / "s")})
     assert started["teacher"]["separate"]["test"] == result["teacher"]["distilled"]["test"]
     assert started["student"]["separate"] == result["student"]["separate"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_several_processes_the_first_keeps_the_warm_up(is_first, tmp_path, monkeypatch):
+    class Group:
+        def broadcast(self, make):
+            return False  # the first process has found no file
+
+    Group.is_first = is_first
+    monkeypatch.setattr(warmups, "group", Group)
+    monkeypatch.setattr(warmups, "warmup_hash", lambda *_: "name")
+    saved, snapshot = [], Snapshot({}, None, epoch=0, valid={})
+    monkeypatch.setattr(warmups, "save_model", lambda *given: saved.append(given))
+    monkeypatch.setattr(WarmUps, "_trained_alone", lambda self, role: snapshot)
+    journal = SimpleNamespace(of=lambda *_: ["validation"], warnings_of=lambda *_: ["warning"])
+    config = {"warmup_cache": True, "checkpoint_dir": str(tmp_path)}
+    progress = SimpleNamespace(resume_point=lambda stage: None)
+    made = WarmUps(config, SimpleNamespace(fingerprint="f"), {}, journal, progress, None, False)
+    assert made.warmed_up(SimpleNamespace(name="student", config={}), {"model": "BPR"}) is snapshot
+    record = {"model": "BPR", "validations": ["validation"], "warnings": ["warning"]}
+    assert saved == ([(tmp_path / "warmup" / "name.pth", snapshot, record)] if is_first else [])
+    assert (tmp_path / "warmup" / "name.lock").exists() == is_first

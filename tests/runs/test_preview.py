@@ -1,0 +1,39 @@
+"""The preview of a run for `--dry-run`."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_bd.errors import CheckpointError
+from recbole_bd.runs.preview import describe
+from tests.helpers.settings import alone, make_config
+
+
+def test_settings_data_sizes_and_memory_are_described(quick):
+    config = make_config({**quick, "samples_per_positive": 40, "refresh_period": 100})
+    head, _, rest = describe(config).partition("\n\n")
+    title, _, settings = head.partition("\n")
+    assert title == "resolved configuration:"
+    assert yaml.safe_load(settings) == config.as_dict()
+    data, device, *roles, memory = rest.splitlines()
+    assert data.startswith('data: {"users": 60, "items": 48, ')
+    assert device == "device: cpu"
+    assert roles == ["teacher: BPR, 880 parameters", "student: BPR, 220 parameters"]
+    positives = yaml.safe_load(data.removeprefix("data: "))["split"]["train"]
+    # In bytes: parameters six times, the scores of all users four times, and every sample of 100 epochs twice.
+    expected = 300e6 + 1100 * 6 * 4 + 61 * 49 * 4 * 4 + positives * 40 * 100 * 2 * 8
+    assert expected > 310e6
+    assert memory == f"estimated memory: {expected / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)"
+
+
+def test_a_baseline_is_described_alone(quick):
+    shown = describe(make_config({**alone(quick), "model": "BPR"})).splitlines()
+    assert [line for line in shown if "parameters" in line] == ["model: BPR, 7,040 parameters"]
+
+
+def test_a_checkpoint_is_read_as_the_run_would(quick, finished):
+    path = Path(finished[0]["run_folder"]) / "teacher.pth"
+    assert "teacher: BPR, 880 parameters" in describe(make_config({**quick, "teacher.checkpoint": str(path)}))
+    with pytest.raises(CheckpointError, match="was made for different sizes"):
+        describe(make_config({**quick, "student.checkpoint": str(path)}))

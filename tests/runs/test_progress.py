@@ -1,0 +1,130 @@
+"""The progress of a run: what is kept, which settings may change, and how runs are found."""
+
+import json
+import os
+
+import pytest
+
+from recbole_bd.backbones.snapshot import Snapshot
+from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError
+from recbole_bd.runs import progress
+from recbole_bd.runs.hashes import changed_hashes
+from recbole_bd.runs.progress import Progress, runs_of
+from tests.helpers.boards import write_run
+
+RECORD = {"config_hash": "c", "hashes": {"config": "c", "settings": "s"}}
+SETTINGS = {"model": "BD", "dataset": "toys", "epochs": 3, "seed": 1, "threads": 1, "student": {"learning_rate": 0.1}}
+
+
+@pytest.fixture
+def kept() -> Progress:
+    return Progress(dict(RECORD), dict(SETTINGS), "cpu", "f")
+
+
+def test_what_was_kept_is_read_again(kept, tmp_path):
+    kept.arms = {"separate": {"teacher": Snapshot({}, None, epoch=2, valid={"ndcg@5": 0.5})}}
+    kept.stage, kept.place, kept.seconds = "distilled", {"epoch": 1, "step": None}, 2.5
+    kept.save(tmp_path)
+    assert vars(Progress.load(tmp_path)) == vars(kept)
+
+
+def test_progress_of_another_version_is_refused(kept, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "PROGRESS_VERSION", 2)
+        kept.save(tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        Progress.load(tmp_path)
+    assert str(error.value) == (f"{tmp_path / 'last.ckpt'} has format version 2, but this recbole-bd reads version 1")
+
+
+def test_an_archive_of_another_kind_is_refused(kept, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(progress, "PROGRESS_FORMAT", "recbole-bd model")
+        kept.save(tmp_path)
+    with pytest.raises(CheckpointError) as error:
+        Progress.load(tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / 'last.ckpt'} is not the progress of a run: expected last.ckpt of a run folder"
+    )
+
+
+def test_a_folder_without_progress_is_refused(tmp_path):
+    with pytest.raises(RunFolderError) as error:
+        Progress.load(tmp_path)
+    assert str(error.value) == f"{tmp_path} cannot be resumed: it has no last.ckpt"
+
+
+def test_changes_of_length_are_told_and_those_without_effect_are_not(kept, tmp_path):
+    now = {**SETTINGS, "epochs": 9, "threads": 2}
+    changes = kept.check_settings(now, "cpu", tmp_path)
+    assert changes == [{"setting": "epochs", "before": 3, "now": 9, "after": "the start"}]
+    kept.change_settings(now, changes)
+    assert kept.settings == now
+    assert kept.changes == changes
+    assert kept.record["hashes"] == changed_hashes(RECORD["hashes"], changes)
+    assert kept.record["config_hash"] == kept.record["hashes"]["config"] != "c"
+
+
+REFUSED = (
+    "it was started with {}. Only epochs, distill_epochs, stopping_step, stop_on, eval_step and settings that change "
+    "no result may differ; start a new run for anything else"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "named", "before"),
+    [
+        ({"seed": 2}, "seed=2", "1"),
+        ({"student": {"learning_rate": 0.5}}, "student.learning_rate=0.5", "0.1"),
+        ({"student": {}}, "student.learning_rate=None", "0.1"),
+        ({"temperature": 2.0}, "temperature=2.0", "None"),
+    ],
+)
+def test_other_changes_are_refused_by_name(change, named, before, kept, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        kept.check_settings({**SETTINGS, **change}, "cpu", tmp_path)
+    assert str(error.value) == f"{tmp_path} cannot resume with {named}: {REFUSED.format(before)}"
+
+
+def test_another_model_is_refused_before_its_settings_are_read(kept, tmp_path):
+    kept.check_models({"model": "BD", "dataset": None, "nonsense": 1}, tmp_path)
+    with pytest.raises(ConfigError) as error:
+        kept.check_models({"model": "RD"}, tmp_path)
+    assert str(error.value) == f"{tmp_path} cannot resume with model='RD': {REFUSED.format(repr('BD'))}"
+
+
+def test_another_kind_of_device_is_refused(kept, tmp_path):
+    with pytest.raises(ConfigError) as error:
+        kept.check_settings(SETTINGS, "cuda", tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} cannot resume with device=cuda: it was started on cpu, which gives different numbers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arms", "stage", "place", "words"),
+    [
+        ({}, None, None, "the start"),
+        ({"separate": {"teacher": None, "student": None}}, None, None, "separate student"),
+        ({"separate": {"teacher": None}}, "separate student", {"epoch": 2, "step": None}, "separate student, epoch 2"),
+        ({}, "distilled", {"epoch": 0, "step": 5}, "distilled, epoch 0, batch 5"),
+    ],
+)
+def test_where_a_run_is_is_said_in_words(arms, stage, place, words, kept):
+    kept.arms, kept.stage, kept.place = arms, stage, place
+    assert kept.reached() == words
+    assert kept.resume_point("distilled") == (place if stage == "distilled" else None)
+
+
+def test_runs_are_found_the_newest_first_and_damaged_ones_are_passed_over(tmp_path, caplog):
+    folders = {}
+    for age, name in enumerate(("old", "new", "other", "damaged")):
+        changes = {"config_hash": "mine" if name != "other" else "another"}
+        folders[name] = write_run(tmp_path, "Pop", 1, {"model/separate": 0.1}, name=name, **changes)
+        if name == "damaged":
+            (folders[name] / "result.json").write_text(json.dumps({"schema": 1}))
+        os.utime(folders[name] / "result.json", ns=(age, age))
+    assert list(runs_of("mine", tmp_path)) == [(folders["new"], "finished"), (folders["old"], "finished")]
+    lacking = "status, method, dataset, seed, valid_metric, learners, config_hash, hashes, command"
+    path = folders["damaged"] / "result.json"
+    assert caplog.messages == [f"run folder skipped: {path} is damaged: it lacks {lacking}"]

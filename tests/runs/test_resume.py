@@ -1,0 +1,35 @@
+"""Resumption of a stopped run: what is refused, and who claims its folder."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from recbole_bd.runs import resume
+from recbole_bd.runs.progress import PROGRESS_FILE
+
+
+def test_a_folder_without_progress_is_refused(tmp_path, cli):
+    code, _, said = cli("run", "--resume=nowhere")
+    assert (code, said.count("\n")) == (2, 1)
+    assert "nowhere is not a run folder" in said
+    (tmp_path / "empty").mkdir()
+    code, _, said = cli("run", f"--resume={tmp_path / 'empty'}")
+    assert (code, said.count("\n")) == (2, 1)
+    assert f"it has no {PROGRESS_FILE}" in said
+    assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_of_several_processes_the_first_claims_the_folder(is_first, tmp_path, monkeypatch):
+    monkeypatch.setattr(resume, "group", lambda: SimpleNamespace(is_first=is_first))
+    with resume.claimed_by_first(tmp_path):
+        assert (tmp_path / ".lock").exists() == is_first
+
+
+def test_runs_that_kept_nothing_are_not_resumed(tmp_path, monkeypatch):
+    found = [(tmp_path / name, status) for name, status in (("a", "interrupted"), ("b", "failed"), ("c", "finished"))]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / PROGRESS_FILE).write_bytes(b"")
+    monkeypatch.setattr(resume, "run_hashes", lambda config: {"config": "mine"})
+    monkeypatch.setattr(resume, "runs_of", lambda wanted, folder: found if wanted == "mine" else [])
+    assert resume.unfinished_runs({"checkpoint_dir": str(tmp_path)}) == [tmp_path / "a", tmp_path / "c"]

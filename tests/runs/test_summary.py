@@ -1,0 +1,71 @@
+"""The summary of a finished run for the terminal."""
+
+import pytest
+
+from recbole_bd.runs.summary import table, warnings_text, wins_line
+
+
+def arm(epoch: int, **test: float) -> dict:
+    return {"best_epoch": epoch, "test": {name.replace("_", "@"): value for name, value in test.items()}}
+
+
+BASELINE = {"valid_metric": "ndcg@5", "model": {"model": "Pop", "parameters": 1200, "separate": arm(0, ndcg_5=0.5)}}
+TWO_ROLES = {
+    "valid_metric": "ndcg@5",
+    "teacher": {"model": "BPR", "parameters": 8800, "separate": arm(3, ndcg_5=0.0), "distilled": arm(1, ndcg_5=0.25)},
+    "student": {
+        "model": "DMF",
+        "parameters": 22,
+        "separate": arm(7, ndcg_5=0.1),
+        "continued": arm(8, ndcg_5=0.2),
+        "distilled": arm(9, ndcg_5=0.25),
+    },
+}
+
+
+def cells(result: dict) -> list[list[str]]:
+    return [line.split() for line in table(result).splitlines() if not line.startswith("-")]
+
+
+def test_a_baseline_is_compared_with_nothing():
+    assert cells(BASELINE) == [
+        ["role", "model", "parameters", "arm", "best", "epoch", "ndcg@5"],
+        ["model", "Pop", "1,200", "separate", "0", "0.5000"],
+    ]
+
+
+def test_arms_are_compared_with_those_before_them():
+    assert cells(TWO_ROLES)[1:] == [
+        ["teacher", "BPR", "8,800", "separate", "3", "0.0000"],
+        ["distilled", "1", "0.2500", "n/a"],
+        ["student", "DMF", "22", "separate", "7", "0.1000"],
+        ["continued", "8", "0.2000", "+100.0%"],
+        ["distilled", "9", "0.2500", "+150.0%", "+25.0%"],
+    ]
+    assert cells(TWO_ROLES)[0][-5:] == ["ndcg@5", "vs", "separate", "vs", "continued"]
+
+
+@pytest.mark.parametrize(
+    ("selecting", "shown"),
+    [
+        ("recall@5", ["recall@5", "mrr@5", "ndcg@5", "hit@5"]),
+        ("recall@10", ["recall@5", "mrr@5", "ndcg@5", "recall@10"]),
+        ("precision@5", ["recall@5", "mrr@5", "ndcg@5", "precision@5"]),
+    ],
+)
+def test_four_metrics_are_shown_and_always_the_one_that_selected(selecting, shown):
+    names = [f"{name}_{k}" for name in ("recall", "mrr", "ndcg", "hit", "precision") for k in (5, 10)]
+    entry = arm(0, **{name: 0.1 for name in names})
+    assert cells({"valid_metric": selecting, "model": {**BASELINE["model"], "separate": entry}})[0][6:] == shown
+
+
+def test_wins_and_warnings_are_sentences():
+    assert wins_line({"student_wins": {"separate": 0.25, "distilled": 0.4}}) == (
+        "The student ranks the held-out item higher than the teacher on 25.0% of test interactions "
+        "before distillation, on 40.0% after."
+    )
+    warning = {"role": "student", "stage": "distilled", "epoch": 3, "message": "the loss rises"}
+    assert warnings_text({"warnings": [warning] * 2}) == "\n".join(
+        ["warning: student distilled, epoch 3: the loss rises"] * 2
+    )
+    assert warnings_text({"warnings": []}) == ""

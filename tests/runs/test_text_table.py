@@ -1,0 +1,29 @@
+"""Plain-text tables."""
+
+import pytest
+
+from recbole_bd.runs.text_table import grid
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "left", "lines"),
+    [
+        (
+            ["name", "value"],
+            [["a", "1.25"], ["longer", "10"]],
+            (0,),
+            ["name      value", "------  -------", "a          1.25", "longer       10"],
+        ),
+        (["a", "b"], [["long", ""]], (0, 1), ["a     b", "----  ---", "long"]),
+        (["a", "b"], [], (0, 1), ["a    b", "---  ---"]),
+        # Text stays as it is: no number is rewritten, and spaces at the edge of a cell align the cells.
+        (
+            ["a", "b"],
+            [["1_0", " 0.50 "], ["1e5", ">0.25<"]],
+            (0,),
+            ["a         b", "---  ------", "1_0   0.50", "1e5  >0.25<"],
+        ),
+    ],
+)  # fmt: skip
+def test_cells_stand_in_columns_under_a_ruled_header(header, rows, left, lines):
+    assert grid(header, rows, left=left).splitlines() == lines
