@@ -1,7 +1,6 @@
 """RecBole's Dataset with checked atomic files and an atomic download."""
 
 import logging
-import shutil
 import tempfile
 import zipfile
 from pathlib import Path
@@ -67,20 +66,21 @@ class AtomicDataset(Dataset):
             ) from error
         # A warning, so that it is shown without any logging set up: this is the package's only use of the network.
         logger.warning("data set %s: %s does not exist; downloading from %s", name, folder, url)
-        beside: Path | None = None
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            beside = Path(tempfile.mkdtemp(prefix=f".{name}.download-", dir=folder.parent))
-            self.dataset_path = str(beside)
-            self._fetch()
-            if not any(beside.glob(f"{name}*.inter")):
-                raise OSError(f"it contains no {name}.inter")
-            beside.chmod(0o755)  # mkdtemp lets only the owner in
-            try:
-                beside.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # otherwise another process was faster
-                    raise
+            with tempfile.TemporaryDirectory(
+                prefix=f".{name}.download-", dir=folder.parent, ignore_cleanup_errors=True
+            ) as beside:
+                self.dataset_path = beside
+                self._fetch()
+                if not any(Path(beside).glob(f"{name}*.inter")):
+                    raise OSError(f"it contains no {name}.inter")
+                Path(beside).chmod(0o755)  # so far only the owner may read it
+                try:
+                    Path(beside).rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # otherwise another process was faster
+                        raise
         except (OSError, EOFError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile) as error:
             problem = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
@@ -88,8 +88,6 @@ class AtomicDataset(Dataset):
             ) from error
         finally:
             self.dataset_path = str(folder)
-            if beside is not None:
-                shutil.rmtree(beside, ignore_errors=True)
         logger.info("data set %s: downloaded to %s", name, folder)
 
     def _fetch(self) -> None:

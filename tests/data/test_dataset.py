@@ -2,6 +2,8 @@
 
 import io
 import logging
+import os
+import stat
 import zipfile
 from pathlib import Path
 
@@ -79,6 +81,7 @@ def test_the_address_is_logged_before_the_network_is_used(load, tmp_path, caplog
     assert split.statistics()["interactions"] == len(block_pairs())
     assert f"data set {NAME}: {tmp_path / 'data' / NAME} does not exist; downloading from {URL}" in logged_before[0]
     assert inside(tmp_path / "data") == {NAME, f"{NAME}/{NAME}.inter"}
+    assert os.name == "nt" or stat.S_IMODE((tmp_path / "data" / NAME).stat().st_mode) == 0o755
 
 
 def test_nothing_is_fetched_where_the_folder_is_there(load, tmp_path):

@@ -3,7 +3,12 @@ import torch
 from recbole.utils import init_seed
 from torch import nn
 
-from recbole_bd.backbones.acceleration.sparse_histories import HistoryDropout, HistoryLinear, read_histories_sparsely
+from recbole_bd.backbones.acceleration.sparse_histories import (
+    HistoryDropout,
+    HistoryLinear,
+    _nonzero,
+    read_histories_sparsely,
+)
 from tests.helpers.backbones import (
     close,
     first_batch,
@@ -98,3 +103,21 @@ def test_other_models_stay_as_they_are(build):
         before = [type(layer) for layer in role.model.modules()]
         read_histories_sparsely(role.model)
         assert [type(layer) for layer in role.model.modules()] == before
+
+
+class OnCard(torch.Tensor):
+    """A tensor that says it is on a card, where NumPy cannot search it."""
+
+    @property
+    def device(self):
+        return torch.device("cuda")
+
+    def numpy(self):
+        raise TypeError("it is on a card")
+
+
+def test_nonzero_places_are_searched_for_where_the_rows_are():
+    rows = histories()
+    expected = [row * 40 + column for row in range(12) for column in range(40) if rows[row, column]]
+    assert _nonzero(rows).tolist() == expected
+    assert _nonzero(rows.as_subclass(OnCard)).tolist() == expected
