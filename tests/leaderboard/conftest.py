@@ -5,7 +5,7 @@ import pytest
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
-from tests.helpers.boards import write_board
+from tests.helpers.boards import write_board, write_run
 
 
 @pytest.fixture
@@ -17,3 +17,10 @@ def folder(tmp_path):
 @pytest.fixture
 def board(folder):
     return judge(build(runs_below(folder)))
+
+
+@pytest.fixture
+def failed_board(tmp_path):
+    """A board on which nothing has finished, and whose one run failed before its data was loaded."""
+    write_run(tmp_path / "failed", "DE", 1, None, ("student",), status="failed", error="no data", data={})
+    return judge(build(runs_below(tmp_path / "failed")))

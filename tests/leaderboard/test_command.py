@@ -224,3 +224,12 @@ def test_an_unfinished_run_goes_on(tmp_path, quick):
     runs = [path for path in Path(quick["checkpoint_dir"]).glob("*/result.json")]
     assert [path.parent for path in runs] == [folder]
     assert json.loads(runs[0].read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("manifest", [{"runs": "a"}, {"runs": [1]}, {"reference": 5, "runs": []}, {}])
+def test_a_damaged_list_of_runs_says_what_to_do(manifest, tmp_path):
+    path = tmp_path / "leaderboard.json"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BDError) as error:
+        run_leaderboard({"from": str(tmp_path)})
+    assert str(error.value) == f"{path} is damaged: run the leaderboard again, or use --from=CHECKPOINT_DIR"

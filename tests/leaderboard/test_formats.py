@@ -8,7 +8,7 @@ import statistics
 import pytest
 import yaml
 
-from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
+from recbole_bd.leaderboard.formats import latex, markdown, rules, terminal, tidy_csv
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
@@ -94,3 +94,36 @@ def test_latex_is_balanced_and_escaped(nasty):
         if line.endswith(r"\\") and "multicolumn" not in line:
             assert len(re.findall(r"(?<!\\)&", line)) == 4
     assert text.isascii()
+
+
+def test_a_board_on_which_nothing_has_finished_states_the_failures(failed_board):
+    assert rules(failed_board) == [
+        "Test values at the best epoch by validation ndcg@5: mean ± standard deviation (n - 1) over the seeds 1.",
+        "Bold: the best mean of a column among the full-size models (baselines and teachers), and among the students; "
+        "rows that lack a seed do not compete.",
+    ]
+    lines = terminal(failed_board).splitlines()
+    assert lines[0] == "toys"
+    assert lines[3].split() == ["student,", "DE", "0"]
+    assert lines[-1] == "student, DE: seed 1 failed: no data"
+    (row,) = csv.DictReader(io.StringIO(tidy_csv(failed_board)))
+    assert (row["row"], row["status"], row["error"], row["value"]) == ("student, DE", "failed", "no data", "")
+    text = markdown(failed_board)
+    assert "versions: " not in text
+    assert "training | validation | test |\n|---:|---:|---:|---:|---:|---:|---:|\n\n## Results" in text, "no counts"
+    assert "## Failed\n\n- student, DE: seed 1 failed: no data\n" in text
+
+
+@pytest.mark.parametrize(
+    ("reference", "compared"),
+    [
+        (None, "“teacher, continued” for full-size models and “student, continued” for students"),
+        ("bpr", "the row “BPR”"),
+    ],
+)
+def test_the_rules_name_the_rows_that_others_are_compared_with(reference, compared, folder):
+    board = judge(build(runs_below(folder)), reference)
+    assert rules(board)[2:] == [
+        f"*: differs from {compared}; paired t test over users, values averaged over the seeds both have, "
+        "Holm's correction over the rows of a column, p < 0.05."
+    ]

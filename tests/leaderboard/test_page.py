@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from recbole_bd.leaderboard.page import page
+from recbole_bd.leaderboard.page import _facts, page
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
@@ -161,3 +161,10 @@ def test_the_details_of_a_row_state_its_objective(tmp_path):
     assert stated["student, CD"] == "", "its run is older than the key"
     shown = re.search(r'id="data"[^>]*>(.*?)</script>', page(board), re.DOTALL)[1]
     assert {row["name"]: row["objective"] for row in json.loads(shown)["rows"]} == stated
+
+
+def test_a_page_without_data_states_no_counts(failed_board, board):
+    seeds = [("seeds", "1"), ("selected by", "validation ndcg@5")]
+    assert _facts(failed_board) == seeds
+    assert _facts(board)[:3] == [("users", "40"), ("items", "9"), ("interactions", "80")]
+    assert "seed 1 failed: no data" in page(failed_board)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_bd.errors import Interrupted
+from recbole_bd.errors import Interrupted, LeaderboardError
+from recbole_bd.leaderboard import schedule
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.schedule import done, run_entries
 from recbole_bd.system import process_pool
@@ -161,3 +163,49 @@ def test_an_interruption_ends_the_processes_and_says_how_to_go_on(number, tmp_pa
     assert Interrupted.__name__ in said
     assert "of 6 entries have finished and are kept. Run the same command again to do the rest" in said
     assert not any(alive(run.result["pid"]) for run in runs_below(tmp_path))
+
+
+def test_a_program_that_cannot_be_started_is_named(tmp_path):
+    gone = replace(entry(tmp_path, "m0"), command=(str(tmp_path / "gone"),))
+    with pytest.raises(LeaderboardError) as error:
+        run_entries([gone], tmp_path, tmp_path / "logs", jobs=1)
+    assert str(error.value) == (
+        f"m0 seed 1 cannot be started: [Errno 2] No such file or directory: '{tmp_path / 'gone'}'"
+    )
+
+
+def test_failures_of_one_moment_have_folders_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule.time, "strftime", lambda form: "20200101-000000")
+    entries = [entry(tmp_path, "m", how="refuse"), replace(entry(tmp_path, "m", how="refuse"))]
+    entries[1] = replace(entries[1], record={**entries[1].record, "config_hash": "other"})
+    runs = run_entries(entries, tmp_path, tmp_path / "logs", jobs=1)
+    names = ["m-toys-20200101-000000", "m-toys-20200101-000000-1"]
+    assert [run.folder.name for run in runs] == names
+    assert [run.result["run_folder"] for run in runs] == [str(tmp_path / name) for name in names]
+
+
+def test_a_terminal_shows_what_runs_and_how_long_it_takes(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    run_entries(entries_of(tmp_path, 2, 0.3), tmp_path, tmp_path / "logs", jobs=1)
+    shown = capfd.readouterr().err
+    assert "unknown time left; m0 seed 1" in shown
+    assert re.search(r"about \d+ s left; m1 seed 1", shown)
+    assert "2/2 entries" in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "missing", "jobs", "words"),
+    [
+        ([], 3, 1, ""),
+        ([10.0], 0, 1, ""),
+        ([10.0, 20.0], 2, 1, "about 30 s"),
+        ([10.0, 20.0], 2, 2, "about 15 s"),
+        ([10.0, 20.0], 2, 9, "about 15 s"),
+        ([60.0], 2, 1, "about 2 min"),
+    ],
+)
+def test_the_time_left_is_estimated_from_what_has_ended(seconds, missing, jobs, words):
+    progress = schedule._Progress([], {}, jobs)
+    progress.seconds = seconds
+    assert progress._left(missing) == words
+    progress.close()

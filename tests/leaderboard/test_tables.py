@@ -62,3 +62,57 @@ def test_what_cannot_be_compared_is_refused(change, kind, folder):
     write_run(folder, "EASE", 1, {"model/separate": 0.2}, **change)
     with pytest.raises(LeaderboardError, match=f"differ in {kind}, so they do not fit into one table"):
         build(runs_below(folder))
+
+
+def hashes_of(**changes) -> dict:
+    return {"config": "c", "settings": "s", "teacher": "t", "student": "s", "control": "c", "model": "m", **changes}
+
+
+def controls(folder, student: float) -> list[str]:
+    """Names of the students' continued rows where BD trains both roles, and RD the student alone to some value."""
+    write_run(folder, "BD", 1, two_roles(0.3, 0.2, 0.05), ("teacher", "student"), hashes=hashes_of(control="both"))
+    values = {**two_roles(0.3, 0.2, 0.02), "student/continued": student}
+    write_run(folder, "RD", 1, values, ("student",), hashes=hashes_of(control="alone", settings="r"))
+    write_run(folder, "RD", 2, values, ("student",), hashes=hashes_of(control="alone", settings="r"))
+    board = build(runs_below(folder))
+    return {row.name: sorted(row.runs) for row in board.rows if "student, continued" in row.name}
+
+
+def test_controls_with_the_same_numbers_are_one_row(tmp_path):
+    assert controls(tmp_path, student=0.21) == {"student, continued": [1, 2]}
+
+
+def test_controls_that_differ_by_who_learns_say_so(tmp_path):
+    assert controls(tmp_path, student=0.25) == {
+        "student, continued (with the other role)": [1],
+        "student, continued (alone)": [1, 2],
+    }
+
+
+def test_separate_models_of_one_name_are_told_apart_by_their_own_settings(tmp_path):
+    for size in (8, 16):
+        settings = {"temperature": float(size), "teacher": {"embedding_size": size}, "student": {"embedding_size": 2}}
+        write_run(
+            tmp_path, "BD", 1, two_roles(0.3, 0.2, size / 100), ("teacher", "student"), name=f"BD{size}",
+            settings=settings, hashes=hashes_of(teacher=f"t{size}", settings=f"s{size}"), config_hash=f"c{size}",
+        )  # fmt: skip
+    names = [row.name for row in build(runs_below(tmp_path)).rows]
+    separate = {name for name in names if "separate" in name}
+    assert separate == {
+        "teacher, separate (teacher.embedding_size=8)",
+        "teacher, separate (teacher.embedding_size=16)",
+        "student, separate",
+    }
+
+
+def test_rows_whose_shown_settings_are_the_same_are_numbered(tmp_path):
+    """Three settings are shown, and these differ in the fourth only."""
+    for number, (a, d) in enumerate([(1, 1), (1, 2), (2, 1)]):
+        settings = {"a": a, "b": a, "c": a, "d": d}
+        write_run(
+            tmp_path, "Pop", 1, {"model/separate": 0.5 - number / 10}, name=f"Pop{number}", settings=settings,
+            hashes=hashes_of(settings=f"s{number}"), config_hash=f"c{number}",
+        )  # fmt: skip
+    assert [row.name for row in build(runs_below(tmp_path)).rows] == [
+        "Pop (a=1, b=1, c=1, ...) [1]", "Pop (a=1, b=1, c=1, ...)", "Pop (a=2, b=2, c=2, ...)",
+    ]  # fmt: skip

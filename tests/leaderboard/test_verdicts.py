@@ -10,7 +10,7 @@ from recbole_bd.errors import LeaderboardError
 from recbole_bd.leaderboard.formats import latex, markdown, terminal
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
-from recbole_bd.leaderboard.verdicts import judge
+from recbole_bd.leaderboard.verdicts import judge, over_users
 from tests.helpers.boards import by_name, write_run
 
 
@@ -95,3 +95,16 @@ def test_a_chosen_reference(folder):
     assert by_name(board)["student, BD"].cells["ndcg@5"].difference == pytest.approx(0.26 - 0.305)
     with pytest.raises(LeaderboardError, match="reference='BRP' is not a row; the rows are: teacher, separate;"):
         judge(build(runs_below(folder)), reference="BRP")
+
+
+def test_runs_without_a_common_user_are_not_tested(tmp_path):
+    write_run(tmp_path, "A", 1, {"model/separate": 0.3})
+    folder = write_run(tmp_path, "B", 1, {"model/separate": 0.2})
+    with np.load(folder / "per_user.npz") as stored:
+        arrays = dict(stored)
+    arrays["users"] = np.array([f"other{number}" for number in range(len(arrays["users"]))])
+    np.savez(folder / "per_user.npz", **arrays)
+    rows = by_name(judge(build(runs_below(tmp_path)), reference="A"))
+    cell = rows["B"].cells["ndcg@5"]
+    assert (cell.p, cell.difference, cell.significant) == (None, None, False)
+    assert over_users(rows["A"], rows["B"], "ndcg@5") is None
