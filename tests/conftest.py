@@ -14,9 +14,12 @@ import torch
 
 from tests.helpers.counts import COUNTS, tally
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK
 
+# Coverage measures each process that has this variable.
+MEASURED.update({name: os.environ.pop(name) for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ})
 torch.set_num_threads(1)
 
 

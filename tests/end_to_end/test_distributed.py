@@ -16,10 +16,11 @@ from recbole_bd import run_bd
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
 from tests.helpers import together
+from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK, alone, for_method, roughly
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, **MEASURED, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
     ENVIRONMENT.pop(name, None)
 PAIRS = {
