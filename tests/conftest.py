@@ -3,8 +3,8 @@
 import importlib
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -16,6 +16,7 @@ from tests.helpers.counts import COUNTS, tally
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
+from tests.helpers.pictures import unrasterised
 from tests.helpers.settings import QUICK
 
 # Coverage measures each process that has this variable.
@@ -47,25 +48,9 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def unrasterised(request):
-    """Leave the pictures at the end of a run without pixels, whose text takes longer than a quick run's training.
-
-    Modules marked `pictures` have them whole.
-    """
-    if request.node.get_closest_marker("pictures"):
-        yield
-        return
-    from matplotlib.figure import Figure
-
-    from recbole_bd.runs import outputs, plots
-
-    def draw(*arguments):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Figure, "savefig", lambda figure, stream, **options: stream.write(b"\x89PNG"))
-            return plots.draw(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outputs, "plots", SimpleNamespace(draw=draw))
+def quick_pictures(request):
+    """Pictures without pixels in all modules that are not marked `pictures`."""
+    with nullcontext() if request.node.get_closest_marker("pictures") else unrasterised():
         yield
 
 
