@@ -72,7 +72,8 @@ def test_durations_are_listed_by_name_and_broken_blocks_are_not(clock):
 
 def test_the_time_before_a_stop_is_added_to_the_block_that_goes_on(clock):
     first, second = Journal(), Journal()
-    with journal_block(first, clock, 5.0):
+    with first.timed("epoch"):
+        clock["now"] += 5.0
         state = first.state_dict()
     assert state["unfinished"] == {"epoch": 5.0}
     second.load_state_dict(state)
@@ -82,21 +83,6 @@ def test_the_time_before_a_stop_is_added_to_the_block_that_goes_on(clock):
     with second.timed("epoch"):
         clock["now"] += 1.0
     assert second.seconds == {"epoch": [8.0, 1.0]}
-
-
-def journal_block(journal, clock, seconds):
-    """A block that has run for so many seconds."""
-    block = journal.timed("epoch")
-
-    class Begun:
-        def __enter__(self):
-            block.__enter__()
-            clock["now"] += seconds
-
-        def __exit__(self, *error):
-            return block.__exit__(*error)
-
-    return Begun()
 
 
 def test_a_record_goes_on_where_it_was():
