@@ -6,8 +6,10 @@ import sys
 import pytest
 
 import recbole_bd
+from recbole_bd.cli import run
 from recbole_bd.config.known_options import method_options, package_options
 from recbole_bd.model import METHODS
+from recbole_bd.runs.summary import table
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import for_method, words
@@ -128,3 +130,63 @@ def test_a_terminal_gets_progress_bars(quick, monkeypatch, capsys):
     for bar in ("Train", "Evaluate", "refresh", "distilled", "continued"):
         assert bar in shown
     assert "valid teacher" in shown or "teacher cf" in shown
+
+
+RESULT = {
+    "valid_metric": "ndcg@5",
+    "model": {
+        "model": "Pop",
+        "parameters": 1,
+        "separate": {"best_epoch": 0, "valid": {"ndcg@5": 0.25}, "test": {"ndcg@5": 0.5}},
+    },
+    "warnings": [],
+    "run_folder": "saved/run",
+}
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Let a result stand for the run; what it was asked for."""
+    asked = []
+
+    def stand_in(result, rank=None):
+        monkeypatch.setattr(run, "run_bd", lambda **given: asked.append(given) or result)
+        monkeypatch.setattr(run, "started_rank", lambda: rank)
+        return asked
+
+    return stand_in
+
+
+@pytest.mark.parametrize(("rank", "prints"), [(None, True), (0, True), (1, False)])
+def test_the_first_of_several_processes_prints_the_result(rank, prints, runs, cli):
+    runs(RESULT, rank)
+    code, out, err = cli("run", "--model=Pop")
+    assert (code, err) == (0, "")
+    assert out == (f"\n{table(RESULT)}\n\nrun folder: saved/run\n" if prints else "")
+
+
+def test_warnings_and_wins_stand_below_the_table(runs, cli):
+    warning = {"role": "model", "stage": "separate", "epoch": 1, "message": "the loss rises"}
+    runs({**RESULT, "warnings": [warning], "student_wins": {"separate": 0.1, "distilled": 0.2}})
+    lines = cli("run")[1].split("\n\n")
+    assert lines[1:] == [
+        "The student ranks the held-out item higher than the teacher on 10.0% of test interactions "
+        "before distillation, on 20.0% after.",
+        "warning: model separate, epoch 1: the loss rises",
+        "run folder: saved/run\n",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "resume"), [(["--seed=1"], None), (["--resume=auto"], "auto"), (["--resume=2020"], "2020")]
+)
+def test_the_run_gets_the_settings_and_the_folder_to_resume(words, resume, runs, cli):
+    asked = runs(RESULT)
+    assert cli("run", "--config_files", "a.yaml", *words)[0] == 0
+    settings = {"seed": 1} if resume is None else {}
+    assert asked == [{"config_files": ["a.yaml"], "command_line": settings, "resume": resume}]
+
+
+def test_a_dry_run_resumes_nothing(cli):
+    message = "--dry-run shows what a new run would do: it cannot be combined with --resume"
+    assert cli("run", "--dry-run", "--resume=auto") == (2, "", f"recbole-bd: error: {message}\n")

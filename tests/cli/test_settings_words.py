@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_bd.cli.settings_words import parse_arguments
+from recbole_bd.cli.settings_words import parse_arguments, parse_without_dry_run
 from recbole_bd.errors import ConfigError
 
 
@@ -37,3 +37,20 @@ def test_recboles_style_is_read(line, settings, files):
 def test_what_is_no_setting_is_named(line, message):
     with pytest.raises(ConfigError, match=message):
         parse_arguments(line)
+
+
+def test_a_command_of_several_runs_has_no_dry_run():
+    assert parse_without_dry_run(["--seed=1", "--config_files=a.yaml"]) == ({"seed": 1}, ["a.yaml"])
+    with pytest.raises(ConfigError) as error:
+        parse_without_dry_run(["--seed=1", "--dry-run"])
+    assert str(error.value) == "--dry-run applies to a single run: recbole-bd run --dry-run"
+
+
+def test_a_file_whose_name_has_a_space_is_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my settings.yaml").touch()
+    assert parse_arguments(["--config_files", "my settings.yaml", "a.yaml b.yaml"])[1] == [
+        "my settings.yaml",
+        "a.yaml",
+        "b.yaml",
+    ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd.errors import ExportError
+from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.serving.export import FORMATS, export_index, vectors_of
 from tests.helpers.serving import COUNT
 
@@ -95,3 +95,22 @@ def test_an_index_finds_the_best_items(student, tmp_path):
     share = np.mean([len(set(one) & set(other)) / COUNT for one, other in zip(found, exact, strict=True)])
     assert recall == pytest.approx(share)
     assert recall > 0.95
+
+
+@pytest.mark.parametrize(
+    ("module", "write", "message"),
+    [
+        (
+            "safetensors.numpy",
+            FORMATS["safetensors"],
+            '--format=safetensors needs safetensors: pip install "recbole-bd[export]"',
+        ),
+        ("faiss", export_index, '--index=hnsw needs faiss: pip install "recbole-bd[export]"'),
+    ],
+)
+def test_a_package_that_is_missing_is_named(module, write, message, student, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InstallationError) as error:
+        write(student, tmp_path, COUNT)
+    assert str(error.value) == message
+    assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,16 @@
 import json
+import logging
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from recbole_bd.errors import ExportError, InstallationError
+from recbole_bd.serving import onnx_graph
 from recbole_bd.serving.export import FORMATS
-from recbole_bd.serving.onnx_graph import TopItemsGraph
+from recbole_bd.serving.onnx_graph import TopItemsGraph, onnx_bytes
 from recbole_bd.serving.recommender import Recommender
 from tests.helpers.serving import COUNT, run_onnx
 
@@ -37,3 +42,62 @@ def test_a_graph_never_recommends_padding_or_what_is_excluded(student):
     assert torch.isneginf(scores).sum(dim=1).tolist() == [3, 2]
     assert {4, 9, 0} == set(items[0, -3:].tolist())
     assert {7, 0} == set(items[1, -2:].tolist())
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxruntime", "onnxscript"])
+def test_a_package_that_is_missing_is_named(name, student, monkeypatch):
+    for module in ("onnx", "onnxruntime", "onnxscript"):
+        monkeypatch.setitem(sys.modules, module, None if module == name else ModuleType(module))
+    with pytest.raises(InstallationError) as error:
+        onnx_bytes(student.role, COUNT, [torch.tensor([1])])
+    assert str(error.value) == f'--format=onnx needs {name}: pip install "recbole-bd[export]"'
+
+
+@pytest.fixture
+def exporting(student, monkeypatch):
+    """Let a function stand for torch's exporter, and another for the scores of ONNX Runtime."""
+
+    def run(export, scores=None):
+        session = SimpleNamespace(run=lambda names, given: [scores(given)])
+        runtime = SimpleNamespace(InferenceSession=lambda content, providers: session)
+        monkeypatch.setattr(onnx_graph, "_onnxruntime", lambda: runtime)
+        monkeypatch.setattr(torch.onnx, "export", export)
+        return onnx_bytes(student.role, COUNT, [torch.tensor([2, 3]), torch.tensor([4])])
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("cause", "shown"), [(None, "the step failed"), (ValueError("no operator x\nof version 18"), "no operator x")]
+)
+def test_what_cannot_be_exported_is_named_by_its_cause(cause, shown, exporting):
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+
+    def export(*_, **__):
+        assert {logger.level for logger in loggers} == {logging.CRITICAL}, "the exporter is silent"
+        raise RuntimeError("the step failed\nin line 3") from cause
+
+    with pytest.raises(ExportError) as error:
+        exporting(export)
+    assert str(error.value) == (f"BPR cannot be written as an ONNX graph (RuntimeError: {shown}); use --format=recbole")
+    assert [logger.level for logger in loggers] == levels
+
+
+@pytest.mark.parametrize("error", [0.0, 1e-3])
+def test_a_graph_with_other_scores_is_refused(error, exporting, student):
+    graph = onnx_graph.TopItemsGraph(student.role, COUNT)
+
+    def scores(given):
+        users, excluded = (torch.from_numpy(given[name]) for name in ("users", "excluded"))
+        return graph(users, excluded)[1].numpy() + error
+
+    def export(model, given, path, **_):
+        path.write_bytes(b"a graph")
+
+    if not error:
+        assert exporting(export, scores) == b"a graph"
+        return
+    with pytest.raises(ExportError) as refused:
+        exporting(export, scores)
+    assert str(refused.value) == ("BPR gives different scores as an ONNX graph and in torch; use --format=recbole")

@@ -1,12 +1,15 @@
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from recbole_bd import run_bd
-from recbole_bd.errors import ConfigError, DataError
+from recbole_bd.errors import ConfigError, DataError, InstallationError
 from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.sampler import top_lists
-from recbole_bd.serving.recommend import read_users, recommend
-from recbole_bd.serving.recommender import Recommender
+from recbole_bd.serving.recommend import read_users, recommend, shortened, writer_of
+from recbole_bd.serving.recommender import Recommender, popular_items
 from tests.helpers.serving import COUNT, read_rows, reference, settings_of
 from tests.helpers.settings import alone
 
@@ -79,3 +82,27 @@ def test_a_baseline_recommends_too(block_data, tmp_path):
     assert len(read_rows(tmp_path / "r.csv")) == 3
     with pytest.raises(ConfigError):
         recommend(Recommender(trained.role, trained.split, 3), trained.split, ["u1"], tmp_path / "r.xls")
+
+
+def test_parquet_without_its_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InstallationError) as error:
+        writer_of(Path("r.parquet"))
+    assert str(error.value) == 'parquet files need pyarrow: pip install "recbole-bd[export]", or write .csv or .jsonl'
+
+
+def test_where_no_user_is_known_all_get_popular_items(student, tmp_path):
+    recommender = Recommender(student.role, student.split, 3)
+    users = ["nobody", "niemand"]
+    outcome = recommend(recommender, student.split, users, tmp_path / "r.csv", "popular")
+    assert (outcome.users, outcome.unknown) == (2, users)
+    ids = student.split.dataset.field2id_token["item_id"]
+    best = [(ids[item], place, None) for place, item in enumerate(popular_items(student.split, 3).tolist(), start=1)]
+    assert read_rows(tmp_path / "r.csv") == [(user, *row) for user in users for row in best]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, ""), (1, "u0"), (5, "u0, u1, u2, u3, u4"), (6, "u0, u1, u2, u3, u4, ...")]
+)
+def test_of_many_names_the_first_are_shown(count, text):
+    assert shortened([f"u{number}" for number in range(count)]) == text

@@ -33,3 +33,16 @@ def test_popular_items_of_equals_begin_with_the_one_met_first(student):
     counts = np.bincount(student.split.pairs("train")[1].numpy(), minlength=student.split.n_items)
     expected = sorted(range(1, student.split.n_items), key=lambda item: (-counts[item], item))
     assert popular_items(student.split, 10).tolist() == expected[:10]
+
+
+@pytest.mark.parametrize(
+    ("exclude", "parts"), [("train", ["train"]), ("known", ["train", "valid", "test"]), ("nothing", [])]
+)
+def test_the_excluded_items_of_a_user_are_those_of_these_parts(student, exclude, parts):
+    users = torch.tensor([3, 1])
+    found = Recommender(student.role, student.split, COUNT, exclude).excluded_items(users)
+    assert [items.dtype for items in found] == [torch.int64] * 2
+    for user, items in zip(users.tolist(), found, strict=True):
+        pairs = [student.split.pairs(part) for part in parts]
+        expected = {int(i) for us, its in pairs for u, i in zip(us, its, strict=True) if u == user}
+        assert sorted(items.tolist()) == sorted(expected)
