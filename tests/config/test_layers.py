@@ -14,6 +14,7 @@ from tests.helpers.settings import make_config
 
 def test_dotted_keys():
     assert expand_dotted({"a.b": 1, "a.c": 2, "d": 3}) == {"a": {"b": 1, "c": 2}, "d": 3}
+    assert expand_dotted({"a.b": 1, "a": {"b": 3, "c": 2}}) == {"a": {"b": 3, "c": 2}}
     assert expand_dotted({"a": {"b": 1}, "a.c": 2}) == {"a": {"b": 1, "c": 2}}
     with pytest.raises(ConfigError, match="a value as well as"):
         expand_dotted({"a": 1, "a.b": 2})

@@ -233,3 +233,11 @@ def test_a_damaged_list_of_runs_says_what_to_do(manifest, tmp_path):
     with pytest.raises(BDError) as error:
         run_leaderboard({"from": str(tmp_path)})
     assert str(error.value) == f"{path} is damaged: run the leaderboard again, or use --from=CHECKPOINT_DIR"
+
+
+def test_a_run_that_is_gone_is_named(tmp_path):
+    folder = write_run(tmp_path, "Pop", 1, {"model/separate": 0.1})
+    (tmp_path / "leaderboard.json").write_text(json.dumps({"reference": None, "runs": [folder.name, "gone"]}))
+    with pytest.raises(BDError) as error:
+        run_leaderboard({"from": str(tmp_path)})
+    assert str(error.value) == f"--from={tmp_path}: the run folder gone is missing or damaged"
