@@ -23,7 +23,10 @@ def shown(tmp_path_factory):
     write_board(folder)
     evil = write_run(folder, "EASE", 1, {"model/separate": 0.15}, name="<script>window.evil=3<", command=EVIL)
     assert evil.name.startswith("<script>")
-    write_run(folder, f"CD{EVIL}", 1, two_roles(0.3, 0.2, 0.01), ("student",), name="CD", command=f"run '{EVIL}'")
+    write_run(
+        folder, f"CD{EVIL}", 1, two_roles(0.3, 0.2, 0.01), ("student",), name="CD", command=f"run '{EVIL}'",
+        objective={"distilled": {"student": f"loss(student) = BPR + {EVIL}"}},
+    )  # fmt: skip
     write_run(folder, "RRD", 1, None, ("student",), status="failed", error=f"</script>{EVIL}")
     path = folder / "leaderboard.html"
     path.write_text(page(judge(build(runs_below(folder)))), encoding="utf-8")
@@ -98,6 +101,16 @@ def test_a_click_on_a_row_shows_its_curves_and_commands(shown):
     assert browser.run(f"{detail} !== null"), "the details moved away from their row"
     browser.click(f"{row} td:nth-child(3)")
     assert browser.run(f"{detail} === null"), "another click closes them"
+
+
+@in_browser
+def test_the_details_show_the_objective_as_text(shown):
+    browser, _ = shown
+    row = f"[...document.querySelectorAll('tr.row')].find(r => r.textContent.includes({json.dumps(EVIL)}))"
+    browser.run(f"{row}.querySelector('button.open').click()")
+    detail = f"{row}.nextElementSibling"
+    assert browser.run(f"{detail}.querySelector('.objective').textContent") == f"loss(student) = BPR + {EVIL}"
+    browser.run(f"{row}.querySelector('button.open').click()")
 
 
 @in_browser
