@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -51,11 +51,9 @@ def test_trials_below_the_median_are_given_up(search, formula, tmp_path):
 def test_machines_that_share_a_storage_share_the_trials(search, formula, tmp_path):
     many = Search(**{**vars(search), "trials": 30, "jobs": 4})
     studies = [open_study("s", storage_of(tmp_path), many) for _ in range(3)]
-    threads = [threading.Thread(target=run_search, args=(one, many)) for one in studies]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(studies)) as machines:
+        for machine in [machines.submit(run_search, one, many) for one in studies]:
+            machine.result()  # raises what the search raised
     assert len(ended(studies[0])) == len(formula) == 30
     drawn = [json.dumps(one["x"]) for one in formula]
     assert len(set(drawn)) > 25  # three digits each: some meet by chance
