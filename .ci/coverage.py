@@ -3,7 +3,7 @@
 import json
 import sys
 
-BARS = {"lines": 92.0, "branches": 85.0}
+BARS = {"lines": 98.0, "branches": 96.0}
 # Modules shown: those that lack most.
 SHOWN = 5
 
