@@ -1,6 +1,7 @@
 """The command line: `recbole-bd run`, `python -m recbole_bd run` and `python run_bd.py` are the same."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -38,7 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of standard output has ended, as `head` does. Python must not write to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as shells report SIGPIPE
     except Interrupted as error:
         print(f"recbole-bd: {error}", file=sys.stderr)
         return error.exit_code
@@ -57,7 +64,7 @@ def overview() -> str:
     """Help of the program: one line for each command."""
     parser = CommandParser(
         "",
-        "COMMAND ...\n       recbole-bd COMMAND --help | --help | --version",
+        "COMMAND ...\n       recbole-bd COMMAND --help\n       recbole-bd --help\n       recbole-bd --version",
         description="Bidirectional distillation for RecBole: a teacher and a compact student that teach each other.",
         epilog="Options and examples of a command: recbole-bd COMMAND --help",
     )

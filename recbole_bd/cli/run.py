@@ -40,7 +40,7 @@ def command_parser() -> CommandParser:
         "--resume",
         metavar="RUN|auto",
         help="resume a stopped run exactly where it stopped; --key=value may change how long it trains and when it "
-        "stops. auto: the newest unfinished run with these settings, or a new run if there is none",
+        "stops. auto: the newest run with these settings, shown at once if finished; a new run if there is none",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="check all settings, load the data, show both with model sizes, and stop"

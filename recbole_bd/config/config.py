@@ -114,9 +114,9 @@ class BDConfig(HostConfig):
             ignored = self._ignored_keys(names, methods, known)
             self._drop_ignored(ignored, self.layers[-len(users_layers) : -2])
         self.command = command_of(files, self.layers[-2:])
-        checks = LayerChecks(known, self.backbones, blocks, ignored)
+        self._checks = LayerChecks(known, self.backbones, blocks, ignored)
         for layer in self.layers:
-            checks.check(layer)
+            self._checks.check(layer)
         settings = fold_layers(self.layers, drop=(*PAIR, "backbones"))
         super().__init__(model=names["model"], dataset=names["dataset"], config_dict=settings)
         check_valid_metric(self["valid_metric"], self["metrics"], self["topk"])
@@ -138,6 +138,18 @@ class BDConfig(HostConfig):
         is_needed = any(ignored & layer.values.keys() for layer in files)
         drop = ignored if is_needed else {*ignored, "beside"}
         self.layers = [Layer(layer.source, fold_layers([layer], drop)) for layer in self.layers]
+
+    def check_more(self, settings: Mapping[str, Any], source: str) -> None:
+        """Check settings that a run with this configuration may have in addition, such as those of a search.
+
+        Args:
+            settings: values by key; keys may be dotted.
+            source: where they stand, named in errors.
+
+        Raises:
+            ConfigError: an unknown key, a wrong type, or a value out of range.
+        """
+        self._checks.check(Layer(source, expand_dotted(settings)))
 
     # --- overrides of RecBole's Config -----------------------------------------------------------------------------
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import logging
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ComparisonError, LeaderboardError, RunFolderError, named_damage
 from recbole_bd.runs.per_user import per_user
 from recbole_bd.runs.records import read_result, read_validations, schema_error
+
+logger = logging.getLogger(__name__)
 
 # Largest unpacked array in bytes, so that a foreign file cannot fill the memory.
 _LARGEST_ARRAY = 2**28
@@ -87,10 +90,11 @@ class RecordedRun(Run):
 
 
 def read_run(folder: Path) -> Run | None:
-    """Read a run folder; None if another program or an earlier version wrote it, or if it is damaged."""
+    """Read a run folder; None, with a warning, if another program or version wrote it, or if it is damaged."""
     try:
         return Run(folder, read_result(folder))
-    except RunFolderError:
+    except RunFolderError as error:
+        logger.warning("run folder skipped: %s", error)
         return None
 
 

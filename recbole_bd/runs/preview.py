@@ -35,6 +35,6 @@ def describe(config: BDConfig) -> str:
     batch_users = max(config["eval_batch_size"] // items, 1)
     scores = min(batch_users, users) * items
     samples = len(split.train) * (config["samples_per_positive"] or 0) * (config["refresh_period"] or 0)
-    estimate = 300e6 + parameters * 4 * 6 + scores * 4 * 4 + samples * 2 * 8
+    estimate = 300 * 2**20 + parameters * 4 * 6 + scores * 4 * 4 + samples * 2 * 8
     lines.append(f"estimated memory: {estimate / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)")
     return "\n".join(lines)

@@ -5,6 +5,7 @@ RecBole.
 """
 
 import csv
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -162,9 +163,12 @@ def read_validations(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         return []
-    with named_damage(str(path), RunFolderError), path.open(encoding="utf-8", newline="") as stream:
+    with named_damage(str(path), RunFolderError):
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            raise ValueError("its last line is cut off")
         return [
             {"stage": row.pop("stage"), "role": row.pop("role"), "epoch": int(row.pop("epoch"))}
             | {name: float(value) for name, value in row.items() if value}
-            for row in csv.DictReader(stream)
+            for row in csv.DictReader(io.StringIO(text), strict=True)
         ]

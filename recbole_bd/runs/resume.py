@@ -72,7 +72,7 @@ def resume_run(
                         "new run".format(folder, **changes[0])
                     )
             logger.warning("%s has already finished; nothing is left to do", folder)
-            return result
+            return {**result, "run_folder": str(folder)}  # it may have been moved
         progress = Progress.load(folder)
         if group().is_first:
             remove_torn_files(folder)

@@ -14,11 +14,13 @@ from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.model import METHODS
 from recbole_bd.system.child_processes import cores
 from recbole_bd.tuning.outputs import summary, write_results
-from recbole_bd.tuning.space import is_range, read_space
+from recbole_bd.tuning.space import examples_of, is_range, read_space
 from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
 
 # Options of the search; every other key is a setting of every trial.
 OPTIONS = ("space", "trials", "jobs", "storage", "study", "objective", "out", "engine")
+# Settings on which the known options depend.
+_NAMES = {"model", "dataset", "teacher_model", "student_model"}
 OPTUNA, RAY = "optuna", "ray"
 BOTH = "both"
 
@@ -52,9 +54,12 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         raise ConfigError(f"engine={engine!r}: must be one of {OPTUNA}, {RAY}")
     fixed = {key: value for key, value in space.items() if not is_range(value)}
     config = BDConfig(command_line={**given, **fixed}, methods=METHODS)
+    objective = _objective(own.get("objective"), config)
+    if not _NAMES & space.keys():  # the options depend on the models
+        for example in examples_of(space):
+            config.check_more(example, str(own["space"]))
     # Check data and models once: an error there would fail every trial.
     load_split(config)
-    objective = _objective(own.get("objective"), config)
     name = str(own.get("study") or f"{config['model']}-{config['dataset']}")
     folder = Path(str(own.get("out") or Path(config["checkpoint_dir"]) / f"tune-{name}"))
     storage = str(own.get("storage") or f"sqlite:///{folder / 'study.db'}")

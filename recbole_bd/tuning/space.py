@@ -1,7 +1,7 @@
 """Search spaces of settings, and the draws of Optuna from them. Selection is by validation alone."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,17 @@ def _draw(key: str, value: Mapping[str, Any], trial: "Trial") -> Any:
 def three_digits(number: float) -> float:
     """Round a number to three significant digits."""
     return float(f"{number:.3g}")
+
+
+def examples_of(space: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield settings that together have every choice and both ends of every range."""
+    values = {
+        key: range_[kind] if (kind := next(iter(range_))) == CHOICE else range_[kind][:2]
+        for key, range_ in space.items()
+        if is_range(range_)
+    }
+    for position in range(max(map(len, values.values()))):
+        yield {key: some[position % len(some)] for key, some in values.items()}
 
 
 def is_range(value: Any) -> bool:

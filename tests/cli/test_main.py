@@ -101,6 +101,22 @@ def test_errors_without_a_file_are_not_hidden(cli, monkeypatch):
         cli("plots", "run")
 
 
+def test_a_reader_that_ends_early_is_no_error(tmp_path):
+    """As `recbole-bd --help | head -1` with more lines than the pipe takes."""
+    program = (
+        "from recbole_bd.cli import main\n"
+        "main._dispatch = lambda words: print('x' * 10_000_000) or 0\n"
+        "raise SystemExit(main.main(['run']))\n"
+    )
+    with (tmp_path / "err").open("w+") as errors:
+        child = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, stderr=errors)
+        child.stdout.read(1)
+        child.stdout.close()
+        assert child.wait(60) == 141
+        errors.seek(0)
+        assert errors.read() == ""
+
+
 def test_ctrl_c_outside_of_a_run_is_one_line(monkeypatch, capsys):
     from recbole_bd.__main__ import main
 

@@ -13,13 +13,17 @@ from recbole_bd.leaderboard.tables import build
 from tests.helpers.boards import by_name, write_run
 
 
-def test_folders_that_are_no_runs_are_passed_over(folder):
+def test_folders_that_are_no_runs_are_passed_over_and_named(folder, caplog):
     (folder / "notes").mkdir()
     for name, text in (("torn", "{"), ("foreign", "[]"), ("old", '{"schema": 1, "status": "finished"}')):
         (folder / name).mkdir()
         (folder / name / "result.json").write_text(text)
     write_run(folder, "Slow", 1, None, status="running")
     assert "Slow" not in by_name(build(runs_below(folder)))
+    skipped = [record.getMessage() for record in caplog.records]
+    assert [line.split(" is damaged")[0] for line in skipped] == [
+        f"run folder skipped: {folder / name / 'result.json'}" for name in ("foreign", "old", "torn")
+    ]
     with pytest.raises(LeaderboardError, match="no run has ended"):
         build([])
 

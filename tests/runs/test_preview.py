@@ -22,7 +22,7 @@ def test_settings_data_sizes_and_memory_are_described(quick):
     assert roles == ["teacher: BPR, 880 parameters", "student: BPR, 220 parameters"]
     positives = yaml.safe_load(data.removeprefix("data: "))["split"]["train"]
     # In bytes: parameters six times, the scores of all users four times, and every sample of 100 epochs twice.
-    expected = 300e6 + 1100 * 6 * 4 + 61 * 49 * 4 * 4 + positives * 40 * 100 * 2 * 8
+    expected = 300 * 2**20 + 1100 * 6 * 4 + 61 * 49 * 4 * 4 + positives * 40 * 100 * 2 * 8
     assert expected > 310e6
     assert memory == f"estimated memory: {expected / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)"
 

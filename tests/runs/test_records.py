@@ -99,3 +99,11 @@ def test_rows_of_validations_have_numbers(tmp_path):
     assert read_validations(tmp_path / "metrics.csv") == [
         {"stage": "separate", "role": "model", "epoch": 0, "ndcg@5": 0.25}
     ]
+
+
+@pytest.mark.parametrize("text", ["", "stage,role,epoch,ndcg@5,hit@5\nseparate,model,0,0.25"])
+def test_validations_that_are_cut_off_are_damage(text, tmp_path):
+    (tmp_path / "metrics.csv").write_text(text)
+    with pytest.raises(RunFolderError) as error:
+        read_validations(tmp_path / "metrics.csv")
+    assert str(error.value) == f"{tmp_path / 'metrics.csv'} is damaged: its last line is cut off"

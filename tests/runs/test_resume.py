@@ -1,9 +1,12 @@
 """Resumption of a stopped run: what is refused, and who claims its folder."""
 
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from recbole_bd import run_bd
 from recbole_bd.runs import resume
 from recbole_bd.runs.progress import PROGRESS_FILE
 
@@ -33,3 +36,9 @@ def test_runs_that_kept_nothing_are_not_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "run_hashes", lambda config: {"config": "mine"})
     monkeypatch.setattr(resume, "runs_of", lambda wanted, folder: found if wanted == "mine" else [])
     assert resume.unfinished_runs({"checkpoint_dir": str(tmp_path)}) == [tmp_path / "a", tmp_path / "c"]
+
+
+def test_a_moved_run_that_has_finished_is_told_by_its_new_folder(finished, tmp_path):
+    result, _ = finished
+    moved = Path(shutil.copytree(result["run_folder"], tmp_path / "moved"))
+    assert run_bd(resume=moved) == {**result, "run_folder": str(moved)}

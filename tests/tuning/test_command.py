@@ -74,6 +74,25 @@ def test_wrong_input_is_one_line(more, message, quick, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("foo: {choice: [1]}", "unknown setting foo"),
+        ("distill_epochs: {choice: [1, 2, -3]}", "distill_epochs=-3"),
+        ("student.learning_rate: {uniform: [-1.0, 1.0]}", "learning_rate=-1.0"),
+    ],
+)
+def test_a_space_that_no_trial_could_have_is_refused_before_the_first(space, message, quick, tmp_path, capsys):
+    words = words_of(quick, tmp_path)
+    (tmp_path / "space.yaml").write_text(f"{space}\n")
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert f"({tmp_path / 'space.yaml'})" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
     words = words_of({**quick, "distill_epochs": 4}, tmp_path, trials=6, jobs=2)
