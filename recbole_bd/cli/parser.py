@@ -50,7 +50,17 @@ def model_parser(command: str, arguments: str, **options: Any) -> CommandParser:
     parser = CommandParser(command, arguments, **options)
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a finished run, or a model file in it")
     parser.add_argument("--role", choices=ROLES, help="role whose model is used (default: student)")
+    add_data_path(parser)
     return parser
+
+
+def add_data_path(parser: CommandParser) -> None:
+    """Add `--data_path`, for data that is no longer where the run read it."""
+    parser.add_argument(
+        "--data_path",
+        metavar="DIR",
+        help="folder that holds the data set's folder (default: where the run read it, or beside the moved run)",
+    )
 
 
 def add_settings(parser: CommandParser, whose: str) -> None:

@@ -21,7 +21,7 @@ def command_parser() -> CommandParser:
     """The parser."""
     parser = model_parser(
         "recommend",
-        "RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME]",
+        "RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME] [--data_path=DIR]",
         description=_DESCRIPTION,
     )
     add = parser.add_argument

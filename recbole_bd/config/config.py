@@ -49,6 +49,7 @@ from recbole_bd.config.layers import (
     read_names,
     unwrap_model_block,
 )
+from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError
@@ -212,16 +213,21 @@ class BDConfig(HostConfig):
         return copy.deepcopy(settings)
 
     def as_dict(self) -> dict[str, Any]:
-        """The resolved settings as plain data. Written as a configuration file, they give the same run."""
+        """The resolved settings as plain data. Written as a configuration file, they give the same run.
+
+        Paths that are read, `data_path` and `checkpoint`, are absolute, so that the file can be used from any folder.
+        """
         written = fold_layers(self.layers, drop=())
         package = package_options().keys() | method_options(self._method).keys()
         keys = (recbole_options().keys() | package) - {*PAIR, "backbones", "beside"}
         plain = {key: plain_value(self[key]) for key in sorted(keys) if key in self}
         for key in ("data_path", "device"):  # RecBole changes the path, and a chosen device is only this machine's
             plain[key] = written.get(key, plain[key] if key == "device" else "dataset/")
+        plain["data_path"] = absolute(plain["data_path"])
         for role, backbone in self.backbones.items():
             config = self.role(role)
             block = {key: plain_value(config[key]) for key in sorted(role_options(backbone)) if key in config}
+            block["checkpoint"] = absolute(block["checkpoint"])
             if role == BASELINE:
                 plain |= block
             else:

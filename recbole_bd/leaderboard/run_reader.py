@@ -140,9 +140,21 @@ def runs_jsonl(runs: Sequence[Run]) -> str:
         except ComparisonError:  # a baseline without top-k metrics, a run that failed: a row without tests
             pass
         result = {**run.result, "run_folder": run.folder.name}
-        record = {"result": result, "settings": run.settings, "validations": run.validations, **kept}
+        record = {"result": result, "settings": _without_folders(run.settings), "validations": run.validations, **kept}
         lines.append(json.dumps(record, ensure_ascii=False))
     return "\n".join([*lines, ""])
+
+
+def _without_folders(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with absolute paths, which belong to one machine, shortened to their last names."""
+    return {
+        key: _without_folders(value)
+        if isinstance(value, Mapping)
+        else Path(value).name
+        if key in ("data_path", "checkpoint") and isinstance(value, str) and Path(value).is_absolute()
+        else value
+        for key, value in settings.items()
+    }
 
 
 def read_runs(path: Path) -> list[Run]:

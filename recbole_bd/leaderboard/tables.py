@@ -266,7 +266,7 @@ def _relevant(row: Row) -> dict[str, Any]:
     if row.arm == SEPARATE and row.role != BASELINE:
         flat = {key: value for key, value in flat.items() if key.startswith(f"{row.role}.")}
         flat[f"{row.role}_model"] = row.model
-    return {key: value for key, value in flat.items() if key not in WITHOUT_EFFECT and key != "seed"}
+    return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in WITHOUT_EFFECT and key != "seed"}
 
 
 def _order(row: Row, metric: str) -> tuple:

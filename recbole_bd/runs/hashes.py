@@ -90,7 +90,7 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     }
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
-        block["checkpoint"] = _content(block.get("checkpoint"))
+        block["checkpoint"] = file_hash(block.get("checkpoint"))
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
     settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
@@ -170,8 +170,8 @@ def _hash_of_files(files: tuple[tuple[Path, int, int], ...]) -> str:
     return digest.hexdigest()[:24]
 
 
-def _content(path: str | None) -> str | None:
-    """Hash a file's content, or its name if it does not exist; the run refuses that later."""
+def file_hash(path: str | None) -> str | None:
+    """Hash a file's content, or its name if it does not exist, which the run refuses later; None of None."""
     if path is None:
         return None
     return hashlib.sha256(Path(path).read_bytes() if Path(path).is_file() else str(path).encode()).hexdigest()[:24]

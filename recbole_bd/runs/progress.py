@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.backbones.names import BASELINE
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.config.layers import dotted
 from recbole_bd.config.option import WITHOUT_EFFECT
+from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
-from recbole_bd.runs.hashes import changed_hashes
+from recbole_bd.runs.hashes import changed_hashes, file_hash
 from recbole_bd.runs.records import read_result
 from recbole_bd.system.sealed_archive import load_archive, save_archive
 
@@ -136,6 +138,8 @@ class Progress:
         ]
         for change in changes:
             name = change["setting"].rpartition(".")[2]
+            if name == "checkpoint" and self._is_same_checkpoint(**change):
+                continue
             if name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])
         if device != self.device:
@@ -144,6 +148,12 @@ class Progress:
                 "numbers"
             )
         return [change for change in changes if change["setting"].rpartition(".")[2] in MAY_CHANGE]
+
+    def _is_same_checkpoint(self, setting: str, before: str | None, now: str | None, after: str) -> bool:
+        """Whether a role's checkpoint is the same file as before, at the same or another place."""
+        role = setting.rpartition(".")[0] or BASELINE
+        same_path = absolute(now) == absolute(before)
+        return same_path or (now is not None and file_hash(now) == self.record["hashes"].get(role))
 
     def resume_point(self, stage: str) -> dict[str, Any] | None:
         """Return where to resume within a stage; None if the run did not stop in it."""

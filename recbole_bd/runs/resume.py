@@ -1,12 +1,14 @@
 """Resume of a stopped run."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.layers import dotted
+from recbole_bd.config.recorded_paths import absolute, data_folders, file_of
 from recbole_bd.errors import ConfigError, RunFolderError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import run_hashes
@@ -91,5 +93,37 @@ def _merged_settings(folder: Path, given: tuple, progress: Progress) -> tuple[BD
     own = folder / "config.yaml"
     files = [*([own] if own.is_file() else []), *(config_files or ())]
     base = {} if own.is_file() else progress.settings
-    config = BDConfig(model, dataset, files, {**base, **(config_dict or {})}, command_line, methods=METHODS)
+
+    def merged(moved: dict[str, Any]) -> BDConfig:
+        return BDConfig(model, dataset, files, {**base, **(config_dict or {}), **moved}, command_line, methods=METHODS)
+
+    config = merged({})
+    if moved := _moved_paths(config, progress.settings, folder):
+        config = merged(moved)
     return config, progress.check_settings(config.as_dict(), config["device"].type, folder)
+
+
+def _moved_paths(config: BDConfig, recorded: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Find the paths of a run that was moved, or that is resumed from another folder.
+
+    Args:
+        config: the merged settings.
+        recorded: the settings of the run so far; a path that differs from them was given, and stays.
+        folder: the run folder.
+
+    Returns:
+        Settings to change: `checkpoint_dir` is the folder that holds the run folder now. `data_path` and checkpoints
+        are looked for near the run if they are no longer at their place.
+    """
+    moved: dict[str, Any] = {}
+    if config["checkpoint_dir"] == recorded.get("checkpoint_dir"):
+        moved["checkpoint_dir"] = str(folder.parent)
+    now = config.as_dict()
+    if now["data_path"] == absolute(recorded.get("data_path")) and not Path(config["data_path"]).is_dir():
+        found = data_folders(now["data_path"], config["dataset"], folder)
+        moved |= {"data_path": str(found[0])} if found else {}
+    own = dict(dotted(recorded))
+    for key, path in dotted(now):
+        if key.endswith("checkpoint") and path and path == absolute(own.get(key)):
+            moved |= {key: file_of(path, folder)}
+    return moved

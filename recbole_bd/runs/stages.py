@@ -66,7 +66,10 @@ class Run:
             record = opening_record(config, "running")
             progress = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
         elif progress.fingerprint != self.split.fingerprint:
-            raise CheckpointError(f"{folder} cannot resume: the data set {config['dataset']} or its split has changed")
+            raise CheckpointError(
+                f"{folder} cannot resume: the data set {config['dataset']} or its split has changed in "
+                f"{config['data_path']}; name another folder with --data_path=DIR"
+            )
         self.is_new, self.changes = folder is None, list(changes)
         self.progress, self.earlier_seconds = progress, progress.seconds
         self.folder = folder or group().broadcast(lambda: new_run_folder(config))

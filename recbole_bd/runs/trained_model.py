@@ -1,6 +1,8 @@
 """Trained models of runs, loaded with their data."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import restore_snapshot
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.recorded_paths import data_folders
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split, load_split
 from recbole_bd.errors import CheckpointError, RunFolderError
@@ -36,13 +39,15 @@ class Trained:
     valid: dict[str, float]
 
 
-def load_trained(path: str | Path, device: str | None = None) -> Trained:
+def load_trained(path: str | Path, device: str | None = None, data_path: str | Path | None = None) -> Trained:
     """Load a trained model of a run.
 
     Args:
         path: `teacher.pth`, `student.pth` or `model.pth` of a run.
         device: device to load it to. The default is a GPU if there is one, or the CPU if it was trained with
             `device: cpu`.
+        data_path: the folder that holds the data set's folder. The default is the run's own `data_path`; if the data
+            is not there, it is searched for where it lies if run and data were moved together.
 
     Raises:
         CheckpointError: the file is damaged or not of this package, or its data is missing or has changed.
@@ -53,20 +58,57 @@ def load_trained(path: str | Path, device: str | None = None) -> Trained:
         raise CheckpointError(
             f"{path} is not a model file of this package; RecBole's own files cannot be loaded whole safely"
         )
-    config = BDConfig(config_dict=_on_this_machine(about["settings"], device), methods=METHODS)
+    settings = _on_this_machine(about["settings"], device)
+    if data_path is not None:
+        settings["data_path"] = str(data_path)
+    config = BDConfig(config_dict=settings, methods=METHODS)
     if about.get("role") not in config.backbones:
         raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
-    if not Path(config["data_path"]).is_dir():  # never download to a path that a file names
-        raise CheckpointError(f"{path}: its data set {about['dataset']} is not in {config['data_path']}")
-    split = load_split(config)
-    if split.fingerprint != about["fingerprint"]:
-        raise CheckpointError(
-            f"{path}: the data set {about['dataset']} or its split is not the one this model was trained on"
-        )
+    others = () if data_path is not None else _moved(config, settings, Path(path).parent)
+    config, split = _with_data(config, others, Path(path), about)
     role = build_role(about["role"], config.role(about["role"]), split.train)
     restore_snapshot(role.model, snapshot, str(path))
     role.model.eval()
     return Trained(Path(path), role, split, about, snapshot.valid)
+
+
+def _moved(config: BDConfig, settings: dict[str, Any], folder: Path) -> Iterator[BDConfig]:
+    """Settings with each folder that may hold the data if the project of a run was moved."""
+    for place in data_folders(config.as_dict()["data_path"], config["dataset"], folder):
+        yield BDConfig(config_dict={**settings, "data_path": str(place)}, methods=METHODS)
+
+
+def _with_data(
+    config: BDConfig, others: Iterable[BDConfig], path: Path, about: dict[str, Any]
+) -> tuple[BDConfig, Split]:
+    """Load the data that a model was trained on, from the first folder that holds it.
+
+    Args:
+        config: settings with the folder to try first.
+        others: settings with further folders.
+        path: the model's file, named in errors.
+        about: its metadata.
+
+    Raises:
+        CheckpointError: no folder exists, or none holds the same data.
+    """
+    name, tried = config["dataset"], []
+    for candidate in chain([config], others):
+        folder = candidate["data_path"]
+        if folder in tried or not Path(folder).is_dir():  # never download to a path that a file names
+            continue
+        tried.append(folder)
+        split = load_split(candidate)
+        if split.fingerprint == about["fingerprint"]:
+            return candidate, split
+    if not tried:
+        raise CheckpointError(
+            f"{path}: its data set {name} is not in {config['data_path']}; name the folder that holds {name}/ with "
+            "--data_path=DIR, in Python with data_path=DIR"
+        )
+    raise CheckpointError(
+        f"{path}: the data set {name} in {tried[0]} or its split is not the one this model was trained on"
+    )
 
 
 def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, Any]:
@@ -75,11 +117,11 @@ def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, 
     return {**moved, "device": device or ("cpu" if settings.get("device") == "cpu" else "auto")}
 
 
-def load_data_and_model(path: str | Path) -> tuple:
+def load_data_and_model(path: str | Path, data_path: str | Path | None = None) -> tuple:
     """Load a trained model of a run with its data, as RecBole's function of the same name does.
 
     Args:
-        path: see `load_trained`.
+        path, data_path: see `load_trained`.
 
     Returns:
         (config, model, dataset, train_data, valid_data, test_data), the model in evaluation mode.
@@ -87,7 +129,7 @@ def load_data_and_model(path: str | Path) -> tuple:
     Raises:
         BDError: see `load_trained`.
     """
-    trained = load_trained(path)
+    trained = load_trained(path, data_path=data_path)
     split, config = trained.split, trained.role.config
     return (
         config,

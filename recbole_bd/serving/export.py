@@ -13,6 +13,7 @@ from recbole.config import Config
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import take_snapshot
 from recbole_bd.config.known_options import options_unknown_to_recbole
+from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.runs.trained_model import Trained
 from recbole_bd.serving.onnx_graph import onnx_bytes
@@ -127,13 +128,17 @@ def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
 
 
 def recbole_config(role: Role) -> Config:
-    """Copy a role's settings into RecBole's own Config, on the CPU, which is unpickled without this package."""
+    """Copy a role's settings into RecBole's own Config, on the CPU, which is unpickled without this package.
+
+    The path of the data is absolute, because RecBole reads the data from there.
+    """
     settings = role.config.final_config_dict
     foreign = options_unknown_to_recbole()
     plain = {key: value for key, value in settings.items() if key not in foreign}
+    here = {"device": torch.device("cpu"), "use_gpu": False, "data_path": absolute(plain["data_path"])}
     config = Config.__new__(Config)
     own = {name: value for name, value in vars(role.config).items() if not name.startswith("_")}
-    config.__dict__.update(own, final_config_dict={**plain, "device": torch.device("cpu"), "use_gpu": False})
+    config.__dict__.update(own, final_config_dict={**plain, **here})
     for name in ("external_config_dict", "variable_config_dict", "internal_config_dict"):
         config.__dict__[name] = {key: value for key, value in own[name].items() if key in plain}
     return config

@@ -15,7 +15,7 @@ def files(monkeypatch):
 
     def run(*roles):
         monkeypatch.setattr(module, "model_files", lambda run: {role: f"{run}/{role}.pth" for role in roles})
-        monkeypatch.setattr(module, "load_trained", lambda path, device: (path, device))
+        monkeypatch.setattr(module, "load_trained", lambda *given: given)
 
     return run
 
@@ -31,8 +31,8 @@ def files(monkeypatch):
 )
 def test_the_student_is_chosen_where_there_is_one(roles, wanted, chosen, files):
     files(*roles)
-    options = Namespace(run="saved/RUN", role=wanted)
-    assert chosen_model(options, "export", device="cpu") == (f"saved/RUN/{chosen}.pth", "cpu")
+    options = Namespace(run="saved/RUN", role=wanted, data_path="data")
+    assert chosen_model(options, "export", device="cpu") == (f"saved/RUN/{chosen}.pth", "cpu", "data")
 
 
 def test_a_role_that_the_run_lacks_is_refused(files):

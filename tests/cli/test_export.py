@@ -81,7 +81,12 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
 def test_what_is_exported_is_on_the_cpu_with_all_that_its_model_keeps(trained_run, monkeypatch, tmp_path):
     """A model's graphs and histories are no parameters, and stay behind when it is moved."""
     devices = []
-    monkeypatch.setattr(chosen_model, "load_trained", lambda path, device: devices.append(device) or load_trained(path))
+
+    def loaded(path, device, data_path):
+        devices.append(device)
+        return load_trained(path)
+
+    monkeypatch.setattr(chosen_model, "load_trained", loaded)
     assert main(["export", trained_run, "--format=npz", f"--out={tmp_path}"]) == 0
     assert devices == ["cpu"]
 
