@@ -79,7 +79,7 @@ def test_a_moved_run_recommends_from_anywhere(what, version, project, tmp_path, 
 
 @pytest.mark.parametrize("version", ["now", "older"])
 def test_a_run_is_used_from_another_folder(version, project, tmp_path, monkeypatch):
-    run = run_of(project)
+    run = run_of(Path(shutil.copytree(project, tmp_path / "project")))
     if version == "older":
         older(run)
     monkeypatch.chdir(tmp_path)

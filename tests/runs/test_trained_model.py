@@ -61,7 +61,7 @@ def test_a_model_may_be_named_by_its_file(finished):
         ({"role": "model"}, "{} is damaged: its role is 'model'"),
         (
             {"fingerprint": "another"},
-            "{}: the data set blocks or its split is not the one this model was trained on",
+            "{}: the data set blocks in {} or its split is not the one this model was trained on",
         ),
     ],
 )
@@ -72,4 +72,4 @@ def test_a_model_that_is_not_of_this_data_or_package_is_refused(changes, message
     monkeypatch.setattr(trained_module, "load_model", lambda _: (snapshot, about))
     with pytest.raises(CheckpointError) as error:
         load_trained(path)
-    assert str(error.value) == message.format(path)
+    assert str(error.value) == message.format(path, f"{finished[1]['data_path']}/blocks")
