@@ -5,11 +5,13 @@ from typing import Any
 from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
+from recbole_bd.backbones.checkpoint import settings_recorded_in
 from recbole_bd.backbones.extra_state import note_attributes
 from recbole_bd.backbones.recbole_pickle import pretrained_files_read_safely
+from recbole_bd.backbones.recorded_split import check_recorded_split
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
-from recbole_bd.errors import RoleError
+from recbole_bd.errors import CheckpointError, RoleError, named_damage
 
 
 def build_role(name: str, config: Any, dataset: Any) -> Role:
@@ -22,11 +24,18 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
 
     Raises:
         RoleError: the model is unknown, refuses its settings or needs a package that is missing.
-        CheckpointError: a file that the model's settings name cannot be read, or asks for code to be run.
+        CheckpointError: a file that the model's settings name cannot be read, asks for code to be run, or was trained
+            on another split.
     """
     backbone = config["model"]
+
+    def check(path: str, content: dict[str, Any]) -> None:
+        with named_damage(f"file {path}", CheckpointError):
+            recorded = settings_recorded_in(content)
+        check_recorded_split(f"pretrained file {path}", recorded, config.final_config_dict, name)
+
     try:
-        with pretrained_files_read_safely():
+        with pretrained_files_read_safely(check):
             model = recommender_class(backbone)(config, dataset)
     except ImportError as error:
         raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error

@@ -1,6 +1,7 @@
 """Checkpoints of models: written atomically, read without running any code they may carry."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
         path: a `teacher.pth` or `student.pth` of a run, or a `.pth` of RecBole's Trainer.
 
     Returns:
-        The state and the file's metadata: `model`, `dataset`, and for this package's files `fingerprint`.
+        The state and the file's metadata: `model` and `dataset`, as far as they are recorded. A file of this package
+        also has `fingerprint`, a file of RecBole `recbole`: its `settings`, None if it has none, and the best value of
+        its validation, `best_valid_score`.
 
     Raises:
         CheckpointError: the file is missing, truncated, altered, of an unknown kind, or asks for code to be run.
@@ -67,7 +70,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
         version = content["version"]
         raise CheckpointError(f"checkpoint {path} has format version {version}: update recbole-bd to read it")
     with named_damage(f"checkpoint {path}", CheckpointError):
-        about = _metadata(content["about"]) if ours else _metadata_of_recbole(content.get("config"))
+        about = _metadata(content["about"]) if ours else _metadata_of_recbole(content)
         other = content.get("other_parameter") or {}
         if ours and not sealed:
             other = {name: _decode_first(value) for name, value in other.items()}
@@ -112,9 +115,27 @@ def _metadata(text: str) -> dict[str, Any]:
     return about
 
 
-def _metadata_of_recbole(settings: Any) -> dict[str, Any]:
-    settings = settings if isinstance(settings, dict) else {}
-    return {key: settings[key] for key in ("model", "dataset") if key in settings}
+def _metadata_of_recbole(content: dict[str, Any]) -> dict[str, Any]:
+    settings, score = content.get("config"), content.get("best_valid_score")
+    settings = settings if isinstance(settings, dict) else None
+    names = {key: settings[key] for key in ("model", "dataset") if key in settings} if settings else {}
+    return {**names, "recbole": {"settings": settings, "best_valid_score": score if _is_finite(score) else None}}
+
+
+def settings_recorded_in(content: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings in the content of a model file of this package or of RecBole; None if there are none.
+
+    Raises:
+        CheckpointError: they are damaged.
+    """
+    settings = content.get("config")
+    if content.get("format") == FORMAT:
+        settings = _metadata(content["about"]).get("settings")
+    return settings if isinstance(settings, dict) else None
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _only_tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:

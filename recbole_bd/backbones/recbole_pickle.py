@@ -149,22 +149,27 @@ def load_recbole_pickle(path: str | Path, what: str = "checkpoint") -> dict[str,
 
 
 @contextmanager
-def pretrained_files_read_safely() -> Iterator[None]:
+def pretrained_files_read_safely(check: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
     """Let RecBole's models read pretrained files without running any code in them.
 
     NAIS, ConvNCF, RaCT and NeuMF load pretrained states with `torch.load`, which before torch 2.6 runs code named in
     the file. LDiffRec loads `item_emb.npy` of the data set with `allow_pickle=True`. Within the scope, RecBole's models
     read both kinds of file through the readers of this package.
 
+    Args:
+        check: called with the path and the content of a pretrained state; raises if it must not be used.
+
     Raises:
         CheckpointError: such a file is missing or damaged, or asks for code to be run.
     """
-    with model_files_read_through(_read_state, _read_array):
+
+    def read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        content = load_archive(path, "file") if is_sealed(path, "file") else load_recbole_pickle(path, "file")
+        check(str(path), content)
+        return content
+
+    with model_files_read_through(read_state, _read_array):
         yield
-
-
-def _read_state(path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
-    return load_archive(path, "file") if is_sealed(path, "file") else load_recbole_pickle(path, "file")
 
 
 def _read_array(path: str | Path, *args: Any, **options: Any) -> np.ndarray:
@@ -224,10 +229,10 @@ class _Reader:
         return None
 
     def _settings(self, value: _Config) -> dict[str, Any]:
-        """Select the plain values of RecBole's settings."""
+        """Select the plain values of RecBole's settings, lists and blocks of them included."""
         state: dict[str, Any] = value.state or {}
         settings = state.get("final_config_dict", {})
-        return {key: item for key, item in settings.items() if type(item) in (bool, int, float, str)}
+        return {key: self.make(item) for key, item in settings.items() if _is_plain(item)}
 
     def _tensor(self, value: _Tensor) -> torch.Tensor:
         storage, offset, size, stride, *_ = value.args
@@ -266,6 +271,15 @@ class _Reader:
         state: Any = value.state
         _, shape, kind, by_columns, data = state
         return np.frombuffer(data, _dtype(kind)).reshape(shape, order="F" if by_columns else "C").copy()
+
+
+def _is_plain(value: Any, depth: int = 8) -> bool:
+    """Whether a setting is a number, a text, null, or a list or block of such values, not nested without end."""
+    if isinstance(value, dict):
+        return depth > 0 and all(type(key) is str and _is_plain(item, depth - 1) for key, item in value.items())
+    if type(value) in (list, tuple, set):
+        return depth > 0 and all(_is_plain(item, depth - 1) for item in value)
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _dtype(value: _Dtype) -> np.dtype:

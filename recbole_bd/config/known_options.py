@@ -21,7 +21,7 @@ RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 
 
 # Options declared in overall.yaml that each role may have for itself.
-PACKAGE_OPTIONS_OF_A_ROLE = ("checkpoint", "distill_learning_rate", "distill_weight_decay")
+PACKAGE_OPTIONS_OF_A_ROLE = ("checkpoint", "checkpoint_split", "distill_learning_rate", "distill_weight_decay")
 
 
 # Options of RecBole that each role may have for itself. The others (data, split, evaluation) hold for both roles.

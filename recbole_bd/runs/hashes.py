@@ -32,6 +32,9 @@ _OF_TWO_ROLES = {
 _OF_A_DOUBLE = 2**16
 # Options newer than some recorded runs. Their null means the old behaviour and is not hashed, so old hashes stay.
 _SINCE = {f"{option}_{direction}" for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()}
+# Settings of RecBole's models that name a file to start from, and files that a model reads beside its data.
+_PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path"}
+_BESIDE_DATA = {"LDiffRec": "item_emb.npy"}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
 
@@ -47,7 +50,9 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         24 hex digits, as all hashes here.
     """
     drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
-    settings: dict[str, Any] = {key: str(value) for key, value in config.final_config_dict.items() if key not in drop}
+    start = _contents(config["model"], config.final_config_dict, config["data_path"])
+    plain = config.final_config_dict | start
+    settings: dict[str, Any] = {key: str(value) for key, value in plain.items() if key not in drop}
     if not with_seed:
         del settings["seed"]
     settings |= {
@@ -91,6 +96,8 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = file_hash(block.get("checkpoint"))
+        block.pop("checkpoint_split", None)
+        block |= _contents(config.backbones[role], block, config["data_path"])
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
     settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
@@ -175,6 +182,19 @@ def file_hash(path: str | None) -> str | None:
     if path is None:
         return None
     return hashlib.sha256(Path(path).read_bytes() if Path(path).is_file() else str(path).encode()).hexdigest()[:24]
+
+
+def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str, str | None]:
+    """Hashes of the files that a model reads while it is built; a setting that names one is replaced by its hash.
+
+    Args:
+        model: name of the RecBole model.
+        settings: its settings.
+        folder: folder of the data set's files.
+    """
+    found = {key: file_hash(settings[key]) for key in _PRETRAINED & settings.keys() if settings[key]}
+    beside = Path(folder) / _BESIDE_DATA[model] if model in _BESIDE_DATA else None
+    return found | ({beside.name: file_hash(str(beside))} if beside and beside.is_file() else {})
 
 
 def _hash(settings: Mapping[str, Any]) -> str:

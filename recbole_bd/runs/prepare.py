@@ -5,6 +5,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.backbones.recorded_split import check_recorded_split
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -46,7 +47,8 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
     """Read the checkpoint that a role starts from, and check that its model can load it.
 
     Raises:
-        CheckpointError: the file is damaged, or comes from another model, data set or split.
+        CheckpointError: the file is damaged, or comes from another model, data set or split. A file of RecBole has no
+            fingerprint of its data: its settings are compared instead.
     """
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)
@@ -57,6 +59,9 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
             raise CheckpointError(
                 f"checkpoint {path} has {key} {about[key]}, but this run's {role.name} has {key} {role.config[key]}"
             )
+    if "fingerprint" not in about:
+        settings = about["recbole"]["settings"]
+        check_recorded_split(f"checkpoint {path}", settings, role.config.final_config_dict, role.name)
     restore_snapshot(role.model, snapshot, f"checkpoint {path}")
     return snapshot
 

@@ -19,6 +19,9 @@ from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.records import read_result
 
+# Settings by which RecBole's models read no pretrained file. A trained model does not need the files it started from.
+_WITHOUT_START = {"use_pretrain": False, "pretrain_path": None, "train_method": "no_pretrain"}
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -58,7 +61,7 @@ def load_trained(path: str | Path, device: str | None = None, data_path: str | P
         raise CheckpointError(
             f"{path} is not a model file of this package; RecBole's own files cannot be loaded whole safely"
         )
-    settings = _on_this_machine(about["settings"], device)
+    settings = _on_this_machine(_without_start(about["settings"]), device)
     if data_path is not None:
         settings["data_path"] = str(data_path)
     config = BDConfig(config_dict=settings, methods=METHODS)
@@ -109,6 +112,14 @@ def _with_data(
     raise CheckpointError(
         f"{path}: the data set {name} in {tried[0]} or its split is not the one this model was trained on"
     )
+
+
+def _without_start(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the files from which models were pretrained, at the top level and in the blocks of roles."""
+    return {
+        key: _without_start(value) if key in PAIR and isinstance(value, dict) else _WITHOUT_START.get(key, value)
+        for key, value in settings.items()
+    }
 
 
 def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, Any]:
