@@ -21,6 +21,8 @@ _ROWS = (
 _TIMES = ("TIME_FIELD", "normalize_field", "normalize_all", "discretization")
 # Intervals that keep every user or item.
 _ALL = ("[0,inf)", "[1,inf)", "(-inf,inf)")
+# Differences of a validation metric that rounding and another device can make.
+_ABSOLUTE, _RELATIVE = 0.01, 0.05
 # Differences that an error names.
 _NAMED = 3
 
@@ -39,16 +41,67 @@ def check_recorded_split(where: str, recorded: Mapping[str, Any] | None, own: Ma
     """
     if own.get("checkpoint_split") == TRUSTED:
         return
-    option = "checkpoint_split" if role == BASELINE else f"{role}.checkpoint_split"
-    way_out = f"--{option}={TRUSTED} if you know that it saw no validation or test rows of this run"
     if not recorded or "eval_args" not in recorded:
-        raise CheckpointError(f"{where} does not record the split it was trained on; use {way_out}")
+        raise CheckpointError(f"{where} does not record the split it was trained on; use {_way_out(role)}")
     if found := list(differences(recorded, own)):
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise CheckpointError(
             f"{where} was trained on another split, so it may know test rows: {', '.join(found[:_NAMED])}{more}; "
-            f"use the same settings, or {way_out}"
+            f"use the same settings, or {_way_out(role)}"
         )
+
+
+def recorded_validation(about: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, float]:
+    """Return the validation that a file of RecBole records, as far as this run measures the same.
+
+    Args:
+        about: `recbole` of the file's metadata, see `load_model`.
+        own: RecBole's settings of the run.
+
+    Returns:
+        The value by metric, e.g. `{"mrr@10": 0.05}`; empty if the file has none, if this run measures another metric
+        or in another way, or if it trusts the file.
+    """
+    settings, score = about["settings"], about["best_valid_score"]
+    if score is None or not settings or own.get("checkpoint_split") == TRUSTED:
+        return {}
+    modes = [_mode_of_validation(side.get("eval_args") or {}) for side in (settings, own)]
+    metric = str(own["valid_metric"]).lower()
+    is_same = metric == str(settings.get("valid_metric")).lower() and settings.get("repeatable") == own["repeatable"]
+    return {metric: score} if is_same and modes == ["full", "full"] else {}
+
+
+def _mode_of_validation(arguments: Mapping[str, Any]) -> Any:
+    mode = arguments.get("mode")
+    return mode.get("valid") if isinstance(mode, Mapping) else mode
+
+
+def check_validation(where: str, recorded: Mapping[str, float], measured: Mapping[str, float], role: str) -> None:
+    """Refuse a model that is much better or worse on this run's validation part than on its own.
+
+    The same settings do not give the same split if the data files differ, or if the random generator was not seeded.
+
+    Args:
+        where: kind and path of the file, for the error.
+        recorded: see `recorded_validation`.
+        measured: metrics on this run's validation part.
+        role: teacher or student; `model` for a baseline.
+
+    Raises:
+        CheckpointError: a value differs by more than 5 % and more than 0.01.
+    """
+    for metric, value in recorded.items():
+        here = measured.get(metric, value)
+        if abs(here - value) > max(_ABSOLUTE, _RELATIVE * abs(value)):
+            raise CheckpointError(
+                f"{where} records {metric} {value:.4f} on its validation part, but has {here:.4f} on this run's, so "
+                f"its data or split is another one and it may know test rows; use {_way_out(role)}"
+            )
+
+
+def _way_out(role: str) -> str:
+    option = "checkpoint_split" if role == BASELINE else f"{role}.checkpoint_split"
+    return f"--{option}={TRUSTED} if you know that it saw no validation or test rows of this run"
 
 
 def differences(recorded: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.recorded_split import check_recorded_split
+from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_validation
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -46,6 +46,10 @@ def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
 def read_checkpoint(role: Role, split: Split) -> Snapshot:
     """Read the checkpoint that a role starts from, and check that its model can load it.
 
+    Returns:
+        The state. Its `valid` is what this run should measure: the validation that a file of RecBole records, see
+        `recorded_validation`.
+
     Raises:
         CheckpointError: the file is damaged, or comes from another model, data set or split. A file of RecBole has no
             fingerprint of its data: its settings are compared instead.
@@ -59,9 +63,11 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
             raise CheckpointError(
                 f"checkpoint {path} has {key} {about[key]}, but this run's {role.name} has {key} {role.config[key]}"
             )
+    snapshot.valid = {}
     if "fingerprint" not in about:
-        settings = about["recbole"]["settings"]
-        check_recorded_split(f"checkpoint {path}", settings, role.config.final_config_dict, role.name)
+        own = role.config.final_config_dict
+        check_recorded_split(f"checkpoint {path}", about["recbole"]["settings"], own, role.name)
+        snapshot.valid = recorded_validation(about["recbole"], own)
     restore_snapshot(role.model, snapshot, f"checkpoint {path}")
     return snapshot
 

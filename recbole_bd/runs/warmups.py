@@ -11,6 +11,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.checkpoint import load_warmup, save_model
 from recbole_bd.backbones.names import SEPARATE
+from recbole_bd.backbones.recorded_split import check_validation
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -35,7 +36,7 @@ class WarmUps:
     Attributes:
         config: settings of the run.
         split: its data.
-        checkpoints: the given start states by role.
+        checkpoints: the given start states by role, see `read_checkpoint`.
         journal: record of the run.
         progress: progress of the run, which may hold a resume point within a warm-up.
         keeper: makes the keeper of resume points of a stage.
@@ -100,10 +101,12 @@ class WarmUps:
         return snapshot
 
     def _from_checkpoint(self, role: Role) -> Snapshot:
-        snapshot = self.checkpoints[role.name]
+        snapshot, path = self.checkpoints[role.name], role.config["checkpoint"]
+        recorded = snapshot.valid
         with self.journal.timed(f"warmup_{role.name}"):
             restore_snapshot(role.model, snapshot)
             snapshot.valid = evaluate(role, self.split, self.split.valid_loader, self.journal, SEPARATE)
+        check_validation(f"checkpoint {path}", recorded, snapshot.valid, role.name)
         self.journal.validation(SEPARATE, role.name, snapshot.epoch, snapshot.valid)
-        logger.info("%s: starts from %s", role.name, role.config["checkpoint"])
+        logger.info("%s: starts from %s", role.name, path)
         return snapshot

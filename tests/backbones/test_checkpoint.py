@@ -66,7 +66,13 @@ def of_recbole(tmp_path_factory, block_data):
 
 def test_recboles_own_checkpoint_is_read(of_recbole):
     snapshot, about = load_model(of_recbole.saved_model_file)
-    assert about == {"model": "BPR", "dataset": "blocks"}
+    assert (about["model"], about["dataset"]) == ("BPR", "blocks")
+    recorded = about["recbole"]
+    assert recorded["best_valid_score"] == of_recbole.best_valid_score > 0
+    config = of_recbole.config
+    for key in ("seed", "eval_args", "load_col", "topk", "benchmark_filename", "user_inter_num_interval"):
+        assert recorded["settings"][key] == config[key]
+    assert "device" not in recorded["settings"]
     state = of_recbole.model.state_dict()
     assert snapshot.state.keys() == state.keys()
     assert all(torch.equal(snapshot.state[name], state[name]) for name in state)
