@@ -22,8 +22,8 @@ _CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
 WITHOUT_EFFECT = {
     "checkpoint_dir", "checkpoint_every", "checkpoint_split", "config_file", "data_path", "dataloaders_save_path",
     "dataset_save_path", "device", "eval_batch_size", "gpu_id", "ip", "label", "local_rank", "log_wandb",
-    "loss_decimal_place", "nproc", "offset", "port", "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "threads", "use_gpu",
-    "wandb_project", "warmup_cache", "worker", "world_size",
+    "loss_decimal_place", "nproc", "offset", "port", "save_dataloaders", "save_dataset", "show_progress", "single_spec",
+    "state", "threads", "use_gpu", "wandb_project", "warmup_cache", "worker", "world_size",
 }  # fmt: skip
 
 

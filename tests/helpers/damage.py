@@ -76,15 +76,16 @@ def sealed(path: Path, content: object) -> Path:
 
 
 def recbole_checkpoint(data_path: Path, model: str = "BPR", **changes):
-    """A trained Trainer of RecBole, whose `saved_model_file` is its checkpoint; in the current folder."""
+    """A trained Trainer of RecBole, as `run_recbole` makes it; its checkpoint is `saved_model_file`, in this folder."""
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.trainer import Trainer
-    from recbole.utils import get_model
+    from recbole.utils import get_model, init_seed
 
     settings = {"data_path": str(data_path), "epochs": 1, "topk": [5], "valid_metric": "MRR@5", "embedding_size": 8}
     with mock.patch("sys.argv", ["x"]):
         config = Config(model, "blocks", config_dict=settings | changes)
+        init_seed(config["seed"], config["reproducibility"])
         train, valid, _ = data_preparation(config, create_dataset(config))
         trainer = Trainer(config, get_model(model)(config, train._dataset))
         trainer.fit(train, valid, verbose=False)
