@@ -17,6 +17,7 @@ from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split
+from recbole_bd.errors import CheckpointError
 from recbole_bd.runs.hashes import warmup_hash
 from recbole_bd.runs.progress import Progress
 from recbole_bd.system.distributed import group
@@ -82,6 +83,8 @@ class WarmUps:
     def _from_cache(self, role: Role, cache: Path) -> Snapshot:
         with self.journal.timed(f"warmup_{role.name}"):
             snapshot, about = load_warmup(cache)
+            if about["fingerprint"] != self.split.fingerprint:
+                raise CheckpointError(f"{cache} is a warm-up on other data. Delete it to train the warm-up again")
             restore_snapshot(role.model, snapshot, str(cache))
         validations, warnings = (
             [{**row, "role": role.name} for row in about[name]] for name in ("validations", "warnings")

@@ -12,6 +12,7 @@ from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import data_hash
 from recbole_bd.system.child_processes import cores
 from recbole_bd.tuning.outputs import summary, write_results
 from recbole_bd.tuning.space import examples_of, is_range, read_space
@@ -68,7 +69,9 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     of_trials = {"show_progress": False, **({} if config.method_class is None else {"control": False})}
     threads = given.get("threads") or max(1, cores() // jobs)
     metric = str(config["valid_metric"]).lower()
-    search = Search(space, given, of_trials, objective, metric, trials, jobs, threads, folder, config["seed"])
+    search = Search(
+        space, given, of_trials, objective, metric, trials, jobs, threads, folder, config["seed"], data_hash(config)
+    )
     study = open_study(name, storage, search)
     _log_to_terminal()
     try:

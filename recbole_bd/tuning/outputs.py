@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_bd.backbones.names import ROLES
+from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.runs.text_table import grid
 from recbole_bd.system.atomic_write import write_whole
@@ -71,7 +72,10 @@ def write_results(study: "optuna.Study", search: Search) -> list[Path]:
     if best := best_trial(study):
         about = f"# Study {study.study_name}: best of {len(rows)} trials by validation, number {best.number}: "
         about += f"{search.metric} {best.value:.6f} ({' and '.join(search.objective)}).\n"
-        files["best.yaml"] = about + to_yaml({**search.settings, **best.user_attrs["settings"]})
+        settings = {**search.settings, **best.user_attrs["settings"]}
+        if "data_path" in settings:
+            settings["data_path"] = absolute(settings["data_path"])
+        files["best.yaml"] = about + to_yaml(settings)
         files |= _pictures(study)
     for name, content in files.items():
         write_whole(search.folder / name, content)

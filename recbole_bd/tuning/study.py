@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 # Attribute of a trial that failed by itself. Optuna also marks stopped and surplus trials as failed; they do not count.
 ERROR = "error"
+# Settings that name folders, which may move.
+_FOLDERS = ("data_path", "checkpoint_dir")
 # Seconds after which a running trial without a process is taken as lost: it is named right after the trial is begun.
 _BEGINNING = 60.0
 
@@ -46,6 +48,7 @@ class Search:
         threads: of each.
         folder: receives the logs.
         seed: seed of the draws; a trial draws with this plus its number.
+        data: hash of the data set's files.
     """
 
     space: Mapping[str, Any]
@@ -58,11 +61,20 @@ class Search:
     threads: int
     folder: Path
     seed: int = 2020
+    data: str = ""
 
     @property
     def identity(self) -> str:
-        """Hash by which two searches are the same: space, settings, objective and metric."""
-        text = json.dumps([self.space, self.settings, self.objective, self.metric], sort_keys=True, default=str)
+        """Hash by which two searches are the same: space, settings except for folders, objective and metric."""
+        return self._hash({key: value for key, value in self.settings.items() if key not in _FOLDERS})
+
+    @property
+    def identities(self) -> tuple[str, str]:
+        """The hash, and the one of earlier versions, which depends on the folders as well."""
+        return self.identity, self._hash(self.settings)
+
+    def _hash(self, settings: Mapping[str, Any]) -> str:
+        text = json.dumps([self.space, settings, self.objective, self.metric], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run_settings(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +92,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
 
     Raises:
         InstallationError: Optuna is absent.
-        ConfigError: the storage cannot be opened, or its study of that name is another search.
+        ConfigError: the storage cannot be opened, or its study of that name is another search, or one on other data.
     """
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -91,13 +103,20 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
             storage=_storage(storage), study_name=name, direction="maximize", load_if_exists=True,
             pruner=pruner,
         )  # fmt: skip
-        known = study.user_attrs.get("identity")
+        known, data = (study.user_attrs.get(name) for name in ("identity", "data"))
         if known is None:
             study.set_user_attr("identity", search.identity)
+        if data is None and search.data:
+            study.set_user_attr("data", search.data)
     except Exception as error:  # whatever a database's driver raises
         problem = str(error).strip().splitlines()[0][:200]
         raise ConfigError(f"storage {storage} cannot be opened: {problem}") from error
-    if known not in (None, search.identity):
+    if data not in (None, search.data):
+        raise ConfigError(
+            f"study {name} in {storage} was created for other data files of the same name; choose another --study or "
+            "--storage"
+        )
+    if known not in (None, *search.identities):
         raise ConfigError(
             f"study {name} in {storage} was created for a different search space or different settings; choose another "
             "--study or --storage"

@@ -37,9 +37,13 @@ def test_an_error_is_one_line_that_names_the_help(words, problem):
 
 def test_a_model_is_named_by_its_run_and_role():
     assert vars(model_parser("export", "RUN").parse_args(["saved/RUN", "--role", "teacher"])) == {
-        "run": "saved/RUN", "role": "teacher",
+        "run": "saved/RUN", "role": "teacher", "data_path": None,
     }  # fmt: skip
-    assert vars(model_parser("export", "RUN").parse_args([])) == {"run": None, "role": None}
+    assert vars(model_parser("export", "RUN").parse_args(["--data_path=d"])) == {
+        "run": None,
+        "role": None,
+        "data_path": "d",
+    }
 
 
 def test_the_help_keeps_its_examples_and_describes_settings():

@@ -8,7 +8,7 @@ import torch
 from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.runs import hashes
-from recbole_bd.runs.hashes import run_hashes
+from recbole_bd.runs.hashes import run_hashes, warmup_hash
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without_times
@@ -106,3 +106,32 @@ def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, mo
     assert len(before) == len(resolved) - 4
     monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: before)
     assert run_hashes(make_config(quick)) == plain
+
+
+def test_a_pretrained_file_counts_by_its_content_wherever_it_is(quick, tmp_path):
+    def both(name, content, **more):
+        (tmp_path / name).write_text(content)
+        config = make_config({**alone(quick), "model": "NAIS", "pretrain_path": str(tmp_path / name), **more})
+        return run_hashes(config)["config"], warmup_hash(config.role("model"), "")
+
+    first = both("a.pth", "1")
+    assert both("b.pth", "1") == first
+    assert not {*both("a.pth", "2")} & {*first}
+    assert both("a.pth", "1", checkpoint_split="trusted") == first
+    bare = {**alone(quick), "model": "NAIS"}
+    assert run_hashes(make_config(bare)) == run_hashes(make_config(bare, pretrain_path=None))
+
+
+def test_a_file_that_a_model_reads_beside_the_data_counts(quick, tmp_path):
+    shutil.copytree(quick["data_path"], tmp_path / "moved")
+    settings = {**alone(quick), "data_path": str(tmp_path / "moved"), "n_cate": 2}
+
+    def both(model):
+        config = make_config({key: value for key, value in settings.items() if model == "LDiffRec" or key != "n_cate"},
+                             model=model)  # fmt: skip
+        return run_hashes(config)["config"], warmup_hash(config.role("model"), "")
+
+    before = both("LDiffRec"), both("BPR")
+    (tmp_path / "moved" / "blocks" / "item_emb.npy").write_bytes(b"1")
+    assert not {*both("LDiffRec")} & {*before[0]}
+    assert both("BPR") == before[1]

@@ -9,9 +9,11 @@ import pytest
 
 from recbole_bd import run_bd
 from recbole_bd.backbones.snapshot import Snapshot
+from recbole_bd.errors import CheckpointError
 from recbole_bd.runs import warmups
 from recbole_bd.runs.warmups import WarmUps
 from recbole_bd.system.locks import exclusively
+from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without_times
 from tests.helpers.settings import alone
@@ -68,6 +70,19 @@ def test_roles_start_from_checkpoints(finished, tmp_path):
     started = run_bd(config_dict={**settings, "teacher.checkpoint": path, "checkpoint_dir": str(tmp_path / "s")})
     assert started["teacher"]["separate"]["test"] == result["teacher"]["distilled"]["test"]
     assert started["student"]["separate"] == result["student"]["separate"]
+
+
+def test_a_kept_warm_up_of_other_data_is_refused(quick, tmp_path):
+    settings = {**alone(quick), "model": "BPR", "epochs": 1}
+    run_bd(config_dict=settings)
+    (tmp_path / "saved").rename(tmp_path / "first")
+    write_inter(tmp_path / "d", "blocks", block_pairs(seed=1))
+    run_bd(config_dict={**settings, "data_path": str(tmp_path / "d")})
+    (mine,), (other,) = ((tmp_path / name / "warmup").glob("*.pth") for name in ("first", "saved"))
+    assert mine.name != other.name
+    mine.replace(other)
+    with pytest.raises(CheckpointError, match=f"{other.name} is a warm-up on other data. Delete it to train the warm"):
+        run_bd(config_dict={**settings, "data_path": str(tmp_path / "d")})
 
 
 @pytest.mark.parametrize("is_first", [True, False])

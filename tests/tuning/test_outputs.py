@@ -31,6 +31,15 @@ def test_what_a_search_leaves(search, formula, tmp_path):
     assert f"{float(best['objective']):.4f}" in shown.split("\n")[4]
 
 
+def test_the_best_settings_name_the_data_from_any_folder(search, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    search.settings["data_path"] = "d"
+    opened = open_study("s", storage_of(tmp_path, "journal"), search)
+    with_trials(opened, (0.5, {"x": 0.1}, {}))
+    outputs.write_results(opened, search)
+    assert yaml.safe_load((tmp_path / "best.yaml").read_text())["data_path"] == str(tmp_path / "d")
+
+
 def with_trials(opened, *trials: tuple[float, dict, dict]) -> None:
     """Add finished trials: objective, drawn settings, attributes."""
     for value, drawn, about in trials:

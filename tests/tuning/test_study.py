@@ -114,6 +114,27 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
         open_study("s", f"sqlite:///{tmp_path / 'text.db'}", search)
 
 
+def test_a_search_may_move_and_its_data_may_not_change(search, formula, tmp_path, monkeypatch):
+    def moved(place, data="1", **more):
+        settings = {"dataset": "d", "data_path": f"{place}/d", "checkpoint_dir": f"{place}/saved", **more}
+        return Search(**{**vars(search), "settings": settings, "data": data})
+
+    open_study("s", storage_of(tmp_path), moved("/old"))
+    open_study("s", storage_of(tmp_path), moved("/new"))
+    with pytest.raises(ConfigError, match=r"study s in .* was created for other data files of the same name; choose"):
+        open_study("s", storage_of(tmp_path), moved("/new", data="2"))
+    with pytest.raises(ConfigError, match="different search space or different settings"):
+        open_study("s", storage_of(tmp_path), moved("/new", epochs=3))
+    # A study of earlier versions is identified by its folders as well, and takes the hash of its data now.
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "identity", property(lambda one: one.identities[1]))
+        patch.setattr(Search, "identities", (None, moved("/old")._hash(moved("/old").settings)))
+        open_study("older", storage_of(tmp_path), moved("/old", data=""))
+    open_study("older", storage_of(tmp_path), moved("/old"))
+    with pytest.raises(ConfigError, match="other data files"):
+        open_study("older", storage_of(tmp_path), moved("/old", data="2"))
+
+
 def test_a_trial_that_another_machine_has_just_begun_is_left_to_it(search, formula, tmp_path):
     """Between its beginning and the name of its process a trial is nobody's, and is not taken as lost."""
     opened = open_study("s", storage_of(tmp_path, "journal"), search)
