@@ -43,6 +43,19 @@ def test_the_first_run_that_finished_counts_else_the_last_that_failed(tmp_path):
     assert [run.folder.name for run in one_per_configuration(runs_below(tmp_path))] == ["1", "5"]
 
 
+def test_a_record_holds_no_folder_of_its_machine(tmp_path):
+    settings = {"data_path": "/home/me/data", "teacher": {"checkpoint": "/home/me/t.pth", "epochs": 3}, "student": {}}
+    write_run(tmp_path / "runs", "BD", 1, {"student/distilled": 0.1}, ("student",), settings=settings)
+    (tmp_path / "runs.jsonl").write_text(runs_jsonl(runs_below(tmp_path / "runs")))
+    (run,) = read_runs(tmp_path / "runs.jsonl")
+    found = {key: run.settings[key] for key in settings}
+    assert found == {"data_path": "data", "teacher": {"checkpoint": "t.pth", "epochs": 3}, "student": {}}
+    # What was recorded as it was typed stays.
+    write_run(tmp_path / "more", "Pop", 1, {"model/separate": 0.1}, settings={"data_path": "../shared/data"})
+    (tmp_path / "runs.jsonl").write_text(runs_jsonl(runs_below(tmp_path / "more")))
+    assert read_runs(tmp_path / "runs.jsonl")[0].settings["data_path"] == "../shared/data"
+
+
 @pytest.fixture
 def recorded(tmp_path):
     """A file of one run with values of users, and its lines: one for each array, and the record."""
