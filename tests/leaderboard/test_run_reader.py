@@ -45,7 +45,7 @@ def test_the_first_run_that_finished_counts_else_the_last_that_failed(tmp_path):
 
 def test_a_record_holds_no_folder_of_its_machine(tmp_path):
     settings = {"data_path": "/home/me/data", "teacher": {"checkpoint": "/home/me/t.pth", "epochs": 3}, "student": {}}
-    write_run(tmp_path / "runs", "BD", 1, {"student/distilled": 0.1}, ("student",), settings=settings)
+    write_run(tmp_path / "runs", "Pop", 1, {"model/separate": 0.1}, settings=settings)
     (tmp_path / "runs.jsonl").write_text(runs_jsonl(runs_below(tmp_path / "runs")))
     (run,) = read_runs(tmp_path / "runs.jsonl")
     found = {key: run.settings[key] for key in settings}
