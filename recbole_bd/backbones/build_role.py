@@ -32,7 +32,9 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     def check(path: str, content: dict[str, Any]) -> None:
         with named_damage(f"file {path}", CheckpointError):
             recorded = settings_recorded_in(content)
-        check_recorded_split(f"pretrained file {path}", recorded, config.final_config_dict, name)
+        # The settings of the data, whose seed made the split: a role may warm up from another seed.
+        own = {**dataset.config.final_config_dict, "checkpoint_split": config["checkpoint_split"]}
+        check_recorded_split(f"pretrained file {path}", recorded, own, name)
 
     try:
         with pretrained_files_read_safely(check):

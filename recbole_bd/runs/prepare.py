@@ -65,7 +65,7 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
             )
     snapshot.valid = {}
     if "fingerprint" not in about:
-        own = role.config.final_config_dict
+        own = {**split.dataset.config.final_config_dict, "checkpoint_split": role.config["checkpoint_split"]}
         check_recorded_split(f"checkpoint {path}", about["recbole"]["settings"], own, role.name)
         snapshot.valid = recorded_validation(about["recbole"], own)
     restore_snapshot(role.model, snapshot, f"checkpoint {path}")

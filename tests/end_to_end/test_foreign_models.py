@@ -7,9 +7,10 @@ import pytest
 from recbole_bd import run_bd
 from recbole_bd.cli.main import main
 from recbole_bd.errors import CheckpointError
+from recbole_bd.runs.prepare import prepare
 from tests.helpers.damage import recbole_checkpoint
 from tests.helpers.data import block_pairs, write_inter
-from tests.helpers.settings import alone, words
+from tests.helpers.settings import alone, make_config, words
 
 MEASURED = {"metrics": ["MRR"], "topk": [5], "valid_metric": "MRR@5"}
 SHORT = {"epochs": 1, "distill_epochs": 1, "control": False, "warmup_cache": False} | MEASURED
@@ -102,6 +103,15 @@ OWN = {
     "ConvNCF": {"train_method": "after_pretrain"},
     "NeuMF": {"use_pretrain": True},
 }
+
+
+def test_a_role_that_warms_up_from_another_seed_has_the_same_split(block_data, quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = str(Path(recbole_checkpoint(block_data, "NAIS", **OWN["NAIS"]).saved_model_file).absolute())
+    both = {f"{role}.{key}": value for role in ("teacher", "student") for key, value in OWN["NAIS"].items()}
+    config = make_config({**quick, **both, "teacher_model": "NAIS", "student_model": "NAIS", "pretrain_path": path})
+    seeds = {name: role.config["seed"] for name, role in prepare(config)[1].items()}
+    assert seeds["teacher"] == 2020 != seeds["student"]
 
 
 @pytest.mark.slow
