@@ -48,6 +48,11 @@ class Split:
         """Number of items, padding item 0 included."""
         return self.dataset.item_num
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether users interact with the same item again, so that no ranking leaves out what they have seen."""
+        return bool(self.dataset.config["repeatable"])
+
     def pairs(self, part: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Users and items of one part's interactions.
 
