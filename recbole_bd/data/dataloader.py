@@ -4,23 +4,33 @@ Batches and negatives equal RecBole's bitwise: the same draws in the same order.
 operations: the Python list of an epoch's positions, the list made for every batch, and the loop that checks negatives.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from recbole.config import Config
-from recbole.data.dataloader import FullSortEvalDataLoader, TrainDataLoader, UserDataLoader
+from recbole.data.dataloader import (
+    FullSortEvalDataLoader,
+    NegSampleEvalDataLoader,
+    TrainDataLoader,
+    UserDataLoader,
+)
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import Sampler
 
 from recbole_bd.data.negative_sampler import ArraySampler
+from recbole_bd.data.protocol import UserItems, left_out_of
+from recbole_bd.data.sampled_candidates import candidate_rule, draw_candidates
 from recbole_bd.system.distributed import group
 
 # Scores per evaluation batch on a CPU: 2 MiB fit the cache. Batches below 32 users would make matrix products slow.
 _SCORES_CACHED, _LEAST_USERS = 2**19, 32
+# Pairs of user and candidate, and entries of the users x items table that RecBole fills with their scores, per batch.
+_PAIRS_CACHED, _TABLE_SCORES = 2**14, 2**22
 # Base class for the type checker only; the classes below put a RecBole loader behind `_ArrayBatches`.
 _HostLoader: Any = TrainDataLoader if TYPE_CHECKING else object
 
@@ -77,9 +87,19 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
     because the last bits of a matrix product depend on its size, and nearly tied items are ordered by them.
     """
 
-    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, shuffle: bool = False):
-        super().__init__(config, dataset, sampler, shuffle)
+    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, left_out: UserItems):
+        """Make the loader of a part.
+
+        Args:
+            config: settings of the run.
+            dataset: the data of the part.
+            sampler: RecBole's sampler for the part.
+            left_out: items that the ranking of each user leaves out, see `recbole_bd.data.protocol`.
+        """
+        super().__init__(config, dataset, sampler, shuffle=False)
         users = self.uid_list.numpy()
+        for user in users:
+            self.uid2history_item[user] = left_out.items[left_out.starts[user] : left_out.starts[user + 1]]
         self._history = _Rows(self.uid2history_item[users])
         self._positive = _Rows(self.uid2positive_item[users])
 
@@ -101,6 +121,73 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
             yield users, self._history.of(start, end), *self._positive.of(start, end)
 
 
+class ArraySampledLoader(NegSampleEvalDataLoader):
+    """RecBole's loader for ranking among sampled candidates (`uniN`, `popN`), whose candidates are drawn once.
+
+    RecBole draws new candidates whenever the part is evaluated, so that no two models are ranked among the same ones.
+    Here all models of a seed are. On a CPU the batch size is fixed, see `ArrayFullSortLoader`.
+
+    Attributes:
+        pairs_at_once: largest number of users' items that a model scores at a time.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, drawn: np.ndarray):
+        """Make the loader of a part.
+
+        Args:
+            config: settings of the run.
+            dataset: the data of the part, in ascending order of users.
+            sampler: RecBole's sampler for the part.
+            drawn: int32 [interactions of the part, N], the candidates of each beside its own item.
+        """
+        super().__init__(config, dataset, sampler, shuffle=False)
+        self._users, self._items = (dataset.inter_feat[field] for field in (dataset.uid_field, dataset.iid_field))
+        self._drawn = torch.from_numpy(drawn)
+        on_cpu = config["device"].type == "cpu"
+        self.pairs_at_once = _PAIRS_CACHED if on_cpu else config["eval_batch_size"]
+        counts = torch.from_numpy(self.uid2items_num[self.uid_list])
+        # A batch is full when its pairs or its table of scores are; users are never divided.
+        table = dataset.item_num / (_TABLE_SCORES if on_cpu else config["eval_batch_size"])
+        costs = (counts * (1 + drawn.shape[1]) / self.pairs_at_once).clamp(min=table).double()
+        batch = (costs.cumsum(0) - costs).floor()
+        ends = counts.cumsum(0)[torch.cat([batch[1:] != batch[:-1], torch.tensor([True])])].tolist()
+        self._spans = list(zip([0, *ends[:-1]], ends, strict=True))
+
+    @cached_property
+    def candidates(self) -> UserItems:
+        """Items among which each user is ranked: own items of the part and their candidates."""
+        n_items = self._dataset.item_num
+        keys = self._users.unsqueeze(1) * n_items + torch.cat([self._items.unsqueeze(1), self._drawn], dim=1)
+        return UserItems.from_keys(torch.unique(keys), self._dataset.user_num, n_items)
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __iter__(self) -> Iterator[tuple]:
+        for start, end in self._spans[group().part(len(self._spans))]:  # each process ranks its share of the users
+            yield self._batch(slice(start, end))
+
+    def _batch(self, part: slice) -> tuple[Interaction, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return a part's interactions, each followed by its candidates; their rows; rows and items of positives."""
+        width = 1 + self._drawn.shape[1]
+        columns = self._dataset.inter_feat[part].interaction
+        listed = {name: values.repeat_interleave(width, dim=0) for name, values in columns.items()}
+        items = self._items[part]
+        listed[self._dataset.iid_field] = torch.cat([items.unsqueeze(1), self._drawn[part]], dim=1).flatten()
+        labels = torch.zeros(len(items), width)
+        labels[:, 0] = 1.0
+        listed[self.label_field] = labels.flatten()
+        rows = torch.unique_consecutive(self._users[part], return_inverse=True)[1]
+        positives = torch.unique(rows * self._dataset.item_num + items)
+        interaction = self.transform(self._dataset, self._dataset.join(Interaction(listed)))
+        return (
+            interaction,
+            rows.repeat_interleave(width),
+            positives // self._dataset.item_num,
+            positives % self._dataset.item_num,
+        )
+
+
 class _Rows:
     """Item lists of consecutive users, concatenated."""
 
@@ -116,24 +203,40 @@ class _Rows:
         return self.rows[part] - start, self.items[part]
 
 
-_ARRAY_LOADERS = {
-    TrainDataLoader: ArrayTrainLoader,
-    UserDataLoader: ArrayUserLoader,
-    FullSortEvalDataLoader: ArrayFullSortLoader,
-}
+_ARRAY_LOADERS = {TrainDataLoader: ArrayTrainLoader, UserDataLoader: ArrayUserLoader}
 
 
-def make_evaluation_loader(config: Config, part: str, dataset: Dataset, sampler: Sampler) -> Any:
-    """RecBole's loader for validation or test, vectorized where it ranks all items.
+def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
+    """RecBole's loader for validation or test, vectorized where it ranks all items or sampled candidates.
 
     Args:
         config: settings of the run.
         part: `valid` or `test`.
-        dataset: the data of that part.
+        parts: the data of `train`, `valid` and `test`; the part's rows are sorted by user.
         sampler: RecBole's sampler for that part, which knows the items each user has seen.
+
+    Raises:
+        DataError: sampled evaluation has no candidate for a user.
     """
-    loader = get_dataloader(config, part)
-    return _ARRAY_LOADERS.get(loader, loader)(config, dataset, sampler, shuffle=False)
+    loader, dataset = get_dataloader(config, part), parts[part]
+    if loader is FullSortEvalDataLoader:
+        pairs = {name: _ids(data) for name, data in parts.items()}
+        left_out = left_out_of(pairs, part, dataset.user_num, dataset.item_num, config["repeatable"])
+        return ArrayFullSortLoader(config, dataset, sampler, left_out)
+    mode = config[f"{part}_neg_sample_args"]
+    if loader is not NegSampleEvalDataLoader or "none" in (mode["distribution"], mode["sample_num"]):
+        return loader(config, dataset, sampler, shuffle=False)
+    dataset.sort(by=dataset.uid_field, ascending=True)
+    arrays = {name: tuple(ids.numpy() for ids in _ids(data)) for name, data in parts.items()}
+    is_popular = mode["distribution"] == "popularity"
+    rule = candidate_rule(arrays, part, dataset.item_num, is_popular, config["repeatable"])
+    drawn = draw_candidates(rule, *arrays[part], mode["sample_num"], config["seed"], part)
+    return ArraySampledLoader(config, dataset, sampler, drawn)
+
+
+def _ids(data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    """Users and items of a part's interactions, int64."""
+    return data.inter_feat[data.uid_field], data.inter_feat[data.iid_field]
 
 
 def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) -> Any:

@@ -1,7 +1,8 @@
-"""Evaluation protocol, asked by metrics, ranks of held-out items and recommendations: which items a ranking leaves out.
+"""Evaluation protocol, asked by metrics, ranks of held-out items and recommendations: which items a ranking holds.
 
 The rules are those of RecBole's evaluation. A user's items of the parts before the measured one are left out. Items of
 the measured part itself are always ranked, repeated ones included. With `repeatable: True` nothing is left out.
+Sampled evaluation (`uniN`, `popN`) ranks a user's items of the part among their candidates only.
 """
 
 from collections.abc import Mapping
@@ -63,6 +64,20 @@ def left_out(split: "Split", part: str = "test") -> UserItems:
     """
     pairs = {name: split.pairs(name) for name in (*_BEFORE[part], part)}
     return left_out_of(pairs, part, split.n_users, split.n_items, split.repeatable)
+
+
+def candidates(split: "Split", part: str = "test") -> UserItems | None:
+    """Items among which each user of a part is ranked by sampled evaluation: own items of the part and their candidates.
+
+    Args:
+        split: the data.
+        part: `valid` or `test`.
+
+    Returns:
+        The candidates; users without interactions in the part have none. None where the part is ranked among all items
+        except `left_out`.
+    """
+    return getattr(getattr(split, f"{part}_loader"), "candidates", None)
 
 
 def left_out_of(

@@ -111,8 +111,9 @@ def load_split(config: Config) -> Split:
                 raise DataError(f"data set {name}: the {part} part is empty; change eval_args or benchmark_filename")
         _, valid_sampler, test_sampler = create_samplers(config, dataset, built)
         train, valid, test = built
-        valid_loader = make_evaluation_loader(config, "valid", valid, valid_sampler)
-        test_loader = make_evaluation_loader(config, "test", test, test_sampler)
+        parts = {"train": train, "valid": valid, "test": test}
+        valid_loader = make_evaluation_loader(config, "valid", parts, valid_sampler)
+        test_loader = make_evaluation_loader(config, "test", parts, test_sampler)
     except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
         raise DataError(f"data set {name}: {_explain(error)}") from error
     return Split(dataset, train, valid, test, valid_loader, test_loader)

@@ -1,10 +1,12 @@
 """Ranks of the held-out test items, and the share of them on which the student wins."""
 
 import torch
+from torch import Tensor
 
 from recbole_bd.backbones.role import Role
+from recbole_bd.data.protocol import UserItems, candidates, left_out
 from recbole_bd.data.split import Split
-from recbole_bd.sampler.seen_items import SeenItems, require_numbers
+from recbole_bd.sampler.seen_items import require_numbers
 
 # Scores compared at a time, float32; a boolean array of the same shape is alive too.
 _CHUNK_SCORES = 2**22
@@ -13,8 +15,9 @@ _CHUNK_SCORES = 2**22
 def test_ranks(role: Role, split: Split) -> torch.Tensor:
     """Rank every test interaction's item in the role's recommendations to its user.
 
-    The list leaves out the padding item and the items of the user's training and validation interactions. It holds the
-    user's other test items. Tied items share the mean of their ranks, so no result depends on item ids.
+    The list is the one that metrics measure, see `recbole_bd.data.protocol`: without padding and without the items that
+    the evaluation leaves out, or with the candidates of sampled evaluation only. It holds all test items of the user.
+    Tied items share the mean of their ranks, so no result depends on item ids.
 
     Args:
         role: the role whose model ranks.
@@ -28,9 +31,8 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
         DataError: a score is NaN; infinite scores rank at the ends.
     """
     users, items = split.pairs("test")
-    listed = [split.pairs(part) for part in ("train", "valid")]
-    known_users, known_items = (torch.cat(ids) for ids in zip(*listed, strict=True))
-    seen = SeenItems(known_users, known_items, split.n_users, split.n_items)
+    sampled = candidates(split, "test")
+    excluded = left_out(split, "test") if sampled is None else None
     order = torch.argsort(users, stable=True)
     ranks = torch.empty(len(users))
     step = max(1, _CHUNK_SCORES // split.n_items)
@@ -40,12 +42,22 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
             scores = role.all_logits(distinct.to(role.device)).float().cpu()
             require_numbers(scores.amax(dim=1), role.name)
             own = scores[row, items[chunk]].unsqueeze(1)
-            scores[seen.of(distinct)] = torch.nan  # NaN compares as neither greater nor equal
+            scores = _listed(scores, distinct, excluded, sampled)
             better = (scores[row] > own).sum(dim=1)
-            # The item of a repeated interaction is excluded from the list; it still counts as equal to itself.
-            equal = (scores[row] == own).sum(dim=1).clamp(min=1)
+            equal = (scores[row] == own).sum(dim=1)  # itself included
             ranks[chunk] = better + (equal + 1) / 2
     return ranks
+
+
+def _listed(scores: Tensor, users: Tensor, excluded: UserItems | None, sampled: UserItems | None) -> Tensor:
+    """Put NaN, which compares as neither greater nor equal, at items that are not ranked."""
+    if sampled is not None:
+        places = sampled.of(users)
+        return torch.full_like(scores, torch.nan).index_put_(places, scores[places])
+    if excluded is not None:
+        scores[excluded.of(users)] = torch.nan
+    scores[:, 0] = torch.nan
+    return scores
 
 
 def share_of_wins(student: torch.Tensor, teacher: torch.Tensor) -> float:

@@ -13,7 +13,7 @@ from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.compat import without_host_tensorboard
-from recbole_bd.data.dataloader import ArrayFullSortLoader
+from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.collector import ArrayCollector
 from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
@@ -173,7 +173,9 @@ class RoleTrainerMixin(Resumable, _Host):
             TrainingError: a parameter or a score is not finite, or the processes' parameters differ.
         """
         self.role.forget()
-        self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader)
+        self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader | ArraySampledLoader)
+        # RecBole divides larger batches of sampled evaluation.
+        self.test_batch_size = getattr(eval_data, "pairs_at_once", self.config["eval_batch_size"])
         if len(set(group().all_gather(self._fingerprint()))) > 1:
             raise TrainingError(f"{self.role.name}: the processes of this run have reached different parameters")
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)

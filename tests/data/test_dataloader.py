@@ -87,7 +87,8 @@ def test_users_are_ranked_in_batches_that_fit_the_cache_of_a_cpu(device, quick):
     split = load_split(config)
     config["device"] = torch.device(device)
     sampler = split.valid_loader._sampler
-    loader = make_evaluation_loader(config, "valid", split.valid, sampler)
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    loader = make_evaluation_loader(config, "valid", parts, sampler)
     assert loader.step == (2**19 // split.n_items if device == "cpu" else 500 // split.n_items)
     batches = list(loader)
     assert len(batches) == -(-60 // loader.step)

@@ -6,15 +6,27 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from recbole_bd.data.protocol import UserItems
 from recbole_bd.errors import DataError
 from recbole_bd.evaluator import held_out_ranks
 from recbole_bd.evaluator.held_out_ranks import share_of_wins
 from recbole_bd.evaluator.held_out_ranks import test_ranks as ranks_of_test_items
 
 PARTS = {"train": [(1, 1), (2, 5)], "valid": [(1, 2)], "test": [(2, 1), (1, 3), (1, 5), (2, 1), (3, 4), (2, 5)]}
-SPLIT = SimpleNamespace(
-    n_users=4, n_items=6, pairs=lambda part: tuple(torch.tensor(ids) for ids in zip(*PARTS[part], strict=True))
-)
+SAMPLED = {1: [2, 3, 4, 5], 2: [1, 3, 5], 3: [1, 4]}  # candidates of each user, own test items among them
+CANDIDATES = UserItems.from_keys(torch.tensor([u * 6 + i for u, items in SAMPLED.items() for i in items]), 4, 6)
+
+
+def split(repeatable: bool = False, sampled: UserItems | None = None) -> SimpleNamespace:
+    return SimpleNamespace(
+        n_users=4,
+        n_items=6,
+        pairs=lambda part: tuple(torch.tensor(ids) for ids in zip(*PARTS[part], strict=True)),
+        repeatable=repeatable,
+        test_loader=SimpleNamespace(candidates=sampled),
+    )
+
+
 SCORES = torch.tensor(
     [
         [0.0, 0, 0, 0, 0, 0],
@@ -32,17 +44,28 @@ def role(scores: torch.Tensor) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("at_once", [1, 12, 2**22])
-def test_ranks_are_those_counted_by_hand(at_once, monkeypatch):
-    """The last test item was trained on too: it is not listed, and ranks among those that are."""
+@pytest.mark.parametrize(
+    ("protocol", "ranks"),
+    [
+        # The last test item was trained on too: as one of the measured part, it is listed.
+        (split(), [3, 2, 3, 3, 5, 1]),
+        # Items of training and validation are listed too.
+        (split(repeatable=True), [3, 4, 5, 3, 5, 1]),
+        # Items 2 and 4 of user 1 are above the test items 3 and 5.
+        (split(sampled=CANDIDATES), [2.5, 3, 4, 2.5, 2, 1]),
+    ],
+    ids=["full", "repeatable", "sampled"],
+)
+def test_ranks_are_those_counted_by_hand(protocol, ranks, at_once, monkeypatch):
     monkeypatch.setattr(held_out_ranks, "_CHUNK_SCORES", at_once)
-    assert ranks_of_test_items(role(SCORES), SPLIT).tolist() == [2, 2, 3, 2, 5, 1]
+    assert ranks_of_test_items(role(SCORES), protocol).tolist() == ranks
 
 
 def test_scores_that_are_no_numbers_have_no_test_ranks():
     scores = SCORES.clone()
     scores[3, 2] = torch.nan
     with pytest.raises(DataError, match="student: a score is not a number"):
-        ranks_of_test_items(role(scores), SPLIT)
+        ranks_of_test_items(role(scores), split())
 
 
 @pytest.mark.parametrize(
