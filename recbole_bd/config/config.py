@@ -30,6 +30,7 @@ from recbole_bd.config.evaluation_settings import check_protocol, check_valid_me
 from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import (
     PACKAGE_OPTIONS_OF_A_ROLE,
+    PACKAGE_OPTIONS_OF_EVALUATION,
     method_options,
     method_yaml,
     package_options,
@@ -202,7 +203,8 @@ class BDConfig(HostConfig):
         backbone = self.backbones[role]
         own = package_options().keys() - set(PACKAGE_OPTIONS_OF_A_ROLE) - recbole_options().keys()
         own |= method_options(self._method).keys()
-        known = recbole_options().keys() | role_options(backbone).keys()
+        own -= set(PACKAGE_OPTIONS_OF_EVALUATION)
+        known = recbole_options().keys() | role_options(backbone).keys() | set(PACKAGE_OPTIONS_OF_EVALUATION)
         settings: dict[str, Any] = {}
         for layer in self.layers:
             settings.update({k: v for k, v in layer.values.items() if k in known and k not in own})

@@ -22,6 +22,8 @@ RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 
 # Options declared in overall.yaml that each role may have for itself.
 PACKAGE_OPTIONS_OF_A_ROLE = ("checkpoint", "checkpoint_split", "distill_learning_rate", "distill_weight_decay")
+# Options declared in overall.yaml that hold for the run, and that a role's evaluation reads.
+PACKAGE_OPTIONS_OF_EVALUATION = ("metrics_as",)
 
 
 # Options of RecBole that each role may have for itself. The others (data, split, evaluation) hold for both roles.

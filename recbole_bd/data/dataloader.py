@@ -4,6 +4,7 @@ Batches and negatives equal RecBole's bitwise: the same draws in the same order.
 operations: the Python list of an epoch's positions, the list made for every batch, and the loop that checks negatives.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -160,6 +161,11 @@ class ArraySampledLoader(NegSampleEvalDataLoader):
         keys = self._users.unsqueeze(1) * n_items + torch.cat([self._items.unsqueeze(1), self._drawn], dim=1)
         return UserItems.from_keys(torch.unique(keys), self._dataset.user_num, n_items)
 
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the candidates, 16 hex digits."""
+        return hashlib.sha256(self._drawn.numpy().tobytes()).hexdigest()[:16]
+
     def __len__(self) -> int:
         return len(self._spans)
 
@@ -227,10 +233,12 @@ def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Datase
     if loader is not NegSampleEvalDataLoader or "none" in (mode["distribution"], mode["sample_num"]):
         return loader(config, dataset, sampler, shuffle=False)
     dataset.sort(by=dataset.uid_field, ascending=True)
-    arrays = {name: tuple(ids.numpy() for ids in _ids(data)) for name, data in parts.items()}
+    ids = {name: _ids(data) for name, data in parts.items()}
+    arrays = {name: (users.numpy(), items.numpy()) for name, (users, items) in ids.items()}
     is_popular = mode["distribution"] == "popularity"
     rule = candidate_rule(arrays, part, dataset.item_num, is_popular, config["repeatable"])
-    drawn = draw_candidates(rule, *arrays[part], mode["sample_num"], config["seed"], part)
+    users, items = arrays[part]
+    drawn = draw_candidates(rule, users, items, mode["sample_num"], config["seed"], part)
     return ArraySampledLoader(config, dataset, sampler, drawn)
 
 

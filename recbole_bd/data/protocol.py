@@ -67,7 +67,7 @@ def left_out(split: "Split", part: str = "test") -> UserItems:
 
 
 def candidates(split: "Split", part: str = "test") -> UserItems | None:
-    """Items among which each user of a part is ranked by sampled evaluation: own items of the part and their candidates.
+    """Items among which sampled evaluation ranks each user of a part: own items of the part and their candidates.
 
     Args:
         split: the data.

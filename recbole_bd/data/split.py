@@ -12,7 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers
 from recbole.utils import init_seed
 
-from recbole_bd.data.dataloader import make_evaluation_loader
+from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.data.text_file import shown
 from recbole_bd.errors import ConfigError, DataError
@@ -79,13 +79,22 @@ class Split:
         return self._fingerprint
 
     def statistics(self) -> dict[str, Any]:
-        """Counts of `users` and `items` (without padding) and `interactions`, `split` by part, and `fingerprint`."""
+        """Describe the data.
+
+        Returns:
+            Counts of `users` and `items` (without padding) and `interactions`, `split` by part, and `fingerprint`.
+            `candidates`: hashes of the candidates of the parts with sampled evaluation, if there are any.
+        """
+        loaders = {"valid": self.valid_loader, "test": self.test_loader}
+        sampled = {part: loader for part, loader in loaders.items() if isinstance(loader, ArraySampledLoader)}
+        candidates = {part: loader.fingerprint for part, loader in sampled.items()}
         return {
             "users": self.n_users - 1,
             "items": self.n_items - 1,
             "interactions": self.dataset.inter_num,
             "split": {part: len(getattr(self, part)) for part in ("train", "valid", "test")},
             "fingerprint": self.fingerprint,
+            **({"candidates": candidates} if candidates else {}),
         }
 
 

@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
 
+from recbole_bd.evaluator.diversity import redefined
 from recbole_bd.system.distributed import group
 
 # Data that RecBole's metrics may request from every batch.
@@ -44,12 +45,21 @@ class ArrayCollector(Collector):
         if self.watch is not None:
             self.watch(scores_tensor, positive_u, positive_i)
         if [need for need in _OF_A_BATCH if self.register.need(need)] != ["rec.topk"]:
-            return super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+            self._clear_excluded(scores_tensor)
+            return None
         rows, items = positive_u.to(scores_tensor.device), positive_i.to(scores_tensor.device)
         places = hit_places(scores_tensor, rows, items, max(self.topk))
         counts = torch.bincount(rows, minlength=len(scores_tensor)).unsqueeze(1)
         self.data_struct.update_tensor("rec.topk", torch.cat((places, counts), dim=1).int())
         return None
+
+    def _clear_excluded(self, scores: Tensor) -> None:
+        """Put 0 into the places of the batch's lists beyond a user's last item, where RecBole has excluded items."""
+        if self.register.need("rec.items") and redefined(self.config):
+            lists = self.data_struct["rec.items"][-len(scores) :]
+            lengths = (scores > -torch.inf).sum(dim=1, keepdim=True)
+            lists[torch.arange(lists.shape[1], device=lists.device) >= lengths] = 0
 
     def get_data_struct(self) -> DataStruct:
         """Return the collected data.

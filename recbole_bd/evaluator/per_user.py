@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.interaction import Interaction
-from recbole.evaluator import Evaluator
 from recbole.evaluator.base_metric import TopkMetric
 
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator.collector import ArrayCollector
+from recbole_bd.evaluator.diversity import DefinedEvaluator
 from recbole_bd.system.atomic_write import write_atomically
 from recbole_bd.system.distributed import group
 
@@ -37,8 +37,8 @@ class UserCollector(ArrayCollector):
         super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
 
 
-class UserEvaluator(Evaluator):
-    """RecBole's evaluator that also keeps each user's values, whose means are the top-k metrics."""
+class UserEvaluator(DefinedEvaluator):
+    """Evaluator that also keeps each user's values, whose means are the top-k metrics."""
 
     def __init__(self, config: Config):
         super().__init__(config)

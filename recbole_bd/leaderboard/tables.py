@@ -176,6 +176,7 @@ def _require_one_protocol(runs: list[Run]) -> None:
         facts = {
             ("data set", None): run.result["dataset"],
             ("data or split", run.result["seed"]): run.result["data"]["fingerprint"],
+            ("candidates of sampled evaluation", run.result["seed"]): run.result["data"].get("candidates"),
             ("metrics", None): list(_any_test(run)),
             ("valid_metric", None): run.result["valid_metric"],
             ("eval_args", None): settings.get("eval_args"),

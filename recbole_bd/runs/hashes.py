@@ -11,9 +11,11 @@ import recbole
 
 from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import method_options
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.role_config import RoleConfig
+from recbole_bd.evaluator.diversity import redefined
 
 # Version of result.json, raised when a key changes its meaning or disappears.
 SCHEMA = 1
@@ -49,7 +51,7 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
     Returns:
         24 hex digits, as all hashes here.
     """
-    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint"}
+    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint", "metrics_as"}
     start = _contents(config["model"], config.final_config_dict, config["data_path"])
     plain = config.final_config_dict | start
     settings: dict[str, Any] = {key: str(value) for key, value in plain.items() if key not in drop}
@@ -60,8 +62,33 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         "device": config["device"].type,
         "recbole": recbole.__version__,
         "version": _WARMUP_VERSION,
+        **_evaluated(config),
     }
     return _hash(settings)
+
+
+def evaluation_version(config: HostConfig) -> dict[str, str]:
+    """How a run measures, where earlier versions measured otherwise; empty where they did not.
+
+    Args:
+        config: settings of the run, or of a role.
+
+    Returns:
+        `candidates: shared`, with sampled evaluation: the candidates of a part are drawn once.
+        `diversity: defined`, with a metric of `recbole_bd.evaluator.diversity` and without `metrics_as: recbole`.
+    """
+    found = {}
+    if any(mode not in ("full", "labeled") for mode in config["eval_args"]["mode"].values()):
+        found["candidates"] = "shared"
+    if redefined(config):
+        found["diversity"] = "defined"
+    return found
+
+
+def _evaluated(config: HostConfig) -> dict[str, Any]:
+    """The entry of `evaluation_version` in a hash; none where the numbers are those of earlier versions."""
+    version = evaluation_version(config)
+    return {"evaluation": version} if version else {}
 
 
 def role_configs(config: BDConfig) -> dict[str, RoleConfig]:
@@ -91,8 +118,8 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     settings = {
         key: value
         for key, value in config.as_dict().items()
-        if key not in WITHOUT_EFFECT and (key not in _SINCE or value is not None)
-    }
+        if key not in WITHOUT_EFFECT | {"metrics_as"} and (key not in _SINCE or value is not None)
+    } | _evaluated(config)
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = file_hash(block.get("checkpoint"))
@@ -151,6 +178,7 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
         "config_hash": hashes["config"],
         "hashes": hashes,
         "command": config.command,
+        **_evaluated(config),
     }
 
 

@@ -20,6 +20,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator import rank_discrepancy, student_wins
+from recbole_bd.evaluator.diversity import redefined
 from recbole_bd.evaluator.held_out_ranks import share_of_wins, test_ranks
 from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs import plots
@@ -86,6 +87,9 @@ class RunOutputs:
             )
             logger.info("%s: %s, %s parameters%s", name, role.config["model"], f"{role.parameter_count:,}", other_seed)
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
+        if names := redefined(self.config):
+            text = "%s: as they are defined, which is not as RecBole computes them (metrics_as: recbole is)"
+            logger.info(text, ", ".join(names))
         self.result["objective"] = objectives(self.config)
         for text in self.result["objective"][SEPARATE].values():
             logger.info("%s: %s", SEPARATE, text)

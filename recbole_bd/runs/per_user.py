@@ -68,7 +68,8 @@ def paired(
         order of these users.
 
     Raises:
-        ComparisonError: see `per_user`; or the runs differ in data, split or test users.
+        ComparisonError: see `per_user`; or the runs differ in data, split, test users or the candidates of sampled
+            evaluation.
     """
     users_a, values_a = per_user(folder_a)
     users_b, values_b = per_user(folder_b)
@@ -77,6 +78,12 @@ def paired(
         raise ComparisonError(
             f"{folder_a} and {folder_b} have different data or splits (fingerprints {data_a} and {data_b}): "
             "compare runs with the same data settings and, if the split is random, the same seed"
+        )
+    sampled_a, sampled_b = (run_record(folder)["data"].get("candidates", {}) for folder in (folder_a, folder_b))
+    if sampled_a.get("test") != sampled_b.get("test"):
+        raise ComparisonError(
+            f"{folder_a} and {folder_b} ranked the test items among other candidates, so their users are no pairs: "
+            "compare runs with the same eval_args and seed, made by the same version"
         )
     order_a, order_b = np.argsort(users_a), np.argsort(users_b)
     users = users_a[order_a]

@@ -11,7 +11,7 @@ from recbole_bd.config.layers import dotted
 from recbole_bd.config.recorded_paths import absolute, data_folders, file_of
 from recbole_bd.errors import ConfigError, RunFolderError
 from recbole_bd.model import METHODS
-from recbole_bd.runs.hashes import run_hashes
+from recbole_bd.runs.hashes import evaluation_version, run_hashes
 from recbole_bd.runs.progress import Progress, has_progress, no_progress, runs_of
 from recbole_bd.runs.records import read_result
 from recbole_bd.runs.stages import Run
@@ -79,6 +79,11 @@ def resume_run(
         if group().is_first:
             remove_torn_files(folder)
         config, changes = _merged_settings(folder, given, progress)
+        if progress.record.get("evaluation", {}) != evaluation_version(config):
+            raise RunFolderError(
+                f"{folder} cannot resume: an earlier version started it, which drew other candidates or defined its "
+                "metrics otherwise; start a new run"
+            )
         return Run(config, stop, watch, folder, progress, changes).execute()
 
 

@@ -16,6 +16,7 @@ from recbole_bd.compat import without_host_tensorboard
 from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.collector import ArrayCollector
+from recbole_bd.evaluator.diversity import DefinedEvaluator
 from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
@@ -235,7 +236,7 @@ def role_trainer(
     trainer.keeper = keeper or nothing_kept()
     with without_host_tensorboard():
         trainer.__init__(role.config, role.model)
-    trainer.eval_collector = ArrayCollector(role.config)
+    trainer.eval_collector, trainer.evaluator = ArrayCollector(role.config), DefinedEvaluator(role.config)
     rate = "learning_rate" if arm == SEPARATE else "distill_learning_rate"
     trainer.health = Health(role, arm, journal, rate, beside)
     return trainer
