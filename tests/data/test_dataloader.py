@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from recbole.data.dataloader import TrainDataLoader, UserDataLoader
+from recbole.data.dataloader import NegSampleEvalDataLoader, TrainDataLoader, UserDataLoader
 from recbole.utils import init_seed
 
 from recbole_bd.data.batches import train_loader
-from recbole_bd.data.dataloader import make_evaluation_loader
+from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.split import load_split
-from tests.helpers.data import write_inter
+from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.loaders import hosts
 from tests.helpers.settings import alone, make_config
 
@@ -51,8 +51,6 @@ def test_batches_are_recboles_bitwise(case, quick):
 
 
 def test_features_of_items_come_with_the_batch(tmp_path, quick):
-    from tests.helpers.data import block_pairs
-
     write_inter(tmp_path, "rich", block_pairs())
     lines = ["item_id:token\tprice:float", *(f"i{item}\t{item / 2}" for item in range(48))]
     (tmp_path / "rich" / "rich.item").write_text("\n".join(lines))
@@ -93,6 +91,41 @@ def test_users_are_ranked_in_batches_that_fit_the_cache_of_a_cpu(device, quick):
     batches = list(loader)
     assert len(batches) == -(-60 // loader.step)
     assert torch.cat([users["user_id"] for users, *_ in batches]).tolist() == list(range(1, 61))
+
+
+@pytest.mark.parametrize("at_once", [1, 40, 2**14])
+@pytest.mark.parametrize("mode", ["uni7", "pop7"])
+def test_sampled_evaluation_is_recboles_with_the_same_candidates(mode, at_once, tmp_path, quick, monkeypatch):
+    """RecBole's loader, whose sampler gives the drawn candidates; users have several items, of which some repeat."""
+    monkeypatch.setattr("recbole_bd.data.dataloader._PAIRS_CACHED", at_once)
+    write_inter(tmp_path, "twice", block_pairs() + block_pairs(per_user=4, seed=2))
+    settings = {**alone(quick), "dataset": "twice", "data_path": str(tmp_path), "eval_batch_size": 100}
+    config = make_config(settings, model="BPR", eval_args={"split": {"RS": [0.5, 0.2, 0.3]}, "mode": mode})
+    ours = load_split(config).test_loader
+    assert isinstance(ours, ArraySampledLoader)
+    theirs = NegSampleEvalDataLoader(config, ours._dataset, ours._sampler)
+    starts = {user: rows.start for user, rows in enumerate(theirs.uid2index) if rows is not None}
+    monkeypatch.setattr(
+        ours._sampler,
+        "sample_by_user_ids",
+        lambda users, items, num: ours._drawn[starts[users[0]] :][: len(users)].T.flatten().long(),
+    )
+    seen = [set(), set()]
+    for number, loader in enumerate((theirs, ours)):
+        before = 0
+        for interaction, rows, positive_rows, positive_items in loader:
+            users = interaction["user_id"].tolist()
+            triples = zip(
+                users, rows.tolist(), interaction["item_id"].tolist(), interaction["label"].tolist(), strict=True
+            )
+            seen[number] |= {(user, before + row, item, label) for user, row, item, label in triples}
+            positives = zip(positive_rows.tolist(), positive_items.tolist(), strict=True)
+            seen[number] |= {(before + row, item) for row, item in positives}
+            before += int(positive_rows[-1]) + 1
+        assert before == len(theirs.uid_list)
+    assert seen[0] == seen[1]
+    assert len(ours) == len(list(ours))
+    assert (len(ours) == before) == (at_once == 1)
 
 
 def test_evaluation_by_another_process_has_the_same_batches(quick):
