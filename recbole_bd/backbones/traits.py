@@ -35,6 +35,8 @@ class BackboneTraits:
         loss_couples_rows: its loss compares rows of a batch, or uses numbers that one batch leaves to the next.
         caches: attributes in which RecBole keeps embeddings between two evaluations. They are dropped, never saved.
         extra_state: attributes that training changes and `state_dict` lacks; see `backbones.extra_state`.
+        noisy: its scores contain noise, newly drawn whenever it scores.
+        noisy_if: settings each of which, if set, makes it noisy.
         history_dropout: the dropout module through which it sends users' histories; empty if none is made sparse.
     """
 
@@ -46,6 +48,8 @@ class BackboneTraits:
     loss_couples_rows: bool = False
     caches: tuple[str, ...] = ()
     extra_state: tuple[str, ...] = ()
+    noisy: bool = False
+    noisy_if: tuple[str, ...] = ()
     history_dropout: str = ""
 
     @property
@@ -62,23 +66,26 @@ _SEEN = ("number_of_seen_items", "number_of_unseen_items")
 _CRITIC = ("update", "input_matrix", "predict_matrix", "true_matrix", *_SEEN)
 _LOSSES = ("Lt_count", "Lt_history")
 _LATENT = (*_LOSSES, "update_count", "update_count_vae")
+_DIFFUSION = ("sampling_steps", "sampling_noise")
 _Traits = BackboneTraits
 
 TRAITS = {
-    "ADMMSLIM": _Traits("ADMMSLIMScores", closed_form=True),
+    "ADMMSLIM": _Traits("ADMMSLIMScores", closed_form=True, noisy=True),
     "AsymKNN": _Traits("FullSortScores", closed_form=True),
     "BPR": _Traits("InnerProduct"),
     "CDAE": _Traits("CDAEScores", loss_adds_rows=True, loss_adds_items=True, history_dropout="dropout"),
     "ConvNCF": _Traits("ConvNCFScores", loss_adds_rows=True),
     "DGCF": _Traits("GraphConvolution", loss_couples_rows=True, caches=_GRAPH),
     "DMF": _Traits("DMFScores", caches=("i_embedding",)),
-    "DiffRec": _Traits("FullSortScores", loss_couples_rows=True, extra_state=_LOSSES),
+    "DiffRec": _Traits("FullSortScores", loss_couples_rows=True, extra_state=_LOSSES, noisy_if=_DIFFUSION),
     "EASE": _Traits("FullSortScores", closed_form=True),
     "ENMF": _Traits("ENMFScores", loss_adds_rows=True, loss_adds_items=True),
     "FISM": _Traits("FISMScores"),
     "GCMC": _Traits("GCMCScores"),
     "ItemKNN": _Traits("FullSortScores", closed_form=True),
-    "LDiffRec": _Traits("FullSortScores", loss_adds_items=True, loss_couples_rows=True, extra_state=_LATENT),
+    "LDiffRec": _Traits(
+        "FullSortScores", loss_adds_items=True, loss_couples_rows=True, extra_state=_LATENT, noisy_if=_DIFFUSION
+    ),
     "LINE": _Traits("InnerProduct", loss_couples_rows=True, extra_state=("random_list", "random_pr")),
     "LightGCN": _Traits("GraphConvolution", caches=_GRAPH),
     "MacridVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
@@ -92,7 +99,7 @@ TRAITS = {
     "NeuMF": _Traits("NeuMFScores"),
     "Pop": _Traits("SameForAllUsers", closed_form=True),
     "RaCT": _Traits("Autoencoder", own_trainer=_ACTOR_CRITIC, loss_couples_rows=True, extra_state=_CRITIC),
-    "Random": _Traits("SameForAllUsers", closed_form=True),
+    "Random": _Traits("SameForAllUsers", closed_form=True, noisy=True),
     "RecVAE": _Traits("RecVAEScores", own_trainer=_ALTERNATING, loss_couples_rows=True),
     "SGL": _Traits("SGLScores", loss_adds_rows=True, loss_couples_rows=True, caches=_GRAPH),
     "SLIMElastic": _Traits("FullSortScores", closed_form=True),
@@ -105,6 +112,16 @@ OTHER_MODEL_BY_PAIRS = _Traits("PredictScores")  # its class lacks `full_sort_pr
 
 # Names of the caches of all models; models of third parties often inherit them.
 CACHES = tuple(dict.fromkeys(name for traits in TRAITS.values() for name in traits.caches))
+
+
+def scores_with_noise(settings: Any) -> bool:
+    """Whether two evaluations of the same weights may differ.
+
+    Args:
+        settings: settings of a role by name; `model` is the name of its backbone.
+    """
+    traits = TRAITS.get(settings["model"], OTHER_MODEL)
+    return traits.noisy or any(settings[name] for name in traits.noisy_if)
 
 
 def is_recbole_model(model: Any) -> bool:

@@ -215,6 +215,8 @@ _ARRAY_LOADERS = {TrainDataLoader: ArrayTrainLoader, UserDataLoader: ArrayUserLo
 def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
     """RecBole's loader for validation or test, vectorized where it ranks all items or sampled candidates.
 
+    Its attribute `part` names the part.
+
     Args:
         config: settings of the run.
         part: `valid` or `test`.
@@ -224,6 +226,12 @@ def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Datase
     Raises:
         DataError: sampled evaluation has no candidate for a user.
     """
+    loader = _evaluation_loader(config, part, parts, sampler)
+    loader.part = part
+    return loader
+
+
+def _evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
     loader, dataset = get_dataloader(config, part), parts[part]
     if loader is FullSortEvalDataLoader:
         pairs = {name: _ids(data) for name, data in parts.items()}

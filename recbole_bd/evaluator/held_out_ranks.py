@@ -6,6 +6,7 @@ from torch import Tensor
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.protocol import UserItems, candidates, left_out
 from recbole_bd.data.split import Split
+from recbole_bd.evaluator.shared_noise import shared_noise
 from recbole_bd.sampler.seen_items import require_numbers
 
 # Scores compared at a time, float32; a boolean array of the same shape is alive too.
@@ -36,7 +37,7 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
     order = torch.argsort(users, stable=True)
     ranks = torch.empty(len(users))
     step = max(1, _CHUNK_SCORES // split.n_items)
-    with role.scoring():
+    with role.scoring(), shared_noise(role, split.test_loader):
         for chunk in order.split(step):
             distinct, row = torch.unique(users[chunk], return_inverse=True)
             scores = role.all_logits(distinct.to(role.device)).float().cpu()

@@ -10,8 +10,8 @@ from typing import Any
 import recbole
 
 from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
+from recbole_bd.backbones.traits import scores_with_noise
 from recbole_bd.config.config import BDConfig
-from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import method_options
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.role_config import RoleConfig
@@ -62,32 +62,39 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         "device": config["device"].type,
         "recbole": recbole.__version__,
         "version": _WARMUP_VERSION,
-        **_evaluated(config),
+        **_entry(_evaluation_of_role(config)),
     }
     return _hash(settings)
 
 
-def evaluation_version(config: HostConfig) -> dict[str, str]:
+def evaluation_version(config: BDConfig) -> dict[str, str]:
     """How a run measures, where earlier versions measured otherwise; empty where they did not.
 
     Args:
-        config: settings of the run, or of a role.
+        config: settings of the run.
 
     Returns:
         `candidates: shared`, with sampled evaluation: the candidates of a part are drawn once.
         `diversity: defined`, with a metric of `recbole_bd.evaluator.diversity` and without `metrics_as: recbole`.
+        `noise: shared`, with a model that scores with noise: each evaluation of a part has the same.
     """
+    versions = [_evaluation_of_role(config.role(role)) for role in config.backbones]
+    return {name: value for version in versions for name, value in version.items()}
+
+
+def _evaluation_of_role(config: RoleConfig) -> dict[str, str]:
     found = {}
     if any(mode not in ("full", "labeled") for mode in config["eval_args"]["mode"].values()):
         found["candidates"] = "shared"
     if redefined(config):
         found["diversity"] = "defined"
+    if scores_with_noise(config):
+        found["noise"] = "shared"
     return found
 
 
-def _evaluated(config: HostConfig) -> dict[str, Any]:
-    """The entry of `evaluation_version` in a hash; none where the numbers are those of earlier versions."""
-    version = evaluation_version(config)
+def _entry(version: dict[str, str]) -> dict[str, Any]:
+    """Make the entry of an evaluation's version in a hash; none where the numbers are those of earlier versions."""
     return {"evaluation": version} if version else {}
 
 
@@ -119,7 +126,7 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         key: value
         for key, value in config.as_dict().items()
         if key not in WITHOUT_EFFECT | {"metrics_as"} and (key not in _SINCE or value is not None)
-    } | _evaluated(config)
+    } | _entry(evaluation_version(config))
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = file_hash(block.get("checkpoint"))
@@ -178,7 +185,7 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
         "config_hash": hashes["config"],
         "hashes": hashes,
         "command": config.command,
-        **_evaluated(config),
+        **_entry(evaluation_version(config)),
     }
 
 

@@ -1,6 +1,8 @@
 """States of the global random generators of Python, NumPy and torch, as plain data."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -30,3 +32,23 @@ def set_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+@contextmanager
+def seeded(*seeds: int) -> Iterator[None]:
+    """Seed the global generators within the scope, and restore their states at its end.
+
+    Args:
+        seeds: numbers of at least 0, which together give the seed.
+    """
+    before = random_state()
+    seed = int(np.random.SeedSequence(seeds).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+    if "cuda" in before:
+        torch.cuda.manual_seed_all(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before)

@@ -17,6 +17,7 @@ from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.collector import ArrayCollector
 from recbole_bd.evaluator.diversity import DefinedEvaluator
+from recbole_bd.evaluator.shared_noise import shared_noise
 from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
@@ -180,7 +181,7 @@ class RoleTrainerMixin(Resumable, _Host):
         if len(set(group().all_gather(self._fingerprint()))) > 1:
             raise TrainingError(f"{self.role.name}: the processes of this run have reached different parameters")
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
-        with self.journal.timed("eval"):
+        with self.journal.timed("eval"), shared_noise(self.role, eval_data):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.role.forget()
         return result

@@ -39,7 +39,11 @@ SCORES = torch.tensor(
 
 def role(scores: torch.Tensor) -> SimpleNamespace:
     return SimpleNamespace(
-        name="student", device="cpu", scoring=nullcontext, all_logits=lambda users: scores[users].clone()
+        name="student",
+        device="cpu",
+        config={"model": "BPR"},
+        scoring=nullcontext,
+        all_logits=lambda users: scores[users].clone(),
     )
 
 
