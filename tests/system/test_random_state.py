@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd.system.random_state import random_state, set_random_state
+from recbole_bd.system.random_state import random_state, seeded, set_random_state
 
 
 def draws() -> list[float]:
@@ -56,3 +56,16 @@ def test_a_state_of_cards_is_read_where_there_are_none(cards, monkeypatch):
     set_random_state(state)
     assert draws() == first
     assert cards["states"] == "untouched"
+
+
+def test_a_scope_with_a_seed_leaves_no_trace():
+    before = random_state()
+    with seeded(1, 2):
+        first = draws()
+    expected = draws()
+    set_random_state(before)
+    assert draws() == expected
+    with seeded(1, 2):
+        assert draws() == first
+    with seeded(1, 3):
+        assert draws() != first
