@@ -33,6 +33,7 @@ PAIRS = {
     },
     "LightGCN and BPR": {"teacher_model": "LightGCN", "refresh_users": "rolling"},
     "RD": {"model": "RD"},
+    "sampled candidates": {"eval_args": {"mode": "uni5"}},
     "a baseline": {"model": "MultiVAE"},
 }
 
@@ -121,11 +122,23 @@ def test_an_evaluation_is_that_of_one_process(by_one, by_several):
             assert several["metrics"][part] == pytest.approx(metrics, abs=1e-6)
 
 
+def test_sampled_candidates_are_those_of_one_process(by_one, by_several):
+    one, several = (
+        json.loads((Path(jobs[1]["sampled candidates"]["run_folder"]) / "result.json").read_text())
+        for jobs in (by_one, by_several)
+    )
+    assert several["data"] == one["data"]
+    assert several["data"]["candidates"].keys() == {"valid", "test"}
+    for role in ("teacher", "student"):
+        for part in ("valid", "test"):
+            assert several[role]["separate"][part] == pytest.approx(one[role]["separate"][part], abs=1e-3)
+
+
 def test_the_first_process_leaves_what_a_run_leaves(by_several):
     folder = Path(by_several[1]["BPR"]["run_folder"])
     names = {path.name for path in folder.iterdir()}
     assert {"result.json", "teacher.pth", "student.pth", "metrics.csv", "per_user.npz", "test_ranks.npz"} <= names
-    assert len(list(folder.parent.glob("BD-blocks-*"))) == 3  # a folder a run
+    assert len(list(folder.parent.glob("BD-blocks-*"))) == 4  # a folder a run
     users = np.load(folder / "per_user.npz")["users"]
     assert len(set(users.tolist())) == len(users) == 60
 

@@ -135,3 +135,27 @@ def test_a_file_that_a_model_reads_beside_the_data_counts(quick, tmp_path):
     (tmp_path / "moved" / "blocks" / "item_emb.npy").write_bytes(b"1")
     assert not {*both("LDiffRec")} & {*before[0]}
     assert both("BPR") == before[1]
+
+
+def test_only_runs_that_measure_otherwise_than_before_have_other_hashes(quick, monkeypatch):
+    """Sampled evaluation, diversity metrics and models with noise; `metrics_as: recbole` is as before."""
+    lists = {"metrics": ["Hit", "ItemCoverage"], "valid_metric": "Hit@5"}
+    sampled, noisy = {"eval_args": {"mode": {"valid": "full", "test": "pop5"}}}, {"model": "Random"}
+    labeled = {"eval_args": {"mode": "labeled"}, "metrics": ["AUC"], "valid_metric": "AUC"}
+    cases = [
+        ({}, {}), (lists, {"diversity": "defined"}), ({**lists, "metrics_as": "recbole"}, {}),
+        ({"metrics_as": "recbole"}, {}), (sampled, {"candidates": "shared"}), (labeled, {}),
+        (noisy, {"noise": "shared"}),
+    ]  # fmt: skip
+    now = []
+    for more, version in cases:
+        config = make_config({**alone(quick), "model": "BPR", **more})
+        assert hashes.evaluation_version(config) == version, more
+        assert hashes.opening_record(config, "running").get("evaluation", {}) == version
+        now.append(run_hashes(config))
+    monkeypatch.setattr(hashes, "_evaluation_of_role", lambda _: {})
+    for (more, version), found in zip(cases, now, strict=True):
+        before = run_hashes(make_config({**alone(quick), "model": "BPR", **more}))
+        assert (before == found) == (not version), more
+    plain, recboles = now[0], now[3]
+    assert plain == recboles
