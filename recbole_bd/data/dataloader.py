@@ -99,10 +99,12 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
         """
         super().__init__(config, dataset, sampler, shuffle=False)
         users = self.uid_list.numpy()
-        for user in users:
-            self.uid2history_item[user] = left_out.items[left_out.starts[user] : left_out.starts[user + 1]]
-        self._history = _Rows(self.uid2history_item[users])
-        self._positive = _Rows(self.uid2positive_item[users])
+        rows, items = left_out.of(self.uid_list)
+        sizes = torch.bincount(rows, minlength=len(users))
+        self._history, self._positive = _Rows(sizes, items), _Rows.of_lists(self.uid2positive_item[users])
+        if self.num_workers:  # RecBole's own batches read these lists
+            for user, own in zip(users, items.split(sizes.tolist()), strict=True):
+                self.uid2history_item[user] = own
 
     def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()
@@ -195,13 +197,22 @@ class ArraySampledLoader(NegSampleEvalDataLoader):
 
 
 class _Rows:
-    """Item lists of consecutive users, concatenated."""
+    """Item lists of consecutive users, concatenated.
 
-    def __init__(self, lists: np.ndarray):
-        sizes = torch.tensor([len(items) for items in lists])
+    Args:
+        sizes: int64 [users], length of each list.
+        items: int64, the lists.
+    """
+
+    def __init__(self, sizes: torch.Tensor, items: torch.Tensor):
         self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
         self.rows = torch.repeat_interleave(sizes)
-        self.items = torch.cat(list(lists))
+        self.items = items
+
+    @classmethod
+    def of_lists(cls, lists: np.ndarray) -> "_Rows":
+        """Concatenate separate lists."""
+        return cls(torch.tensor([len(items) for items in lists]), torch.cat(list(lists)))
 
     def of(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Row numbers, from 0, and items of the users in `[start, end)`."""
