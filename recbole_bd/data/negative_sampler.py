@@ -5,7 +5,7 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.sampler import Sampler
 
-_ODD = np.uint64(0x9E3779B97F4A7C15)  # multiplicative hashing: the upper bits of the product depend on the whole key
+from recbole_bd.data.key_set import KeySet
 
 
 class ArraySampler(Sampler):
@@ -35,11 +35,7 @@ class ArraySampler(Sampler):
         keys = np.unique(users * self.item_num + items)
         if (np.bincount(keys // self.item_num) >= self.item_num - 1).any():
             raise ValueError("Some users have interacted with all items, so no negative is left for them")
-        # Bloom filter with one hash: most draws are no training pairs and need no binary search. One entry in 16 to 32
-        # is set.
-        self._bits = int(16 * len(keys)).bit_length()
-        self._marked = np.zeros(2**self._bits, dtype=bool)
-        self._marked[self._hashes(keys)] = True
+        self._known = KeySet(keys)
         return {"train": keys}
 
     def sample_by_key_ids(self, key_ids: np.ndarray, num: int) -> torch.Tensor:
@@ -54,21 +50,11 @@ class ArraySampler(Sampler):
         """
         bases = np.tile(np.asarray(key_ids, dtype=np.int64) * self.item_num, num)
         items = self.sampling(len(bases)).astype(np.int64, copy=False)
-        known = np.flatnonzero(self._is_known(bases + items))
+        known = np.flatnonzero(self._known.has(bases + items))
         while len(known):
             items[known] = again = self.sampling(len(known))
-            known = known[self._is_known(bases[known] + again)]
+            known = known[self._known.has(bases[known] + again)]
         return torch.from_numpy(items)
-
-    def _hashes(self, keys: np.ndarray) -> np.ndarray:
-        return (keys.astype(np.uint64) * _ODD) >> np.uint64(64 - self._bits)
-
-    def _is_known(self, keys: np.ndarray) -> np.ndarray:
-        known = self._marked[self._hashes(keys)]
-        marked = np.flatnonzero(known)
-        places = np.searchsorted(self.used_ids, keys[marked])
-        known[marked] = self.used_ids[np.minimum(places, len(self.used_ids) - 1)] == keys[marked]
-        return known
 
     def _build_alias_table(self) -> None:
         super()._build_alias_table()

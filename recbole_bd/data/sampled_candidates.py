@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_bd.data.key_set import KeySet
 from recbole_bd.errors import DataError
 
 # Streams of random numbers, so that the parts of one seed have independent candidates.
@@ -22,23 +23,19 @@ class CandidateRule:
     Attributes:
         n_items: number of items, padding item 0 included.
         weights: float64 [n_items], relative frequency of each item; 0 for padding.
-        known: int64, keys `user * n_items + item` in ascending order, which are no candidates of their user. None if an
-            interaction excludes its own item only (`repeatable: True`).
+        known: keys `user * n_items + item` that are no candidates of their user. None if an interaction excludes its
+            own item only (`repeatable: True`).
     """
 
     n_items: int
     weights: np.ndarray
-    known: np.ndarray | None
+    known: KeySet | None
 
     def excludes(self, users: np.ndarray, items: np.ndarray, drawn: np.ndarray) -> np.ndarray:
         """Mark the drawn items that are no candidates of their interaction, bool [n]."""
         if self.known is None:
             return drawn == items
-        if not len(self.known):
-            return np.zeros(len(drawn), dtype=bool)
-        keys = users * self.n_items + drawn
-        places = np.minimum(np.searchsorted(self.known, keys), len(self.known) - 1)
-        return self.known[places] == keys
+        return self.known.has(users * self.n_items + drawn)
 
 
 def candidate_rule(
@@ -64,7 +61,7 @@ def candidate_rule(
         return CandidateRule(n_items, weights, None)
     names = ("train", "valid") if part == "valid" else ("train", "valid", "test")
     known = np.unique(np.concatenate([pairs[name][0] * n_items + pairs[name][1] for name in names]))
-    return CandidateRule(n_items, weights, known)
+    return CandidateRule(n_items, weights, KeySet(known))
 
 
 def draw_candidates(

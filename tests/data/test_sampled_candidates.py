@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from recbole_bd.data.key_set import KeySet
 from recbole_bd.data.sampled_candidates import CandidateRule, candidate_rule, draw_candidates
 from recbole_bd.errors import DataError
 
@@ -47,7 +48,7 @@ def test_a_user_for_whom_no_candidate_is_left_is_an_error():
 
 def test_a_user_who_knows_all_items_but_one_gets_that_one():
     n_items = 5000
-    rule = CandidateRule(n_items, np.r_[0.0, np.ones(n_items - 1)], n_items + np.r_[1:77, 78:n_items])
+    rule = CandidateRule(n_items, np.r_[0.0, np.ones(n_items - 1)], KeySet(n_items + np.r_[1:77, 78:n_items]))
     drawn = draw_candidates(rule, np.array([1, 2]), np.array([3, 3]), 40, 1, "test")
     assert (drawn[0] == 77).all()
     assert len(np.unique(drawn[1])) > 30
