@@ -43,14 +43,14 @@ class UserItems:
         """Items of some users.
 
         Args:
-            users: int64 [C].
+            users: int64 [C], on the device of the tensors.
 
         Returns:
             Row numbers, from 0 in the order of `users`, and items; int64, of one length.
         """
         counts = self.starts[users + 1] - self.starts[users]
-        rows = torch.repeat_interleave(torch.arange(len(users)), counts)
-        within = torch.arange(len(rows)) - (counts.cumsum(0) - counts)[rows]
+        rows = torch.repeat_interleave(torch.arange(len(users), device=users.device), counts)
+        within = torch.arange(len(rows), device=users.device) - (counts.cumsum(0) - counts)[rows]
         return rows, self.items[self.starts[users][rows] + within]
 
 

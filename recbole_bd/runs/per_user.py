@@ -1,6 +1,7 @@
 """Per-user metric values in run folders, and pairs of them from two runs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,8 +80,8 @@ def paired(
             f"{folder_a} and {folder_b} have different data or splits (fingerprints {data_a} and {data_b}): "
             "compare runs with the same data settings and, if the split is random, the same seed"
         )
-    sampled_a, sampled_b = (run_record(folder)["data"].get("candidates", {}) for folder in (folder_a, folder_b))
-    if sampled_a.get("test") != sampled_b.get("test"):
+    sampled_a, sampled_b = (run_record(folder)["data"].get("candidates") for folder in (folder_a, folder_b))
+    if _of_test(sampled_a) != _of_test(sampled_b):
         raise ComparisonError(
             f"{folder_a} and {folder_b} ranked the test items among other candidates, so their users are no pairs: "
             "compare runs with the same eval_args and seed, made by the same version"
@@ -94,3 +95,8 @@ def paired(
         for values, order in ((values_a, order_a), (values_b, order_b))
     )
     return users, of_a, of_b
+
+
+def _of_test(candidates: Any) -> Any:
+    """The hash of the test part's candidates; None where the test items were ranked among all items."""
+    return candidates.get("test") if isinstance(candidates, dict) else candidates

@@ -11,6 +11,7 @@ from recbole_bd.data.split import load_split
 from recbole_bd.errors import ComparisonError, RunFolderError
 from recbole_bd.runs.progress import Progress
 from recbole_bd.system.sealed_archive import load_archive, save_archive
+from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.resuming import Killed, run_differences, writes_counted
 from tests.helpers.settings import alone, for_method, make_config
 
@@ -102,9 +103,13 @@ def test_training_is_the_same_whatever_is_measured(quick):
 
 
 @pytest.mark.slow
-def test_ranks_of_held_out_items_are_those_that_the_metrics_measure(quick):
-    """A user's MRR is 1 / the best rank of a test item, in every mode; ties do not occur."""
-    for more in ({}, {"eval_args": {"mode": "uni5"}}, {"eval_args": {"mode": "pop5"}}, {"repeatable": True}):
+@pytest.mark.parametrize("mode", ["full", *MODES])
+def test_ranks_of_held_out_items_are_those_that_the_metrics_measure(mode, quick, tmp_path):
+    """A user's MRR is 1 / the best rank of a test item. Interactions repeat within and over parts; no score ties."""
+    write_inter(tmp_path, "twice", block_pairs() + block_pairs(per_user=4, seed=2))
+    data = {"dataset": "twice", "data_path": str(tmp_path)}
+    for more in ({}, {"repeatable": True}):
+        more = {**data, "eval_args": {"split": {"RS": [0.5, 0.2, 0.3]}, "mode": mode}, **more}
         settings = {**quick, "metrics": ["MRR"], "topk": [48], "valid_metric": "MRR@48", "distill_epochs": 1, **more}
         folder = Path(run_bd(config_dict=settings)["run_folder"])
         ranks, values = (np.load(folder / f"{name}.npz") for name in ("test_ranks", "per_user"))

@@ -54,6 +54,7 @@ def test_rows_of_one_name_are_told_apart_by_their_settings(tmp_path):
     [
         ({"dataset": "other"}, "data set"),
         ({"data": {"fingerprint": "other"}}, "data or split"),
+        ({"data": {"fingerprint": "f1", "candidates": {"test": "c"}}}, "candidates of sampled evaluation"),
         ({"valid_metric": "hit@5"}, "valid_metric"),
         ({"settings": {"eval_args": {"mode": "uni100"}}}, "eval_args"),
     ],
