@@ -1,6 +1,6 @@
 """Candidates of sampled evaluation (`uniN`, `popN`): drawn once for a part, and shared by all models of a seed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ from recbole_bd.errors import DataError
 
 # Streams of random numbers, so that the parts of one seed have independent candidates.
 _STREAMS = {"valid": 1, "test": 2}
-# Rounds of rejection sampling. Users who know nearly every item are left after these, and drawn from their own items.
+# Rounds of rejection sampling; who knows nearly every item is left after these, and gets draws from the other items.
 _ROUNDS = 16
+_DRAWS_AT_ONCE = 2**20
 
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -79,13 +80,12 @@ def draw_candidates(
         part: `valid` or `test`.
 
     Returns:
-        int32 [n, N], without padding. Working memory is about 40 bytes for each candidate.
+        int32 [n, N], without padding. Working memory is a chunk of 2**20 draws, about 60 MB.
 
     Raises:
         DataError: no item is left for an interaction.
     """
     generator = np.random.default_rng([seed, _STREAMS[part]])
-    owners = np.repeat(np.arange(len(users)), count)
     listed = np.flatnonzero(rule.weights)
     shares = None if (rule.weights[listed] == 1).all() else rule.weights[listed].cumsum() / rule.weights.sum()
 
@@ -94,37 +94,57 @@ def draw_candidates(
             return listed[generator.integers(0, len(listed), size)]
         return listed[np.minimum(np.searchsorted(shares, generator.random(size), side="right"), len(listed) - 1)]
 
-    drawn = propose(len(owners)).astype(np.int32)
-    wrong = np.arange(len(owners))
-    for number in range(_ROUNDS):
-        if number:
-            drawn[wrong] = propose(len(wrong))
-        wrong = wrong[rule.excludes(users[owners[wrong]], items[owners[wrong]], drawn[wrong].astype(np.int64))]
-        if not len(wrong):
-            break
-    else:
-        _draw_exactly(rule, users, items, owners, drawn, wrong, generator)
-    return drawn.reshape(len(users), count)
+    drawn = np.empty((len(users), count), dtype=np.int32)
+    step = max(1, _DRAWS_AT_ONCE // max(count, 1))
+    for start in range(0, len(users), step):
+        rows = slice(start, start + step)
+        owners, own = np.repeat(users[rows], count), np.repeat(items[rows], count)
+        drawn[rows] = _draw(rule, owners, own, propose, generator).reshape(len(users[rows]), count)
+    return drawn
 
 
-def _draw_exactly(
+def _draw(
     rule: CandidateRule,
     users: np.ndarray,
     items: np.ndarray,
-    owners: np.ndarray,
-    drawn: np.ndarray,
-    wrong: np.ndarray,
+    propose: Callable[[int], np.ndarray],
     generator: np.random.Generator,
-) -> None:
-    """Draw the few entries that rejection sampling has left, each from the items of its interaction, in place."""
+) -> np.ndarray:
+    """Draw one candidate for each entry by rejection sampling.
+
+    Args:
+        rule: which items may be drawn.
+        users, items: int64 [n], the interaction of each entry.
+        propose: draws a number of items regardless of the interactions.
+        generator: random generator.
+
+    Returns:
+        int64 [n].
+    """
+    drawn = propose(len(users))
+    wrong = np.flatnonzero(rule.excludes(users, items, drawn))
+    for _ in range(_ROUNDS):
+        if not len(wrong):
+            return drawn
+        drawn[wrong] = again = propose(len(wrong))
+        wrong = wrong[rule.excludes(users[wrong], items[wrong], again)]
+    # The few users who know nearly every item are left.
+    owners, owner = np.unique(np.stack([users[wrong], items[wrong]]), axis=1, return_inverse=True)
+    owner = owner.reshape(-1)
+    for number, (user, item) in enumerate(owners.T):
+        entries = wrong[owner == number]
+        drawn[entries] = generator.choice(rule.n_items, len(entries), p=_shares_of(rule, user, item))
+    return drawn
+
+
+def _shares_of(rule: CandidateRule, user: int, item: int) -> np.ndarray:
+    """Probability of each item to be drawn for an interaction, float64 [n_items]."""
     all_items = np.arange(rule.n_items)
-    for owner in np.unique(owners[wrong]):
-        entries = wrong[owners[wrong] == owner]
-        user, item = (np.full(rule.n_items, ids[owner]) for ids in (users, items))
-        weights = np.where(rule.excludes(user, item, all_items), 0.0, rule.weights)
-        if not weights.any():
-            raise DataError(
-                "a user has seen every item that can be a candidate of sampled evaluation; filter such users with "
-                "user_inter_num_interval, or use eval_args: mode: full"
-            )
-        drawn[entries] = generator.choice(rule.n_items, len(entries), p=weights / weights.sum())
+    excluded = rule.excludes(np.full(rule.n_items, user), np.full(rule.n_items, item), all_items)
+    weights = np.where(excluded, 0.0, rule.weights)
+    if not weights.any():
+        raise DataError(
+            "a user has seen every item that can be a candidate of sampled evaluation; filter such users with "
+            "user_inter_num_interval, or use eval_args: mode: full"
+        )
+    return weights / weights.sum()

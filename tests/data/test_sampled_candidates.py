@@ -67,3 +67,22 @@ def test_draws_depend_on_seed_and_part_and_leave_the_global_state_alone():
     assert not np.array_equal(one, another_part)
     assert not np.array_equal(one, another_seed)
     assert one.dtype == np.int32
+
+
+def test_all_interactions_are_drawn_for_in_chunks(monkeypatch):
+    monkeypatch.setattr("recbole_bd.data.sampled_candidates._DRAWS_AT_ONCE", 100)
+    generator = np.random.default_rng(1)
+    users, items = generator.integers(1, 30, 700), generator.integers(1, 90, 700)
+    pairs = {"train": (users[:500], items[:500]), "valid": (users[500:], items[500:])}
+    pairs["test"] = pairs["valid"]
+    rule = candidate_rule(pairs, "valid", 90, True, False)
+    drawn = draw_candidates(rule, *pairs["valid"], 7, 1, "valid")
+    assert drawn.shape == (200, 7)
+    known = set(zip(users.tolist(), items.tolist(), strict=True))
+    assert (
+        not {(user, item) for user, row in zip(users[500:].tolist(), drawn.tolist(), strict=True) for item in row}
+        & known
+    )
+    assert len(np.unique(drawn)) > 60
+    assert drawn.min() > 0
+    assert draw_candidates(rule, *pairs["valid"], 0, 1, "valid").shape == (200, 0)
