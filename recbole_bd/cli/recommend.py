@@ -1,27 +1,35 @@
 """`recbole-bd recommend`: the best items of users, written to a file."""
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from recbole_bd.cli.chosen_model import chosen_model
 from recbole_bd.cli.parser import CommandParser, model_parser, positive_integer
 from recbole_bd.errors import ConfigError
-from recbole_bd.serving.recommend import ALL, UNKNOWN, read_users, recommend, shortened, writer_of
-from recbole_bd.serving.recommender import EXCLUDED, Recommender
+from recbole_bd.serving.id_file import read_ids, shortened
+from recbole_bd.serving.item_choice import UNKNOWN_ITEMS, UNTRAINED_ITEMS, ItemChoice, choose_items
+from recbole_bd.serving.recommend import ALL, UNKNOWN, RecommendationSummary, recommend
+from recbole_bd.serving.recommender import EXCLUDED, MEASURED, Recommender
+from recbole_bd.serving.rows import writer_of
 
 _DESCRIPTION = """\
 Write the best items for users, in the original ids of the data.
 
 examples:
   recbole-bd recommend saved/RUN --out=recs.parquet        the best 10 items for every user
-  recbole-bd recommend saved/RUN --users=users.txt -k 20 --out=recs.csv"""
+  recbole-bd recommend saved/RUN --users=users.txt -k 20 --out=recs.csv
+  recbole-bd recommend saved/RUN --items=stock.txt --out=recs.csv              only items in stock
+  recbole-bd recommend saved/RUN --filter='genre=Comedy;Drama' --filter='price=[0,10)' --out=recs.csv"""
 
 
 def command_parser() -> CommandParser:
     """The parser."""
     parser = model_parser(
         "recommend",
-        "RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME] [--data_path=DIR]",
+        "RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME] "
+        "[--items=FILE] [--exclude_items=FILE] [--filter=COLUMN=VALUE] [--data_path=DIR]",
         description=_DESCRIPTION,
     )
     add = parser.add_argument
@@ -42,15 +50,47 @@ def command_parser() -> CommandParser:
         "--unknown",
         choices=UNKNOWN,
         default="skip",
-        help="for users who are not in the data: no items, the most popular items, or an error (default: skip)",
+        help="for users who are not in the data or have no training interaction: no items, the most popular items, or "
+        "an error (default: skip)",
     )
     add(
         "--exclude",
         choices=EXCLUDED,
-        default="train",
-        help="items not to recommend: a user's training items, all their items in the data, or none (default: train)",
+        default=MEASURED,
+        help="items not to recommend to a user: those that the test's ranking leaves out, which are training and "
+        "validation items, or none with repeatable=True; training items; all their items in the data; or none "
+        "(default: measured)",
     )
+    _add_item_options(parser.add_argument_group("which items"))
     return parser
+
+
+def _add_item_options(group: Any) -> None:
+    add = group.add_argument
+    add("--items", type=Path, metavar="FILE", help="recommend only these items: a file with one item id per line")
+    add("--exclude_items", type=Path, metavar="FILE", help="never recommend these items: a file with one id per line")
+    add(
+        "--filter",
+        action="append",
+        default=[],
+        dest="filters",
+        metavar="COLUMN=VALUE",
+        help="recommend only items whose row of the data set's .item file matches: a word, or for numbers an interval; "
+        "alternatives are separated by ';'; may be repeated, then all must match",
+    )
+    add(
+        "--unknown_items",
+        choices=UNKNOWN_ITEMS,
+        default="error",
+        help="for ids in these files that are not in the data: an error, or pass over them (default: error)",
+    )
+    add(
+        "--untrained_items",
+        choices=UNTRAINED_ITEMS,
+        default="keep",
+        help="items without training interactions, whose vectors are untrained: keep them, as the test's ranking does, "
+        "or drop them (default: keep)",
+    )
 
 
 def execute(words: Sequence[str]) -> int:
@@ -71,11 +111,48 @@ def execute(words: Sequence[str]) -> int:
     writer_of(options.out)  # reports a wrong ending before the data is loaded
     trained = chosen_model(options, "recommend")
     dataset = trained.split.dataset
-    users = None if options.users == ALL else read_users(Path(options.users), dataset.uid_field)
-    recommender = Recommender(trained.role, trained.split, options.k, options.exclude)
+    users = None if options.users == ALL else read_ids(Path(options.users), dataset.uid_field, "users")
+    choice = ItemChoice(
+        options.items, options.exclude_items, options.filters, options.unknown_items, options.untrained_items
+    )
+    items = choose_items(trained.split, choice)
+    recommender = Recommender(trained.role, trained.split, options.k, options.exclude, items.allowed)
     summary = recommend(recommender, trained.split, users, options.out, options.unknown)
-    print(f"{summary.users} users, {recommender.count} items each by the {trained.role.name}: {options.out}")
-    if summary.unknown:
-        done = "skipped" if options.unknown == "skip" else "given popular items"
-        print(f"{len(summary.unknown)} users are not in the data and were {done}: {shortened(summary.unknown)}")
+    each = f"{summary.most:,} items each"
+    if summary.fewest < summary.most:
+        each = f"{summary.fewest:,} to {summary.most:,} items each, {summary.rows:,} in all,"
+    print(f"{_counted(summary.users, 'user')}, {each} by the {trained.role.name}: {options.out}")
+    for note in (*_about_items(summary, recommender.count, options), *_about_users(summary, options.unknown)):
+        print(note)
+    if items.unknown:
+        print(f"{_counted(len(items.unknown), 'item')} of the files not in the data: {shortened(items.unknown)}")
     return 0
+
+
+def _about_items(summary: RecommendationSummary, count: int, options: Namespace) -> Iterator[str]:
+    """Say where fewer items were written than asked for, and where their scores mean little."""
+    if count < options.k:
+        yield f"-k {options.k} is above the number of items that may be recommended, {count:,}"
+    left = f"once --exclude={options.exclude} has left out theirs"
+    if summary.fewer:
+        yield f"{_counted(summary.fewer, 'user')} with fewer than {count:,} items: no more are left {left}"
+    if summary.without_items:
+        yield f"{_counted(summary.without_items, 'user')} without a row: no item is left {left}"
+    if summary.untrained_rows:
+        yield (
+            f"{_counted(summary.untrained_rows, 'row')} with items that have no training interaction "
+            f"({_counted(summary.untrained_items, 'item')}), whose scores are those of untrained vectors; "
+            "--untrained_items=drop leaves them out"
+        )
+
+
+def _about_users(summary: RecommendationSummary, unknown: str) -> Iterator[str]:
+    """Say what was done for users whom the model does not know."""
+    done = "skipped" if unknown == "skip" else "given popular items"
+    for users, reason in ((summary.unknown, "not in the data"), (summary.untrained, "without training interactions")):
+        if users:
+            yield f"{_counted(len(users), 'user')} {reason}, {done}: {shortened(users)}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

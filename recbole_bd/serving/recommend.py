@@ -1,224 +1,183 @@
 """`recbole-bd recommend`: the best items of users, written to a file with the original ids of the data set."""
 
-import csv
-import io
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from recbole_bd.data.split import Split
-from recbole_bd.errors import ConfigError, DataError, InstallationError
-from recbole_bd.serving.recommender import Recommender, ids_of, popular_items
+from recbole_bd.errors import DataError
+from recbole_bd.serving.id_file import shortened
+from recbole_bd.serving.recommender import Recommender, ids_of, inner_ids, with_training
+from recbole_bd.serving.rows import Rows, writer_of
 from recbole_bd.system.atomic_write import write_atomically
 
 ALL = "all"
 UNKNOWN = ("skip", "popular", "error")
-COLUMNS = ("user_id", "item_id", "rank", "score")
-_USERS_AT_ONCE = 1000  # users whose rows are computed and written together
+# Greatest numbers of users, and of rows, that are computed and written together.
+_USERS_AT_ONCE, _ROWS_AT_ONCE = 1000, 2**20
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Recommendations for some users, one row for each user and item.
-
-    Attributes:
-        users, items: original ids of the data set, unicode [n].
-        ranks: int64 [n]; rank 1 is best.
-        scores: logits, float32 [n]; NaN for an item that is recommended because it is popular.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    ranks: np.ndarray
-    scores: np.ndarray
-
-
-@dataclass(frozen=True)
+@dataclass
 class RecommendationSummary:
-    """Users for whom recommendations were written, and users that are unknown.
+    """What was written, and the users whom the model does not know.
 
     Attributes:
-        users: number of users with recommendations.
+        users: number of users with at least one row.
+        rows: number of rows.
+        fewest, most: least and greatest number of rows of a user with rows.
+        fewer: number of users who have rows, but fewer than the recommender's `count`.
+        without_items: number of users who have no row, because no item is left for them.
         unknown: requested users that are not in the data set, in the requested order.
+        untrained: requested users of the data set without training interactions, in the requested order.
+        untrained_rows: number of rows whose item has no training interaction.
+        untrained_items: number of different items in these rows.
     """
 
-    users: int
-    unknown: list[str]
-
-
-def read_users(path: Path, user_field: str) -> list[str]:
-    """Read original user ids from a file, one on each line.
-
-    Empty lines and a first line with the column's name are skipped. Repeated users are kept once.
-
-    Args:
-        path: a text file in UTF-8.
-        user_field: name of the user column in the data set, e.g. `user_id`.
-
-    Raises:
-        DataError: the file cannot be read, or holds no user.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"users file {path} cannot be read: {error}") from error
-    users = [line.strip() for line in lines if line.strip()]
-    if users and users[0].split(":")[0] == user_field:
-        del users[0]
-    if not users:
-        raise DataError(f"users file {path} contains no users: write one id on each line")
-    return list(dict.fromkeys(users))
+    users: int = 0
+    rows: int = 0
+    fewest: int = 0
+    most: int = 0
+    fewer: int = 0
+    without_items: int = 0
+    unknown: list[str] = field(default_factory=list)
+    untrained: list[str] = field(default_factory=list)
+    untrained_rows: int = 0
+    untrained_items: int = 0
 
 
 def recommend(
     recommender: Recommender, split: Split, users: Sequence[str] | None, out: Path, unknown: str = "skip"
 ) -> RecommendationSummary:
-    """Write the best items of users to a file. Memory does not grow with the number of users.
+    """Write the best items of users to a file. Working memory does not grow with the number of users.
 
     Args:
         recommender: the model.
         split: the model's data.
         users: original ids; None for all users of the data set, in its order.
         out: a `.csv`, `.jsonl` or `.parquet` file; it is written whole or not at all.
-        unknown: treatment of users that are not in the data set. `skip` writes nothing for them, `popular` the items
-            with most training interactions, and `error` raises an error before anything is written.
+        unknown: treatment of users whom the model does not know. They are not in the data set, or have no training
+            interaction there. `skip` writes nothing for them, `popular` the items with most training interactions, and
+            `error` raises an error before anything is written.
 
     Raises:
-        DataError: an unknown user with `unknown="error"`, or a score that is NaN.
+        DataError: a user whom the model does not know with `unknown="error"`, a score that is NaN, or no row to write.
         ConfigError: the file's ending is not that of a format.
         InstallationError: a parquet file needs pyarrow, which is not installed.
         CheckpointError: the file cannot be written.
     """
     dataset = split.dataset
-    numbers = dataset.field2token_id[dataset.uid_field]
-    if users is None:
-        users = ids_of(dataset, dataset.uid_field)
-    missing = [user for user in users if user not in numbers]
-    if missing and unknown == "error":
-        raise DataError(
-            f"{len(missing)} of {len(users)} users are not in the data set {dataset.dataset_name}: "
-            f"{shortened(missing)}; --unknown=skip leaves them out, --unknown=popular gives them popular items"
-        )
-    left_out = set(missing) if unknown == "skip" else set()
-    listed = [user for user in users if user not in left_out]
+    names = np.array(ids_of(dataset, dataset.uid_field) if users is None else users, dtype=object)
+    numbers = inner_ids(dataset, dataset.uid_field, names)
+    scored = with_training(split, "user")[numbers]
+    summary = RecommendationSummary(
+        unknown=names[(numbers == 0).numpy()].tolist(),
+        untrained=names[((numbers > 0) & ~scored).numpy()].tolist(),
+    )
+    listed = torch.arange(len(names)) if unknown == "popular" else scored.nonzero()[:, 0]
+    if len(listed) == 0 or (unknown == "error" and not scored.all()):
+        raise DataError(_not_known(summary, len(names), dataset.dataset_name, unknown))
     write = writer_of(out)
     bar = tqdm(total=len(listed), unit="user", disable=not sys.stderr.isatty())
     with bar, recommender.role.scoring():  # a graph model propagates once for all users
-        chunks = _chunks(recommender, split, listed, numbers, bar.update)
+        request = _Request(recommender, split, names, numbers, scored, summary)
+        chunks = request.rows(listed, bar.update)
         write_atomically(out, lambda stream: write(stream, chunks))
-    return RecommendationSummary(len(listed), missing)
+    return summary
 
 
-def shortened(names: Sequence[str], shown: int = 5) -> str:
-    """Join the first of some names; `...` stands for the rest."""
-    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")
+def _not_known(summary: RecommendationSummary, users: int, dataset: str, unknown: str) -> str:
+    """Say how many of some users the model does not know, why, and the way out."""
+    reasons = [
+        (summary.unknown, f"not in the data set {dataset}"),
+        (summary.untrained, "without training interactions"),
+    ]
+    found = [
+        f"{len(names):,} of {users:,} users are {reason}: {shortened(names)}" for names, reason in reasons if names
+    ]
+    skip = (
+        "--unknown=skip leaves them out, "
+        if unknown == "error" and len(summary.unknown + summary.untrained) < users
+        else ""
+    )
+    return f"{'; '.join(found)}; {skip}--unknown=popular gives them popular items"
 
 
-def _chunks(
-    recommender: Recommender,
-    split: Split,
-    users: Sequence[str],
-    numbers: dict[str, int],
-    progress: Callable[[int], Any],
-) -> Iterator[Rows]:
-    item_ids = np.asarray(split.dataset.field2id_token[split.dataset.iid_field]).astype(str)
-    popular = popular_items(split, recommender.count)
-    for start in range(0, len(users), _USERS_AT_ONCE):
-        names = np.array(users[start : start + _USERS_AT_ONCE])
-        ids = torch.tensor([numbers.get(name, 0) for name in names])
-        items = popular.repeat(len(ids), 1)
-        scores = torch.full(items.shape, torch.nan)
-        known = ids > 0
-        if known.any():
-            top = recommender.top(ids[known])
-            items[known], scores[known] = top.items, top.scores
-        rows, places = (items > 0).nonzero(as_tuple=True)
-        yield Rows(
-            names[rows.numpy()],
-            item_ids[items[rows, places].numpy()],
-            places.numpy() + 1,
-            scores[rows, places].numpy(),
-        )
-        progress(len(ids))
+@dataclass
+class _Request:
+    """Requested users.
 
-
-def writer_of(path: Path) -> Callable[[BinaryIO, Iterator[Rows]], None]:
-    """Choose the function that writes rows in the format of a file's ending.
-
-    Raises:
-        ConfigError: the ending is not that of a format.
-        InstallationError: a parquet file needs pyarrow, which is not installed.
+    Attributes:
+        recommender, split: the model and its data.
+        names: original ids, of dtype object.
+        numbers: inner ids, int64; 0 if they are not in the data set.
+        scored: whether the model knows them, bool; the others have popular items.
+        summary: counts the rows.
     """
-    if path.suffix not in _WRITERS:
-        raise ConfigError(f"{path}: the file extension names the format and must be one of {', '.join(_WRITERS)}")
-    if path.suffix == ".parquet":
-        _pyarrow()
-    return _WRITERS[path.suffix]
 
+    recommender: Recommender
+    split: Split
+    names: np.ndarray
+    numbers: Tensor
+    scored: Tensor
+    summary: RecommendationSummary
 
-def _write_csv(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
-    with _utf8_text(stream) as text:
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        for rows in chunks:
-            scores = ("" if np.isnan(score) else score for score in rows.scores)
-            table.writerows(zip(rows.users, rows.items, rows.ranks, scores, strict=True))
+    def rows(self, listed: Tensor, progress: Callable[[int], Any]) -> Iterator[Rows]:
+        """Find the rows of some users, in chunks.
 
+        Args:
+            listed: indices of the users, int64.
+            progress: called with the number of users done since the last call.
 
-def _write_jsonl(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
-    with _utf8_text(stream) as text:
-        for rows in chunks:
-            starts = [*(rows.ranks == 1).nonzero()[0], len(rows.ranks)]
-            scores = [None if np.isnan(score) else float(str(score)) for score in rows.scores]
-            items = rows.items.tolist()
-            for start, end in pairwise(starts):
-                line = {"user_id": str(rows.users[start]), "item_ids": items[start:end], "scores": scores[start:end]}
-                text.write(json.dumps(line, ensure_ascii=False) + "\n")
+        Raises:
+            DataError: there was no row.
+        """
+        item_ids = np.asarray(self.split.dataset.field2id_token[self.split.dataset.iid_field]).astype(str)
+        untrained, met = ~with_training(self.split, "item"), torch.zeros(self.split.n_items, dtype=torch.bool)
+        for part in listed.split(max(1, min(_USERS_AT_ONCE, _ROWS_AT_ONCE // self.recommender.count))):
+            items, scores = self._best(self.numbers[part], self.scored[part])
+            names = self.names[part.numpy()].astype(str)
+            rows, places = (items > 0).nonzero(as_tuple=True)
+            listed_items = items[rows, places]
+            self._count(torch.bincount(rows, minlength=len(part)))
+            met |= torch.bincount(listed_items, minlength=len(met)) > 0
+            self.summary.untrained_rows += int(untrained[listed_items].sum())
+            yield Rows(
+                names[rows.numpy()], item_ids[listed_items.numpy()], places.numpy() + 1, scores[rows, places].numpy()
+            )
+            progress(len(part))
+        self.summary.untrained_items = int((met & untrained).sum())
+        if not self.summary.rows:
+            raise DataError(
+                f"no item is left for any of {len(listed):,} users: --exclude leaves out for each all that may be "
+                "recommended; --exclude=nothing leaves out none"
+            )
 
+    def _best(self, numbers: Tensor, scored: Tensor) -> tuple[Tensor, Tensor]:
+        """Inner ids of the best items, int64 [C, count], and their logits, float32; NaN for popular items."""
+        items = torch.zeros(len(numbers), self.recommender.count, dtype=torch.int64)
+        scores = torch.full(items.shape, torch.nan)
+        if scored.any():
+            top = self.recommender.top(numbers[scored])
+            items[scored], scores[scored] = top.items, top.scores
+        if not scored.all():
+            items[~scored] = self.recommender.popular(numbers[~scored])
+        return items, scores
 
-def _write_parquet(stream: BinaryIO, chunks: Iterator[Rows]) -> None:
-    arrow, parquet = _pyarrow()
-    kinds = (arrow.string(), arrow.string(), arrow.int32(), arrow.float32())
-    schema = arrow.schema(list(zip(COLUMNS, kinds, strict=True)))
-    with parquet.ParquetWriter(stream, schema) as table:
-        for rows in chunks:
-            columns = [
-                arrow.array(rows.users.tolist(), kinds[0]),
-                arrow.array(rows.items.tolist(), kinds[1]),
-                arrow.array(rows.ranks, kinds[2]),
-                arrow.array(rows.scores, kinds[3], from_pandas=True),  # NaN is null
-            ]
-            table.write_table(arrow.Table.from_arrays(columns, schema=schema))
-
-
-@contextmanager
-def _utf8_text(stream: BinaryIO) -> Iterator[io.TextIOWrapper]:
-    text = io.TextIOWrapper(stream, encoding="utf-8", newline="")
-    try:
-        yield text
-        text.flush()
-    finally:
-        text.detach()
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InstallationError(
-            'parquet files need pyarrow: pip install "recbole-bd[export]", or write .csv or .jsonl'
-        ) from error
-    return pyarrow, pyarrow.parquet
-
-
-_WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
+    def _count(self, lengths: Tensor) -> None:
+        """Add the numbers of rows of some users, int64 [C]."""
+        summary, filled = self.summary, lengths[lengths > 0]
+        summary.without_items += len(lengths) - len(filled)
+        if len(filled) == 0:
+            return
+        summary.fewest = min(summary.fewest or self.recommender.count, int(filled.min()))
+        summary.most = max(summary.most, int(filled.max()))
+        summary.users += len(filled)
+        summary.rows += int(filled.sum())
+        summary.fewer += int((filled < self.recommender.count).sum())

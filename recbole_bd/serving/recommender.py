@@ -1,19 +1,25 @@
 """The best items of a user by a trained model, without the excluded ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import torch
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
 from recbole_bd.backbones.role import Role
+from recbole_bd.data.protocol import UserItems, left_out
 from recbole_bd.data.split import Split
-from recbole_bd.sampler.seen_items import Indices, SeenItems
+from recbole_bd.sampler.seen_items import Indices, among
 from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted, users_at_once
 
-# Items that are not recommended to a user: training items, as in the evaluation; all items of the user in the data set;
-# none.
-EXCLUDED = ("train", "known", "nothing")
+MEASURED = "measured"
+# Items that are not recommended to a user: those that the test's ranking leaves out (training and validation items,
+# none with `repeatable: True`); training items; all items of the user in the data set; none.
+EXCLUDED = (MEASURED, "train", "known", "nothing")
+_PARTS = {"train": ("train",), "known": ("train", "valid", "test")}
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,22 @@ class Recommender:
         split: the model's data.
         count: requested number of items per user.
         exclude: one of `EXCLUDED`; padding is never recommended.
+        allowed: bool [n_items], the only items that may be recommended, at least one; None for all.
 
     Attributes:
-        count: items per user, at most the number of items in the data set.
+        count: items per user, at most the number of items that may be recommended.
     """
 
-    def __init__(self, role: Role, split: Split, count: int, exclude: str = "train"):
+    def __init__(self, role: Role, split: Split, count: int, exclude: str = MEASURED, allowed: Tensor | None = None):
+        if allowed is not None and allowed[1:].all():
+            allowed = None
         self.role = role
-        self.count = min(count, split.n_items - 1)
-        self._seen = seen_items(split, exclude)
+        self.excluded = excluded_by_user(split, exclude)
+        places = torch.arange(split.n_items) if allowed is None else allowed.nonzero()[:, 0]
+        self._columns = None if allowed is None else places[places > 0]  # inner ids in ascending order
+        self.count = min(count, int((places > 0).sum()))
+        popular = popular_items(split, split.n_items)
+        self._popular = popular if allowed is None else popular[allowed[popular]]
 
     def top(self, users: Tensor) -> TopItems:
         """Find the best items of users.
@@ -56,49 +69,91 @@ class Recommender:
         Raises:
             DataError: a score is NaN.
         """
-        device = self.role.device
         with self.role.scoring():
-            parts = users.to(device).split(users_at_once(device, self.role.n_items))
+            parts = users.cpu().split(users_at_once(self.role.device, self.role.n_items))
             values, items = (torch.cat(tables) for tables in zip(*map(self._best, parts), strict=True))
         return TopItems(torch.where(values == -torch.inf, 0, items).cpu(), values.cpu())
 
     def _best(self, users: Tensor) -> tuple[Tensor, Tensor]:
         # A function of its own, so that the scores of one part are freed before those of the next are allocated.
-        return topk_sorted(
-            mask_excluded(self.role.all_logits(users), self._excluded_places(users), self.role.name), self.count
-        )
+        device, (rows, items) = self.role.device, self._excluded_places(users)
+        scores = self.role.all_logits(users.to(device))
+        if self._columns is None:
+            return topk_sorted(mask_excluded(scores, (rows.to(device), items.to(device)), self.role.name), self.count)
+        rows, places = among(self._columns, (rows, items))
+        columns = self._columns.to(device)
+        masked = mask_excluded(scores[:, columns], (rows.to(device), places.to(device)), self.role.name)
+        values, best = topk_sorted(masked, self.count)
+        return values, columns[best]
+
+    def popular(self, users: Tensor) -> Tensor:
+        """Find the items with most training interactions that may be recommended to users.
+
+        Args:
+            users: inner ids, int64 [C]; 0 for users that are not in the data set.
+
+        Returns:
+            Inner ids, int64 [C, count], in descending order of popularity; 0 in places beyond a user's last item.
+        """
+        distinct, place = torch.unique(users, return_inverse=True)
+        parts = distinct.split(users_at_once(torch.device("cpu"), self.role.n_items))
+        return torch.cat([self._most_popular(part) for part in parts])[place]
+
+    def _most_popular(self, users: Tensor) -> Tensor:
+        rows, items = self.excluded.of(users)
+        most = int(rows.bincount(minlength=1).max())
+        candidates = self._popular[: self.count + most]  # the excluded items among them leave at least `count`
+        order = torch.full((self.role.n_items,), -1)
+        order[candidates] = torch.arange(len(candidates))
+        inside = order[items] >= 0
+        kept = torch.ones(len(users), len(candidates), dtype=torch.bool)
+        kept[rows[inside], order[items[inside]]] = False
+        places = kept.cumsum(dim=1) - 1
+        rows, columns = (kept & (places < self.count)).nonzero(as_tuple=True)
+        found = torch.zeros(len(users), self.count, dtype=torch.int64)
+        found[rows, places[rows, columns]] = candidates[columns]
+        return found
 
     def excluded_items(self, users: Tensor) -> list[Tensor]:
         """Inner ids of the items that are not recommended to each of some users, int64, without padding."""
-        if self._seen is None:
-            return [torch.zeros(0, dtype=torch.int64) for _ in users]
-        return [self._seen.items[self._seen.starts[user] : self._seen.starts[user + 1]].cpu() for user in users]
+        rows, items = self.excluded.of(users)
+        return list(items.split(rows.bincount(minlength=len(users)).tolist()))
 
     def _excluded_places(self, users: Tensor) -> Indices:
-        if self._seen is None:
-            rows = torch.arange(len(users), device=users.device)
-            return rows, torch.zeros_like(rows)
-        return self._seen.to(users.device).of(users)
+        """Indices of padding and of excluded items in these users' rows of scores, on the CPU."""
+        rows, items = self.excluded.of(users)
+        padded = torch.arange(len(users))
+        return torch.cat([padded, rows]), torch.cat([torch.zeros_like(padded), items])
 
 
-def seen_items(split: Split, exclude: str) -> SeenItems | None:
+def excluded_by_user(split: Split, exclude: str = MEASURED) -> UserItems:
     """Collect the items that are not recommended to each user.
 
     Args:
         split: the data.
         exclude: one of `EXCLUDED`.
+    """
+    if exclude == MEASURED:
+        return left_out(split, "test")
+    pairs = [split.pairs(part) for part in _PARTS.get(exclude, ())]
+    keys = [users * split.n_items + items for users, items in pairs] or [torch.zeros(0, dtype=torch.int64)]
+    return UserItems.from_keys(torch.unique(torch.cat(keys)), split.n_users, split.n_items)
+
+
+def with_training(split: Split, which: str) -> Tensor:
+    """Find the users or items with training interactions, without which their scores are those of untrained vectors.
+
+    Args:
+        split: the data.
+        which: `user` or `item`.
 
     Returns:
-        Excluded items of each user; None if nothing is excluded.
-
-    Raises:
-        DataError: all items are excluded for a user.
+        bool [n_users] or [n_items]; False for padding.
     """
-    if exclude == "nothing":
-        return None
-    parts = [split.pairs(part) for part in (("train", "valid", "test") if exclude == "known" else ("train",))]
-    users, items = (torch.cat(ids) for ids in zip(*parts, strict=True))
-    return SeenItems(users, items, split.n_users, split.n_items)
+    size, ids = (
+        (split.n_users, split.pairs("train")[0]) if which == "user" else (split.n_items, split.pairs("train")[1])
+    )
+    return torch.bincount(ids, minlength=size) > 0
 
 
 def ids_of(dataset: Dataset, field: str) -> list[str]:
@@ -109,6 +164,17 @@ def ids_of(dataset: Dataset, field: str) -> list[str]:
         field: `dataset.uid_field` or `dataset.iid_field`.
     """
     return [str(name) for name in dataset.field2id_token[field][1:]]
+
+
+def inner_ids(dataset: Dataset, field: str, names: Sequence[str] | np.ndarray) -> Tensor:
+    """RecBole's inner ids of original ids, int64; 0 for those that are not in the data set.
+
+    Args:
+        dataset, field: see `ids_of`.
+        names: original ids.
+    """
+    found = pd.Index(ids_of(dataset, field)).get_indexer(pd.Index(names, dtype=object))
+    return torch.from_numpy(1 + found.astype(np.int64))
 
 
 def popular_items(split: Split, count: int) -> Tensor:
