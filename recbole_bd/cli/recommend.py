@@ -118,7 +118,7 @@ def execute(words: Sequence[str]) -> int:
     items = choose_items(trained.split, choice)
     recommender = Recommender(trained.role, trained.split, options.k, options.exclude, items.allowed)
     summary = recommend(recommender, trained.split, users, options.out, options.unknown)
-    each = f"{summary.most:,} items each"
+    each = f"{_counted(summary.most, 'item')} each"
     if summary.fewest < summary.most:
         each = f"{summary.fewest:,} to {summary.most:,} items each, {summary.rows:,} in all,"
     print(f"{_counted(summary.users, 'user')}, {each} by the {trained.role.name}: {options.out}")
@@ -133,7 +133,7 @@ def _about_items(summary: RecommendationSummary, count: int, options: Namespace)
     """Say where fewer items were written than asked for, and where their scores mean little."""
     if count < options.k:
         yield f"-k {options.k} is above the number of items that may be recommended, {count:,}"
-    left = f"once --exclude={options.exclude} has left out theirs"
+    left = f"without those that --exclude={options.exclude} leaves out"
     if summary.fewer:
         yield f"{_counted(summary.fewer, 'user')} with fewer than {count:,} items: no more are left {left}"
     if summary.without_items:

@@ -17,7 +17,7 @@ from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.runs.trained_model import Trained
 from recbole_bd.serving.onnx_graph import onnx_bytes
-from recbole_bd.serving.recommender import Recommender, ids_of
+from recbole_bd.serving.recommender import Recommender, excluded_by_user, ids_of
 from recbole_bd.system.atomic_write import write_atomically, write_whole
 
 _CHECKED_USERS = 64
@@ -36,12 +36,25 @@ class Vectors:
     Attributes:
         user_ids, item_ids: original ids of the data set, unicode [n], without padding.
         users, items: vectors in the order of the ids, float32 [n, d].
+        excluded_starts, excluded_items: items that the test's ranking leaves out, int64. Those of the user in row u are
+            the rows `excluded_items[excluded_starts[u] : excluded_starts[u + 1]]` of the items.
     """
 
     user_ids: np.ndarray
     item_ids: np.ndarray
     users: np.ndarray
     items: np.ndarray
+    excluded_starts: np.ndarray
+    excluded_items: np.ndarray
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of numbers by their names in files."""
+        return {
+            "user_embedding": self.users,
+            "item_embedding": self.items,
+            "excluded_starts": self.excluded_starts,
+            "excluded_items": self.excluded_items,
+        }
 
 
 def vectors_of(trained: Trained) -> Vectors:
@@ -60,25 +73,28 @@ def vectors_of(trained: Trained) -> Vectors:
         )
     user_ids, item_ids = (ids_of(dataset, field) for field in (dataset.uid_field, dataset.iid_field))
     users, items = (table[1:].float().cpu().numpy() for table in found)
-    return Vectors(np.array(user_ids), np.array(item_ids), np.ascontiguousarray(users), np.ascontiguousarray(items))
+    excluded = excluded_by_user(trained.split)
+    return Vectors(
+        np.array(user_ids),
+        np.array(item_ids),
+        np.ascontiguousarray(users),
+        np.ascontiguousarray(items),
+        excluded.starts[1:].numpy(),
+        excluded.items.numpy() - 1,
+    )
 
 
 def export_npz(trained: Trained, folder: Path, count: int) -> list[Path]:
-    """Write `ROLE.npz`: `user_ids`, `item_ids`, `user_embedding`, `item_embedding`; see `Vectors`."""
+    """Write `ROLE.npz`: `user_ids`, `item_ids`, and the arrays of `Vectors`."""
     vectors = vectors_of(trained)
     path = folder / f"{trained.role.name}.npz"
-    arrays: dict[str, Any] = {
-        "user_ids": vectors.user_ids,
-        "item_ids": vectors.item_ids,
-        "user_embedding": vectors.users,
-        "item_embedding": vectors.items,
-    }
+    arrays: dict[str, Any] = {"user_ids": vectors.user_ids, "item_ids": vectors.item_ids, **vectors.arrays()}
     write_atomically(path, lambda stream: np.savez(stream, **arrays))
     return [path]
 
 
 def export_safetensors(trained: Trained, folder: Path, count: int) -> list[Path]:
-    """Write `ROLE.safetensors` with `user_embedding` and `item_embedding`, and a JSON file with the ids of their rows.
+    """Write `ROLE.safetensors` with the arrays of `Vectors`, and a JSON file with the ids of their rows.
 
     Raises:
         ExportError: the model's logits are not inner products.
@@ -91,23 +107,28 @@ def export_safetensors(trained: Trained, folder: Path, count: int) -> list[Path]
     vectors = vectors_of(trained)
     path, ids = (folder / f"{trained.role.name}.safetensors{ending}" for ending in ("", ".ids.json"))
     about = {name: trained.about[name] for name in ("model", "role", "method", "dataset", "fingerprint")}
-    tensors = {"user_embedding": vectors.users, "item_embedding": vectors.items}
-    write_whole(path, save(tensors, metadata=about))
+    write_whole(path, save(vectors.arrays(), metadata=about))
     _write_json(ids, {"users": vectors.user_ids.tolist(), "items": vectors.item_ids.tolist()})
     return [path, ids]
 
 
 def export_onnx(trained: Trained, folder: Path, count: int) -> list[Path]:
-    """Write `ROLE.onnx`, which gives the best `count` items, and a JSON file that maps inner ids to original ids."""
+    """Write `ROLE.onnx`, which gives the best `count` items, and two files to use it with.
+
+    A JSON file maps inner ids to original ids. An npz file has the items that the test's ranking leaves out: those of
+    user u are `items[starts[u] : starts[u + 1]]`, int64, in inner ids.
+    """
     role, split = trained.role, trained.split
     recommender = Recommender(role, split, count)
     known = recommender.excluded_items(torch.arange(1, min(split.n_users, _CHECKED_USERS + 1)))
-    path, ids = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json"))
+    path, ids, excluded = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json", ".excluded.npz"))
     write_whole(path, onnx_bytes(role, recommender.count, known))
+    arrays = {"starts": recommender.excluded.starts.numpy(), "items": recommender.excluded.items.numpy()}
+    write_atomically(excluded, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
     dataset = split.dataset
     users = {name: number for number, name in enumerate(ids_of(dataset, dataset.uid_field), start=1)}
     _write_json(ids, {"users": users, "items": [None, *ids_of(dataset, dataset.iid_field)]})
-    return [path, ids]
+    return [path, ids, excluded]
 
 
 def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:

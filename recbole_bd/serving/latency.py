@@ -15,7 +15,7 @@ from recbole_bd.runs.folder import machine, versions
 from recbole_bd.runs.plots import empty_figure
 from recbole_bd.runs.text_table import grid
 from recbole_bd.runs.trained_model import Trained
-from recbole_bd.serving.recommender import Recommender
+from recbole_bd.serving.recommender import MEASURED, Recommender
 from recbole_bd.system.atomic_write import write_whole
 
 _COLOURS = {"teacher": "#000000", "student": "#0072B2", "model": "#E69F00"}
@@ -26,9 +26,9 @@ def measure(
 ) -> dict[str, Any]:
     """Time requests for the best items of random users.
 
-    A request scores all items, excludes training items and sorts the best. The models take turns, so that other load
-    on the machine affects all of them alike. A part that does not depend on the user, such as a graph convolution, is
-    computed once beforehand, as a server would do.
+    A request scores all items, excludes those that the test's ranking leaves out and sorts the best. The models take
+    turns, so that other load on the machine affects all of them alike. A part that does not depend on the user, such as
+    a graph convolution, is computed once beforehand, as a server would do.
 
     Args:
         models: models of one run.
@@ -38,7 +38,7 @@ def measure(
         seed: seed of the random users, which are the same for every model.
 
     Returns:
-        A record with `k`, `requests`, `machine`, `versions` and `models`. By role, `models` holds `model`,
+        A record with `k`, `requests`, `excluded` (one of `EXCLUDED`), `machine`, `versions` and `models`. By role, `models` holds `model`,
         `parameters`, `bytes`, `vector_bytes` and `batches`. `bytes` counts the model's state in memory. `vector_bytes`
         counts its user and item vectors, or is None if its logit is not an inner product. By size of request,
         `batches` holds `p50_ms`, `p95_ms` and `p99_ms` of a request, and `users_per_second`.
@@ -61,6 +61,7 @@ def measure(
     return {
         "k": count,
         "requests": requests,
+        "excluded": MEASURED,
         "machine": machine(models[0].role.config),
         "versions": versions(),
         "models": {one.role.name: _record(one, seconds[one.role.name]) for one in models},

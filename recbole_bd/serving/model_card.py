@@ -5,7 +5,11 @@ from typing import Any
 
 from recbole_bd import __version__
 from recbole_bd.backbones.names import ARMS, DISTILLED, SEPARATE
+from recbole_bd.data.split import Split
 from recbole_bd.runs.trained_model import Trained
+from recbole_bd.serving.recommender import with_training
+
+FULL = "full"  # mode of RecBole's evaluation that ranks all items
 
 # Code that loads each format; `{name}` is the file.
 _USES = {
@@ -14,17 +18,25 @@ import numpy
 model = numpy.load("{name}")
 user = numpy.flatnonzero(model["user_ids"] == "USER")[0]
 scores = model["user_embedding"][user] @ model["item_embedding"].T
+start, end = model["excluded_starts"][user : user + 2]
+scores[model["excluded_items"][start:end]] = -numpy.inf
 best = model["item_ids"][scores.argsort()[::-1][:10]]""",
     "safetensors": """\
-import json, safetensors.numpy
+import json, numpy, safetensors.numpy
 model, ids = safetensors.numpy.load_file("{name}"), json.load(open("{name}.ids.json"))
-scores = model["user_embedding"][ids["users"].index("USER")] @ model["item_embedding"].T
+user = ids["users"].index("USER")
+scores = model["user_embedding"][user] @ model["item_embedding"].T
+start, end = model["excluded_starts"][user : user + 2]
+scores[model["excluded_items"][start:end]] = -numpy.inf
 best = [ids["items"][row] for row in scores.argsort()[::-1][:10]]""",
     "onnx": """\
 import json, numpy, onnxruntime
 ids, session = json.load(open("{name}.ids.json")), onnxruntime.InferenceSession("{name}")
-known = numpy.array([[0]])  # numbers of items not to recommend, a row per user, padded with 0
-items, scores = session.run(None, {{"users": numpy.array([ids["users"]["USER"]]), "excluded": known}})
+user, excluded = ids["users"]["USER"], numpy.load("{name}.excluded.npz")
+start, end = excluded["starts"][user : user + 2]
+known = excluded["items"][start:end]  # numbers of items not to recommend
+known = numpy.append(known, 0)[None]  # a row per user, padded with 0
+items, scores = session.run(None, {{"users": numpy.array([user]), "excluded": known}})
 best = [ids["items"][number] for number in items[0]]""",
     "recbole": """\
 from recbole.quick_start import load_data_and_model
@@ -32,8 +44,15 @@ config, model, dataset, train_data, valid_data, test_data = load_data_and_model(
     "faiss": """\
 import faiss
 index = faiss.read_index("{name}")
-scores, rows = index.search(user_vectors, 10)  # rows of item_embedding""",
+scores, rows = index.search(user_vectors, 10)  # rows of item_embedding; ask for more, then leave out the excluded""",
 }
+
+# Lists by RecBole's own functions, which work on the data of a full ranking.
+_RECBOLE_LISTS = """
+from recbole.utils.case_study import full_sort_topk
+user = dataset.token2id(dataset.uid_field, ["USER"])  # a user of the test part
+scores, items = full_sort_topk(user, model, test_data, k=10, device=config["device"])
+best = dataset.id2token(dataset.iid_field, items.cpu())[0]"""
 
 
 def model_card(
@@ -68,11 +87,39 @@ def model_card(
             f"| command | `{result['command']}` |",
         ]
     lines += ["", "## Quality", "", *_quality(trained, result), "", "Scores are logits, not probabilities.", ""]
+    notes = [*notes, *_untrained(split)]
     lines += [f"- {note}" for note in notes] + [""] * bool(notes)
-    lines += ["## How to load", ""]
+    lines += ["## How to load", "", _protocol(trained), ""]
     for form, name in files.items():
-        lines += [f"`{name}`", "", "```python", _USES[form].format(name=name), "```", ""]
+        use = _USES[form].format(name=name)
+        if form == "recbole" and _test_mode(trained) == FULL:
+            use += _RECBOLE_LISTS
+        lines += [f"`{name}`", "", "```python", use, "```", ""]
     return "\n".join(lines)
+
+
+def _test_mode(trained: Trained) -> str:
+    """How the test ranks: `full`, or the name of sampled candidates such as `uni100`."""
+    mode = trained.role.config["eval_args"]["mode"]
+    return mode["test"] if isinstance(mode, Mapping) else mode
+
+
+def _protocol(trained: Trained) -> str:
+    """Say which items lists leave out, and whether the test does the same."""
+    left_out = "a user's training and validation items"
+    if trained.split.repeatable:
+        left_out = "no items, because users interact with the same item again (`repeatable: True`)"
+    if (mode := _test_mode(trained)) == FULL:
+        return f"Lists leave out {left_out}, as the test does."
+    return f"Lists rank all items and leave out {left_out}. The test above ranks candidates of mode {mode} only."
+
+
+def _untrained(split: Split) -> list[str]:
+    """A note on users and items without training interactions; none if there are none."""
+    users, items = (int((~with_training(split, which)[1:]).sum()) for which in ("user", "item"))
+    if not users + items:
+        return []
+    return [f"{users:,} users and {items:,} items have no training interaction, so their scores mean little."]
 
 
 def _quality(trained: Trained, result: Mapping[str, Any] | None) -> list[str]:
@@ -85,7 +132,8 @@ def _quality(trained: Trained, result: Mapping[str, Any] | None) -> list[str]:
         kept = DISTILLED if DISTILLED in found else SEPARATE
         names = {kept: f"{kept} (this model)"}
         arms = {names.get(arm, arm): found[arm]["test"] for arm in ARMS if found.get(arm)}
-        title = "test, full ranking"
+        mode = _test_mode(trained)
+        title = "test, full ranking" if mode == FULL else f"test, mode {mode}"
     if not arms:
         return ["Not measured."]
     metrics = list(next(iter(arms.values())))
