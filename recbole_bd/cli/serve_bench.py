@@ -66,7 +66,8 @@ def execute(words: Sequence[str]) -> int:
     record = latency.measure(models, options.k, batches, options.requests)
     paths = latency.write_record(record, models[0].path.parent)
     threads = record["machine"]["threads"]
-    about = f"top {options.k} without what the test leaves out, {options.requests} requests of each size, {threads} thread{'s' * (threads > 1)}"
+    top = f"top {options.k} without the items that the test leaves out"
+    about = f"{top}, {options.requests} requests of each size, {threads} thread{'s' * (threads > 1)}"
     for line in (about, latency.bench_table(record), *_compression(record), *paths):
         print(line)
     return 0

@@ -13,7 +13,7 @@ from recbole_bd.cli import chosen_model
 from recbole_bd.cli.main import main
 from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.serving.recommender import Recommender
-from tests.helpers.serving import read_rows, run_onnx
+from tests.helpers.serving import hit_rate, lists_of, read_rows, run_onnx
 
 
 @pytest.mark.slow
@@ -53,15 +53,25 @@ def test_on_movielens_all_outputs_agree(tmp_path, capsys):
     assert main(["export", folder, "--format=npz,onnx,recbole", f"--out={tmp_path}"]) == 0
     rows = read_rows(tmp_path / "r.csv")
     trained = load_trained(model_files(folder)["student"])
+    record = json.loads((Path(folder) / "result.json").read_text())["student"]["distilled"]["test"]["hit@10"]
+    assert main(["recommend", folder, f"--out={tmp_path / 't.csv'}", "--exclude=train"]) == 0
+    rates = [hit_rate(lists_of(tmp_path / name, trained.split), trained.split, 10) for name in ("r.csv", "t.csv")]
+    assert round(rates[0], 4) == record
+    assert abs(rates[1] - rates[0]) > 0.005
     dataset = trained.split.dataset
     user_ids, item_ids = (dataset.field2id_token[field] for field in ("user_id", "item_id"))
     users, everything = torch.arange(1, trained.split.n_users), range(1, trained.split.n_items)
     known = Recommender(trained.role, trained.split, 10).excluded_items(users)
     model = np.load(tmp_path / "student.npz")
     scores = model["user_embedding"] @ model["item_embedding"].T  # in the order of the ids
+    starts, excluded = model["excluded_starts"], model["excluded_items"]
     for row, items in enumerate(known):
+        assert (excluded[starts[row] : starts[row + 1]] + 1).tolist() == items.tolist()
         scores[row, items.numpy() - 1] = -np.inf
     by_npz = (-scores).argsort(axis=1, kind="stable")[:, :10]
+    graph = np.load(tmp_path / "student.onnx.excluded.npz", allow_pickle=False)
+    assert (graph["starts"][1:] == starts).all()
+    assert (graph["items"] == excluded + 1).all()
     excluded = torch.nn.utils.rnn.pad_sequence(known, batch_first=True)
     items, logits = run_onnx(tmp_path / "student.onnx", users, excluded)
     assert len(rows) == 10 * len(users)

@@ -13,7 +13,7 @@ def test_recommendations_from_a_run_folder(trained_run, tmp_path, capsys):
     assert len(read_rows(out)) == 180
     (tmp_path / "users").write_text("u1\nnobody\n")
     assert main(["recommend", trained_run, f"--out={out}", "--users", str(tmp_path / "users"), "--role=teacher"]) == 0
-    assert "1 users are not in the data and were skipped: nobody" in capsys.readouterr().out
+    assert "1 user not in the data, skipped: nobody" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ def settings_of(folder, block_data, **more):
     return settings
 
 
-def reference(trained, user, count, parts=("train",)):
-    """Best items of a user by sorting all scores in plain Python."""
+def reference(trained, user, count, parts=("train", "valid")):
+    """Best items of a user by sorting all scores in plain Python; without the items of some parts."""
     with trained.role.scoring():
         scores = trained.role.all_logits(torch.tensor([user]))[0].tolist()
     known = {0}
@@ -28,6 +28,39 @@ def reference(trained, user, count, parts=("train",)):
         users, items = trained.split.pairs(part)
         known |= set(items[users == user].tolist())
     return sorted(((score, item) for item, score in enumerate(scores) if item not in known), reverse=True)[:count]
+
+
+def host_lists(trained, count):
+    """Inner ids of the best items by original user id, as RecBole's evaluation of the test part ranks them."""
+    split, found = trained.split, {}
+    names = split.dataset.field2id_token[split.dataset.uid_field]
+    for interaction, history, _, _ in split.test_loader:
+        users = interaction[split.dataset.uid_field]
+        with trained.role.scoring():
+            scores = trained.role.all_logits(users)
+        scores[:, 0] = -torch.inf
+        scores[history] = -torch.inf
+        found |= dict(zip(names[users.numpy()].tolist(), scores.topk(count).indices.tolist(), strict=True))
+    return found
+
+
+def lists_of(path, split):
+    """Inner ids of the items in a written file, the best first, by original user id."""
+    numbers, lists = split.dataset.field2token_id[split.dataset.iid_field], {}
+    for user, item, rank, _ in read_rows(path):
+        lists.setdefault(user, []).append(numbers[item])
+        assert rank == len(lists[user])
+    return lists
+
+
+def hit_rate(lists, split, count):
+    """Share of the users of the test part who have a test item among the first of their list."""
+    users, items = split.pairs("test")
+    names = split.dataset.field2id_token[split.dataset.uid_field][users.numpy()].tolist()
+    hit = dict.fromkeys(names, False)
+    for user, item in zip(names, items.tolist(), strict=True):
+        hit[user] |= item in lists.get(user, [])[:count]
+    return sum(hit.values()) / len(hit)
 
 
 def read_rows(path):

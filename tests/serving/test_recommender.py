@@ -7,7 +7,13 @@ from tests.helpers.serving import COUNT, reference
 
 
 @pytest.mark.parametrize(
-    ("exclude", "parts"), [("train", ["train"]), ("known", ["train", "valid", "test"]), ("nothing", [])]
+    ("exclude", "parts"),
+    [
+        ("measured", ["train", "valid"]),
+        ("train", ["train"]),
+        ("known", ["train", "valid", "test"]),
+        ("nothing", []),
+    ],
 )
 def test_the_best_items_are_those_that_sorting_gives(student, exclude, parts):
     recommender = Recommender(student.role, student.split, COUNT, exclude)
@@ -36,7 +42,13 @@ def test_popular_items_of_equals_begin_with_the_one_met_first(student):
 
 
 @pytest.mark.parametrize(
-    ("exclude", "parts"), [("train", ["train"]), ("known", ["train", "valid", "test"]), ("nothing", [])]
+    ("exclude", "parts"),
+    [
+        ("measured", ["train", "valid"]),
+        ("train", ["train"]),
+        ("known", ["train", "valid", "test"]),
+        ("nothing", []),
+    ],
 )
 def test_the_excluded_items_of_a_user_are_those_of_these_parts(student, exclude, parts):
     users = torch.tensor([3, 1])
