@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_bd.serving.recommender import Recommender, popular_items
+from recbole_bd.sampler import top_lists
+from recbole_bd.serving.recommender import Recommender, inner_ids, popular_items
 from tests.helpers.serving import COUNT, reference
 
 
@@ -33,6 +34,44 @@ def test_a_user_with_few_items_left_gets_those(student):
     assert (top.items[0] > 0).sum() == left
     assert (top.items[0, left:] == 0).all()
     assert torch.isneginf(top.scores[0, left:]).all()
+
+
+@pytest.mark.parametrize("exclude", ["measured", "nothing"])
+def test_only_allowed_items_are_found(exclude, student):
+    allowed = torch.zeros(student.split.n_items, dtype=torch.bool)
+    allowed[torch.arange(0, student.split.n_items, 3)] = True  # padding too, which is never recommended
+    recommender = Recommender(student.role, student.split, 1000, exclude, allowed)
+    assert recommender.count == int(allowed.sum()) - 1
+    users = torch.arange(1, student.split.n_users)
+    top, popular = recommender.top(users), recommender.popular(users)
+    counts = np.bincount(student.split.pairs("train")[1].numpy(), minlength=student.split.n_items)
+    parts = ("train", "valid") if exclude == "measured" else ()
+    for row, user in enumerate(users.tolist()):
+        expected = [pair for pair in reference(student, user, 1000, parts) if allowed[pair[1]]]
+        assert top.items[row, : len(expected)].tolist() == [item for _, item in expected]
+        assert top.scores[row, : len(expected)].tolist() == pytest.approx([score for score, _ in expected], rel=1e-6)
+        assert (top.items[row, len(expected) :] == 0).all()
+        by_count = sorted((item for _, item in expected), key=lambda item: (-counts[item], item))
+        assert popular[row].tolist() == by_count + [0] * (recommender.count - len(by_count))
+
+
+def test_popular_items_are_those_that_are_left_for_each_user(student, monkeypatch):
+    """Users repeat, are unknown, and come in parts."""
+    monkeypatch.setitem(top_lists._SCORES_AT_ONCE, "cpu", 2 * student.split.n_items)
+    recommender = Recommender(student.role, student.split, 3)
+    users = torch.tensor([5, 0, 9, 5, 1, 0])
+    everything = popular_items(student.split, student.split.n_items).tolist()
+    excluded = [set(items.tolist()) for items in recommender.excluded_items(users)]
+    expected = [[item for item in everything if item not in known][:3] for known in excluded]
+    assert recommender.popular(users).tolist() == expected
+
+
+def test_inner_ids_are_found_by_original_ids(student):
+    dataset = student.split.dataset
+    names = ["u7", "nobody", "[PAD]", "u0", "u7", ""]
+    expected = [dataset.field2token_id["user_id"].get(name, 0) for name in names]
+    assert inner_ids(dataset, "user_id", names).tolist() == expected
+    assert inner_ids(dataset, "user_id", []).tolist() == []
 
 
 def test_popular_items_of_equals_begin_with_the_one_met_first(student):
