@@ -10,6 +10,22 @@ from tests.helpers.settings import QUICK
 
 COUNT = 5
 
+# RecBole alone, with nothing of this package: what an older stack has and a newer one took away is put back first.
+STOCK_RECBOLE = """
+import sys, numpy, torch
+for name, kind in (("float_", numpy.float64), ("complex_", numpy.complex128), ("unicode_", numpy.str_),
+                   ("bool8", numpy.bool_), ("float", float), ("int", int), ("bool", bool), ("object", object)):
+    if name not in numpy.__dict__:
+        setattr(numpy, name, kind)
+import scipy.sparse
+if not hasattr(scipy.sparse.dok_matrix, "_update"):
+    scipy.sparse.dok_matrix._update = lambda matrix, entries: matrix._dict.update(entries)
+load = torch.load
+torch.load = lambda *given, **more: load(*given, **{**more, "weights_only": False})
+sys.modules["ray"] = sys.modules["ray.tune"] = type(sys)("ray")
+sys.modules["ray"].tune = sys.modules["ray"]
+"""
+
 
 def settings_of(folder, block_data, **more):
     settings = {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(folder), **more}

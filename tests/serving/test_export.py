@@ -8,7 +8,7 @@ import torch
 
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.serving.export import FORMATS, export_index, vectors_of
-from tests.helpers.serving import COUNT
+from tests.helpers.serving import COUNT, STOCK_RECBOLE
 
 
 def test_vectors_in_both_forms_give_the_logits(student, tmp_path):
@@ -23,7 +23,8 @@ def test_vectors_in_both_forms_give_the_logits(student, tmp_path):
     numpy_of = pytest.importorskip("safetensors.numpy")
     path, ids = FORMATS["safetensors"](student, tmp_path, COUNT)
     tensors, names = numpy_of.load_file(path), json.loads(ids.read_text())
-    assert all((tensors[name] == model[name]).all() for name in ("user_embedding", "item_embedding"))
+    assert tensors.keys() == set(model.files) - {"user_ids", "item_ids"}
+    assert all((tensors[name] == model[name]).all() for name in tensors)
     assert (names["users"], names["items"]) == (model["user_ids"].tolist(), model["item_ids"].tolist())
 
 
@@ -43,20 +44,9 @@ def test_models_without_vectors_say_what_to_do(form, others, tmp_path):
         FORMATS[form](others["NeuMF"], tmp_path, COUNT)
 
 
-# RecBole alone, with nothing of this package: what an older stack has and a newer one took away is put back first.
-STOCK = """
-import sys, numpy, torch
-for name, kind in (("float_", numpy.float64), ("complex_", numpy.complex128), ("unicode_", numpy.str_),
-                   ("bool8", numpy.bool_), ("float", float), ("int", int), ("bool", bool), ("object", object)):
-    if name not in numpy.__dict__:
-        setattr(numpy, name, kind)
-import scipy.sparse
-if not hasattr(scipy.sparse.dok_matrix, "_update"):
-    scipy.sparse.dok_matrix._update = lambda matrix, entries: matrix._dict.update(entries)
-load = torch.load
-torch.load = lambda *given, **more: load(*given, **{**more, "weights_only": False})
-sys.modules["ray"] = sys.modules["ray.tune"] = type(sys)("ray")
-sys.modules["ray"].tune = sys.modules["ray"]
+STOCK = (
+    STOCK_RECBOLE
+    + """
 from recbole.quick_start import load_data_and_model
 config, model, dataset, train_data, valid_data, test_data = load_data_and_model(sys.argv[1])
 assert not any(name.startswith("recbole_bd") for name in sys.modules), "this package was needed"
@@ -67,6 +57,7 @@ with torch.no_grad():
     scores = model.full_sort_predict(Interaction({dataset.uid_field: users})).view(len(users), -1)
 numpy.save(sys.argv[2], scores.numpy())
 """
+)
 
 
 @pytest.mark.slow

@@ -135,8 +135,8 @@ def test_where_no_item_is_left_each_step_is_counted(split, tmp_path):
     with pytest.raises(DataError) as error:
         choose_items(split, ItemChoice(only=path, filters=["genre=Drama", "price=[0,1]"]))
     assert str(error.value) == (
-        f"no item is left to recommend: {split.n_items - 1} are in the data, 3 after --items={path}, 1 after --filter='genre=Drama', "
-        "0 after --filter='price=[0,1]'"
+        f"no item is left to recommend: {split.n_items - 1} are in the data, 3 after --items={path}, "
+        "1 after --filter='genre=Drama', 0 after --filter='price=[0,1]'"
     )
     path.write_text("item_id\n")
     with pytest.raises(DataError, match=r"items file .*ids\.txt contains no items: write one id on each line"):

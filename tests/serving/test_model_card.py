@@ -4,8 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from recbole_bd import run_bd
 from recbole_bd.cli.main import main
+from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.serving.model_card import model_card
+from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.serving import STOCK_RECBOLE, read_rows, settings_of
+from tests.helpers.settings import alone
 
 
 @pytest.mark.slow
@@ -13,16 +18,43 @@ def test_what_a_card_shows_works(trained_run, tmp_path):
     """The lines of code of a card, run where the files are."""
     pytest.importorskip("onnxscript")
     pytest.importorskip("safetensors")
-    main(["export", trained_run, "--format=npz,safetensors,onnx", f"--out={tmp_path}"])
+    main(["export", trained_run, "--format=npz,safetensors,onnx,recbole", f"--out={tmp_path}"])
+    main(["recommend", trained_run, f"--out={tmp_path / 'r.csv'}"])
+    expected = str([row[1] for row in read_rows(tmp_path / "r.csv") if row[0] == "u7"]) + "\n"
     text = (tmp_path / "MODEL_CARD.md").read_text()
     blocks = [part.split("```")[0] for part in text.split("```python\n")[1:]]
     found = []
     for block in blocks:
-        code = block.replace("USER", "u7") + "\nprint(list(map(str, best)))"
+        code = STOCK_RECBOLE * ("recbole" in block) + block.replace("USER", "u7") + "\nprint(list(map(str, best)))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
         found.append(done.stdout)
-    assert len(found) == 3
-    assert len(set(found)) == 1  # nothing is excluded in any of them
+    assert found == [expected] * 4
+
+
+def test_a_card_says_what_lists_leave_out(student):
+    text = model_card(student, {"recbole": "m.pth"}, None, [])
+    assert "\nLists leave out a user's training and validation items, as the test does.\n" in text
+    assert "full_sort_topk" in text
+    assert "no training interaction" not in text
+
+
+def test_a_card_of_other_data_says_what_differs(tmp_path):
+    """Repeated interactions, a test among sampled items, an item that is in the test part alone."""
+    write_inter(tmp_path, "late", block_pairs(), "train")
+    write_inter(tmp_path, "late", block_pairs(seed=1)[::9], "valid")
+    write_inter(tmp_path, "late", [*block_pairs(seed=1)[1::9], ("u0", "j0")], "test")
+    settings = settings_of(tmp_path, tmp_path, dataset="late", benchmark_filename=["train", "valid", "test"], epochs=1)
+    settings |= {"repeatable": True, "eval_args": {"mode": "uni5"}, "metrics": ["Hit"], "valid_metric": "Hit@5"}
+    result = run_bd("BPR", config_dict=alone({key: settings[key] for key in settings if key != "distill_epochs"}))
+    trained = load_trained(model_files(result["run_folder"])["model"])
+    text = model_card(trained, {"recbole": "m.pth"}, result, [])
+    assert "| test, mode uni5 | hit@5 |" in text
+    assert "- 0 users and 1 items have no training interaction, so their scores mean little.\n" in text
+    assert (
+        "Lists rank all items and leave out no items, because users interact with the same item again "
+        "(`repeatable: True`). The test above ranks candidates of mode uni5 only.\n"
+    ) in text
+    assert "full_sort_topk" not in text
 
 
 def test_a_model_that_was_not_measured_says_so(student):

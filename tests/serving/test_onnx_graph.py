@@ -1,6 +1,7 @@
 import json
 import logging
 import sys
+from itertools import pairwise
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -20,8 +21,12 @@ from tests.helpers.serving import COUNT, run_onnx
 def test_an_onnx_graph_recommends_what_torch_recommends(name, student, others, tmp_path):
     pytest.importorskip("onnxscript")
     trained = student if name == "BPR" else others[name]
-    path, ids = FORMATS["onnx"](trained, tmp_path, COUNT)
+    path, ids, excluded_file = FORMATS["onnx"](trained, tmp_path, COUNT)
     recommender = Recommender(trained.role, trained.split, COUNT)
+    none = torch.zeros(2, 0, dtype=torch.int64)
+    items, scores = run_onnx(path, torch.tensor([3, 4]), none)
+    unrestricted = Recommender(trained.role, trained.split, COUNT, "nothing").top(torch.tensor([3, 4]))
+    assert np.abs(scores - unrestricted.scores.numpy()).max() < 1e-5
     for users in (torch.tensor([3]), torch.randint(1, 61, (17,)), torch.arange(1, 61)):  # any number, repeated too
         known = recommender.excluded_items(users)
         excluded = torch.nn.utils.rnn.pad_sequence(known, batch_first=True)
@@ -30,6 +35,9 @@ def test_an_onnx_graph_recommends_what_torch_recommends(name, student, others, t
         assert np.abs(scores - top.scores.numpy()).max() < 1e-5
         apart = np.abs(np.diff(top.scores.numpy(), axis=1)).min(axis=1) > 1e-5
         assert (items[apart] == top.items.numpy()[apart]).all()
+    with np.load(excluded_file, allow_pickle=False) as arrays:
+        lists = [arrays["items"][start:end].tolist() for start, end in pairwise(arrays["starts"])]
+    assert lists == [[], *(items.tolist() for items in recommender.excluded_items(torch.arange(1, 61)))]
     numbers = json.loads(ids.read_text())
     dataset = trained.split.dataset
     assert [numbers["users"][user] for user in dataset.field2id_token["user_id"][1:]] == list(range(1, 61))
