@@ -152,7 +152,8 @@ def _hits(cells: Any, column: Column, value: str, where: str, separator: str) ->
         elements = elements.str.split(separator).explode()
         elements = elements[elements != ""]
     if column.type.startswith("float"):
-        matching = _in_intervals(elements.astype(np.float64).to_numpy(), value, where)
+        numbers = elements if column.type == "float" else elements.astype(np.float64)
+        matching = _in_intervals(numbers.to_numpy(), value, where)
     else:
         matching = _among_words(elements, column.name, value, where)
     hits = np.zeros(len(cells), dtype=bool)
