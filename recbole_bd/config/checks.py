@@ -10,6 +10,8 @@ from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.config.known_options import RECBOLE_PROPERTIES, recbole_options, role_options
 from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
 from recbole_bd.config.option import Option
+from recbole_bd.config.recbole_blocks import check_inside
+from recbole_bd.config.renamed_keys import todays_setting
 from recbole_bd.errors import ConfigError, RoleError
 
 
@@ -82,7 +84,7 @@ def _check_role_keys(backbone: str, block: Mapping[str, Any], where: str, source
 
 
 def check_option(option: Option, value: Any, where: str, source: str) -> None:
-    """Check a value's type and range, and that a list or block holds no NaN.
+    """Check a value's type and range, the inside of a block, and that a list or block holds no NaN.
 
     Args:
         option: the declaration.
@@ -95,6 +97,7 @@ def check_option(option: Option, value: Any, where: str, source: str) -> None:
     """
     try:
         option.check(value, where)
+        check_inside(option.key, value, where)
         numbers = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
         for number in numbers:
             if isinstance(number, float) and number != number:
@@ -125,6 +128,8 @@ def check_model(name: str, methods: Iterable[str]) -> None:
 
 
 def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) -> str:
+    if today := todays_setting(key):
+        return f"{where} ({source}) {today}"
     similar = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
     hint = f" Did you mean {similar[0]}?" if similar else ""
     return (

@@ -72,6 +72,7 @@ class BDConfig(HostConfig):
         method_class: the method, a `Distiller`; None for a baseline.
         backbones: name of the RecBole model by role; the one role of a baseline is `model`.
         layers: the layers that were folded; a later layer overrides an earlier one.
+        users_layers: those of `layers` that the user gave.
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
@@ -115,6 +116,7 @@ class BDConfig(HostConfig):
         if names["beside"]:
             ignored = self._ignored_keys(names, methods, known)
             self._drop_ignored(ignored, self.layers[-len(users_layers) : -2])
+        self.users_layers = self.layers[-len(users_layers) :]
         self.command = command_of(files, self.layers[-2:])
         self._checks = LayerChecks(known, self.backbones, blocks, ignored)
         for layer in self.layers:
@@ -122,6 +124,8 @@ class BDConfig(HostConfig):
         settings = fold_layers(self.layers, drop=(*PAIR, "backbones"))
         super().__init__(model=names["model"], dataset=names["dataset"], config_dict=settings)
         check_valid_metric(self["valid_metric"], self["metrics"], self["topk"])
+        for role in self.backbones:
+            self.role(role)  # raises where a role's settings contradict each other
 
     def _ignored_keys(self, names: Mapping[str, Any], methods: Iterable[str], known: Iterable[str]) -> set[str]:
         """Keys that this run ignores, as only the models in `beside`, which share a file with this one, have them."""
@@ -162,22 +166,7 @@ class BDConfig(HostConfig):
 
     def _set_default_parameters(self) -> None:
         check_protocol(self.final_config_dict)
-        try:
-            super()._set_default_parameters()
-        except (ValueError, TypeError, NotImplementedError, RuntimeError) as error:
-            raise ConfigError(str(error)) from error
-
-    def _set_train_neg_sample_args(self) -> None:
-        try:
-            super()._set_train_neg_sample_args()
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-
-    def _set_eval_neg_sample_args(self, phase: str) -> None:
-        try:
-            super()._set_eval_neg_sample_args(phase)
-        except ValueError as error:
-            raise ConfigError(f"eval_args: {error}") from error
+        super()._set_default_parameters()
 
     # --- roles ---------------------------------------------------------------------------------------------------
     def role(self, role: str) -> "RoleConfig":
@@ -191,11 +180,12 @@ class BDConfig(HostConfig):
         """
         return RoleConfig(role, self.backbones[role], self["dataset"], self.role_settings(role), self["device"])
 
-    def role_settings(self, role: str) -> dict[str, Any]:
+    def role_settings(self, role: str, layers: Iterable[Layer] | None = None) -> dict[str, Any]:
         """Fold the layers' settings of one role, without RecBole's defaults.
 
         Args:
             role: teacher or student; `model` for a baseline.
+            layers: the layers to fold; all by default.
 
         Returns:
             A deep copy.
@@ -206,7 +196,7 @@ class BDConfig(HostConfig):
         own -= set(PACKAGE_OPTIONS_OF_EVALUATION)
         known = recbole_options().keys() | role_options(backbone).keys() | set(PACKAGE_OPTIONS_OF_EVALUATION)
         settings: dict[str, Any] = {}
-        for layer in self.layers:
+        for layer in self.layers if layers is None else layers:
             settings.update({k: v for k, v in layer.values.items() if k in known and k not in own})
             by_role = (layer.values.get("backbones") or {}).get(backbone) or {}
             settings.update(by_role.get(TEACHER if role == BASELINE else role) or {})

@@ -6,12 +6,8 @@ from typing import Any
 import torch
 
 from recbole_bd.backbones.registry import recommender_class
-from recbole_bd.config.evaluation_settings import check_clipping
 from recbole_bd.config.host_config import HostConfig
-from recbole_bd.errors import ConfigError
-
-# RecBole falls back to Adam for any other learner, with no more than a warning.
-_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+from recbole_bd.config.training_settings import check_training
 
 
 class RoleConfig(HostConfig):
@@ -25,16 +21,14 @@ class RoleConfig(HostConfig):
         device: the device of the run.
 
     Raises:
-        ConfigError: settings that contradict each other, or an unknown learner.
+        ConfigError: settings that contradict each other, an unknown learner, or negatives that the model lacks.
     """
 
     def __init__(self, role: str, backbone: str, dataset: str, settings: Mapping[str, Any], device: torch.device):
         self._device = device
         self._class = recommender_class(backbone)
         super().__init__(model=backbone, dataset=dataset, config_dict=settings)
-        if str(self["learner"]).lower() not in _LEARNERS:
-            raise ConfigError(f"{role}.learner={self['learner']!r}: must be one of {', '.join(_LEARNERS)}")
-        check_clipping(self["clip_grad_norm"], f"{role}.clip_grad_norm")
+        check_training(role, backbone, self.final_config_dict)
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
         return model, self._class, dataset

@@ -3,6 +3,7 @@
 import json
 
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.runs.prepare import prepare, read_checkpoint
 
@@ -14,7 +15,8 @@ def describe(config: BDConfig) -> str:
         config: settings of the run.
 
     Returns:
-        The resolved settings as YAML, the data, each role's size, and an estimate of memory in MiB.
+        The resolved settings as YAML, the data, each role's size, an estimate of memory in MiB, and warnings of
+        settings that nothing reads.
 
     Raises:
         BDError: the settings, the data or the models do not fit together; the message is one line.
@@ -37,4 +39,6 @@ def describe(config: BDConfig) -> str:
     samples = len(split.train) * (config["samples_per_positive"] or 0) * (config["refresh_period"] or 0)
     estimate = 300 * 2**20 + parameters * 4 * 6 + scores * 4 * 4 + samples * 2 * 8
     lines.append(f"estimated memory: {estimate / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)")
+    if notes := settings_notes(config):
+        lines += ["", *(f"warning: {note}" for note in notes)]
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.data.batches import batch_stream
 from recbole_bd.errors import BDError, CheckpointError, Interrupted
 from recbole_bd.runs.folder import logging_to, new_run_folder
@@ -120,6 +121,8 @@ class Run:
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
         else:
             logger.info("%s: resuming after %s", self.folder, self.progress.reached())
+        for note in settings_notes(self.config) if self.is_first_process else ():
+            logger.warning("%s", note)
         for change in self.changes:
             logger.info("setting changed: %(setting)s is %(now)r from here on, was %(before)r", change)
         logger.info("data: %s", self.outputs.result["data"])

@@ -1,0 +1,76 @@
+"""Checks of what a model needs for its training: negatives, labels, a known learner."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from recbole.data.dataloader import TrainDataLoader
+from recbole.data.utils import get_dataloader
+from recbole.utils import InputType, ModelType
+
+from recbole_bd.backbones.names import BASELINE
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.traits import TRAITS
+from recbole_bd.config.evaluation_settings import may_have
+from recbole_bd.config.recbole_blocks import check_clipping
+from recbole_bd.errors import ConfigError
+
+# RecBole falls back to Adam for any other learner, with no more than a warning.
+_LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+_WAY_OUT = "leave it out, or write {distribution: uniform, sample_num: 1}"
+
+
+def learns_by_gradient(backbone: str) -> bool:
+    """Whether a RecBole model has parameters to train by gradient."""
+    is_solved = backbone in TRAITS and TRAITS[backbone].closed_form
+    return not is_solved and recommender_class(backbone).type != ModelType.TRADITIONAL
+
+
+def reads_negatives(backbone: str) -> bool:
+    """Whether RecBole draws negatives for a model, by its loader; autoencoders get users instead."""
+    about = {"model": backbone, "MODEL_TYPE": recommender_class(backbone).type}
+    return get_dataloader(about, "train") is TrainDataLoader
+
+
+def learns_from_pairs(backbone: str) -> bool:
+    """Whether a model learns from pairs of a positive and a negative."""
+    return reads_negatives(backbone) and recommender_class(backbone).input_type == InputType.PAIRWISE
+
+
+def needs_labels(backbone: str, negatives: Mapping[str, Any]) -> bool:
+    """Whether a model learns from labels in the data, as it draws no negatives.
+
+    Args:
+        backbone: name of the RecBole model.
+        negatives: `train_neg_sample_args`, as RecBole completes it.
+    """
+    is_pointwise = learns_by_gradient(backbone) and reads_negatives(backbone) and not learns_from_pairs(backbone)
+    return is_pointwise and negatives["distribution"] == "none"
+
+
+def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> None:
+    """Check the settings by which a role is trained, before any data are loaded.
+
+    Args:
+        role: teacher or student; `model` for a baseline. Named in errors.
+        backbone: name of the RecBole model.
+        settings: settings of the role, as RecBole completes them.
+
+    Raises:
+        ConfigError: an unknown learner, or negatives or labels that the model needs and does not get.
+    """
+    prefix = "" if role == BASELINE else f"{role}."
+    if str(settings["learner"]).lower() not in _LEARNERS:
+        raise ConfigError(f"{prefix}learner={settings['learner']!r}: must be one of {', '.join(_LEARNERS)}")
+    check_clipping(settings["clip_grad_norm"], f"{prefix}clip_grad_norm")
+    where, negatives = f"{prefix}train_neg_sample_args", settings["train_neg_sample_args"]
+    if negatives["dynamic"] and not reads_negatives(backbone):
+        raise ConfigError(f"{where}: dynamic=True chooses among negatives, and {backbone} draws none; set it for others")
+    if negatives["distribution"] != "none" or not learns_by_gradient(backbone) or not reads_negatives(backbone):
+        return
+    if learns_from_pairs(backbone):
+        raise ConfigError(f"{where}=None: {backbone} learns from pairs of items and needs negatives; {_WAY_OUT}")
+    if not settings.get("threshold") and not may_have(settings["LABEL_FIELD"], settings):
+        raise ConfigError(
+            f"{where}=None: without negatives {backbone} learns from labels, and the column "
+            f"{settings['LABEL_FIELD']} (LABEL_FIELD) is not loaded; name it in load_col, or {_WAY_OUT}"
+        )

@@ -1,0 +1,225 @@
+"""Settings that a user gave and that nothing in the run reads.
+
+An unknown key is an error. This is its twin: a known key without a reader is told by name. A value that equals the
+default is not told, so that the resolved `config.yaml` of a run, which holds every key, is read back in silence.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any
+
+import recbole.trainer
+
+from recbole_bd.backbones.names import BASELINE, PAIR
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.traits import PACKAGE
+from recbole_bd.config.evaluation_settings import metric_notes, modes
+from recbole_bd.config.known_options import backbone_options, recbole_options
+from recbole_bd.config.layers import fold_layers
+from recbole_bd.config.recbole_blocks import SOURCES
+from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, needs_labels, reads_negatives
+
+# Settings of RecBole that every run reads.
+READ = frozenset({
+    "gpu_id", "use_gpu", "seed", "reproducibility", "state", "data_path", "checkpoint_dir", "show_progress", "worker",
+    "log_wandb", "shuffle",
+    "train_batch_size", "eval_step", "enable_amp", "enable_scaler",
+    "eval_args", "repeatable", "metrics", "topk", "valid_metric", "eval_batch_size", "metric_decimal_place",
+    "field_separator", "seq_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD",
+    "NEG_PREFIX", "load_col", "unload_col", "unused_col", "rm_dup_inter", "val_interval", "filter_inter_by_user_or_item",
+    "user_inter_num_interval", "item_inter_num_interval", "benchmark_filename",
+})  # fmt: skip
+_SEQUENTIAL = "only sequential models read it"
+_KNOWLEDGE = "only knowledge-based models read it"
+_FEATURES = "only models that read features of users and items use it"
+# Settings of RecBole that no run reads, with the reason.
+NOT_READ = {
+    "config_file": "files are named by --config_files",
+    "save_dataset": "the data set is always read from its files",
+    "dataset_save_path": "the data set is always read from its files",
+    "save_dataloaders": "the split is always made anew, from the seed",
+    "dataloaders_save_path": "the split is always made anew, from the seed",
+    "loss_decimal_place": "losses are logged with four decimal places, and written in full",
+    **dict.fromkeys(("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH", "POSITION_FIELD"), _SEQUENTIAL),
+    **dict.fromkeys(
+        (
+            "HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD", "kg_reverse_r",
+            "entity_kg_num_interval", "relation_kg_num_interval", "alias_of_entity_id", "alias_of_relation_id",
+        ),
+        _KNOWLEDGE,
+    ),
+    **dict.fromkeys(("seq_len", "additional_feat_suffix", "preload_weight"), _FEATURES),
+}  # fmt: skip
+# Settings of RecBole that are refused, see `recbole_blocks`.
+REFUSED = frozenset({"transform"})
+# Settings that a model reads to learn by gradient.
+_OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "clip_grad_norm")
+# Settings that a model trained alone does not read.
+_OF_TWO_ROLES = (
+    "control", "distill_epochs", "distill_learning_rate", "distill_weight_decay", "rank_precision", "ranked_items",
+    "rest_at_best", "stop_on", "student_model", "teacher_model",
+)  # fmt: skip
+
+Settings = Mapping[str, Any]
+Readers = tuple[str, ...]
+
+
+def _reads_values(settings: Settings, backbones: Readers) -> bool:
+    """Whether anything reads numbers of the interactions: a model, labels, or the order of time."""
+    arguments = settings["eval_args"]
+    in_time = arguments["order"] == "TO" or "TS" in arguments["split"]
+    return in_time or "labeled" in modes(settings) or any("RATING_FIELD" in _keys_read(name) for name in backbones)
+
+
+def _is_loaded(columns: Any, settings: Settings) -> bool:
+    load_col = settings["load_col"]
+    listed = ["*"] if load_col is None else [name for names in load_col.values() for name in names]
+    return "*" in listed or any(column in listed for column in columns or ())
+
+
+def _read_by_source(key: str) -> Callable[[Settings, Readers], bool]:
+    return lambda _, backbones: any(key in _keys_read(name) for name in backbones)
+
+
+_VALUES = "no model of this run reads numbers of the interactions"
+# Settings of RecBole that some runs read: whether this one does, by settings and models, and the reason if not.
+READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
+    "wandb_project": (lambda settings, _: bool(settings["log_wandb"]), "log_wandb is False"),
+    "valid_metric_bigger": (lambda *_: False, "it follows from valid_metric"),
+    "threshold": (lambda settings, _: "labeled" in modes(settings), "labels need eval_args: mode: labeled"),
+    "RATING_FIELD": (_read_by_source("RATING_FIELD"), "no model of this run reads ratings"),
+    "require_pow": (_read_by_source("require_pow"), "no model of this run reads it"),
+    "train_neg_sample_args": (lambda _, names: any(map(reads_negatives, names)), "no model of this run draws negatives"),
+    **dict.fromkeys(_OF_GRADIENT, (lambda _, names: any(map(learns_by_gradient, names)), "no model is trained by it")),
+    **dict.fromkeys(("normalize_field", "normalize_all", "numerical_features", "discretization"), (_reads_values, _VALUES)),
+    "alias_of_user_id": (lambda settings, _: _is_loaded(settings["alias_of_user_id"], settings), "load_col lacks them"),
+    "alias_of_item_id": (lambda settings, _: _is_loaded(settings["alias_of_item_id"], settings), "load_col lacks them"),
+    "tail_ratio": (
+        lambda settings, _: "tailpercentage" in [name.lower() for name in settings["metrics"]],
+        "only the metric TailPercentage reads it",
+    ),
+}
+
+
+@cache
+def _keys_read(backbone: str) -> frozenset[str]:
+    """Keys in the source of a model, of the classes it inherits from, and of its own trainer."""
+    classes = [*recommender_class(backbone).__mro__, getattr(recbole.trainer, f"{backbone}Trainer", None)]
+    modules = {found.__module__ for found in classes if found is not None and found.__module__.startswith("recbole.")}
+    source = "".join(inspect.getsource(sys.modules[module]) for module in modules)
+    return frozenset(re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source))
+
+
+def settings_notes(config: Any) -> list[str]:
+    """Say which of the user's settings nothing in the run reads, and which metrics mean less than they seem to.
+
+    Args:
+        config: settings of the run, a `BDConfig`.
+
+    Returns:
+        One line for each, which names the setting and the reason.
+    """
+    return [*_unread(config), *_unread_inside(config), *_label_notes(config)] + metric_notes(
+        config.final_config_dict, [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
+    )
+
+
+def _unread(config: Any) -> Iterator[str]:
+    users = config.users_layers
+    shipped = config.layers[: -len(users)]
+    top = config.final_config_dict
+    given = fold_layers(users, drop=(*PAIR, "backbones"))
+    defaults = config.internal_config_dict | fold_layers(shipped, drop=())
+    backbones = tuple(config.backbones.values())
+    if BASELINE in config.backbones:
+        given |= config.role_settings(BASELINE, users)
+        defaults |= config.role(BASELINE).internal_config_dict | config.role_settings(BASELINE, shipped)
+    for key, value in given.items():
+        if not _is_default(key, value, top.get(key, value), defaults) and (reason := _reason(key, config, backbones)):
+            yield f"{key}={value!r} is not read in this run: {reason}"
+    for role in PAIR if BASELINE not in config.backbones else ():
+        resolved = config.role(role)
+        defaults = resolved.internal_config_dict | config.role_settings(role, shipped)
+        for key, value in _own_settings(config, role).items():
+            final = resolved.final_config_dict.get(key, value)
+            if _is_default(key, value, final, defaults) or final == top.get(key, ...):
+                continue
+            if reason := _reason(key, config, (config.backbones[role],), role):
+                yield f"{role}.{key}={value!r} is not read in this run: {reason}"
+
+
+def _own_settings(config: Any, role: str) -> dict[str, Any]:
+    """What the user gave for one role alone."""
+    own: dict[str, Any] = {}
+    for layer in config.users_layers:
+        own |= ((layer.values.get("backbones") or {}).get(config.backbones[role]) or {}).get(role) or {}
+        own |= layer.values.get(role) or {}
+    return own
+
+
+def _is_default(key: str, value: Any, resolved: Any, defaults: Mapping[str, Any]) -> bool:
+    """Whether a value changes nothing: the default, or what RecBole makes of the other settings."""
+    if key == "valid_metric_bigger":
+        return value == resolved
+    if key == "train_neg_sample_args" and value is None:
+        return True  # as RecBole's users write it for models that draw no negatives
+    return resolved == defaults.get(key)
+
+
+def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
+    """Why no model reads a setting; empty if one does."""
+    if key in NOT_READ:
+        return NOT_READ[key]
+    if key in READ_IF:
+        test, reason = READ_IF[key]
+        if not test(config.final_config_dict, backbones):
+            return reason
+    if BASELINE in config.backbones:
+        return f"{backbones[0]} is trained alone" if key in _OF_TWO_ROLES and not config["beside"] else ""
+    if role and key.startswith("distill_") and role not in config.method_class.learners:
+        return f"the {role} does not learn in the distillation stage"
+    if key == "epochs" and role and config.role(role)["checkpoint"]:
+        return f"the {role} starts from a checkpoint, without a warm-up"
+    if key == "ranked_items" and config["rank_precision"] != "sampled":
+        return "rank_precision is not sampled"
+    are_recboles = all(recommender_class(name).__module__.startswith(f"{PACKAGE}.") for name in backbones)
+    if are_recboles and key not in recbole_options() and any(key in backbone_options(name) for name in backbones):
+        if not any(key in _keys_read(name) for name in backbones):
+            return f"{' and '.join(backbones)} do not read it"
+    return ""
+
+
+def _unread_inside(config: Any) -> Iterator[str]:
+    """Keys inside RecBole's blocks that nothing reads."""
+    default = recbole_options()["eval_args"].default
+    if config["benchmark_filename"]:
+        for key in ("split", "group_by", "order"):
+            if (value := config["eval_args"][key]) != default[key]:
+                yield f"eval_args: {key}={value!r} is not read in this run: benchmark_filename names the parts"
+    for source in config["load_col"] or {}:
+        if source not in SOURCES[:3] and source not in (config["additional_feat_suffix"] or ()):
+            yield f"load_col: {source} is not read in this run: no general recommender reads such a file"
+    for role, backbone in config.backbones.items():
+        negatives = config.role(role)["train_neg_sample_args"]
+        where = "train_neg_sample_args" if role == BASELINE else f"{role}.train_neg_sample_args"
+        if not reads_negatives(backbone) or negatives["distribution"] == "none":
+            continue
+        if negatives["distribution"] != "popularity" and negatives["alpha"] != 1.0:
+            yield f"{where}: alpha={negatives['alpha']} is not read in this run: distribution is not popularity"
+        if negatives["candidate_num"] and not negatives["dynamic"]:
+            yield f"{where}: candidate_num={negatives['candidate_num']} is not read in this run: dynamic is False"
+
+
+def _label_notes(config: Any) -> Iterator[str]:
+    """Models that take every training row as a positive where labels are measured."""
+    if "labeled" not in modes(config.final_config_dict):
+        return
+    for role, backbone in config.backbones.items():
+        if learns_by_gradient(backbone) and not needs_labels(backbone, config.role(role)["train_neg_sample_args"]):
+            yield (
+                f"eval_args: mode: labeled: {backbone} learns from every training row as a positive, whatever its label; "
+                "only a pointwise model with train_neg_sample_args: ~ learns from labels"
+            )
