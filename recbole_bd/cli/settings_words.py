@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.config.yaml_text import parse_value
 from recbole_bd.errors import ConfigError
 
 
@@ -15,11 +14,13 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bo
         words: the command line after the command.
 
     Returns:
-        Settings with values parsed as YAML, configuration files, and whether this is a dry run.
+        Settings with values as text or parsed as YAML, configuration files, and whether this is a dry run.
 
     Raises:
         ConfigError: a word that is no setting, a key without value, or one key with two values.
     """
+    from recbole_bd.config.text_options import read_word  # knows all options, which takes seconds to import
+
     settings: dict[str, Any] = {}
     files: list[str] = []
     dry_run = False
@@ -43,7 +44,7 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bo
                 raise ConfigError(f"--{key} has no value: write --{key}=value")
             text = words[index]
             index += 1
-        value = parse_value(text)
+        value = read_word(key, text)
         if key in settings and settings[key] != value:
             raise ConfigError(f"--{key} is given twice, {settings[key]!r} and {value!r}")
         settings[key] = value
@@ -57,7 +58,7 @@ def parse_without_dry_run(words: Sequence[str]) -> tuple[dict[str, Any], list[st
         words: the command line after the command.
 
     Returns:
-        Settings with values parsed as YAML, and configuration files.
+        Settings with values as text or parsed as YAML, and configuration files.
 
     Raises:
         ConfigError: as in `parse_arguments`, or `--dry-run`.

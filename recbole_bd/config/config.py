@@ -53,7 +53,6 @@ from recbole_bd.config.layers import (
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml
-from recbole_bd.errors import ConfigError
 
 
 class BDConfig(HostConfig):

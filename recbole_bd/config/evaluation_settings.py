@@ -123,9 +123,7 @@ def _check_mode(mode: Any) -> None:
         except ValueError:
             count = 0
         if name[:3] not in ("uni", "pop") or not 0 < count <= _MOST_CANDIDATES:
-            raise ConfigError(
-                f"eval_args: mode={mode!r}: {expected}; N is the number of sampled items, such as uni100"
-            )
+            raise ConfigError(f"eval_args: mode={mode!r}: {expected}; N is the number of sampled items, such as uni100")
 
 
 def _are_shares(values: list) -> bool:

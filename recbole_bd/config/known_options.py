@@ -68,7 +68,11 @@ def recbole_options() -> MappingProxyType[str, Option]:
         "encoding", None, "str", "Encoding of the data files.", "RecBole"
     )  # not declared by RecBole
     options["tail_ratio"] = Option(
-        "tail_ratio", None, "float or ~", "Rarest items of TailPercentage: a share, or above 1 a count. Range: (0, inf).", "RecBole"
+        "tail_ratio",
+        None,
+        "float or ~",
+        "Rarest items of TailPercentage: a share, or above 1 a count. Range: (0, inf).",
+        "RecBole",
     )
     for name in ("overall.yaml", "dataset/sample.yaml"):
         options |= declared_options(RECBOLE_PROPERTIES / name)

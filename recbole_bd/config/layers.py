@@ -1,6 +1,7 @@
 """Layers of settings, one for each source, and the folding of layers into one."""
 
 import copy
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -80,11 +81,23 @@ def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
     found = {key: value for layer in layers for key, value in layer.values.items() if key in keys}
     for key, value in found.items():
         names = value if key == "beside" and isinstance(value, list) else [value]
-        if not all(map(is_name, names)):
-            raise ConfigError(f"{key}={value!r}: expected a name")
+        for name in names:
+            if not is_name(name):
+                raise ConfigError(f"{key}={value!r}: expected a name{_problem(name)}")
         if key == "beside" and value is not names:
             raise ConfigError(f"beside={value!r}: expected a list of names")
     return found
+
+
+def _problem(name: Any) -> str:
+    """What keeps a text from being a name, for the end of a message; empty for what is no text."""
+    if not isinstance(name, str):
+        return ""
+    if not name:
+        return ", found an empty text"
+    if wrong := re.search(r"[^\w.+-]", name):
+        return f" of letters, digits and _ . + -, found the character {wrong[0]!r}"
+    return ", which cannot begin with a dot"
 
 
 def unwrap_model_block(layer: Layer, model: str, blocks: set[str]) -> Layer:

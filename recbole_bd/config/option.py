@@ -53,6 +53,11 @@ class Option:
                 return found.group(0)
         return ""
 
+    @property
+    def types(self) -> set[str]:
+        """Names of the types that a value may have; `none` is null."""
+        return _allowed_types(self)
+
     def check(self, value: Any, where: str) -> None:
         """Check a value's type and range.
 
@@ -63,7 +68,7 @@ class Option:
         Raises:
             ConfigError: the value is not allowed; the message names the key, the value and what is allowed.
         """
-        allowed = _allowed_types(self)
+        allowed = self.types
         if not any(_is_a(value, name) for name in allowed):
             raise ConfigError(f"{where}={value!r}: expected {self.type or ' or '.join(sorted(allowed))}")
         if isinstance(value, float) and not math.isfinite(value):

@@ -92,9 +92,14 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     "threshold": (lambda settings, _: "labeled" in modes(settings), "labels need eval_args: mode: labeled"),
     "RATING_FIELD": (_read_by_source("RATING_FIELD"), "no model of this run reads ratings"),
     "require_pow": (_read_by_source("require_pow"), "no model of this run reads it"),
-    "train_neg_sample_args": (lambda _, names: any(map(reads_negatives, names)), "no model of this run draws negatives"),
+    "train_neg_sample_args": (
+        lambda _, names: any(map(reads_negatives, names)),
+        "no model of this run draws negatives",
+    ),
     **dict.fromkeys(_OF_GRADIENT, (lambda _, names: any(map(learns_by_gradient, names)), "no model is trained by it")),
-    **dict.fromkeys(("normalize_field", "normalize_all", "numerical_features", "discretization"), (_reads_values, _VALUES)),
+    **dict.fromkeys(
+        ("normalize_field", "normalize_all", "numerical_features", "discretization"), (_reads_values, _VALUES)
+    ),
     "alias_of_user_id": (lambda settings, _: _is_loaded(settings["alias_of_user_id"], settings), "load_col lacks them"),
     "alias_of_item_id": (lambda settings, _: _is_loaded(settings["alias_of_item_id"], settings), "load_col lacks them"),
     "tail_ratio": (

@@ -69,7 +69,7 @@ class AtomicFile:
                 found = shown(separator.join(cells))
                 raise self._error(
                     1,
-                    "expected a header such as user_id:token<TAB>item_id:token, "
+                    f"expected a header such as user_id:token{_shown_separator(separator)}item_id:token, "
                     f"found {found} (field_separator={separator!r})",
                 )
         columns = [Column(*cell.split(":")) for cell in cells]
@@ -136,6 +136,11 @@ class AtomicFile:
 
     def _error(self, line: int, problem: str) -> DataError:
         return line_error(self.path, line, problem)
+
+
+def _shown_separator(separator: str) -> str:
+    """The separator as a message shows it: names for those that are blank."""
+    return {"\t": "<TAB>", " ": "<SPACE>"}.get(separator, separator)
 
 
 def _without_blank_lines(content: bytes) -> bytes:

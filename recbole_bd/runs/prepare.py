@@ -9,6 +9,8 @@ from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_v
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.training_settings import needs_labels
+from recbole_bd.data.labels import missing_labels
 from recbole_bd.data.split import Split, load_split
 from recbole_bd.errors import CheckpointError, ConfigError
 from recbole_bd.model.base import Distiller
@@ -33,6 +35,9 @@ def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
     roles = {}
     for name, role_config in role_configs(config).items():
         init_seed(role_config["seed"], config["reproducibility"])
+        negatives, label = role_config["train_neg_sample_args"], role_config["LABEL_FIELD"]
+        if needs_labels(role_config["model"], negatives) and label not in split.train.inter_feat:
+            raise missing_labels(f"{name}: without negatives {role_config['model']} learns from", config)
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:
         try:

@@ -41,7 +41,10 @@ def resolve(settings):
         ({"dataset": "../evil"}, "expected a name"),
         ({"valid_metric": None}, "expected one of the metrics at one of topk, such as NDCG@10"),
         ({"threads": 1_000_000}, r"must be in \[1, 1024\]"),
-        ({"eval_args": {"mod": "full"}}, "unknown key 'mod'; known keys: split, group_by, order, mode"),
+        (
+            {"eval_args": {"mod": "full"}},
+            r"unknown key 'mod'. Did you mean mode\? Known keys: split, group_by, order, mode",
+        ),
         ({"user_inter_num_interval": "[5,inf"}, r"user_inter_num_interval='\[5,inf': expected intervals such as"),
         ({"item_inter_num_interval": "5"}, "expected intervals such as"),
         ({"item_inter_num_interval": "[5,four]"}, "expected intervals such as"),
@@ -78,7 +81,7 @@ def test_unknown_models_are_suggested():
         ({"backbones": 5}, "backbones=5: expected {model: {teacher: {...}, student: {...}}}"),
         ({"backbones": {"BPR": 5}}, "backbones.BPR=5: expected blocks teacher and student (config_dict)"),
         ({"topk": [float("nan")]}, "topk=[nan]: must contain finite numbers only"),
-        ({"load_col": {"inter": float("nan")}}, "load_col={'inter': nan}: must contain finite numbers only"),
+        ({"load_col": {"inter": float("nan")}}, "load_col: inter=nan: expected a list of columns, or '*' for all"),
     ],
 )
 def test_blocks_and_lists_are_checked_inside(settings, message):

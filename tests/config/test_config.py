@@ -61,11 +61,12 @@ def test_resolved_settings_give_the_same_settings_again():
     [
         (
             {"metrics": ["Recall", "RMSE"], "valid_metric": "Recall@10"},
-            "Ranking metrics and value metrics can not be used at the same time.",
+            "metrics: RMSE compares scores with labels and Recall ranks items, and one run measures only one kind: use "
+            "AUC, LogLoss, MAE and RMSE, or the others",
         ),
         (
             {"train_neg_sample_args": {"distribution": "zipf"}},
-            "The distribution [zipf] of train_neg_sample_args should in ['uniform', 'popularity']",
+            "train_neg_sample_args: distribution='zipf': must be one of uniform, popularity, or ~ for no negatives",
         ),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 
 from recbole_bd.config import evaluation_settings
-from recbole_bd.config.evaluation_settings import check_clipping
+from recbole_bd.config.recbole_blocks import check_clipping
 from recbole_bd.errors import ConfigError
 from tests.helpers.settings import make_config
 
@@ -51,7 +51,10 @@ MODES = "expected full, uniN, popN or labeled, or {valid: ..., test: ...}"
             {"eval_args": {"mode": {"valid": 5, "test": "full"}}},
             f"eval_args: mode={{'valid': 5, 'test': 'full'}}: {MODES}",
         ),
-        ({"eval_args": {"mode": "best"}}, "eval_args: the mode [best] in eval_args is not supported."),
+        (
+            {"eval_args": {"mode": "best"}},
+            f"eval_args: mode='best': {MODES}; N is the number of sampled items, such as uni100",
+        ),
         (
             {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@"},
             "valid_metric='NDCG@': must be one of the metrics ['NDCG'] at one of topk [10]",

@@ -50,7 +50,7 @@ BAD_DATA = {
     "item not loaded": (lambda d: write_inter(d, "bad", FEW), {"load_col": {"inter": ["user_id"]}},
                         "lacks item_id, the column that ITEM_ID_FIELD names"),
     "no time": (lambda d: write_inter(d, "bad", FEW), {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}},
-                "time of the interactions is not loaded; name its column in TIME_FIELD and in load_col"),
+                "time of the interactions, which is not loaded; name its column in TIME_FIELD .timestamp. and in load_col"),
     "filter by what is not loaded": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"rating": "[3,inf)"}},
                                      "name it in load_col"),
     "interval of ids": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"user_id": "[3,inf)"}},
@@ -73,9 +73,8 @@ def write_text(folder, text):
 def test_bad_data_is_one_line_with_the_way_out(case, tmp_path, quick):
     make, settings, message = BAD_DATA[case]
     make(tmp_path)
-    config = make_config({**quick, "dataset": "bad", "data_path": str(tmp_path), **settings})
     with pytest.raises(BDError, match=message) as error:
-        load_split(config)
+        load_split(make_config({**quick, "dataset": "bad", "data_path": str(tmp_path), **settings}))
     assert "\n" not in str(error.value)
 
 
@@ -115,4 +114,4 @@ def test_another_refusal_of_recbole_is_one_line_with_the_name_of_the_data(raised
     monkeypatch.setattr(AtomicDataset, "build", refuse)
     with pytest.raises(DataError) as error:
         load_split(make_config(quick))
-    assert str(error.value) == f"data set blocks: {said}"
+    assert str(error.value) == f"data set blocks: its files do not fit the settings: {said}"

@@ -1,0 +1,57 @@
+"""Words of the command line, read as the options declare them: text as typed, everything else as YAML."""
+
+from functools import cache
+from typing import Any
+
+from recbole_bd.backbones.names import PAIR
+from recbole_bd.backbones.registry import general_recommenders
+from recbole_bd.config.known_options import RECBOLE_PROPERTIES, package_options, properties_path, recbole_options
+from recbole_bd.config.option import Option, declared_options
+from recbole_bd.config.yaml_text import parse_value
+
+_NULLS = ("", "~", "None", "null", "Null", "NULL")
+_TEXT = {"str", "none"}
+
+
+def read_word(key: str, text: str) -> Any:
+    """Read the value of one setting of the command line.
+
+    Args:
+        key: the setting, e.g. `student.learner`.
+        text: its value as typed.
+
+    Returns:
+        The text itself where the option is declared as text; what is in quotation marks is read by YAML's rules, and a
+        null, such as `~`, where the option allows none. Any other value is read as YAML, see `parse_value`.
+    """
+    value = parse_value(text)
+    option = _text_option(key)
+    if option is None or (isinstance(value, str) and text[:1] in ("'", '"')):
+        return value
+    is_null = text in _NULLS and not (text == "~" and option.key.endswith("_separator"))
+    return None if is_null and "none" in option.types else text
+
+
+def _text_option(key: str) -> Option | None:
+    """The option of a key if it is declared as text by all that declare it."""
+    first, *_, last = key.split(".") if "." in key else (key, key)
+    if first != last and first not in (*PAIR, "backbones") and first in {**recbole_options(), **package_options()}:
+        return None  # a key inside a block of RecBole
+    found = [options[last] for options in _declared() if last in options] or _of_models().get(last, [])
+    return found[0] if found and all("str" in option.types <= _TEXT for option in found) else None
+
+
+def _declared() -> list[dict[str, Option]]:
+    methods = sorted(properties_path("model").glob("*.yaml"))
+    return [dict(recbole_options()), package_options(), *map(declared_options, methods)]
+
+
+@cache
+def _of_models() -> dict[str, list[Option]]:
+    """Options that RecBole declares for its general recommenders, by key."""
+    found: dict[str, list[Option]] = {}
+    for name in general_recommenders():
+        path = RECBOLE_PROPERTIES / "model" / f"{name}.yaml"
+        for key, option in declared_options(path).items() if path.is_file() else ():
+            found.setdefault(key, []).append(option)
+    return found
