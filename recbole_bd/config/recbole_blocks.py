@@ -114,9 +114,7 @@ def _check_intervals(given: Mapping[Any, Any], where: str) -> None:
 
 def _check_threshold(given: Mapping[Any, Any], where: str) -> None:
     if len(given) != 1 or not all(isinstance(key, str) and _is_number(value) for key, value in given.items()):
-        raise ConfigError(
-            f"{where}={given!r}: expected one column and its lowest positive value, such as {{rating: 4}}"
-        )
+        raise ConfigError(f"{where}={given!r}: expected a column and its lowest positive value, such as {{rating: 4}}")
 
 
 def _check_lengths(given: Mapping[Any, Any], where: str) -> None:
@@ -151,9 +149,7 @@ def _check_not_empty(given: Any, where: str) -> None:
 
 
 def _check_transform(given: Any, where: str) -> None:
-    raise ConfigError(
-        f"{where}={given!r}: changes sequences of items, which no general recommender reads; leave it out"
-    )
+    raise ConfigError(f"{where}={given!r}: changes sequences, which no general recommender reads; leave it out")
 
 
 def _is_number(value: Any) -> bool:

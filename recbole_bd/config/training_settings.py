@@ -64,9 +64,7 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
     check_clipping(settings["clip_grad_norm"], f"{prefix}clip_grad_norm")
     where, negatives = f"{prefix}train_neg_sample_args", settings["train_neg_sample_args"]
     if negatives["dynamic"] and not reads_negatives(backbone):
-        raise ConfigError(
-            f"{where}: dynamic=True chooses among negatives, and {backbone} draws none; set it for others"
-        )
+        raise ConfigError(f"{where}: dynamic=True chooses among negatives, but {backbone} draws none")
     if negatives["distribution"] != "none" or not learns_by_gradient(backbone) or not reads_negatives(backbone):
         return
     if learns_from_pairs(backbone):

@@ -29,8 +29,8 @@ READ = frozenset({
     "train_batch_size", "eval_step", "enable_amp", "enable_scaler",
     "eval_args", "repeatable", "metrics", "topk", "valid_metric", "eval_batch_size", "metric_decimal_place",
     "field_separator", "seq_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD",
-    "NEG_PREFIX", "load_col", "unload_col", "unused_col", "rm_dup_inter", "val_interval", "filter_inter_by_user_or_item",
-    "user_inter_num_interval", "item_inter_num_interval", "benchmark_filename",
+    "NEG_PREFIX", "load_col", "unload_col", "unused_col", "rm_dup_inter", "val_interval",
+    "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval", "benchmark_filename",
 })  # fmt: skip
 _SEQUENTIAL = "only sequential models read it"
 _KNOWLEDGE = "only knowledge-based models read it"
@@ -84,7 +84,7 @@ def _read_by_source(key: str) -> Callable[[Settings, Readers], bool]:
     return lambda _, backbones: any(key in _keys_read(name) for name in backbones)
 
 
-_VALUES = "no model of this run reads numbers of the interactions"
+_NUMBERS = ("normalize_field", "normalize_all", "numerical_features", "discretization")
 # Settings of RecBole that some runs read: whether this one does, by settings and models, and the reason if not.
 READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     "wandb_project": (lambda settings, _: bool(settings["log_wandb"]), "log_wandb is False"),
@@ -94,12 +94,10 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     "require_pow": (_read_by_source("require_pow"), "no model of this run reads it"),
     "train_neg_sample_args": (
         lambda _, names: any(map(reads_negatives, names)),
-        "no model of this run draws negatives",
+        "no model draws negatives",
     ),
     **dict.fromkeys(_OF_GRADIENT, (lambda _, names: any(map(learns_by_gradient, names)), "no model is trained by it")),
-    **dict.fromkeys(
-        ("normalize_field", "normalize_all", "numerical_features", "discretization"), (_reads_values, _VALUES)
-    ),
+    **dict.fromkeys(_NUMBERS, (_reads_values, "no model of this run reads numbers of the interactions")),
     "alias_of_user_id": (lambda settings, _: _is_loaded(settings["alias_of_user_id"], settings), "load_col lacks them"),
     "alias_of_item_id": (lambda settings, _: _is_loaded(settings["alias_of_item_id"], settings), "load_col lacks them"),
     "tail_ratio": (
@@ -127,9 +125,9 @@ def settings_notes(config: Any) -> list[str]:
     Returns:
         One line for each, which names the setting and the reason.
     """
-    return [*_unread(config), *_unread_inside(config), *_label_notes(config)] + metric_notes(
-        config.final_config_dict, [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
-    )
+    by_pairs = [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
+    about_metrics = metric_notes(config.final_config_dict, by_pairs)
+    return [*_unread(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
 
 
 def _unread(config: Any) -> Iterator[str]:
@@ -190,11 +188,17 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         return f"the {role} starts from a checkpoint, without a warm-up"
     if key == "ranked_items" and config["rank_precision"] != "sampled":
         return "rank_precision is not sampled"
-    are_recboles = all(recommender_class(name).__module__.startswith(f"{PACKAGE}.") for name in backbones)
-    if are_recboles and key not in recbole_options() and any(key in backbone_options(name) for name in backbones):
-        if not any(key in _keys_read(name) for name in backbones):
-            return f"{' and '.join(backbones)} do not read it"
-    return ""
+    return _not_of_models(key, backbones)
+
+
+def _not_of_models(key: str, backbones: Readers) -> str:
+    """Why no model reads an option of a model; empty if one does, or if a model is not RecBole's own."""
+    declared = any(key in backbone_options(name) for name in backbones)
+    if not declared or any(key in _keys_read(name) for name in backbones):
+        return ""
+    if not all(recommender_class(name).__module__.startswith(f"{PACKAGE}.") for name in backbones):
+        return ""
+    return f"{' and '.join(dict.fromkeys(backbones))} does not read it"
 
 
 def _unread_inside(config: Any) -> Iterator[str]:
@@ -225,6 +229,6 @@ def _label_notes(config: Any) -> Iterator[str]:
     for role, backbone in config.backbones.items():
         if learns_by_gradient(backbone) and not needs_labels(backbone, config.role(role)["train_neg_sample_args"]):
             yield (
-                f"eval_args: mode: labeled: {backbone} learns from every training row as a positive, whatever its label; "
+                f"eval_args: mode: labeled: {backbone} takes every training row as a positive; "
                 "only a pointwise model with train_neg_sample_args: ~ learns from labels"
             )

@@ -32,8 +32,8 @@ def check_labels(dataset: Dataset, config: Config) -> None:
         mode = next(mode for mode in modes if mode != "labeled")
         keep = "['1']" if dataset.field2type[column] == FeatureType.TOKEN else "'[1,inf)'"
         raise ConfigError(
-            f"{column}: {negatives:,} of {len(dataset.inter_feat):,} interactions have label 0, but labels are not read "
-            f"in eval_args: mode: {mode}, so that they would count as positives. Keep only the positives by "
+            f"{column}: {negatives:,} of {len(dataset.inter_feat):,} interactions have label 0, but labels are "
+            f"not read in eval_args: mode: {mode}, so that they would count as positives. Keep only the positives by "
             f"val_interval: {{{column}: {keep}}}, or measure labels (AUC) with eval_args: mode: labeled"
         )
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.dataset import AtomicDataset
+from recbole_bd.data.explanations import explain
 from recbole_bd.data.labels import check_labels
 from recbole_bd.data.text_file import shown
 from recbole_bd.errors import ConfigError, DataError
@@ -127,7 +127,7 @@ def load_split(config: Config) -> Split:
         valid_loader = make_evaluation_loader(config, "valid", parts, valid_sampler)
         test_loader = make_evaluation_loader(config, "test", parts, test_sampler)
     except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
-        raise DataError(f"data set {name}: {_explain(error)}") from error
+        raise DataError(f"data set {name}: {explain(error)}") from error
     return Split(dataset, train, valid, test, valid_loader, test_loader)
 
 
@@ -163,34 +163,3 @@ def _check_size(dataset: Dataset, config: Config) -> None:
         )
     if max(config["topk"]) > items:
         raise ConfigError(f"topk={config['topk']}: above the number of items, {items}")
-
-
-# What RecBole says about settings that do not fit the data, and the same in terms of the settings.
-_EXPLAINED = (
-    (r"is not exist in interaction|is not in inter_feat", "the time of the interactions is not loaded; name its column "
-     "in TIME_FIELD and in load_col"),
-    (r"Field \[(.+)\] not defined in dataset", "val_interval: no column {0} is loaded; name it in load_col, or leave it "
-     "out of val_interval"),
-    (r"feat is empty", "no user or item is left after filtering; loosen user_inter_num_interval, "
-     "item_inter_num_interval or val_interval"),
-    (r"interacted with all items", "a user has seen every item, so nothing is left to rank for them; filter such users "
-     "with user_inter_num_interval"),
-    (r"Field \[(.+)\] not in inter_feat", "threshold: no column {0} is loaded; name it in load_col"),
-    (r"Field \[(.+)\] does not exist", "normalize_field, discretization: no column {0} is loaded; name it in load_col"),
-    (r"Field \[(.+)\] must be a numerical feature", "discretization: {0} must be in numerical_features as well"),
-    (r"(\w+) must be (?:exist|loaded) if (\w+)_feat", "load_col: {1} lacks {0}, the column of its ids"),
-    (r"Additional feature file \[(.+)\] not found", "additional_feat_suffix: data file {0} does not exist"),
-    (r"(\w+)_feat already exist", "additional_feat_suffix: {0} is read already; leave it out"),
-    (r"should not have the same field \[(.+)\]", "alias_of_user_id, alias_of_item_id: {0} is in both"),
-    (r"`(alias_of_\w+)` should not contain non-token-like field \[(.+)\]", "{0}: {1} is no column of ids"),
-    (r"Preload (?:id|value) field \[(.+?)\]", "preload_weight: {0} must name two loaded columns of one file, the ids and "
-     "their vectors"),
-)  # fmt: skip
-
-
-def _explain(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    for pattern, explained in _EXPLAINED:
-        if found := re.search(pattern, text):
-            return explained.format(*found.groups())
-    return f"its files do not fit the settings: {text or type(error).__name__}"

@@ -43,7 +43,7 @@ def resolve(settings):
         ({"threads": 1_000_000}, r"must be in \[1, 1024\]"),
         (
             {"eval_args": {"mod": "full"}},
-            r"unknown key 'mod'. Did you mean mode\? Known keys: split, group_by, order, mode",
+            r"unknown key 'mod'. Did you mean mode\? Known keys: split, group_by, order",
         ),
         ({"user_inter_num_interval": "[5,inf"}, r"user_inter_num_interval='\[5,inf': expected intervals such as"),
         ({"item_inter_num_interval": "5"}, "expected intervals such as"),

@@ -21,6 +21,7 @@ def test_intervals_as_recbole_writes_them():
 
 SPLITS = "expected one of RS, LS, TS and its value"
 SHARES = "expected three shares of the data, such as [0.8, 0.1, 0.1]"
+COUNT = "N is the number of sampled items, such as uni100"
 MODES = "expected full, uniN, popN or labeled, or {valid: ..., test: ...}"
 
 
@@ -53,7 +54,7 @@ MODES = "expected full, uniN, popN or labeled, or {valid: ..., test: ...}"
         ),
         (
             {"eval_args": {"mode": "best"}},
-            f"eval_args: mode='best': {MODES}; N is the number of sampled items, such as uni100",
+            f"eval_args: mode='best': {MODES}; {COUNT}",
         ),
         (
             {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@"},

@@ -50,7 +50,7 @@ BAD_DATA = {
     "item not loaded": (lambda d: write_inter(d, "bad", FEW), {"load_col": {"inter": ["user_id"]}},
                         "lacks item_id, the column that ITEM_ID_FIELD names"),
     "no time": (lambda d: write_inter(d, "bad", FEW), {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO"}},
-                "time of the interactions, which is not loaded; name its column in TIME_FIELD .timestamp. and in load_col"),
+                "time of the interactions, which is not loaded; name its column in TIME_FIELD .timestamp. and"),
     "filter by what is not loaded": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"rating": "[3,inf)"}},
                                      "name it in load_col"),
     "interval of ids": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"user_id": "[3,inf)"}},
