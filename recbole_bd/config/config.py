@@ -72,6 +72,7 @@ class BDConfig(HostConfig):
         backbones: name of the RecBole model by role; the one role of a baseline is `model`.
         layers: the layers that were folded; a later layer overrides an earlier one.
         users_layers: those of `layers` that the user gave.
+        beside: other models that share the files with this one.
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
@@ -109,6 +110,7 @@ class BDConfig(HostConfig):
         else:
             self.backbones = {role: names[f"{role}_model"] for role in PAIR}
             self.method_class.check_roles(self.backbones)
+        self.beside: list[str] = names["beside"]
         self._method = names["model"] if self.method_class else None
         known = top_level_options(self._method, self.backbones.values())
         ignored: set[str] = set()

@@ -6,7 +6,6 @@ default is not told, so that the resolved `config.yaml` of a run, which holds ev
 
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -26,7 +25,7 @@ from recbole_bd.config.training_settings import learns_by_gradient, learns_from_
 READ = frozenset({
     "gpu_id", "use_gpu", "seed", "reproducibility", "state", "data_path", "checkpoint_dir", "show_progress", "worker",
     "log_wandb", "shuffle",
-    "train_batch_size", "eval_step", "enable_amp", "enable_scaler",
+    "train_batch_size", "eval_step", "enable_amp",
     "eval_args", "repeatable", "metrics", "topk", "valid_metric", "eval_batch_size", "metric_decimal_place",
     "field_separator", "seq_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LABEL_FIELD",
     "NEG_PREFIX", "load_col", "unload_col", "unused_col", "rm_dup_inter", "val_interval",
@@ -87,6 +86,7 @@ def _read_by_source(key: str) -> Callable[[Settings, Readers], bool]:
 _NUMBERS = ("normalize_field", "normalize_all", "numerical_features", "discretization")
 # Settings of RecBole that some runs read: whether this one does, by settings and models, and the reason if not.
 READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
+    "enable_scaler": (lambda settings, _: settings["device"].type == "cuda", "only a GPU scales gradients"),
     "wandb_project": (lambda settings, _: bool(settings["log_wandb"]), "log_wandb is False"),
     "valid_metric_bigger": (lambda *_: False, "it follows from valid_metric"),
     "threshold": (lambda settings, _: "labeled" in modes(settings), "labels need eval_args: mode: labeled"),
@@ -111,8 +111,8 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
 def _keys_read(backbone: str) -> frozenset[str]:
     """Keys in the source of a model, of the classes it inherits from, and of its own trainer."""
     classes = [*recommender_class(backbone).__mro__, getattr(recbole.trainer, f"{backbone}Trainer", None)]
-    modules = {found.__module__ for found in classes if found is not None and found.__module__.startswith("recbole.")}
-    source = "".join(inspect.getsource(sys.modules[module]) for module in modules)
+    recboles = [found for found in classes if found is not None and found.__module__.startswith("recbole.")]
+    source = "".join(map(inspect.getsource, recboles))
     return frozenset(re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source))
 
 
@@ -181,7 +181,7 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         if not test(config.final_config_dict, backbones):
             return reason
     if BASELINE in config.backbones:
-        return f"{backbones[0]} is trained alone" if key in _OF_TWO_ROLES and not config["beside"] else ""
+        return f"{backbones[0]} is trained alone" if key in _OF_TWO_ROLES and not config.beside else ""
     if role and key.startswith("distill_") and role not in config.method_class.learners:
         return f"the {role} does not learn in the distillation stage"
     if key == "epochs" and role and config.role(role)["checkpoint"]:

@@ -11,15 +11,19 @@ _EXPLAINED = {
         "val_interval: no column {0} is loaded; name it in load_col, or leave it out of val_interval"
     ),
     r"feat is empty": (
-        "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or val_interval"
+        "no user or item is left after filtering; loosen user_inter_num_interval, item_inter_num_interval or "
+        "val_interval"
     ),
     r"interacted with all items": (
-        "a user has seen every item, so nothing is left to rank for them; filter such users with user_inter_num_interval"
+        "a user has seen every item, so nothing is left to rank for them; filter such users with "
+        "user_inter_num_interval"
     ),
     r"Field \[(.+)\] not in inter_feat": "threshold: no column {0} is loaded; name it in load_col",
     r"Field \[(.+)\] does not exist": "normalize_field, discretization: no column {0} is loaded; name it in load_col",
     r"Field \[(.+)\] must be a numerical feature": "discretization: {0} must be in numerical_features as well",
-    r"(\w+) must be (?:exist|loaded) if (\w+)_feat": "load_col: {1} lacks {0}, the column of its ids",
+    r"must be (?:exist|loaded) if (\w+)_feat": (
+        "load_col: {0} lacks the column of its ids, which USER_ID_FIELD or ITEM_ID_FIELD names"
+    ),
     r"Additional feature file \[(.+)\] not found": "additional_feat_suffix: data file {0} does not exist",
     r"(\w+)_feat already exist": "additional_feat_suffix: {0} is read already; leave it out",
     r"should not have the same field \[(.+)\]": "alias_of_user_id, alias_of_item_id: {0} is in both",

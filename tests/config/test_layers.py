@@ -75,7 +75,8 @@ def test_settings_of_neighbours_are_passed_over_and_the_command_gives_the_same_r
 @pytest.mark.parametrize(
     ("value", "message"),
     [("BD", "beside='BD': expected a list of names"), (5, "beside=5: expected a name"),
-     (["BD", "../x"], "beside=['BD', '../x']: expected a name of letters, digits and _ . + -, found the character '/'")],
+     (["BD", "../x"], "beside=['BD', '../x']: expected a name of letters, digits and _ . + -, found the "
+     "character '/'")],
 )  # fmt: skip
 def test_neighbours_are_a_list_of_names(value, message):
     with pytest.raises(ConfigError) as error:

@@ -1,0 +1,171 @@
+"""Settings that nothing reads: every key of RecBole is read, refused or told."""
+
+import logging
+
+import pytest
+from recbole.config import Config
+
+from recbole_bd import run_bd
+from recbole_bd.config.config import BDConfig
+from recbole_bd.config.known_options import recbole_options
+from recbole_bd.config.unread_keys import NOT_READ, READ, READ_IF, REFUSED, settings_notes
+from recbole_bd.config.yaml_text import to_yaml
+from recbole_bd.errors import ConfigError
+from recbole_bd.model import METHODS
+from tests.helpers.data import write_inter
+from tests.helpers.settings import make_config
+
+# Values that are not the default, for the keys whose type does not give one.
+OTHERS = {
+    "threshold": {"rating": 4}, "seq_len": {"a": 3}, "preload_weight": {"a": "b"}, "valid_metric_bigger": False,
+    "discretization": {"a": {"method": "LD"}}, "train_neg_sample_args": {"sample_num": 2}, "learner": "sgd",
+    "clip_grad_norm": {"max_norm": 5.0}, "normalize_all": True, "tail_ratio": 0.2, "transform": "mask_itemseq",
+    "entity_kg_num_interval": "[1,inf)", "relation_kg_num_interval": "[1,inf)",
+}  # fmt: skip
+
+
+def other_value(key):
+    option = recbole_options()[key]
+    if key in OTHERS:
+        return OTHERS[key]
+    if isinstance(option.default, bool):
+        return not option.default
+    if isinstance(option.default, int | float):
+        return option.default + 1
+    return ["a"] if "list" in option.types and "str" not in option.types else "other"
+
+
+def test_every_key_of_recbole_is_read_refused_or_told():
+    groups = [READ, set(NOT_READ), set(READ_IF), REFUSED]
+    assert set().union(*groups) == recbole_options().keys()
+    assert sum(map(len, groups)) == len(recbole_options())
+
+
+@pytest.mark.parametrize("key", [*NOT_READ, *READ_IF])
+def test_a_key_that_nothing_reads_is_told_by_name(key):
+    settings = {"model": "EASE", "dataset": "blocks", "device": "cpu", key: other_value(key)}
+    if key == "threshold":
+        settings |= {"load_col": {"inter": ["user_id", "item_id", "rating"]}}
+        with pytest.raises(
+            ConfigError, match=r"threshold=.*would count as positives.*val_interval: {rating: '.4,inf.'}"
+        ):
+            make_config(settings)
+        return
+    if key == "train_neg_sample_args":
+        settings["model"] = "MultiVAE"
+    notes = settings_notes(make_config(settings))
+    assert [note for note in notes if note.startswith(f"{key}={other_value(key)!r} is not read in this run: ")] == notes
+    assert len(notes) == 1
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_a_key_that_only_other_models_could_read_is_refused(key):
+    with pytest.raises(ConfigError, match=f"{key}=.*no general recommender reads; leave it out"):
+        make_config({key: other_value(key)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"wandb_project": "mine"}, 1),
+        ({"RATING_FIELD": "stars"}, 1),
+        ({"RATING_FIELD": "stars", "student_model": "DMF"}, 0),
+        ({"require_pow": True}, 1),
+        ({"require_pow": True, "teacher_model": "LightGCN"}, 0),
+        ({"normalize_all": True, "student_model": "DMF"}, 0),
+        ({"alias_of_item_id": ["twin"]}, 1),
+        ({"alias_of_item_id": ["twin"], "load_col": {"inter": ["user_id", "item_id", "twin"]}}, 0),
+        ({"tail_ratio": 0.2}, 1),
+        ({"tail_ratio": 0.2, "metrics": ["TailPercentage"], "valid_metric": "TailPercentage@10"}, 0),
+        ({"train_neg_sample_args": {"alpha": 0.5}}, 2),
+        ({"train_neg_sample_args": {"alpha": 0.5, "distribution": "popularity"}}, 0),
+        ({"train_neg_sample_args": {"candidate_num": 5}}, 2),
+        ({"train_neg_sample_args": {"candidate_num": 5, "dynamic": True}}, 0),
+        ({"student_model": "CDAE", "student.train_neg_sample_args": {"sample_num": 2}}, 1),
+        ({"student_model": "CDAE", "train_neg_sample_args": {"sample_num": 2}}, 0),
+        ({"student_model": "DMF", "student.embedding_size": 5}, 1),
+        ({"model": "RRD", "teacher_model": "ItemKNN", "teacher.learning_rate": 0.5}, 1),
+        ({"model": "RRD", "teacher.distill_learning_rate": 0.5}, 1),
+        ({"ranked_items": 5}, 1),
+        ({"ranked_items": 5, "rank_precision": "sampled"}, 0),
+        ({"model": "BPR", "distill_epochs": 3, "student_model": "DMF"}, 2),
+        ({"model": "BPR", "distill_epochs": 3, "beside": ["BD"]}, 0),
+        ({"teacher.checkpoint": "a.pth", "teacher.epochs": 3}, 1),
+        ({"load_col": {"inter": ["user_id", "item_id"], "kg": "*"}}, 1),
+        ({"eval_args": {"order": "TO", "group_by": "none"}, "benchmark_filename": ["a", "b", "c"]}, 2),
+        ({"model": "ENMF", "train_neg_sample_args": None}, 0),
+        ({"save_dataset": False, "normalize_all": None, "valid_metric_bigger": True}, 0),
+    ],
+)
+def test_what_is_told_depends_on_the_run(settings, told):
+    notes = settings_notes(make_config({"dataset": "blocks", **settings}))
+    assert len(notes) == told, notes
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dataset": "ml-100k", "model": "RRD", "teacher_model": "ItemKNN"},
+        {
+            "dataset": "citeulike",
+            "teacher_model": "NeuMF",
+            "student_model": "CDAE",
+            "train_neg_sample_args.sample_num": 2,
+        },
+        {"dataset": "ml-1m", "model": "EASE"},
+        {"model": "NeuMF", "metrics": ["RMSE", "AUC"], "valid_metric": "RMSE", "eval_args.mode": "uni5"},
+        {"model": "BPR", "seed": 5},
+    ],
+)
+def test_a_written_configuration_is_read_back_in_silence(settings, tmp_path):
+    first = make_config(settings)
+    assert settings_notes(first) == []
+    (tmp_path / "config.yaml").write_text(to_yaml(first.as_dict()))
+    again = BDConfig(config_file_list=[tmp_path / "config.yaml"], methods=METHODS)
+    assert settings_notes(again) == []
+
+
+# Read otherwise than by `config[key]`: from the plain mappings, or as an attribute.
+_READ_OTHERWISE = {"gpu_id", "log_wandb"}
+
+
+@pytest.mark.slow
+def test_what_every_run_reads_is_read(quick, tmp_path, monkeypatch):
+    pairs = [(u, i, 1) for u in range(20) for i in range(u % 4, 40, 4)]
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    write_inter(tmp_path, "seen", pairs, header=header)
+    asked = set()
+    read = Config.__getitem__
+
+    def recorded(self, key):
+        asked.add(key)
+        return read(self, key)
+
+    def unrecorded(self):
+        with monkeypatch.context() as undone:
+            undone.setattr(Config, "__getitem__", read)
+            return as_dict(self)
+
+    as_dict = BDConfig.as_dict
+    monkeypatch.setattr(BDConfig, "as_dict", unrecorded)
+    monkeypatch.setattr(Config, "__getitem__", recorded)
+    run_bd(config_dict={**quick, "dataset": "seen", "data_path": str(tmp_path), "epochs": 1, "distill_epochs": 1})
+    assert READ - asked <= _READ_OTHERWISE
+    never = set(NOT_READ) - asked
+    assert {"save_dataset", "dataset_save_path", "config_file", "kg_reverse_r"} <= never
+
+
+def test_the_notes_are_at_the_end_of_the_preview(quick, cli):
+    given = [f"--{key}={quick[key]}" for key in ("dataset", "data_path", "device")]
+    code, out, _ = cli("run", *given, "--topk=5", "--valid_metric=MRR@5", "--save_dataset=True", "--dry-run")
+    assert code == 0
+    told = "warning: save_dataset=True is not read in this run: the data set is always read from its files"
+    assert out.splitlines()[-1] == told
+
+
+def test_the_notes_are_in_the_log_of_a_run(quick, caplog):
+    settings = {key: value for key, value in quick.items() if "." not in key and key != "refresh_period"}
+    run_bd("ItemKNN", config_dict={**settings, "seq_len": {"a": 3}, "beside": ["BD"]})
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert "seq_len={'a': 3} is not read in this run: only models that read features of users and items use it" in told
