@@ -164,8 +164,13 @@ def _check_columns(settings: Mapping[str, Any]) -> None:
     for source in unload_col:
         if load_col.get(source) not in (None, "*", [], ()):
             raise ConfigError(f"unload_col: {source}: load_col lists the columns of this file already; set one of them")
-    if load_col and "inter" not in load_col:
+    if settings.get("load_col") is not None and "inter" not in load_col:
         raise ConfigError("load_col: lacks inter, the file of the interactions")
+    for source, columns in (settings.get("unused_col") or {}).items():
+        if source not in load_col or load_col[source] in ([], ()):
+            raise ConfigError(f"unused_col: {source}: load_col names no column of such a file")
+        if used := set(ids) & set(columns):
+            raise ConfigError(f"unused_col: {source}={columns!r}: {used.pop()} is the column of ids and is used")
     if settings.get("normalize_field") is not None and settings.get("normalize_all"):
         raise ConfigError("normalize_all=True: normalize_field names columns already; set one of them")
     arguments, parts = settings["eval_args"], settings.get("benchmark_filename")

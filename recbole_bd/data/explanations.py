@@ -26,7 +26,9 @@ _EXPLAINED = {
     ),
     r"Additional feature file \[(.+)\] not found": "additional_feat_suffix: data file {0} does not exist",
     r"(\w+)_feat already exist": "additional_feat_suffix: {0} is read already; leave it out",
-    r"should not have the same field \[(.+)\]": "alias_of_user_id, alias_of_item_id: {0} is in both",
+    r"should not have the same field \[(?:np\.str_\()?'([^']+)'": "alias_of_user_id, alias_of_item_id: {0} is in both",
+    r"^np\.str_\('(.+)'\)$": "alias_of_user_id, alias_of_item_id: no column {0} of ids is loaded; name it in load_col",
+    r"zero-dimensional arrays": "numerical_features: one of the columns does not hold numbers",
     r"`(alias_of_\w+)` should not contain non-token-like field \[(.+)\]": "{0}: {1} is no column of ids",
     r"Preload (?:id|value) field \[(.+?)\]": (
         "preload_weight: {0} must be one of two loaded columns of the same file, the ids and their vectors"

@@ -12,7 +12,7 @@ from recbole_bd.data.atomic_file import AtomicFile
 from recbole_bd.data.line_checks import LONGEST_TOKEN
 from recbole_bd.data.number_checks import LARGEST, MISSING
 from recbole_bd.data.split import load_split
-from recbole_bd.errors import BDError, DataError
+from recbole_bd.errors import BDError, ConfigError, DataError
 from tests.helpers.bounds import tried
 from tests.helpers.counts import tally
 from tests.helpers.data import block_pairs
@@ -295,3 +295,15 @@ def test_any_damage_is_refused_or_read_to_the_letter(tmp_path, pytestconfig, cha
     assert found.iloc[:, :2].to_numpy().tolist() == [row[:2] for row in expected]
     numbers = ["nan" if row[2] in MISSING else row[2] for row in expected]
     np.testing.assert_array_equal(found.iloc[:, 2], np.array(numbers, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("separator", "shown"), [("\t", "<TAB>"), (" ", "<SPACE>"), (",", ","), ("::", None), ("|", "|"), ("; ", "; ")]
+)
+def test_the_header_that_is_expected_has_the_separator_of_the_settings(separator, shown, tmp_path):
+    path = tmp_path / "x.inter"
+    path.write_text(f"user{separator}item\n1{separator}2\n")
+    with pytest.raises((ConfigError, DataError)) as error:
+        AtomicFile(path, field_separator=separator)
+    if shown is not None:  # a colon separates a column's name from its type
+        assert f"expected a header such as user_id:token{shown}item_id:token, found" in str(error.value)
