@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.config.yaml_text import load_yaml, parse_value
 from recbole_bd.errors import ConfigError
 
 _DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<meaning>.*?)\s*$")
 _INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]+)(?P<right>[\])])\.?")
+_CONDITION = re.compile(r"Read with (?P<key>\w+): (?P<values>[^.]+)\.")
 _CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
 
 # Settings that cannot change a run's numbers: paths, display, the device among equal ones, and the division of work.
@@ -52,6 +53,12 @@ class Option:
             if found := pattern.search(self.meaning):
                 return found.group(0)
         return ""
+
+    @property
+    def conditions(self) -> dict[str, list[Any]]:
+        """Values of other settings with which this one is read, by key, as `Read with key: value.` declares them."""
+        found = _CONDITION.finditer(self.meaning)
+        return {one.group("key"): [parse_value(text) for text in one.group("values").split(", ")] for one in found}
 
     @property
     def types(self) -> set[str]:

@@ -16,10 +16,11 @@ from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
-from recbole_bd.config.known_options import backbone_options, recbole_options
+from recbole_bd.config.known_options import backbone_options, method_options, package_options, recbole_options
 from recbole_bd.config.layers import fold_layers
 from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, needs_labels, reads_negatives
+from recbole_bd.config.yaml_text import write_value
 
 # Settings of RecBole that every run reads.
 READ = frozenset({
@@ -186,9 +187,16 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         return f"the {role} does not learn in the distillation stage"
     if key == "epochs" and role and config.role(role)["checkpoint"]:
         return f"the {role} starts from a checkpoint, without a warm-up"
-    if key == "ranked_items" and config["rank_precision"] != "sampled":
-        return "rank_precision is not sampled"
+    for other, values in _conditions(key, config["model"]).items():
+        if config[other] not in values:
+            return f"it is read with {other}: {' or '.join(map(write_value, values))}"
     return _not_of_models(key, backbones)
+
+
+def _conditions(key: str, method: str) -> dict[str, list[Any]]:
+    """Values of other settings with which an option of this package is read."""
+    options = package_options() | method_options(method)
+    return options[key].conditions if key in options else {}
 
 
 def _not_of_models(key: str, backbones: Readers) -> str:
