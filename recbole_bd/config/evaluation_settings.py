@@ -195,7 +195,7 @@ def _check_labels(settings: Mapping[str, Any]) -> None:
             )
         if not may_have(column, settings):
             raise ConfigError(f"threshold: column {column} is not loaded; name it in load_col")
-    if not label and (threshold or "labeled" in parts):
+    if not label and (threshold or parts != ("full", "full")):
         raise ConfigError(f"LABEL_FIELD={label!r}: must name the column of labels")
     if "labeled" in parts and not threshold and not may_have(label, settings):
         raise ConfigError(

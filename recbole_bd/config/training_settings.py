@@ -65,6 +65,10 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
     where, negatives = f"{prefix}train_neg_sample_args", settings["train_neg_sample_args"]
     if negatives["dynamic"] and not reads_negatives(backbone):
         raise ConfigError(f"{where}: dynamic=True chooses among negatives, but {backbone} draws none")
+    if not settings["LABEL_FIELD"] and reads_negatives(backbone) and not learns_from_pairs(backbone):
+        raise ConfigError(
+            f"LABEL_FIELD={settings['LABEL_FIELD']!r}: must name the column of labels that {backbone} is trained with"
+        )
     if negatives["distribution"] != "none" or not learns_by_gradient(backbone) or not reads_negatives(backbone):
         return
     if learns_from_pairs(backbone):
