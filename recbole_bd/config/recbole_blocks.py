@@ -92,7 +92,7 @@ def _check_columns(given: Mapping[Any, Any], where: str) -> None:
     for source, columns in given.items():
         if not isinstance(source, str):
             raise ConfigError(f"{where}: {source!r}: expected a kind of file: {', '.join(SOURCES)}")
-        if columns == "*" and where.endswith("load_col"):
+        if columns == "*" and where.split(".")[-1] == "load_col":
             continue
         if not (isinstance(columns, list | tuple) and all(isinstance(column, str) for column in columns)):
             raise ConfigError(f"{where}: {source}={columns!r}: expected a list of columns, or '*' for all")
