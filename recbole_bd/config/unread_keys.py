@@ -128,7 +128,8 @@ def settings_notes(config: Any) -> list[str]:
     """
     by_pairs = [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
     about_metrics = metric_notes(config.final_config_dict, by_pairs)
-    return [*_unread(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
+    notes = [*_unread(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
+    return list(dict.fromkeys(notes))
 
 
 def _unread(config: Any) -> Iterator[str]:
@@ -182,7 +183,8 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         if not test(config.final_config_dict, backbones):
             return reason
     if BASELINE in config.backbones:
-        return f"{backbones[0]} is trained alone" if key in _OF_TWO_ROLES and not config.beside else ""
+        is_told = key in _OF_TWO_ROLES and not config.beside
+        return f"{backbones[0]} is trained alone" if is_told else _not_of_models(key, backbones)
     if role and key.startswith("distill_") and role not in config.method_class.learners:
         return f"the {role} does not learn in the distillation stage"
     if key == "epochs" and role and config.role(role)["checkpoint"]:

@@ -84,6 +84,8 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
         ({"student_model": "CDAE", "student.train_neg_sample_args": {"sample_num": 2}}, 1),
         ({"student_model": "CDAE", "train_neg_sample_args": {"sample_num": 2}}, 0),
         ({"student_model": "DMF", "student.embedding_size": 5}, 1),
+        ({"model": "DMF", "embedding_size": 5}, 1),
+        ({"model": "BPR", "embedding_size": 5}, 0),
         ({"model": "RRD", "teacher_model": "ItemKNN", "teacher.learning_rate": 0.5}, 1),
         ({"model": "RRD", "teacher.distill_learning_rate": 0.5}, 1),
         ({"ranked_items": 5}, 1),
@@ -111,6 +113,34 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
 def test_what_is_told_depends_on_the_run(settings, told):
     notes = settings_notes(make_config({"dataset": "blocks", **settings}))
     assert len(notes) == told, notes
+
+
+LABELED = {"eval_args.mode": "labeled", "load_col": {"inter": ["user_id", "item_id", "label"]}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "notes"),
+    [
+        (
+            {"metrics": ["AUC"], "model": "BPR"},
+            ["eval_args: mode: labeled: BPR takes every training row as a positive"],
+        ),
+        ({"metrics": ["AUC"]}, ["eval_args: mode: labeled: BPR takes every training row as a positive"]),
+        ({"metrics": ["AUC"], "model": "NeuMF", "train_neg_sample_args": None}, []),
+        (
+            {"metrics": ["AUC", "LogLoss", "RMSE"], "model": "BPR"},
+            [
+                "eval_args: mode: labeled: BPR takes",
+                "metrics: LogLoss, RMSE compare labels with scores, and scores of BPR",
+            ],
+        ),
+        ({"metrics": ["AUC", "LogLoss"], "model": "NeuMF", "train_neg_sample_args": None}, []),
+    ],
+)
+def test_labels_and_metrics_that_mean_less_than_they_seem_are_told(settings, notes):
+    found = settings_notes(make_config({"dataset": "blocks", "valid_metric": "AUC", **LABELED, **settings}))
+    assert len(found) == len(notes)
+    assert all(note.startswith(begin) for note, begin in zip(found, notes, strict=True))
 
 
 @pytest.mark.parametrize(
