@@ -116,10 +116,9 @@ def _protocol(trained: Trained) -> str:
 
 def _untrained(split: Split) -> list[str]:
     """A note on users and items without training interactions; none if there are none."""
-    users, items = (int((~with_training(split, which)[1:]).sum()) for which in ("user", "item"))
-    if not users + items:
-        return []
-    return [f"{users:,} users and {items:,} items have no training interaction, so their scores mean little."]
+    counts = {which: int((~with_training(split, which)[1:]).sum()) for which in ("user", "item")}
+    found = [f"{count:,} {which}{'s' * (count != 1)}" for which, count in counts.items() if count]
+    return [f"Without training interactions, so with scores that mean little: {', '.join(found)}."] if found else []
 
 
 def _quality(trained: Trained, result: Mapping[str, Any] | None) -> list[str]:

@@ -35,7 +35,7 @@ def test_a_card_says_what_lists_leave_out(student):
     text = model_card(student, {"recbole": "m.pth"}, None, [])
     assert "\nLists leave out a user's training and validation items, as the test does.\n" in text
     assert "full_sort_topk" in text
-    assert "no training interaction" not in text
+    assert "Without training interactions" not in text
 
 
 def test_a_card_of_other_data_says_what_differs(tmp_path):
@@ -49,7 +49,7 @@ def test_a_card_of_other_data_says_what_differs(tmp_path):
     trained = load_trained(model_files(result["run_folder"])["model"])
     text = model_card(trained, {"recbole": "m.pth"}, result, [])
     assert "| test, mode uni5 | hit@5 |" in text
-    assert "- 0 users and 1 items have no training interaction, so their scores mean little.\n" in text
+    assert "- Without training interactions, so with scores that mean little: 1 item.\n" in text
     assert (
         "Lists rank all items and leave out no items, because users interact with the same item again "
         "(`repeatable: True`). The test above ranks candidates of mode uni5 only.\n"
