@@ -34,7 +34,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from recbole_bd.errors import InstallationError
+from recbole_bd.errors import ConfigError, InstallationError
 
 RECBOLE_VERSION = "1.2.1"
 INSTALL_RECBOLE = f"pip install --no-deps recbole=={RECBOLE_VERSION}"
@@ -188,6 +188,28 @@ def require() -> None:
     """
     require_recbole()
     require_pandas_below_3()
+
+
+def add_metric(key: str, name: str, metric: Any) -> None:
+    """Add a metric to RecBole's tables, which have no way in for metrics of others. An added one may be replaced.
+
+    Args:
+        key: name in RecBole's setting `metrics`, in lower case.
+        name: name in results.
+        metric: the class. The one that is added checks what the metric calls its values.
+    """
+    register: Any = importlib.import_module("recbole.evaluator.register")
+
+    def calculate_metric(self: Any, dataobject: Any) -> dict[str, float]:
+        found = metric.calculate_metric(self, dataobject)
+        for result in found:
+            if result.partition("@")[0] != name:
+                raise ConfigError(f"metric {metric.__name__} gives {result!r}: its values must be called {name}")
+        return found
+
+    register.metrics_dict[key] = type(metric.__name__, (metric,), {"calculate_metric": calculate_metric})
+    register.metric_information[key] = list(metric.metric_need)
+    register.metric_types[key] = metric.metric_type
 
 
 class _NoTensorBoard:

@@ -16,7 +16,7 @@ BLOCKS = [
     ["config", "model", "evaluator"],
     ["trainer"],
     ["runs"],
-    ["leaderboard", "serving", "tuning"],
+    ["leaderboard", "serving", "testing", "tuning"],
     ["cli"],
     ["__main__"],
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recbole_bd.backbones.traits import CACHES
+from recbole_bd.backbones.traits import caches_of
 from recbole_bd.errors import CheckpointError
 
 _BUILT = "_attributes_as_built"
@@ -72,7 +72,7 @@ def _noted(model: nn.Module) -> dict[str, tuple]:
 
 
 def _attributes(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    elsewhere = {"training", *CACHES, *(getattr(model, "other_parameter_name", None) or ())}
+    elsewhere = {"training", *caches_of(model), *(getattr(model, "other_parameter_name", None) or ())}
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
             if name.startswith("_") or name in elsewhere:

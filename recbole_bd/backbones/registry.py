@@ -1,4 +1,4 @@
-"""Look up RecBole's general recommenders by name, and refuse those that cannot learn by distillation."""
+"""Look up general recommenders by name, RecBole's and the user's own, and refuse those that cannot learn."""
 
 import difflib
 import importlib
@@ -7,13 +7,17 @@ import inspect
 import pkgutil
 
 import recbole.model
-from recbole.model.abstract_recommender import GeneralRecommender
-from recbole.utils import ModelType
+from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
+from recbole.utils import InputType, ModelType
 
-from recbole_bd.backbones.traits import OTHER_MODEL, PACKAGE, TRAITS
-from recbole_bd.errors import RoleError
+from recbole_bd.backbones.scoring.families import FAMILIES
+from recbole_bd.backbones.traits import PACKAGE, BackboneTraits, declared_traits, recbole_base, traits_of_class
+from recbole_bd.errors import InstallationError, RoleError
+from recbole_bd.system.own_classes import BACKBONES, import_name, is_import_name, offered_classes, own_class
 
 _OTHER_KINDS = ("sequential", "context_aware", "knowledge_aware", "exlib")
+# Packages of classes that no user has written for a model.
+_NOT_OWN = {"recbole", "recbole_bd", "torch", "builtins", "abc", "typing"}
 
 
 def _shipped() -> dict[str, type[GeneralRecommender]]:
@@ -37,25 +41,115 @@ def general_recommenders() -> list[str]:
     return sorted(_shipped())
 
 
+def own_backbones() -> list[str]:
+    """List the models that other packages offer by entry points, sorted; nothing is imported.
+
+    Raises:
+        InstallationError: one has the name of a model of RecBole.
+    """
+    offered = offered_classes(BACKBONES)
+    for name, point in offered.items():
+        if name in _shipped() or _other_kind(name):
+            raise InstallationError(
+                f"entry point {BACKBONES}: {name} = {point.value} has the name of a model of RecBole: rename it"
+            )
+    return list(offered)
+
+
+def is_own(name: str) -> bool:
+    """Whether a name is that of a class of the user's own; nothing is imported."""
+    return is_import_name(name) or name in own_backbones()
+
+
+def own_classes_of(model_class: type) -> list[type]:
+    """List the classes of the user's own that make up a model: itself, and its bases below RecBole's.
+
+    Args:
+        model_class: the class of the model.
+
+    Returns:
+        The class itself first; empty for a model of RecBole.
+    """
+    return [kind for kind in model_class.__mro__ if kind.__module__.split(".")[0] not in _NOT_OWN]
+
+
 def recommender_class(name: str) -> type[GeneralRecommender]:
-    """Look up a general recommender of RecBole by its name.
+    """Look up a general recommender: RecBole's by its name, or one of the user's own.
+
+    Args:
+        name: RecBole's name, the name of an entry point, or `my_package.module:Class`, which is imported.
 
     Raises:
         RoleError: no such model, with the nearest name and all names; a model of another kind
             (sequential, context-aware, knowledge-aware); or a package it needs is missing.
+        ConfigError: a named class cannot be imported.
+        InstallationError: a class of an entry point cannot be imported.
     """
     shipped = _shipped()
     if name in shipped:
         return shipped[name]
+    if is_own(name) and (found := own_class(name, BACKBONES)) is not None:
+        return _checked(name, found)
+    if kind := _other_kind(name):
+        raise RoleError(f"{name} is a {kind} recommender; a role needs a general recommender, e.g. BPR or LightGCN")
+    known = [*shipped, *own_backbones()]
+    spelled = {other.lower(): other for other in known}
+    nearest = difflib.get_close_matches(str(name).lower(), spelled, n=1, cutoff=0.5)
+    hint = f" Did you mean {spelled[nearest[0]]}?" if nearest else ""
+    raise RoleError(f"unknown model {name!r}.{hint} Available models: {', '.join(sorted(known))}")
+
+
+def name_of_class(model_class: type) -> str:
+    """Name by which `recommender_class` finds a class.
+
+    Args:
+        model_class: a model of RecBole, or a class of the user's own.
+
+    Raises:
+        ConfigError: it cannot be imported by a name; see `own_classes.import_name`.
+    """
+    is_shipped = _shipped().get(model_class.__name__) is model_class
+    return model_class.__name__ if is_shipped else import_name(model_class)
+
+
+def loader_name(model_class: type) -> str:
+    """Name of the RecBole model whose training loader a model takes.
+
+    Args:
+        model_class: the class of the model.
+
+    Returns:
+        The nearest model of RecBole that it inherits from; else one that reads users if it is an autoencoder by
+        RecBole's mixin; else one that reads interactions.
+    """
+    if base := recbole_base(model_class):
+        return base.__name__
+    return "MultiDAE" if issubclass(model_class, AutoEncoderMixin) else "BPR"
+
+
+def _other_kind(name: str) -> str:
+    """The kind of a model of RecBole that is no general recommender, in words; empty if there is none."""
     for kind in _OTHER_KINDS:
         folders = [f"{path}/{kind}_recommender" for path in recbole.model.__path__]
         if str(name).lower() in {module.name for module in pkgutil.iter_modules(folders)}:
-            kind = kind.replace("_", "-").replace("exlib", "external-library")
-            raise RoleError(f"{name} is a {kind} recommender; a role needs a general recommender, e.g. BPR or LightGCN")
-    spelled = {known.lower(): known for known in shipped}
-    nearest = difflib.get_close_matches(str(name).lower(), spelled, n=1, cutoff=0.5)
-    hint = f" Did you mean {spelled[nearest[0]]}?" if nearest else ""
-    raise RoleError(f"unknown model {name!r}.{hint} Available models: {', '.join(sorted(shipped))}")
+            return kind.replace("_", "-").replace("exlib", "external-library")
+    return ""
+
+
+def _checked(name: str, found: type) -> type[GeneralRecommender]:
+    if hasattr(found, "distillation_loss"):
+        raise RoleError(f"{name} is a distillation method: offer it by the entry point recbole_bd.methods")
+    if not issubclass(found, GeneralRecommender) or found is GeneralRecommender:
+        raise RoleError(
+            f"{name} is no general recommender: it must inherit from recbole.model.abstract_recommender."
+            "GeneralRecommender or from a model of RecBole"
+        )
+    traits = declared_traits(found)
+    if traits is not None and not (isinstance(traits, BackboneTraits) and traits.scoring in FAMILIES):
+        raise RoleError(f"{name}: bd_traits={traits!r}: expected BackboneTraits of a scoring of {', '.join(FAMILIES)}")
+    if not isinstance(getattr(found, "input_type", None), InputType):
+        raise RoleError(f"{name} has no input_type: set it to InputType.PAIRWISE or POINTWISE of recbole.utils")
+    return found
 
 
 def require_teachable(name: str, role: str) -> None:
@@ -69,7 +163,7 @@ def require_teachable(name: str, role: str) -> None:
         RoleError: the model has no parameters to train by gradient, needs its own trainer, or is unknown.
     """
     model_class = recommender_class(name)
-    traits = TRAITS.get(name, OTHER_MODEL)
+    traits = traits_of_class(model_class)
     if traits.closed_form or model_class.type == ModelType.TRADITIONAL:  # the type: for models without a line
         raise RoleError(
             f"{role}: {name} has no parameters to train by gradient, so it cannot learn from the other role. "

@@ -13,7 +13,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from recbole_bd.backbones.scoring.base import Scores
-from recbole_bd.backbones.traits import CACHES
+from recbole_bd.backbones.traits import caches_of
 
 
 class SharedPropagation:
@@ -85,7 +85,7 @@ class SharedPropagation:
 
     def forget(self) -> None:
         """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""
-        for name in CACHES:
+        for name in caches_of(self.model):
             if getattr(self.model, name, None) is not None:
                 setattr(self.model, name, None)
 

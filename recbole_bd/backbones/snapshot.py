@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
-from recbole_bd.backbones.traits import CACHES
+from recbole_bd.backbones.traits import caches_of
 from recbole_bd.errors import CheckpointError
 
 
@@ -37,7 +37,8 @@ def take_snapshot(model: Any, epoch: int = -1, valid: dict[str, float] | None = 
         epoch, valid: see `Snapshot`.
     """
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
-    other = {name: value for name, value in model.other_parameter().items() if name not in CACHES}
+    caches = caches_of(model)
+    other = {name: value for name, value in model.other_parameter().items() if name not in caches}
     return Snapshot(state, other, changed_attributes(model), epoch, dict(valid or {}))
 
 

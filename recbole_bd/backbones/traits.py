@@ -110,7 +110,7 @@ TRAITS = {
 OTHER_MODEL = _Traits("FullSortScores")
 OTHER_MODEL_BY_PAIRS = _Traits("PredictScores")  # its class lacks `full_sort_predict`
 
-# Names of the caches of all models; models of third parties often inherit them.
+# Names of the caches of all of RecBole's models; models of third parties often inherit them.
 CACHES = tuple(dict.fromkeys(name for traits in TRAITS.values() for name in traits.caches))
 
 
@@ -126,9 +126,46 @@ def scores_with_noise(settings: Any) -> bool:
 
 def is_recbole_model(model: Any) -> bool:
     """Whether a model's class is RecBole's own: a subclass or namesake of a third party may score otherwise."""
-    return type(model).__module__.startswith(f"{PACKAGE}.")
+    return _is_recboles(type(model))
+
+
+def recbole_base(model_class: type) -> type | None:
+    """The class itself if it is one of RecBole's models, else the nearest one that it inherits from; None if none."""
+    return next((kind for kind in model_class.__mro__ if _is_recboles(kind) and kind.__name__ in TRAITS), None)
+
+
+def declared_traits(model_class: type) -> BackboneTraits | None:
+    """The facts that a class of the user's own declares as `bd_traits`; a subclass inherits them."""
+    return getattr(model_class, "bd_traits", None)
 
 
 def traits_of(model: Any) -> BackboneTraits:
-    """Look up the facts about a model by the name of its class; `OTHER_MODEL` if the name is not RecBole's."""
-    return TRAITS.get(type(model).__name__, OTHER_MODEL)
+    """Look up the facts about a model; see `traits_of_class`."""
+    return traits_of_class(type(model))
+
+
+def traits_of_class(model_class: type) -> BackboneTraits:
+    """Look up the facts about a model by its class.
+
+    A class of the user's own has those it declares, or those of the RecBole model it inherits from. A class that only
+    has the name of a RecBole model has neither.
+
+    Args:
+        model_class: the class of the model.
+
+    Returns:
+        The facts; `OTHER_MODEL` if nothing is known.
+    """
+    if declared := declared_traits(model_class):
+        return declared
+    base = recbole_base(model_class)
+    return OTHER_MODEL if base is None else TRAITS[base.__name__]
+
+
+def caches_of(model: Any) -> tuple[str, ...]:
+    """Attributes of a model that hold embeddings between two evaluations, if they exist."""
+    return (*CACHES, *traits_of(model).caches)
+
+
+def _is_recboles(kind: type) -> bool:
+    return kind.__module__.startswith(f"{PACKAGE}.")

@@ -25,7 +25,7 @@ def chosen_model(options: Namespace, command: str, device: str | None = None) ->
     """Load the model of a file, of the role that is named, or of the student where a run has two models.
 
     Args:
-        options: `run`, `role` and `data_path` of `model_parser`.
+        options: `run`, `role`, `data_path` and `allow_code` of `model_parser`.
         command: name of the command, for errors.
         device: where to load it; None is the device of this machine's settings.
 
@@ -37,4 +37,4 @@ def chosen_model(options: Namespace, command: str, device: str | None = None) ->
     role = options.role or ("student" if "student" in files else next(iter(files)))
     if role not in files:
         raise ConfigError(f"{run} has no {role}, only {', '.join(files)}")
-    return load_trained(files[role], device, options.data_path)
+    return load_trained(files[role], device, options.data_path, options.allow_code)

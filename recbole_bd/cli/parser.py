@@ -51,6 +51,7 @@ def model_parser(command: str, arguments: str, **options: Any) -> CommandParser:
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a finished run, or a model file in it")
     parser.add_argument("--role", choices=ROLES, help="role whose model is used (default: student)")
     add_data_path(parser)
+    add_allow_code(parser)
     return parser
 
 
@@ -60,6 +61,15 @@ def add_data_path(parser: CommandParser) -> None:
         "--data_path",
         metavar="DIR",
         help="folder that holds the data set's folder (default: where the run read it, or beside the moved run)",
+    )
+
+
+def add_allow_code(parser: CommandParser) -> None:
+    """Add the option that lets a command import the classes that a model's file names."""
+    parser.add_argument(
+        "--allow_code",
+        action="store_true",
+        help="import a class that is not RecBole's, which runs the code of its module; for files you trust",
     )
 
 

@@ -29,7 +29,7 @@ def command_parser() -> CommandParser:
     parser = model_parser(
         "recommend",
         "RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME] "
-        "[--items=FILE] [--exclude_items=FILE] [--filter=COLUMN=VALUE] [--data_path=DIR]",
+        "[--items=FILE] [--exclude_items=FILE] [--filter=COLUMN=VALUE] [--data_path=DIR] [--allow_code]",
         description=_DESCRIPTION,
     )
     add = parser.add_argument

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from recbole_bd.cli.chosen_model import required_run
-from recbole_bd.cli.parser import CommandParser, add_data_path, positive_integer
+from recbole_bd.cli.parser import CommandParser, add_allow_code, add_data_path, positive_integer
 from recbole_bd.errors import ConfigError
 from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.serving import latency
@@ -23,7 +23,7 @@ def command_parser() -> CommandParser:
     """The parser."""
     parser = CommandParser(
         "serve-bench",
-        "RUN [-k N] [--batch=N,...] [--requests=N] [--threads=N] [--data_path=DIR]",
+        "RUN [-k N] [--batch=N,...] [--requests=N] [--threads=N] [--data_path=DIR] [--allow_code]",
         description=_DESCRIPTION,
     )
     add = parser.add_argument
@@ -39,6 +39,7 @@ def command_parser() -> CommandParser:
     )
     add("--threads", type=positive_integer, metavar="N", help="CPU threads of torch (default: torch's choice)")
     add_data_path(parser)
+    add_allow_code(parser)
     return parser
 
 
@@ -62,7 +63,7 @@ def execute(words: Sequence[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     files = model_files(required_run(options.run, "serve-bench"))
-    models = [load_trained(path, data_path=options.data_path) for path in files.values()]
+    models = [load_trained(path, data_path=options.data_path, allow_code=options.allow_code) for path in files.values()]
     record = latency.measure(models, options.k, batches, options.requests)
     paths = latency.write_record(record, models[0].path.parent)
     threads = record["machine"]["threads"]

@@ -16,14 +16,15 @@ layer.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recbole_bd.backbones.names import BASELINE, PAIR, TEACHER
-from recbole_bd.backbones.registry import general_recommenders, recommender_class
+from recbole_bd.backbones.registry import general_recommenders, own_backbones, own_classes_of, recommender_class
 from recbole_bd.config.checks import LayerChecks, check_model
 from recbole_bd.config.device import choose_device
 from recbole_bd.config.evaluation_settings import check_protocol, check_valid_metric
@@ -50,9 +51,12 @@ from recbole_bd.config.layers import (
     read_names,
     unwrap_model_block,
 )
+from recbole_bd.config.own_metrics import own_metrics
+from recbole_bd.config.own_names import import_names, names_given, refuse_untrusted, with_names
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.system.own_classes import identity_of
 
 
 class BDConfig(HostConfig):
@@ -65,6 +69,7 @@ class BDConfig(HostConfig):
         config_dict: settings that override the files; keys may be dotted (`teacher.embedding_size`).
         command_line: settings that override all others; keys may be dotted.
         methods: all distillation methods by name: `recbole_bd.model.METHODS`.
+        trusted: names of classes that may be imported; None for those in `users_layers`, see `own_names`.
 
     Attributes:
         command: a command line that gives these settings, even if they came from Python.
@@ -88,21 +93,23 @@ class BDConfig(HostConfig):
         command_line: Mapping[str, Any] | None = None,
         *,
         methods: Mapping[str, Any],
+        trusted: Collection[str] | None = None,
     ):
         given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
         files = [str(file) for file in config_file_list or ()]
         users_layers = [
             *(Layer(file, expand_dotted(load_yaml(file))) for file in files),
-            Layer(CONFIG_DICT, expand_dotted({**(config_dict or {}), **given})),
-            Layer(COMMAND_LINE, expand_dotted(command_line or {})),
+            Layer(CONFIG_DICT, with_names(expand_dotted({**(config_dict or {}), **given}), methods)),
+            Layer(COMMAND_LINE, with_names(expand_dotted(command_line or {}), methods)),
         ]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         model = read_names((overall, *users_layers), ("model",))["model"]
-        blocks = {*methods, *general_recommenders()}
+        blocks = {*methods, *general_recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
         users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
         names = read_names((overall, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside"))
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
         self.layers = [overall, *shipped, *users_layers]
+        refuse_untrusted(fold_layers(self.layers, ()), names_given(users_layers) if trusted is None else trusted)
         self.method_class: Any = methods.get(names["model"])  # a Distiller, which this package does not import
         if self.method_class is None:
             check_model(names["model"], methods)
@@ -157,6 +164,11 @@ class BDConfig(HostConfig):
             ConfigError: an unknown key, a wrong type, or a value out of range.
         """
         self._checks.check(Layer(source, expand_dotted(settings)))
+
+    def own_code(self) -> list[str]:
+        """Identity of each class of the user's own that the run uses, for hashes; empty if there is none."""
+        backbones = [recommender_class(name) for name in self.backbones.values()]
+        return identity_of([*chain(*map(own_classes_of, backbones)), *own_metrics(self["metrics"])])
 
     # --- overrides of RecBole's Config -----------------------------------------------------------------------------
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:

@@ -9,9 +9,11 @@ from typing import Any
 from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType
 
+from recbole_bd.config.own_metrics import add_own_metrics, result_name
 from recbole_bd.config.recbole_blocks import unknown_key
 from recbole_bd.data.intervals import check_interval
 from recbole_bd.errors import ConfigError
+from recbole_bd.system.own_classes import short_name
 
 # RecBole's splits: by ratio (RS), by leaving interactions out (LS), by ratio in order of time (TS).
 _SPLITS = ("RS", "LS", "TS")
@@ -36,10 +38,7 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
     names = [metrics] if isinstance(metrics, str) else metrics
     if not (isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)):
         raise ConfigError(f"metrics={metrics!r}: expected a list of names, such as [Recall, NDCG]")
-    if unknown := [name for name in names if name.lower() not in metric_types]:
-        raise ConfigError(
-            f"metrics: unknown metric {unknown[0]!r}; available metrics: {', '.join(sorted(metric_types))}"
-        )
+    add_own_metrics(names)
     if settings.get("valid_metric") is None:
         raise ConfigError("valid_metric: expected one of the metrics at one of topk, such as NDCG@10")
     cutoffs = topk if isinstance(topk, list | tuple) else [topk]
@@ -234,6 +233,7 @@ def check_valid_metric(valid_metric: str, metrics: list[str], topk: list[int]) -
     found = re.fullmatch(r"(\w+)(?:@([1-9][0-9]{0,17}))?", valid_metric)
     if found:
         metric, cutoff = found.groups()
-        if metric.lower() in [name.lower() for name in metrics] and (cutoff is None or int(cutoff) in topk):
+        if metric.lower() in map(result_name, metrics) and (cutoff is None or int(cutoff) in topk):
             return
-    raise ConfigError(f"valid_metric={valid_metric!r}: must be one of the metrics {metrics} at one of topk {topk}")
+    shown = list(map(short_name, metrics))
+    raise ConfigError(f"valid_metric={valid_metric!r}: must be one of the metrics {shown} at one of topk {topk}")

@@ -10,6 +10,12 @@ import yaml
 from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
+from recbole_bd.backbones.registry import is_own, loader_name, own_classes_of
+from recbole_bd.backbones.traits import recbole_base
+from recbole_bd.config.own_metrics import smaller_is_better
+from recbole_bd.config.yaml_text import load_yaml
+from recbole_bd.system.own_classes import option_files
+
 
 class HostConfig(Config):
     """RecBole's Config without its side effects.
@@ -26,6 +32,17 @@ class HostConfig(Config):
         self.internal_config_dict.update(values or {})
         return values
 
+    def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
+        if not is_own(model):
+            super()._load_internal_config_dict(model, model_class, dataset)
+            return
+        # A class of the user's own has the defaults of the RecBole model it inherits from, below those of its own file.
+        base = recbole_base(model_class)
+        super()._load_internal_config_dict(base.__name__ if base else model, model_class, dataset)
+        for path in reversed(option_files(own_classes_of(model_class))):
+            self.internal_config_dict.update(load_yaml(path))
+        self.internal_config_dict["loader_model"] = loader_name(model_class)
+
     def _load_cmd_line(self) -> dict:
         return {}
 
@@ -40,6 +57,12 @@ class HostConfig(Config):
             "Evaluation": list(evaluation_arguments),
             "Dataset": list(dataset_arguments),
         }
+
+    def _set_default_parameters(self) -> None:
+        super()._set_default_parameters()
+        smaller = smaller_is_better(self.final_config_dict["valid_metric"], self.final_config_dict["metrics"])
+        if smaller is not None:
+            self.final_config_dict["valid_metric_bigger"] = not smaller
 
     def _init_device(self) -> None:
         self.final_config_dict.update(single_spec=True, local_rank=0, device=self._choose_device())

@@ -1,8 +1,6 @@
 """All known options: of RecBole, of its models, of this package and of its methods."""
 
-import inspect
 import re
-import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -12,12 +10,16 @@ from types import MappingProxyType
 import recbole
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import own_classes_of, recommender_class
+from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
 from recbole_bd.errors import ConfigError
 from recbole_bd.system.method_plugins import options_beside
+from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+# A setting that the source of a model reads.
+_READ_KEY = r"""config\[\s*["']([\w-]+)["']\s*\]"""
 
 
 # Options declared in overall.yaml that each role may have for itself.
@@ -83,20 +85,29 @@ def recbole_options() -> MappingProxyType[str, Option]:
 
 
 def backbone_options(model: str) -> dict[str, Option]:
-    """Options of one of RecBole's models: those in its yaml file and those that its source reads.
+    """Options of a model: those in its yaml file and those that its source reads.
+
+    A class of the user's own has those of the RecBole model it inherits from too.
+
+    Args:
+        model: as `registry.recommender_class` takes it.
 
     Raises:
-        RoleError: RecBole has no such model.
+        RoleError: there is no such model.
     """
     model_class = recommender_class(model)
-    source = inspect.getsource(sys.modules[model_class.__module__])
-    keys = re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source)
+    own, base = own_classes_of(model_class), recbole_base(model_class)
+    kinds = [*own, *([base] if base else [])]
+    keys = [key for kind in reversed(kinds) for key in re.findall(_READ_KEY, source_of(kind))]
     options = {key: Option(key, None, "", "", model) for key in keys}
-    path = RECBOLE_PROPERTIES / "model" / f"{model}.yaml"
+    path = RECBOLE_PROPERTIES / "model" / f"{base.__name__ if base else model}.yaml"
     if path.is_file():
         options |= declared_options(path)
     recbole_keys = recbole_options()
-    return {key: _with_range(option) for key, option in options.items() if key not in recbole_keys}
+    options = {key: _with_range(option) for key, option in options.items()}
+    for file in reversed(option_files(own)):
+        options |= declared_options(file)
+    return {key: option for key, option in options.items() if key not in recbole_keys}
 
 
 def _or_none(option: Option) -> Option:

@@ -10,6 +10,7 @@ from typing import Any
 from recbole_bd.backbones.names import PAIR
 from recbole_bd.config.yaml_text import is_name, write_value
 from recbole_bd.errors import ConfigError
+from recbole_bd.system.own_classes import is_import_name
 
 # Sources of settings that are no files; a layer of a file has the file's path as its source.
 CONFIG_DICT = "config_dict"
@@ -37,7 +38,7 @@ def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     expanded: dict[str, Any] = {}
     for key, value in settings.items():
-        *path, last = key.split(".")
+        *path, last = [key] if is_import_name(key) else key.split(".")
         block = expanded
         for name in path:
             block = block.setdefault(name, {})
@@ -82,7 +83,7 @@ def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
     for key, value in found.items():
         names = value if key == "beside" and isinstance(value, list) else [value]
         for name in names:
-            if not is_name(name):
+            if not is_name(name) and not (key != "dataset" and is_import_name(name)):
                 raise ConfigError(f"{key}={value!r}: expected a name{_problem(name)}")
         if key == "beside" and value is not names:
             raise ConfigError(f"beside={value!r}: expected a list of names")

@@ -5,9 +5,11 @@ from typing import Any
 
 import torch
 
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import own_classes_of, recommender_class
 from recbole_bd.config.host_config import HostConfig
+from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.training_settings import check_training
+from recbole_bd.system.own_classes import identity_of
 
 
 class RoleConfig(HostConfig):
@@ -29,6 +31,10 @@ class RoleConfig(HostConfig):
         self._class = recommender_class(backbone)
         super().__init__(model=backbone, dataset=dataset, config_dict=settings)
         check_training(role, backbone, self.final_config_dict)
+
+    def own_code(self) -> list[str]:
+        """Identity of each class of the user's own that a warm-up uses, for hashes; empty if there is none."""
+        return identity_of([*own_classes_of(self._class), *own_metrics(self["metrics"])])
 
     def _get_model_and_dataset(self, model: str, dataset: str) -> tuple[str, type, str]:
         return model, self._class, dataset

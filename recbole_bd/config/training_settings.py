@@ -8,8 +8,8 @@ from recbole.data.utils import get_dataloader
 from recbole.utils import InputType, ModelType
 
 from recbole_bd.backbones.names import BASELINE
-from recbole_bd.backbones.registry import recommender_class
-from recbole_bd.backbones.traits import TRAITS
+from recbole_bd.backbones.registry import loader_name, recommender_class
+from recbole_bd.backbones.traits import traits_of_class
 from recbole_bd.config.evaluation_settings import may_have
 from recbole_bd.config.recbole_blocks import check_clipping
 from recbole_bd.errors import ConfigError
@@ -21,13 +21,14 @@ _WAY_OUT = "leave it out, or write {distribution: uniform, sample_num: 1}"
 
 def learns_by_gradient(backbone: str) -> bool:
     """Whether a RecBole model has parameters to train by gradient."""
-    is_solved = backbone in TRAITS and TRAITS[backbone].closed_form
-    return not is_solved and recommender_class(backbone).type != ModelType.TRADITIONAL
+    model_class = recommender_class(backbone)
+    return not traits_of_class(model_class).closed_form and model_class.type != ModelType.TRADITIONAL
 
 
 def reads_negatives(backbone: str) -> bool:
     """Whether RecBole draws negatives for a model, by its loader; autoencoders get users instead."""
-    about = {"model": backbone, "MODEL_TYPE": recommender_class(backbone).type}
+    model_class = recommender_class(backbone)
+    about = {"model": loader_name(model_class), "MODEL_TYPE": model_class.type}
     return get_dataloader(about, "train") is TrainDataLoader
 
 

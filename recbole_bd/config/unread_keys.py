@@ -13,7 +13,7 @@ from typing import Any
 import recbole.trainer
 
 from recbole_bd.backbones.names import BASELINE, PAIR
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import loader_name, own_classes_of, recommender_class
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import backbone_options, method_options, package_options, recbole_options
@@ -21,6 +21,7 @@ from recbole_bd.config.layers import fold_layers
 from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, needs_labels, reads_negatives
 from recbole_bd.config.yaml_text import write_value
+from recbole_bd.system.own_classes import source_of
 
 # Settings of RecBole that every run reads.
 READ = frozenset({
@@ -111,9 +112,11 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
 @cache
 def _keys_read(backbone: str) -> frozenset[str]:
     """Keys in the source of a model, of the classes it inherits from, and of its own trainer."""
-    classes = [*recommender_class(backbone).__mro__, getattr(recbole.trainer, f"{backbone}Trainer", None)]
-    recboles = [found for found in classes if found is not None and found.__module__.startswith("recbole.")]
-    source = "".join(map(inspect.getsource, recboles))
+    model_class = recommender_class(backbone)
+    trainer = getattr(recbole.trainer, f"{loader_name(model_class)}Trainer", None)
+    classes = [*model_class.__mro__, *([trainer] if trainer else [])]
+    recboles = [found for found in classes if found.__module__.startswith("recbole.")]
+    source = "".join([*map(inspect.getsource, recboles), *map(source_of, own_classes_of(model_class))])
     return frozenset(re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source))
 
 

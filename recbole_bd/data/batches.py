@@ -9,9 +9,8 @@ from recbole.config import Config
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
-from recbole.data.utils import get_dataloader
 
-from recbole_bd.data.dataloader import make_train_loader
+from recbole_bd.data.dataloader import loader_class, make_train_loader
 from recbole_bd.data.split import Split
 from recbole_bd.system.distributed import Group
 
@@ -144,7 +143,7 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
         negatives = config["train_neg_sample_args"]
         dynamic = bool(negatives.get("dynamic"))
         kind = (
-            get_dataloader(config, "train"),
+            loader_class(config, "train"),
             config["MODEL_INPUT_TYPE"],
             config["train_batch_size"],
             config["shuffle"],

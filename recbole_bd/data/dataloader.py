@@ -223,6 +223,17 @@ class _Rows:
 _ARRAY_LOADERS = {TrainDataLoader: ArrayTrainLoader, UserDataLoader: ArrayUserLoader}
 
 
+def loader_class(config: Config, part: str) -> type:
+    """RecBole's class of loaders for a part, which it chooses by the model's name.
+
+    Args:
+        config: settings; `loader_model` names a RecBole model in the place of one of the user's own.
+        part: `train`, `valid` or `test`.
+    """
+    about = {key: config[key] for key in ("MODEL_TYPE", "eval_args")}
+    return get_dataloader({**about, "model": config["loader_model"] or config["model"]}, part)
+
+
 def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
     """RecBole's loader for validation or test, vectorized where it ranks all items or sampled candidates.
 
@@ -243,7 +254,7 @@ def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Datase
 
 
 def _evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
-    loader, dataset = get_dataloader(config, part), parts[part]
+    loader, dataset = loader_class(config, part), parts[part]
     if loader is FullSortEvalDataLoader:
         pairs = {name: _ids(data) for name, data in parts.items()}
         left_out = left_out_of(pairs, part, dataset.user_num, dataset.item_num, config["repeatable"])
@@ -284,5 +295,5 @@ def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) ->
         sampler = None
     else:
         sampler = ArraySampler(parts, negatives["distribution"], negatives["alpha"]).set_phase("train")
-    loader = get_dataloader(config, "train")
+    loader = loader_class(config, "train")
     return _ARRAY_LOADERS.get(loader, loader)(config, parts[0], sampler, shuffle=config["shuffle"])

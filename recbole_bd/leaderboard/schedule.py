@@ -18,6 +18,7 @@ from recbole_bd.errors import Interrupted, LeaderboardError
 from recbole_bd.leaderboard.run_reader import Run, one_per_configuration, runs_below
 from recbole_bd.system.atomic_write import write_whole
 from recbole_bd.system.child_processes import last_line
+from recbole_bd.system.own_classes import short_name
 from recbole_bd.system.process_pool import Child, ProcessPool
 from recbole_bd.system.signals import stoppable
 
@@ -114,7 +115,7 @@ def _labelled(run: Run, label: str | None) -> Run:
 
 def _start(pool: ProcessPool, entry: Entry, logs: Path, environment: dict[str, str] | None) -> Child:
     # The hash keeps logs apart where one method runs with several settings.
-    output = logs / f"{entry.record['method']}-{entry.record['seed']}-{entry.record['config_hash'][:8]}.log"
+    output = logs / f"{short_name(entry.record['method'])}-{entry.record['seed']}-{entry.record['config_hash'][:8]}.log"
     try:
         return pool.start(entry.command, output, environment)
     except OSError as error:

@@ -114,6 +114,7 @@ class Board:
         rows: full-size models first; in each size separate, continued, then the others, the best first; failures last.
         references: by size, the row that the others of it are compared with; absent where there is none.
         notes: what a reader must know, e.g. why a test is missing.
+        own_less_is_better: the users' own metrics, without cut-off, of which less is better.
     """
 
     dataset: str
@@ -125,6 +126,11 @@ class Board:
     rows: list[Row]
     references: dict[str, Row] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    own_less_is_better: frozenset[str] = frozenset()
+
+    def less_is_better(self, metric: str) -> bool:
+        """Whether a metric, e.g. `ndcg@10`, is one where lower is better."""
+        return metric.partition("@")[0] in {*_LESS_IS_BETTER, *self.own_less_is_better}
 
 
 def build(runs: Iterable[Run]) -> Board:
@@ -158,8 +164,9 @@ def build(runs: Iterable[Run]) -> Board:
         data=about.result.get("data", {}),
         settings=about.settings,
         rows=rows,
+        own_less_is_better=frozenset(name for run in finished for name in run.result.get("less_is_better", ())),
     )
-    board.rows.sort(key=lambda row: _order(row, board.valid_metric))
+    board.rows.sort(key=lambda row: _order(row, board))
     return board
 
 
@@ -270,14 +277,9 @@ def _relevant(row: Row) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in WITHOUT_EFFECT and key != "seed"}
 
 
-def _order(row: Row, metric: str) -> tuple:
+def _order(row: Row, board: Board) -> tuple:
     """Full size first; in each size separate and continued, then by value, the best first; failures last."""
     shared = {SEPARATE: 0, CONTINUED: 1}.get(row.arm, 2) if row.role != BASELINE else 2
-    value = row.cells[metric].mean if row.runs else 0.0
-    signed = value if less_is_better(metric) else -value
+    value = row.cells[board.valid_metric].mean if row.runs else 0.0
+    signed = value if board.less_is_better(board.valid_metric) else -value
     return row.size != FULL, not row.runs, shared, signed, row.name
-
-
-def less_is_better(metric: str) -> bool:
-    """Whether a metric, e.g. `ndcg@10`, is one where lower is better."""
-    return metric.partition("@")[0] in _LESS_IS_BETTER

@@ -7,7 +7,7 @@ import numpy as np
 from recbole_bd.backbones.names import BASELINE, CONTINUED, SEPARATE
 from recbole_bd.errors import ComparisonError, LeaderboardError
 from recbole_bd.evaluator.significance import holm, t_test
-from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Row, less_is_better
+from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Row
 
 
 def judge(board: Board, reference: str | None = None) -> Board:
@@ -38,7 +38,7 @@ def _mark_best(board: Board) -> None:
         for metric in board.metrics if len(rows) > 1 else ():
             # Values that print the same share the mark.
             means = [round(row.cells[metric].mean, 4) for row in rows]
-            best = min(means) if less_is_better(metric) else max(means)
+            best = min(means) if board.less_is_better(metric) else max(means)
             for row, mean in zip(rows, means, strict=True):
                 row.cells[metric].best = mean == best
 

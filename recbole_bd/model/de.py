@@ -11,6 +11,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor, nn
 
+from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import has_embeddings
 from recbole_bd.data.batches import Batch
@@ -109,7 +110,7 @@ class DE(OneWay):
         """
         super().check_roles(backbones)
         for role, name in backbones.items():
-            if not has_embeddings(name):
+            if not has_embeddings(recommender_class(name)):
                 raise RoleError(
                     f"{role}: {name} has no embeddings of users and items, which DE needs in both roles. Choose e.g. "
                     "BPR or LightGCN, or use RD, CD or RRD, which accept any model"

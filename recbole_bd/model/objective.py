@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 
+from recbole_bd.system.own_classes import short_name
+
 
 def objective_text(role: str, own_loss: str, terms: Sequence[str] = ()) -> str:
     """Write the loss of one role as a sum.
 
     Args:
         role: the learner.
-        own_loss: name of the RecBole model whose loss it is.
+        own_loss: name of the model whose loss it is; of the user's own only the class is written.
         terms: the distillation terms, each with its weight.
 
     Returns:
         E.g. `loss(student) = BPR + 0.5 * pointwise(...)`.
     """
-    return f"loss({role}) = {' + '.join([own_loss, *terms])}"
+    return f"loss({role}) = {' + '.join([short_name(own_loss), *terms])}"
 
 
 def term_text(weight: float, name: str, *facts: str) -> str:

@@ -22,6 +22,7 @@ from recbole_bd import __version__
 from recbole_bd.config.config import BDConfig
 from recbole_bd.errors import ConfigError
 from recbole_bd.system.atomic_write import synchronise_folder
+from recbole_bd.system.own_classes import short_name
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def new_run_folder(config: BDConfig) -> Path:
     Raises:
         ConfigError: `checkpoint_dir` cannot be written.
     """
-    stem = f"{config['model']}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
+    stem = f"{short_name(config['model'])}-{config['dataset']}-{time.strftime('%Y%m%d-%H%M%S')}"
     for attempt in range(1000):
         folder = Path(config["checkpoint_dir"]) / (f"{stem}-{attempt}" if attempt else stem)
         try:

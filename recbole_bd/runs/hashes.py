@@ -14,6 +14,7 @@ from recbole_bd.backbones.traits import scores_with_noise
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.known_options import method_options
 from recbole_bd.config.option import WITHOUT_EFFECT
+from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.evaluator.diversity import redefined
 
@@ -64,6 +65,8 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         "version": _WARMUP_VERSION,
         **_entry(_evaluation_of_role(config)),
     }
+    if own := config.own_code():
+        settings["own_code"] = own
     return _hash(settings)
 
 
@@ -135,6 +138,8 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
     settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
+    if own := config.own_code():
+        settings["own_code"] = own
     roles = role_configs(config)
     if is_double := STUDENT in roles and roles[STUDENT]["seed"] != config["seed"]:
         settings["student_seed"] = "another"
@@ -173,6 +178,7 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
         status: `running`, or `failed` for a run that could not start.
     """
     hashes = run_hashes(config)
+    less_is_better = [kind.__name__.lower() for kind in own_metrics(config["metrics"]) if kind.smaller]
     return {
         "schema": SCHEMA,
         "status": status,
@@ -181,6 +187,8 @@ def opening_record(config: BDConfig, status: str) -> dict[str, Any]:
         "dataset": config["dataset"],
         "seed": config["seed"],
         "valid_metric": config["valid_metric"].lower(),
+        **({"own_code": own_code} if (own_code := config.own_code()) else {}),
+        **({"less_is_better": less_is_better} if less_is_better else {}),
         "learners": list(config.method_class.learners) if config.method_class else [],
         "config_hash": hashes["config"],
         "hashes": hashes,

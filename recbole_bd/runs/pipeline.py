@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.own_names import with_names
 from recbole_bd.errors import InUseError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.resume import claimed_by_first, resume_run, unfinished_runs
@@ -19,7 +20,7 @@ AUTO = "auto"  # value of `resume` that finds the run folder by the settings
 
 
 def run_bd(
-    model: str | None = None,
+    model: str | type | None = None,
     dataset: str | None = None,
     config_files: Iterable[str | Path] | None = None,
     config_dict: Mapping[str, Any] | None = None,
@@ -31,7 +32,8 @@ def run_bd(
 
     Args:
         model: a method of this package (`BD`, `RD`, ...) or a RecBole general recommender to train alone; None reads it
-            from the settings, whose default is `BD`.
+            from the settings, whose default is `BD`. In its place, as in `teacher_model`, `student_model` and
+            `metrics`, a class may be given, or its name `my_package.module:Class`.
         dataset: name of the data set; None reads it from the settings, whose default is `ml-100k`.
         config_files: yaml files; later ones override earlier ones.
         config_dict: settings that override the files; keys may be dotted, `{"student.embedding_size": 8}`.
@@ -49,7 +51,9 @@ def run_bd(
         Interrupted: SIGINT or SIGTERM; the message says how to resume.
         BDError: a problem the user can solve; the message is one line.
     """
-    given = (model, dataset, config_files, config_dict, command_line)
+    name: str | None = with_names({"model": model}, METHODS)["model"]
+    config_dict, command_line = (with_names(settings, METHODS) for settings in (config_dict, command_line))
+    given = (name, dataset, config_files, config_dict, command_line)
     with stoppable() as stop, joined() as own:
         if resume is not None and str(resume) != AUTO:
             return resume_run(Path(resume), given, stop, watch)

@@ -86,6 +86,9 @@ def _finished_schema_error(result: dict[str, Any], roles: tuple[str, ...]) -> st
         return f"data is {data!r:.60}"
     if not isinstance(timing, dict) or not _is_number(timing.get("total_s")):
         return f"timing is {timing!r:.60}"
+    less_is_better = result.get("less_is_better", [])
+    if not isinstance(less_is_better, list) or not all(isinstance(name, str) for name in less_is_better):
+        return f"less_is_better is {less_is_better!r:.60}"
     for name in roles:
         if problem := _role_schema_error(name, result.get(name), result["valid_metric"]):
             return problem

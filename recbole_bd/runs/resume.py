@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_bd.config.config import BDConfig
-from recbole_bd.config.layers import dotted
+from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer, dotted
+from recbole_bd.config.own_names import names_given
 from recbole_bd.config.recorded_paths import absolute, data_folders, file_of
+from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError, RunFolderError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import evaluation_version, run_hashes
@@ -91,20 +93,28 @@ def _merged_settings(folder: Path, given: tuple, progress: Progress) -> tuple[BD
     """Merge the given settings over a run's own, and list the changes.
 
     Raises:
-        ConfigError: a setting that must not change would change.
+        ConfigError: a setting that must not change would change; or the run has a class of somebody's own, which the
+            user does not name again, or whose source has changed.
     """
     model, dataset, config_files, config_dict, command_line = given
     progress.check_models({"model": model, "dataset": dataset, **(config_dict or {}), **(command_line or {})}, folder)
     own = folder / "config.yaml"
     files = [*([own] if own.is_file() else []), *(config_files or ())]
     base = {} if own.is_file() else progress.settings
+    layers = [Layer(str(file), load_yaml(file)) for file in config_files or ()]
+    layers += [Layer(CONFIG_DICT, {**(config_dict or {}), "model": model}), Layer(COMMAND_LINE, command_line or {})]
+    trusted = names_given(layers)
 
     def merged(moved: dict[str, Any]) -> BDConfig:
-        return BDConfig(model, dataset, files, {**base, **(config_dict or {}), **moved}, command_line, methods=METHODS)
+        given_dict = {**base, **(config_dict or {}), **moved}
+        return BDConfig(model, dataset, files, given_dict, command_line, methods=METHODS, trusted=trusted)
 
     config = merged({})
     if moved := _moved_paths(config, progress.settings, folder):
         config = merged(moved)
+    if changed := set(progress.record.get("own_code", ())) ^ set(config.own_code()):
+        name = sorted(changed)[0].partition(" ")[0]
+        raise ConfigError(f"{folder} cannot resume: {name} has changed since the run began; start a new run")
     return config, progress.check_settings(config.as_dict(), config["device"].type, folder)
 
 

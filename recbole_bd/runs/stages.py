@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.own_names import words_again
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.data.batches import batch_stream
 from recbole_bd.errors import BDError, CheckpointError, Interrupted
@@ -202,7 +203,8 @@ class Run:
         """Write that the user stopped the run, and make the error that says how to resume it."""
         self.outputs.close_interrupted(self.journal)
         name, where = signal.Signals(number).name, self.progress.reached()
-        how = f"recbole-bd run --resume={shlex.quote(str(self.folder))}"
+        again = words_again(self.config.as_dict())
+        how = f"recbole-bd run --resume={shlex.quote(str(self.folder))}{again}"
         return Interrupted(number, f"stopped by {name}; progress is saved up to {where}. To resume: {how}")
 
     def _seconds(self) -> float:

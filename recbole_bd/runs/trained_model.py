@@ -12,6 +12,7 @@ from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import restore_snapshot
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.own_names import import_names
 from recbole_bd.config.recorded_paths import data_folders
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split, load_split
@@ -42,7 +43,9 @@ class Trained:
     valid: dict[str, float]
 
 
-def load_trained(path: str | Path, device: str | None = None, data_path: str | Path | None = None) -> Trained:
+def load_trained(
+    path: str | Path, device: str | None = None, data_path: str | Path | None = None, allow_code: bool = False
+) -> Trained:
     """Load a trained model of a run.
 
     Args:
@@ -51,9 +54,11 @@ def load_trained(path: str | Path, device: str | None = None, data_path: str | P
             `device: cpu`.
         data_path: the folder that holds the data set's folder. The default is the run's own `data_path`; if the data
             is not there, it is searched for where it lies if run and data were moved together.
+        allow_code: import the classes of the user's own that the file names, which runs the code of their modules.
 
     Raises:
-        CheckpointError: the file is damaged or not of this package, or its data is missing or has changed.
+        CheckpointError: the file is damaged or not of this package, its data is missing or has changed, or it names
+            classes to import and `allow_code` is False.
         BDError: its settings, data files or model cannot be used here.
     """
     snapshot, about = load_model(path)
@@ -61,10 +66,16 @@ def load_trained(path: str | Path, device: str | None = None, data_path: str | P
         raise CheckpointError(
             f"{path} is not a model file of this package; RecBole's own files cannot be loaded whole safely"
         )
+    named = import_names(about["settings"])
+    if named and not allow_code:
+        raise CheckpointError(
+            f"{path} needs {', '.join(named)}, and importing this runs its code. If you trust the file, allow it: "
+            "--allow_code on the command line, allow_code=True in Python"
+        )
     settings = _on_this_machine(_without_start(about["settings"]), device)
     if data_path is not None:
         settings["data_path"] = str(data_path)
-    config = BDConfig(config_dict=settings, methods=METHODS)
+    config = BDConfig(config_dict=settings, methods=METHODS, trusted=named)
     if about.get("role") not in config.backbones:
         raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
     others = () if data_path is not None else _moved(config, settings, Path(path).parent)
@@ -128,11 +139,11 @@ def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, 
     return {**moved, "device": device or ("cpu" if settings.get("device") == "cpu" else "auto")}
 
 
-def load_data_and_model(path: str | Path, data_path: str | Path | None = None) -> tuple:
+def load_data_and_model(path: str | Path, data_path: str | Path | None = None, allow_code: bool = False) -> tuple:
     """Load a trained model of a run with its data, as RecBole's function of the same name does.
 
     Args:
-        path, data_path: see `load_trained`.
+        path, data_path, allow_code: see `load_trained`.
 
     Returns:
         (config, model, dataset, train_data, valid_data, test_data), the model in evaluation mode.
@@ -140,7 +151,7 @@ def load_data_and_model(path: str | Path, data_path: str | Path | None = None) -
     Raises:
         BDError: see `load_trained`.
     """
-    trained = load_trained(path, data_path=data_path)
+    trained = load_trained(path, data_path=data_path, allow_code=allow_code)
     split, config = trained.split, trained.role.config
     return (
         config,

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from recbole.config import Config
 
+from recbole_bd.backbones.registry import is_own
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import take_snapshot
 from recbole_bd.config.known_options import options_unknown_to_recbole
@@ -132,7 +133,13 @@ def export_onnx(trained: Trained, folder: Path, count: int) -> list[Path]:
 
 
 def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
-    """Write `ROLE-recbole.pth`, which `recbole.quick_start.load_data_and_model` of RecBole 1.2.1 reads."""
+    """Write `ROLE-recbole.pth`, which `recbole.quick_start.load_data_and_model` of RecBole 1.2.1 reads.
+
+    Raises:
+        ExportError: the model is not RecBole's, which finds none by another package's name.
+    """
+    if is_own(trained.about["model"]):
+        raise ExportError(f"{trained.about['model']} is not a model of RecBole: use another format than recbole")
     path = folder / f"{trained.role.name}-recbole.pth"
     snapshot = take_snapshot(trained.role.model)
     content = {

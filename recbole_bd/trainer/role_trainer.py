@@ -12,6 +12,7 @@ from recbole_bd.backbones.extra_state import changed_attributes, restore_attribu
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.compat import without_host_tensorboard
 from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
@@ -229,7 +230,8 @@ def role_trainer(
         beside: further parameters of the role's optimizer, outside the model; never part of a saved state.
         keeper: writes the resume points; none by default.
     """
-    host = get_trainer(role.config["MODEL_TYPE"], role.config["model"])
+    base = recbole_base(type(role.model))
+    host = get_trainer(role.config["MODEL_TYPE"], base.__name__ if base else role.config["model"])
     trainer_class: Any = type(f"Role{host.__name__}", (RoleTrainerMixin, host), {})
     trainer = trainer_class.__new__(trainer_class)
     # RecBole's constructor reads these attributes.

@@ -8,12 +8,15 @@ from typing import Any
 
 from recbole_bd.config.arguments import count_of
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.layers import COMMAND_LINE, Layer
+from recbole_bd.config.own_names import names_given
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import data_hash
 from recbole_bd.system.child_processes import cores
+from recbole_bd.system.own_classes import short_name
 from recbole_bd.tuning.outputs import summary, write_results
 from recbole_bd.tuning.space import examples_of, is_range, read_space
 from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
@@ -53,15 +56,12 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     engine = own.get("engine", OPTUNA)
     if engine not in (OPTUNA, RAY):
         raise ConfigError(f"engine={engine!r}: must be one of {OPTUNA}, {RAY}")
-    fixed = {key: value for key, value in space.items() if not is_range(value)}
-    config = BDConfig(command_line={**given, **fixed}, methods=METHODS)
+    config = _config(given, space, config_files, settings)
     objective = _objective(own.get("objective"), config)
-    if not _NAMES & space.keys():  # the options depend on the models
-        for example in examples_of(space):
-            config.check_more(example, str(own["space"]))
+    _check_examples(config, space, str(own["space"]))
     # Check data and models once: an error there would fail every trial.
     load_split(config)
-    name = str(own.get("study") or f"{config['model']}-{config['dataset']}")
+    name = str(own.get("study") or f"{short_name(config['model'])}-{config['dataset']}")
     folder = Path(str(own.get("out") or Path(config["checkpoint_dir"]) / f"tune-{name}"))
     storage = str(own.get("storage") or f"sqlite:///{folder / 'study.db'}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,8 +91,29 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     return "\n".join(lines)
 
 
+def _config(
+    given: Mapping[str, Any], space: Mapping[str, Any], config_files: Sequence[str], settings: Mapping[str, Any]
+) -> BDConfig:
+    """Settings of every trial; a record of a run among the files does not choose what is imported."""
+    fixed = {key: value for key, value in space.items() if not is_range(value)}
+    layers = [*(Layer(file, load_yaml(file)) for file in config_files), Layer(COMMAND_LINE, {**settings, **fixed})]
+    return BDConfig(command_line={**given, **fixed}, methods=METHODS, trusted=names_given(layers))
+
+
+def _check_examples(config: BDConfig, space: Mapping[str, Any], source: str) -> None:
+    """Check examples of what is searched, unless the options depend on it."""
+    if not _NAMES & space.keys():
+        for example in examples_of(space):
+            config.check_more(example, source)
+
+
 def _objective(wanted: Any, config: BDConfig) -> tuple[str, ...]:
     """The roles whose validation is maximised."""
+    if not config["valid_metric_bigger"]:
+        raise ConfigError(
+            f"valid_metric={config['valid_metric']!r}: less of it is better, but a search takes the largest value; "
+            "choose another valid_metric"
+        )
     if config.method_class is None:
         if wanted not in (None, "model"):
             raise ConfigError(f"objective={wanted!r}: a baseline has a single model: leave --objective out")

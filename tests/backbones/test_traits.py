@@ -11,8 +11,17 @@ from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.scoring.base import Scores
 from recbole_bd.backbones.scoring.families import FAMILIES, has_embeddings
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
-from recbole_bd.backbones.traits import CACHES, OTHER_MODEL, OTHER_MODEL_BY_PAIRS, TRAITS, traits_of
+from recbole_bd.backbones.traits import (
+    CACHES,
+    OTHER_MODEL,
+    OTHER_MODEL_BY_PAIRS,
+    TRAITS,
+    BackboneTraits,
+    caches_of,
+    traits_of,
+)
 from tests.helpers.backbones import NAMES, TEACHABLE, everyone, own_ranking_scores
+from tests.helpers.own_classes import BiasMF, OwnGCN, OwnVAE
 
 
 def test_every_general_recommender_of_recbole_has_a_line_and_every_line_is_of_one():
@@ -26,7 +35,7 @@ def test_a_line_says_what_the_class_says(name):
     assert traits.closed_form == (model_class.type == ModelType.TRADITIONAL or name == "NCEPLRec")
     assert not (traits.closed_form and traits.own_trainer)
     assert issubclass(FAMILIES[traits.scoring], Scores)
-    assert has_embeddings(name) == issubclass(FAMILIES[traits.scoring], InnerProduct)
+    assert has_embeddings(model_class) == issubclass(FAMILIES[traits.scoring], InnerProduct)
 
 
 def test_every_scoring_class_is_of_some_model():
@@ -51,6 +60,27 @@ def test_a_model_of_a_third_party_counts_as_a_mean_over_rows():
     traits = traits_of(Theirs())
     assert traits.shares_batches
     assert traits == OTHER_MODEL
+
+
+def test_a_subclass_has_the_facts_of_the_nearest_model_of_recbole():
+    class Theirs(OwnVAE):
+        pass
+
+    class Declared(OwnVAE):
+        bd_traits = BackboneTraits("FullSortScores", caches=("mine",))
+
+    assert traits_of(object.__new__(Theirs)) == TRAITS["MultiVAE"]
+    assert traits_of(object.__new__(OwnGCN)) == TRAITS["LightGCN"]
+    assert traits_of(object.__new__(BiasMF)) == OTHER_MODEL
+    assert traits_of(object.__new__(Declared)) == Declared.bd_traits
+    assert caches_of(object.__new__(Declared)) == (*CACHES, "mine")
+
+
+def test_a_namesake_has_no_facts_of_recbole():
+    namesake = type("CDAE", (), {"__module__": "theirs"})
+    assert traits_of(namesake()) == OTHER_MODEL
+    named_alike = type("MultiVAE", (recommender_class("BPR"),), {"__module__": "theirs"})
+    assert traits_of(object.__new__(named_alike)) == TRAITS["BPR"]
 
 
 def test_facts_cannot_be_changed():

@@ -31,8 +31,8 @@ def files(monkeypatch):
 )
 def test_the_student_is_chosen_where_there_is_one(roles, wanted, chosen, files):
     files(*roles)
-    options = Namespace(run="saved/RUN", role=wanted, data_path="data")
-    assert chosen_model(options, "export", device="cpu") == (f"saved/RUN/{chosen}.pth", "cpu", "data")
+    options = Namespace(run="saved/RUN", role=wanted, data_path="data", allow_code=True)
+    assert chosen_model(options, "export", device="cpu") == (f"saved/RUN/{chosen}.pth", "cpu", "data", True)
 
 
 def test_a_role_that_the_run_lacks_is_refused(files):

@@ -92,7 +92,7 @@ def test_what_is_exported_is_on_the_cpu_with_all_that_its_model_keeps(trained_ru
     """A model's graphs and histories are no parameters, and stay behind when it is moved."""
     devices = []
 
-    def loaded(path, device, data_path):
+    def loaded(path, device, data_path, allow_code):
         devices.append(device)
         return load_trained(path)
 

@@ -37,12 +37,13 @@ def test_an_error_is_one_line_that_names_the_help(words, problem):
 
 def test_a_model_is_named_by_its_run_and_role():
     assert vars(model_parser("export", "RUN").parse_args(["saved/RUN", "--role", "teacher"])) == {
-        "run": "saved/RUN", "role": "teacher", "data_path": None,
+        "run": "saved/RUN", "role": "teacher", "data_path": None, "allow_code": False,
     }  # fmt: skip
-    assert vars(model_parser("export", "RUN").parse_args(["--data_path=d"])) == {
+    assert vars(model_parser("export", "RUN").parse_args(["--data_path=d", "--allow_code"])) == {
         "run": None,
         "role": None,
         "data_path": "d",
+        "allow_code": True,
     }
 
 

@@ -380,3 +380,58 @@ def test_a_run_with_local_data_opens_no_socket(quick, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "run folder" in done.stdout
+
+
+# --- names of classes ------------------------------------------------------------------------------------------------
+@pytest.fixture
+def module(marker, tmp_path, monkeypatch) -> str:
+    """The name of a class in a module that shows whether it was imported."""
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "evil_models.py").write_text(f"open({str(marker)!r}, 'w').close()\nclass Model: pass\n")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    yield "evil_models:Model"
+    sys.modules.pop("evil_models", None)
+
+
+@pytest.mark.parametrize("key", ["teacher_model", "student_model", "metrics"])
+def test_a_class_that_a_model_file_names_is_not_imported(key, module, copy, marker, cli):
+    content = load_archive(copy / "student.pth")
+    about = json.loads(content["about"])
+    about["settings"][key] = [module] if key == "metrics" else module
+    sealed(copy / "student.pth", {**content, "about": json.dumps(about)})
+    for command in (["recommend", str(copy), "--out=r.csv"], ["export", str(copy), "--format=npz"]):
+        refuses(cli, marker, rf"student\.pth needs {module}, and importing this runs its code", *command)
+    refuses(cli, marker, f"needs {module}", "serve-bench", str(copy))
+    with pytest.raises(CheckpointError, match=f"needs {module}"):
+        load_data_and_model(copy / "student.pth")
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize("key", ["model", "teacher_model", "student_model", "metrics", "beside"])
+def test_a_class_that_the_settings_of_a_run_name_is_not_imported(key, module, copy, marker, cli):
+    settings = load_yaml(copy / "config.yaml")
+    settings[key] = [module] if key in ("metrics", "beside") else module
+    (copy / "config.yaml").write_text(json.dumps(settings))
+    pattern = f"the record of a run names {module}, and importing this runs its code"
+    refuses(cli, marker, pattern, "run", f"--config_files={copy / 'config.yaml'}")
+    space = copy.parent / "space.yaml"
+    space.write_text("learning_rate: {choice: [0.1, 0.01]}\n")
+    refuses(cli, marker, pattern, "tune", f"--space={space}", f"--config_files={copy / 'config.yaml'}")
+    if key not in ("model", "beside"):  # options of the leaderboard itself
+        words = ("--models=BD", "--seeds=1", f"--config_files={copy / 'config.yaml'}")
+        refuses(cli, marker, pattern, "leaderboard", *words)
+    progress = load_archive(copy / "last.ckpt")
+    result = json.loads((copy / "result.json").read_text())
+    (copy / "result.json").write_text(json.dumps({**result, "status": "interrupted"}))
+    refuses(cli, marker, pattern, "run", f"--resume={copy}")
+    (copy / "config.yaml").unlink()
+    progress["settings"][key] = settings[key]
+    sealed(copy / "last.ckpt", progress)
+    refuses(cli, marker, pattern, "run", f"--resume={copy}")
+    (copy / "config.yaml").write_text(json.dumps(settings))
+    (copy / "result.json").write_text(json.dumps(result))
+    assert cli("leaderboard", f"--from={copy.parent}")[0] == 0
+    assert cli("plots", str(copy))[0] == 0
+    assert not marker.exists()

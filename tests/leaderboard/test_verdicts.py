@@ -39,6 +39,17 @@ def test_of_some_metrics_less_is_better(tmp_path):
     assert [row.cells["giniindex@5"].best for row in board.rows] == [True, False]
 
 
+def test_a_run_says_of_which_own_metrics_less_is_better(tmp_path):
+    for name, value in (("Good", 0.2), ("Bad", 0.4)):
+        entry = {"valid": {}, "test": {"firstmiss@5": value, "firsthit@5": value}, "best_epoch": 0}
+        model = {"model": name, "parameters": 1, "separate": entry}
+        write_run(tmp_path, name, 1, valid_metric="firstmiss@5", model=model, less_is_better=["firstmiss"])
+    board = judge(build(runs_below(tmp_path)))
+    assert [row.name for row in board.rows] == ["Good", "Bad"]
+    assert [row.cells["firstmiss@5"].best for row in board.rows] == [True, False]
+    assert [row.cells["firsthit@5"].best for row in board.rows] == [False, True]
+
+
 def test_marks_are_scipys_t_test_over_users_with_holms_correction(board, folder):
     tested, p_values = [], []
     for row in board.rows:

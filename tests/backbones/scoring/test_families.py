@@ -6,6 +6,8 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.model.general_recommender import BPR, LightGCN
 
+from recbole_bd.backbones.scoring.families import family_of_class, has_embeddings
+from recbole_bd.backbones.traits import BackboneTraits
 from tests.helpers.backbones import (
     CLOSED_FORM,
     NAMES,
@@ -18,6 +20,7 @@ from tests.helpers.backbones import (
     predicted,
     spread,
 )
+from tests.helpers.own_classes import BiasMF, LouderBPR, OwnGCN, OwnNeuMF, OwnVAE, SquaredBPR
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "Random"])
@@ -115,3 +118,35 @@ def test_third_party_models_score_by_their_own_methods(build, parent, model_clas
     assert not close(before, after)
     assert role.model.user_embedding.weight.grad.abs().sum() > 0
     assert role.loss(first_batch(role, loader)).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("model_class", "scores"),
+    [
+        (LouderBPR, "InnerProduct"),
+        (OwnGCN, "GraphConvolution"),
+        (OwnNeuMF, "NeuMFScores"),
+        (OwnVAE, "Autoencoder"),
+        (SquaredBPR, "FullSortScores"),
+        (BiasMF, "FullSortScores"),
+        (PredictOnly, "PredictScores"),
+    ],
+)
+def test_a_subclass_scores_as_its_model_does_unless_it_replaces_a_method_of_that(model_class, scores):
+    assert family_of_class(model_class).__name__ == scores
+    assert has_embeddings(model_class) == (scores in ("InnerProduct", "GraphConvolution"))
+
+
+def test_a_subclass_of_a_model_that_scores_by_probabilities_is_distilled_by_logits(build):
+    role, _ = build("NeuMF", OwnNeuMF)
+    known, _ = build("NeuMF")
+    users, items = batch(role)
+    with role.scoring(), known.scoring():
+        logits = role.pair_logits(users, items)
+        assert close(logits, known.pair_logits(users, items), 1e-6)
+    assert logits.min() < 0
+
+
+def test_facts_that_a_class_declares_go_first():
+    declared = type("Declared", (SquaredBPR,), {"bd_traits": BackboneTraits("PredictScores")})
+    assert family_of_class(declared).__name__ == "PredictScores"
