@@ -14,7 +14,8 @@ from recbole_bd.config.training_settings import learns_by_gradient, learns_from_
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import load_yaml, parse_yaml, to_yaml
 from recbole_bd.errors import ConfigError
-from recbole_bd.model import BD, METHODS
+from recbole_bd.model import METHODS
+from recbole_bd.model.bd import BD
 from tests.helpers.own_classes import BiasMF, FirstHit, LouderBPR
 from tests.helpers.settings import QUICK, alone, make_config
 
