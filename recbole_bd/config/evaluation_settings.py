@@ -104,6 +104,11 @@ def _check_eval_args(given: Mapping[str, Any]) -> None:
         if key in given and given[key] not in allowed:
             words = ", ".join(dict.fromkeys(map(str, allowed)))
             raise ConfigError(f"eval_args: {key}={given[key]!r}: must be one of {words}")
+    if kind == "TS" and given.get("order") != "TO":
+        raise ConfigError(
+            f"eval_args: TS={value!r}: a split by time needs order: TO; with order: {given.get('order', 'RO')} RecBole "
+            "would divide the interactions at random"
+        )
     _check_mode(given.get("mode", "full"))
 
 

@@ -6,24 +6,37 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
 from recbole_bd.compat import reading_through
 from recbole_bd.data.atomic_file import AtomicFile
-from recbole_bd.data.intervals import check_interval
+from recbole_bd.data.intervals import check_interval, parse_intervals
 from recbole_bd.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
+
+_EXACT_TIME = "\x1fexact time"  # column of times while TS divides them; no file has this name
 
 
 class AtomicDataset(Dataset):
     """RecBole's Dataset from checked files; a download is logged, and it is complete or absent.
 
+    Times order and divide the interactions as exactly as the files have them: float64, or integers of 64 bits. RecBole
+    rounds them to float32 first, which is 128 seconds for today's Unix times. Rows of equal time keep the file's order.
+
     Raises:
         DataError: a file is missing or malformed, see `AtomicFile`, or a download failed.
-        ConfigError: an encoding is unknown, or a separator cannot be one.
+        ConfigError: an encoding is unknown, a separator cannot be one, or the column of times has no order.
     """
+
+    time_field: Any  # name of the column of times, set by RecBole
+
+    def _get_preset(self) -> None:
+        super()._get_preset()
+        self._exact_times: np.ndarray | None = None  # float64 or integers, in the order of `inter_feat`
 
     def _load_feat(self, filepath: str, source: Any) -> Any:
         wanted, _ = self._get_load_and_unload_col(source)
@@ -49,6 +62,68 @@ class AtomicDataset(Dataset):
             elif kind is not None and not isinstance(wanted, list):
                 raise ConfigError(f"val_interval: {column}={wanted!r}: expected a list of the ids to keep")
         super()._filter_by_field_value()
+
+    def _parse_intervals_str(self, intervals_str: Any) -> list[tuple[str, float, float, str]] | None:
+        return None if intervals_str is None else parse_intervals(intervals_str)
+
+    def _has_times(self) -> bool:
+        """Whether the times are loaded.
+
+        Raises:
+            ConfigError: their column does not hold numbers.
+        """
+        if self.time_field not in self.inter_feat:
+            return False
+        if (kind := self.field2type[self.time_field]) != FeatureType.FLOAT:
+            raise ConfigError(
+                f"TIME_FIELD={self.time_field}: the column is of type {kind.value}, which has no order; write "
+                f"the times as numbers, and {self.time_field}:float in the header"
+            )
+        return True
+
+    def _remove_duplication(self) -> None:
+        """Remove repeated pairs. RecBole's sort by time is not stable, so it gets places, which have no ties."""
+        if self.config["rm_dup_inter"] is None or not self._has_times():
+            super()._remove_duplication()
+            return
+        times = self.inter_feat[self.time_field]
+        order = np.argsort(times.to_numpy(), kind="stable")
+        places = np.empty_like(order)
+        places[order] = np.arange(len(order))
+        self.inter_feat[self.time_field] = places
+        super()._remove_duplication()
+        self.inter_feat[self.time_field] = times  # pandas takes the rows that are left, by their labels
+
+    def _normalize(self) -> None:
+        """Sort by exact time, then normalise; from here on RecBole rounds numbers.
+
+        Rounding keeps an order, and RecBole's later sort by time is stable, so it changes nothing.
+        """
+        arguments = self.config["eval_args"]
+        if self.benchmark_filename_list is None and arguments["order"] == "TO" and self._has_times():
+            self.inter_feat = self.inter_feat.sort_values(self.time_field, kind="stable", ignore_index=True)
+            if "TS" in arguments["split"]:
+                self._exact_times = self.inter_feat[self.time_field].to_numpy()
+        for feat in (getattr(self, name) for name in self.feat_name_list):
+            for column in feat.columns[[kind.kind in "iu" for kind in feat.dtypes]]:
+                if self.field2type[column] == FeatureType.FLOAT and column != self.label_field:
+                    feat[column] = feat[column].astype(np.float64)
+        super()._normalize()
+
+    def time_based_split(self, ratios: list[float], group_by: str) -> list[Dataset]:
+        """Split by time (TS), with the limit between training and test among the exact times."""
+        times = self._exact_times
+        if times is None:
+            return super().time_based_split(ratios, group_by)
+        if times.dtype != np.float64:  # ranks stand for integers that float64 cannot tell apart
+            times = np.unique(times, return_inverse=True)[1].astype(np.float64)
+        time_field, self.time_field = self.time_field, _EXACT_TIME
+        self.inter_feat[_EXACT_TIME] = torch.from_numpy(times)
+        parts = super().time_based_split(ratios, group_by)
+        for dataset in (self, *parts):
+            dataset.time_field = time_field
+            del dataset.inter_feat[_EXACT_TIME]
+        return parts
 
     def _download(self) -> None:
         """Download into a temporary folder and rename it when complete, so that a partial download is never used.

@@ -1,11 +1,14 @@
 """Intervals in the notation of RecBole's filters."""
 
+import math
 import re
+from decimal import Decimal
 from typing import Any
 
+from recbole_bd.data.number_checks import EXACT
 from recbole_bd.errors import ConfigError
 
-_INTERVAL = re.compile(r"[(\[]([^,]+),([^,]+)[)\]]")
+_INTERVAL = re.compile(r"([(\[])([^,]+),([^,]+)([)\]])")
 
 
 def check_interval(where: str, value: Any) -> None:
@@ -18,11 +21,36 @@ def check_interval(where: str, value: Any) -> None:
     Raises:
         ConfigError: an interval is malformed; names the key and the expected form.
     """
-    for interval in str(value).split(";"):
-        found = _INTERVAL.fullmatch(interval.strip())
-        try:
-            low, high = (float(end) for end in found.groups()) if found else (1, 0)
-        except ValueError:
-            low, high = 1, 0
-        if not low <= high:
-            raise ConfigError(f"{where}={value!r}: expected intervals such as [5,inf) or (0,1];[3,4)")
+    try:
+        ordered = all(low <= high for _, low, high, _ in parse_intervals(value))
+    except ValueError:
+        ordered = False
+    if not ordered:
+        raise ConfigError(f"{where}={value!r}: expected intervals such as [5,inf) or (0,1];[3,4)")
+
+
+def parse_intervals(value: Any) -> list[tuple[str, float, float, str]]:
+    """Parse intervals as RecBole does, but with exact integers for ends from 2^53 on.
+
+    Args:
+        value: intervals, see `check_interval`.
+
+    Returns:
+        Opening bracket, lower end, upper end and closing bracket of each interval.
+
+    Raises:
+        ValueError: an interval is malformed.
+    """
+    found = [_INTERVAL.fullmatch(interval.strip()) for interval in str(value).split(";")]
+    if not all(found):
+        raise ValueError(f"{value!r} is malformed")
+    parts = [interval.groups() for interval in found if interval]
+    return [(opening, _end(low), _end(high), closing) for opening, low, high, closing in parts]
+
+
+def _end(text: str) -> float:
+    """The end of an interval: an int where integers are too large for float64 to tell them apart."""
+    end = float(text)
+    if EXACT <= abs(end) < math.inf and (exact := Decimal(text.strip())) == int(exact):
+        return int(exact)
+    return end

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # RecBole keeps numbers as float32.
 LARGEST = float(np.finfo(np.float32).max)
+# Below this size float64 tells all integers apart.
+EXACT = 2.0**53
 # Words that RecBole takes for a missing number, which it replaces by the mean. A column of ids has no such words.
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>")
 _NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", re.ASCII)
@@ -32,7 +34,8 @@ def read_cells(table: Table, content: bytes, usecols: Collection[str], dtype: Ma
         dtype: str or float64 of each.
 
     Returns:
-        A row per line; missing cells are NaN.
+        A row per line; missing cells are NaN. Numbers are float64. A column of integers alone, of which float64 cannot
+        tell some apart, is int64 or uint64.
 
     Raises:
         DataError: naming the first line with text, or with an infinite number, in a column of numbers.
@@ -44,6 +47,11 @@ def read_cells(table: Table, content: bytes, usecols: Collection[str], dtype: Ma
         wrong = [column for column in usecols if ":float" in column]
     if wrong:
         raise _wrong_number(table, _parse(table, content, wrong, dict.fromkeys(wrong, str)))
+    for column in usecols:
+        if column.endswith(":float") and (frame[column].abs() >= EXACT).any():
+            inferred = _parse(table, content, [column], {})[column]
+            if inferred.dtype.kind in "iu":
+                frame[column] = inferred
     return frame
 
 
