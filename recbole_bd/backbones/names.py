@@ -18,3 +18,5 @@ CONTINUED = "continued"
 # Trained on with it.
 DISTILLED = "distilled"
 ARMS = (SEPARATE, CONTINUED, DISTILLED)
+# Stands for the arm in warnings of the data; their role is the part, valid or test.
+DATA = "data"

@@ -32,7 +32,9 @@ class AtomicDataset(Dataset):
         ConfigError: an encoding is unknown, a separator cannot be one, or the column of times has no order.
     """
 
-    time_field: Any  # name of the column of times, set by RecBole
+    # Set by RecBole: the interactions, and the name of their column of times.
+    inter_feat: Any
+    time_field: Any
 
     def _get_preset(self) -> None:
         super()._get_preset()

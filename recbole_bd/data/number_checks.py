@@ -49,9 +49,7 @@ def read_cells(table: Table, content: bytes, usecols: Collection[str], dtype: Ma
         raise _wrong_number(table, _parse(table, content, wrong, dict.fromkeys(wrong, str)))
     for column in usecols:
         if column.endswith(":float") and (frame[column].abs() >= EXACT).any():
-            inferred = _parse(table, content, [column], {})[column]
-            if inferred.dtype.kind in "iu":
-                frame[column] = inferred
+            frame[column] = _exact(frame[column], _parse(table, content, [column], {column: str})[column], table)
     return frame
 
 
@@ -83,6 +81,23 @@ def _parse(table: Table, content: bytes, usecols: Collection[str], dtype: Mappin
         low_memory=False,
         float_precision="round_trip",  # as Python reads numbers; the default differs in the last bit
     )
+
+
+def _exact(rounded: pd.Series, cells: pd.Series, table: Table) -> pd.Series:
+    """A column as integers, if all of its cells are integers of 64 bits, otherwise as float64."""
+    try:
+        known = pd.to_numeric(cells.dropna())
+    except ValueError:  # above 64 bits
+        return rounded
+    if known.dtype.kind not in "iu":
+        return rounded
+    if len(known) == len(cells):
+        return known
+    logger.warning(
+        "data file %s: column %s contains integers above 2^53 and missing cells; the integers are rounded to float64",
+        table.path, str(cells.name).rpartition(":")[0],
+    )  # fmt: skip
+    return rounded
 
 
 def _is_finite(values: pd.Series, column: str, seq_separator: str) -> bool:

@@ -3,9 +3,11 @@
 import hashlib
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
@@ -66,6 +68,14 @@ class Split:
         """
         features = getattr(self, part).inter_feat
         return features[self.dataset.uid_field], features[self.dataset.iid_field]
+
+    @cached_property
+    def trained(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which users, and which items, have training interactions: two bool arrays by inner id; padding has none."""
+        users, items = (np.zeros(size, dtype=bool) for size in (self.n_users, self.n_items))
+        for flags, ids in zip((users, items), self.pairs("train"), strict=True):
+            flags[ids.numpy()] = True
+        return users, items
 
     @property
     def fingerprint(self) -> str:

@@ -5,6 +5,7 @@ import json
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import to_yaml
+from recbole_bd.data.split_warnings import split_warnings
 from recbole_bd.runs.prepare import prepare, read_checkpoint
 
 
@@ -15,8 +16,8 @@ def describe(config: BDConfig) -> str:
         config: settings of the run.
 
     Returns:
-        The resolved settings as YAML, the data, each role's size, an estimate of memory in MiB, and warnings of
-        settings that nothing reads.
+        The resolved settings as YAML, the data with its warnings, each role's size, an estimate of memory in MiB, and
+        warnings of settings that nothing reads.
 
     Raises:
         BDError: the settings, the data or the models do not fit together; the message is one line.
@@ -27,7 +28,9 @@ def describe(config: BDConfig) -> str:
             read_checkpoint(role, split)
     users, items = split.n_users, split.n_items
     lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
-    lines += ["", f"data: {json.dumps(split.statistics())}", f"device: {config['device']}"]
+    lines += ["", f"data: {json.dumps(split.statistics())}"]
+    lines += [f"warning: data: {warning.message}" for warning in split_warnings(split)]
+    lines.append(f"device: {config['device']}")
     parameters = 0
     for role in roles.values():
         parameters += role.parameter_count

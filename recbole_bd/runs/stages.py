@@ -12,12 +12,13 @@ from typing import Any
 
 from recbole.utils import init_seed
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
+from recbole_bd.backbones.names import CONTINUED, DATA, DISTILLED, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.own_names import words_again
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.data.batches import batch_stream
+from recbole_bd.data.split_warnings import split_warnings
 from recbole_bd.errors import BDError, CheckpointError, Interrupted
 from recbole_bd.runs.folder import logging_to, new_run_folder
 from recbole_bd.runs.hashes import opening_record
@@ -112,6 +113,8 @@ class Run:
         self.journal = Journal(self.folder if written else None, self.watch if written else None)
         if self.progress.journal:
             self.journal.load_state_dict(self.progress.journal)
+        for warning in split_warnings(self.split):
+            self.journal.warn(warning.kind, DATA, warning.part, -1, warning.message)
         if self.is_new or self.changes:
             self.outputs.write_config()
             self.progress.journal = self.journal.state_dict()

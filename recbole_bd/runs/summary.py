@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recbole_bd.backbones.names import ARMS, CONTINUED, DISTILLED, ROLES, SEPARATE
+from recbole_bd.backbones.names import ARMS, CONTINUED, DATA, DISTILLED, ROLES, SEPARATE
 from recbole_bd.runs.text_table import grid
 
 
@@ -48,8 +48,7 @@ def wins_line(result: dict[str, Any]) -> str:
 
 def warnings_text(result: dict[str, Any]) -> str:
     """Format the warnings of a run, one per line; empty if there are none."""
-    lines = (f"warning: {w['role']} {w['stage']}, epoch {w['epoch']}: {w['message']}" for w in result["warnings"])
-    return "\n".join(lines)
+    return "\n".join(f"warning: {_place(warning)}: {warning['message']}" for warning in result["warnings"])
 
 
 def _shown_metrics(result: dict[str, Any]) -> list[str]:
@@ -65,3 +64,9 @@ def _shown_metrics(result: dict[str, Any]) -> list[str]:
 
 def _gain(value: float, base: float) -> str:
     return f"{(value - base) / base:+.1%}" if base else "n/a"
+
+
+def _place(warning: dict[str, Any]) -> str:
+    if warning["stage"] == DATA:
+        return DATA
+    return f"{warning['role']} {warning['stage']}, epoch {warning['epoch']}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from recbole_bd.backbones.names import DATA
 from recbole_bd.errors import CheckpointError
 from recbole_bd.system.atomic_write import write_whole
 
@@ -32,7 +33,8 @@ class Journal:
         validations: one dict per role and validation: stage, role, epoch, then each metric.
         losses: one dict per role and epoch: stage, role, epoch, then each mean loss part.
         seconds: durations by name, in order (`distill_epoch`, `refresh`, `eval`, ...).
-        warnings: one dict per warning: kind, stage, role, epoch, message.
+        warnings: one dict per warning: kind, stage, role, epoch, message. Those of the data have the stage `data`, the
+            part (valid, test) as their role, and epoch -1.
 
     Raises, in every method that writes:
         CheckpointError: the folder cannot be written.
@@ -92,7 +94,10 @@ class Journal:
         if any(one["kind"] == kind for one in self.warnings_of(arm, role)):
             return
         self.warnings.append({"kind": kind, "stage": arm, "role": role, "epoch": epoch, "message": message})
-        logger.warning("%s %s: epoch %d, %s", role, arm, epoch, message)
+        if arm == DATA:
+            logger.warning("data: %s", message)
+        else:
+            logger.warning("%s %s: epoch %d, %s", role, arm, epoch, message)
 
     def replay(self, validations: list[dict[str, Any]], warnings: Sequence[dict[str, Any]] = ()) -> None:
         """Record earlier rows again: those of a reused warm-up, or of the run that is resumed."""

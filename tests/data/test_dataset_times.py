@@ -10,6 +10,7 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import init_seed
 
+from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError
 from tests.helpers.data import write_inter
@@ -218,8 +219,6 @@ def test_a_threshold_is_compared_with_exact_numbers(tmp_path, quick):
     columns = {"inter": ["user_id", "item_id", "timestamp", "at"]}
     config = make_config(settings(tmp_path, quick, load_col=columns))
     config["threshold"] = {"at": start + 7}
-    from recbole_bd.data.dataset import AtomicDataset
-
     labels = AtomicDataset(config).inter_feat[config["LABEL_FIELD"]]
     assert labels.tolist() == [int(k % 10 >= 7) for k in range(156)]
 

@@ -1,8 +1,10 @@
 """Intervals as RecBole's filters write them."""
 
+import math
+
 import pytest
 
-from recbole_bd.data.intervals import check_interval
+from recbole_bd.data.intervals import check_interval, parse_intervals
 from recbole_bd.errors import ConfigError
 
 
@@ -33,3 +35,19 @@ def test_what_is_no_interval_is_refused_by_its_key(value):
     with pytest.raises(ConfigError) as error:
         check_interval("val_interval: rating", value)
     assert str(error.value) == f"val_interval: rating={value!r}: expected intervals such as [5,inf) or (0,1];[3,4)"
+
+
+@pytest.mark.parametrize(
+    ("value", "parsed"),
+    [
+        ("[0.1, inf)", [("[", 0.1, math.inf, ")")]),
+        ("(-inf,1e2];[ 200 ,3e2)", [("(", -math.inf, 100.0, "]"), ("[", 200.0, 300.0, ")")]),
+        ("[9007199254740991,9007199254740993]", [("[", 2.0**53 - 1, 2**53 + 1, "]")]),
+        ("(-9223372036854775808,9.007199254740993e15)", [("(", -(2**63), 2**53 + 1, ")")]),
+        ([3, 5], [("[", 3.0, 5.0, "]")]),
+    ],
+)
+def test_ends_are_exact(value, parsed):
+    found = parse_intervals(value)
+    assert found == parsed
+    assert all(isinstance(end, int) == (2**53 <= abs(end) < math.inf) for _, *ends, _ in found for end in ends)

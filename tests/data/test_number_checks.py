@@ -78,3 +78,37 @@ def test_missing_numbers_are_counted_and_the_first_is_placed(caplog):
 def test_the_largest_number_is_that_of_float32():
     assert np.float32(LARGEST) == LARGEST
     assert LARGEST == (2 - 2.0**-23) * 2.0**127
+
+
+BIG = 2**53 + 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "exact"),
+    [
+        ([BIG, 5], True),
+        ([-(2**63), 2**63 - 1], True),
+        ([2**64 - 1, 0], True),
+        ([f" +{BIG} ", "-7"], True),
+        ([BIG - 2, 5], False),
+        ([BIG, 0.5], False),
+        ([BIG, "1e18"], False),
+        ([2**64, 5], False),
+        ([-1, 2**64 - 1], False),
+    ],
+)
+def test_a_column_of_large_integers_is_exact(cells, exact):
+    _, frame = read("".join(f"a\t{cell}\t1\t1\n" for cell in cells))
+    values = frame["age:float"]
+    assert (values.dtype.kind in "iu") == exact
+    assert values.tolist() == [int(cell) if exact else float(cell) for cell in cells]
+    assert frame["price:float"].dtype == np.float64
+
+
+def test_large_integers_beside_missing_cells_are_rounded_with_a_warning(caplog):
+    _, frame = read(f"a\t{BIG}\t1\t1\na\t\t1\t1\n")
+    assert frame["age:float"].dtype == np.float64
+    assert caplog.messages == [
+        "data file x.inter: column age contains integers above 2^53 and missing cells; the integers are rounded to "
+        "float64"
+    ]

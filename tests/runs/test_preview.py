@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from recbole_bd.data.split import load_split
+from recbole_bd.data.split_warnings import split_warnings
 from recbole_bd.errors import CheckpointError
 from recbole_bd.runs.preview import describe
+from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.settings import alone, make_config
 
 
@@ -37,3 +40,13 @@ def test_a_checkpoint_is_read_as_the_run_would(quick, finished):
     assert "teacher: BPR, 880 parameters" in describe(make_config({**quick, "teacher.checkpoint": str(path)}))
     with pytest.raises(CheckpointError, match="was made for different sizes"):
         describe(make_config({**quick, "student.checkpoint": str(path)}))
+
+
+def test_warnings_of_the_data_are_shown(quick, tmp_path):
+    write_inter(tmp_path, "again", block_pairs() + block_pairs()[::2])
+    config = make_config({**quick, "dataset": "again", "data_path": str(tmp_path)})
+    shown = [line for line in describe(config).splitlines() if line.startswith("warning: data: ")]
+    assert [line.removeprefix("warning: data: ") for line in shown] == [
+        warning.message for warning in split_warnings(load_split(config))
+    ]
+    assert len(shown) == 2

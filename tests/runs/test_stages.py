@@ -10,7 +10,9 @@ import torch
 from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.errors import TrainingError
+from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES
+from tests.helpers.settings import alone
 
 
 def test_a_diverged_run_leaves_the_last_good_states(quick, monkeypatch):
@@ -45,3 +47,18 @@ def test_no_control_and_no_epochs(quick):
     result = run_bd(config_dict={**quick, "control": False, "distill_epochs": 0})
     assert "continued" not in result["teacher"]
     assert result["teacher"]["distilled"] == result["teacher"]["separate"]
+
+
+def test_warnings_of_the_data_are_recorded_once(quick, tmp_path):
+    write_inter(tmp_path, "again", [*block_pairs(), *block_pairs()[::2]])
+    settings = {**alone(quick), "dataset": "again", "data_path": str(tmp_path), "epochs": 1, "model": "BPR"}
+    result = run_bd(config_dict=settings)
+    folder = Path(result["run_folder"])
+    of_data = [warning for warning in result["warnings"] if warning["stage"] == "data"]
+    assert [tuple(warning.values())[:-1] for warning in of_data] == [
+        ("repeated", "data", "valid", -1),
+        ("repeated", "data", "test", -1),
+    ]
+    assert json.loads((folder / "result.json").read_text())["warnings"] == result["warnings"]
+    log = (folder / "run.log").read_text()
+    assert [log.count(f"data: {warning['message']}") for warning in of_data] == [1, 1]

@@ -69,3 +69,5 @@ def test_wins_and_warnings_are_sentences():
         ["warning: student distilled, epoch 3: the loss rises"] * 2
     )
     assert warnings_text({"warnings": []}) == ""
+    of_data = {"stage": "data", "role": "test", "epoch": -1, "message": "5 users have no training"}
+    assert warnings_text({"warnings": [of_data]}) == "warning: data: 5 users have no training"

@@ -43,6 +43,20 @@ def test_a_warning_of_a_kind_is_kept_once_for_each_role_and_arm(caplog):
     ]
 
 
+def test_a_warning_of_the_data_is_kept_once_for_each_part(caplog):
+    journal = Journal()
+    for part in ("valid", "test", "test"):
+        journal.warn("repeated", "data", part, -1, f"7 of the {part} part")
+    again = Journal()
+    again.load_state_dict(journal.state_dict())
+    again.warn("repeated", "data", "test", -1, "7 of the test part")
+    assert again.warnings == [
+        {"kind": "repeated", "stage": "data", "role": part, "epoch": -1, "message": f"7 of the {part} part"}
+        for part in ("valid", "test")
+    ]
+    assert caplog.messages == ["data: 7 of the valid part", "data: 7 of the test part"]
+
+
 def test_every_validation_is_watched_by_a_copy():
     seen = []
     journal = Journal(watch=seen.append)
