@@ -56,7 +56,8 @@ def test_pairs_in_several_given_parts_are_counted(tmp_path, quick):
                      "interaction of their user; remove them from one of the files"),
         # The pairs 2, 3 and again 2 of training are in the validation part as well.
         SplitWarning("overlap", "test", f"of {len(test)} interactions of the test part, 8 repeat a training "
-                     "interaction and 5 repeat a validation interaction of their user; remove them from one of the files"),
+                     "interaction and 5 repeat a validation interaction of their user; remove them from one of "
+                     "the files"),
     ]  # fmt: skip
 
 
