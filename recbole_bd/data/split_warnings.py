@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from recbole_bd.data.split import Split
 
@@ -43,7 +44,8 @@ def split_warnings(split: Split) -> list[SplitWarning]:
             continue
         found += _untrained(split, part)
         if not split.dataset.config["repeatable"]:
-            repeats = {earlier: int(np.isin(keys[part], keys[earlier]).sum()) for earlier in list(_PARTS)[:number]}
+            own = pd.Series(keys[part])  # pandas hashes, where NumPy sorts
+            repeats = {earlier: int(own.isin(keys[earlier]).sum()) for earlier in list(_PARTS)[:number]}
             found += _repeated(split, part, repeats)
     return found
 
