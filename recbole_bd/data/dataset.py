@@ -176,3 +176,11 @@ class AtomicDataset(Dataset):
             # RecBole synchronizes processes after the download, which fails if there is no process group.
             if "process group" not in str(error):
                 raise
+
+
+class RoundedTimesDataset(AtomicDataset):
+    """The data as versions without exact times divided them, for models trained on such a split."""
+
+    _remove_duplication = Dataset._remove_duplication
+    _normalize = Dataset._normalize
+    time_based_split = Dataset.time_based_split

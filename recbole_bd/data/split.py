@@ -15,7 +15,7 @@ from recbole.data.utils import create_samplers
 from recbole.utils import init_seed
 
 from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
-from recbole_bd.data.dataset import AtomicDataset
+from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset
 from recbole_bd.data.explanations import explain
 from recbole_bd.data.labels import check_labels
 from recbole_bd.data.text_file import shown
@@ -110,11 +110,12 @@ class Split:
         }
 
 
-def load_split(config: Config) -> Split:
+def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> Split:
     """Load, filter and split the data set as RecBole does, and check that both roles can learn from it.
 
     Args:
         config: settings of the run.
+        dataset_class: what reads and divides the data.
 
     Raises:
         DataError: a file is missing, empty or malformed, or the data is too small for distillation.
@@ -124,7 +125,7 @@ def load_split(config: Config) -> Split:
     init_seed(config["seed"], config["reproducibility"])
     _check_files(config)
     try:
-        dataset = AtomicDataset(config)
+        dataset = dataset_class(config)
         _check_size(dataset, config)
         check_labels(dataset, config)
         built = dataset.build()
@@ -139,6 +140,32 @@ def load_split(config: Config) -> Split:
     except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
         raise DataError(f"data set {name}: {explain(error)}") from error
     return Split(dataset, train, valid, test, valid_loader, test_loader)
+
+
+def load_split_of(config: Config, fingerprint: str) -> Split:
+    """Load the split on which a model was trained, perhaps by an earlier version, which rounded times.
+
+    Args:
+        config: settings of its run.
+        fingerprint: fingerprint of its split.
+
+    Returns:
+        The split of this fingerprint; if no version makes it from the data, that of this version.
+
+    Raises:
+        BDError: see `load_split`.
+    """
+    split = load_split(config)
+    if split.fingerprint == fingerprint or split.dataset.time_field not in split.dataset.inter_feat:
+        return split
+    rounded = load_split(config, RoundedTimesDataset)
+    if rounded.fingerprint != fingerprint:
+        return split
+    logger.warning(
+        "data set %s: the split of this run was made by an earlier version, from times rounded to float32; "
+        "train again to divide it by exact times", config["dataset"],
+    )  # fmt: skip
+    return rounded
 
 
 def _check_files(config: Config) -> None:

@@ -11,17 +11,18 @@ from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.training_settings import needs_labels
 from recbole_bd.data.labels import missing_labels
-from recbole_bd.data.split import Split, load_split
+from recbole_bd.data.split import Split, load_split, load_split_of
 from recbole_bd.errors import CheckpointError, ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.runs.hashes import role_configs
 
 
-def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
+def prepare(config: BDConfig, fingerprint: str | None = None) -> tuple[Split, dict[str, Role]]:
     """Load the data and build the roles.
 
     Args:
         config: settings of the run.
+        fingerprint: fingerprint of the data of a run that is resumed.
 
     Returns:
         The split data, and the models by role.
@@ -31,7 +32,7 @@ def prepare(config: BDConfig) -> tuple[Split, dict[str, Role]]:
     """
     if config["threads"]:
         torch.set_num_threads(config["threads"])
-    split = load_split(config)
+    split = load_split_of(config, fingerprint) if fingerprint else load_split(config)
     roles = {}
     for name, role_config in role_configs(config).items():
         init_seed(role_config["seed"], config["reproducibility"])

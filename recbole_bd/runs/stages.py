@@ -59,7 +59,7 @@ class Run:
     ):
         self.config, self.stop, self.watch = config, stop, watch
         self.started = time.perf_counter()
-        self.split, self.roles = prepare(config)
+        self.split, self.roles = prepare(config, progress.fingerprint if progress else None)
         warmed_up = progress.arms.get(SEPARATE, {}) if progress else {}
         given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
         self.checkpoints = {role.name: read_checkpoint(role, self.split) for role in given}

@@ -15,7 +15,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.config.own_names import import_names
 from recbole_bd.config.recorded_paths import data_folders
 from recbole_bd.data.batches import train_loader
-from recbole_bd.data.split import Split, load_split
+from recbole_bd.data.split import Split, load_split_of
 from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.records import read_result
@@ -112,7 +112,7 @@ def _with_data(
         if folder in tried or not Path(folder).is_dir():  # never download to a path that a file names
             continue
         tried.append(folder)
-        split = load_split(candidate)
+        split = load_split_of(candidate, about["fingerprint"])
         if split.fingerprint == about["fingerprint"]:
             return candidate, split
     if not tried:

@@ -10,8 +10,8 @@ import torch
 from recbole.data.dataset import Dataset
 from recbole.utils import init_seed
 
-from recbole_bd.data.dataset import AtomicDataset
-from recbole_bd.data.split import load_split
+from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset
+from recbole_bd.data.split import load_split, load_split_of
 from recbole_bd.errors import ConfigError
 from tests.helpers.data import write_inter
 from tests.helpers.settings import make_config
@@ -290,3 +290,36 @@ def test_times_that_float32_tells_apart_are_divided_as_by_recbole(split, prepare
 @pytest.mark.parametrize("more", [{}, {"load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}}])
 def test_movielens_is_divided_as_by_recbole(more):
     assert_same(*hosts_and_own(make_config(dataset="ml-100k", device="cpu", **more)))
+
+
+# --- splits that versions before exact times made ---------------------------------------------------------------------
+def rounded_and_exact(folder, quick, clock="seconds", **more):
+    write_inter(folder, "timed", history(clock), header=HEADER)
+    config = make_config(settings(folder, quick, **more))
+    init_seed(config["seed"], config["reproducibility"])
+    return config, load_split(config, RoundedTimesDataset), load_split(config)
+
+
+@pytest.mark.parametrize("more", [{}, {"rm_dup_inter": "first"}])
+@pytest.mark.parametrize("split", ["leave one out", "ratio of users", "by time"])
+def test_the_split_of_an_earlier_version_is_found_by_its_fingerprint(split, more, tmp_path, quick, caplog):
+    config, rounded, exact = rounded_and_exact(tmp_path, quick, **SPLITS[split], **more)
+    assert rounded.fingerprint != exact.fingerprint
+    caplog.clear()
+    assert load_split_of(config, exact.fingerprint).fingerprint == exact.fingerprint
+    assert load_split_of(config, "0" * 16).fingerprint == exact.fingerprint
+    assert not [message for message in caplog.messages if "rounded" in message]
+    assert load_split_of(config, rounded.fingerprint).fingerprint == rounded.fingerprint
+    assert [message for message in caplog.messages if "rounded" in message] == [
+        "data set timed: the split of this run was made by an earlier version, from times rounded to float32; train "
+        "again to divide it by exact times"
+    ]
+
+
+def test_the_split_of_an_earlier_version_is_that_of_recbole(tmp_path, quick):
+    config, rounded, _ = rounded_and_exact(tmp_path, quick, "milliseconds", **SPLITS["leave one out"])
+    init_seed(config["seed"], config["reproducibility"])
+    parts = Dataset(config).build()
+    for part in parts[1:]:
+        part.sort(by="user_id")
+    assert_same(parts, [rounded.train, rounded.valid, rounded.test])

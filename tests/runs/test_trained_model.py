@@ -6,10 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from recbole_bd import load_data_and_model
+from recbole_bd import load_data_and_model, run_bd
+from recbole_bd.data.dataset import RoundedTimesDataset
+from recbole_bd.data.split import load_split
 from recbole_bd.errors import CheckpointError, RunFolderError
+from recbole_bd.runs import prepare
 from recbole_bd.runs import trained_model as trained_module
 from recbole_bd.runs.trained_model import load_trained, model_files
+from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.settings import alone, make_config
 
 
 def test_a_model_loads_as_in_recbole(finished):
@@ -73,3 +78,23 @@ def test_a_model_that_is_not_of_this_data_or_package_is_refused(changes, message
     with pytest.raises(CheckpointError) as error:
         load_trained(path)
     assert str(error.value) == message.format(path, f"{finished[1]['data_path']}/blocks")
+
+
+@pytest.mark.slow
+def test_a_run_of_a_version_that_rounded_times_is_loaded_and_resumed(quick, tmp_path, monkeypatch, caplog):
+    rows = [(*pair, 1_700_000_000 + (7 * k) % 11) for k, pair in enumerate(block_pairs())]
+    write_inter(tmp_path, "timed", rows, header="user_id:token\titem_id:token\ttimestamp:float")
+    columns = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "dataset": "timed", "model": "BPR"}
+    split = {"eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"}}
+    settings = {**alone(quick), **columns, **split, "data_path": str(tmp_path)}
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "load_split", lambda config: load_split(config, RoundedTimesDataset))
+        result = run_bd(config_dict=settings)
+    folder = Path(result["run_folder"])
+    trained = load_trained(folder / "model.pth")
+    assert trained.split.fingerprint == result["data"]["fingerprint"] != load_split(make_config(settings)).fingerprint
+    assert any("times rounded to float32" in message for message in caplog.messages)
+    (folder / "result.json").write_text(json.dumps({**result, "status": "interrupted"}))
+    resumed = run_bd(resume=folder)
+    assert resumed["data"] == result["data"]
+    assert resumed["model"]["separate"]["test"] == result["model"]["separate"]["test"]
