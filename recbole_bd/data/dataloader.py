@@ -149,7 +149,7 @@ class ArraySampledLoader(NegSampleEvalDataLoader):
         on_cpu = config["device"].type == "cpu"
         self.pairs_at_once = _PAIRS_CACHED if on_cpu else config["eval_batch_size"]
         counts = torch.from_numpy(self.uid2items_num[self.uid_list])
-        # A batch is full when its pairs or its table of scores are; users are never divided.
+        # A batch ends with the user whose pairs or scores fill it; users are never divided.
         table = dataset.item_num / (_TABLE_SCORES if on_cpu else config["eval_batch_size"])
         costs = (counts * (1 + drawn.shape[1]) / self.pairs_at_once).clamp(min=table).double()
         batch = (costs.cumsum(0) - costs).floor()

@@ -128,6 +128,19 @@ def test_sampled_evaluation_is_recboles_with_the_same_candidates(mode, at_once, 
     assert (len(ours) == before) == (at_once == 1)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_batches_of_sampled_evaluation_hold_as_many_pairs_as_are_scored_at_once(device, quick):
+    config = make_config(alone(quick), model="BPR", eval_batch_size=100, eval_args={"mode": "uni9"})
+    split = load_split(config)
+    config["device"] = torch.device(device)
+    parts = {"train": split.train, "valid": split.valid, "test": split.test}
+    loader = make_evaluation_loader(config, "test", parts, split.test_loader._sampler)
+    assert loader.pairs_at_once == (2**14 if device == "cpu" else 100)
+    # Tables of 49 scores for each user: two users fill a batch, and sometimes a third one begins in it.
+    assert len(loader) in ((1,) if device == "cpu" else (28, 29, 30))
+    assert torch.equal(loader.candidates.items, split.test_loader.candidates.items)
+
+
 def test_evaluation_by_another_process_has_the_same_batches(quick):
     found, expected = (
         list(load_split(make_config(alone(quick), model="BPR", worker=count)).valid_loader) for count in (1, 0)
