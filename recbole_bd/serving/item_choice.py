@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recbole_bd.data.atomic_file import AtomicFile
 from recbole_bd.data.columns import Column
-from recbole_bd.data.intervals import check_interval
+from recbole_bd.data.intervals import check_interval, parse_intervals
 from recbole_bd.data.split import Split
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.serving.id_file import read_ids, shortened
@@ -171,10 +171,9 @@ def _in_intervals(numbers: np.ndarray, value: str, where: str) -> np.ndarray:
             f"{where}: the column holds numbers; expected a number, or intervals such as [5,inf) or (0,1];[3,4)"
         ) from None
     within = np.zeros(len(numbers), dtype=bool)
-    for interval in (part.strip() for part in intervals.split(";")):
-        low, high = map(float, interval[1:-1].split(","))
-        above = numbers >= low if interval[0] == "[" else numbers > low
-        within |= above & (numbers <= high if interval[-1] == "]" else numbers < high)
+    for opening, low, high, closing in parse_intervals(intervals):
+        above = numbers >= low if opening == "[" else numbers > low
+        within |= above & (numbers <= high if closing == "]" else numbers < high)
     return within
 
 

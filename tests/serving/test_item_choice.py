@@ -11,18 +11,26 @@ from tests.helpers.settings import make_config
 
 # Prices are beyond what float32 tells apart; i47 has no row, i6 no price and no genre; `nowhere` is in no interaction.
 GENRES = {0: "Comedy", 1: "Drama Comedy", 2: "Sci-Fi", 3: "a;b", 4: "  Drama", 5: "__import__('os')", 6: ""}
+ODD = 2**53 - 1
 ROWS = [
-    (f"i{n}", GENRES.get(n, "Other"), "" if n == 6 else 16_777_216 + n, f"{n} {n / 2}", f"name {n % 3}")
+    (
+        f"i{n}",
+        GENRES.get(n, "Other"),
+        "" if n == 6 else 16_777_216 + n,
+        f"{n} {n / 2}",
+        f"name {n % 3}",
+        2**53 - 1 + 2 * n,
+    )
     for n in range(47)
 ]
-HEADER = "item_id:token\tgenre:token_seq\tprice:float\tsizes:float_seq\tname:token"
+HEADER = "item_id:token\tgenre:token_seq\tprice:float\tsizes:float_seq\tname:token\tcode:float"
 
 
 @pytest.fixture(scope="module", params=["columns not loaded", "columns loaded"])
 def split(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     write_inter(folder, "shop", block_pairs())
-    lines = ["\t".join(map(str, row)) for row in [*ROWS, ("nowhere", "Nothing", 1, "99", "unnamed")]]
+    lines = ["\t".join(map(str, row)) for row in [*ROWS, ("nowhere", "Nothing", 1, "99", "unnamed", 1)]]
     (folder / "shop" / "shop.item").write_text("\n".join([HEADER, *lines]) + "\n")
     columns = {"inter": ["user_id", "item_id"]}
     if request.param == "columns loaded":  # RecBole normalises numbers, and numbers words
@@ -58,6 +66,8 @@ def numbered(*numbers):
         ("price=16777217", numbered(1)),
         ("price=(1,16777216];[16777262,inf)", numbered(0, 46)),
         ("price=16777216 ; [16777261,16777261]", numbered(0, 45)),
+        ("code=9007199254740995", numbered(2)),  # odd numbers above 2^53 are no float64
+        ("code=(9007199254740995,9007199254740999]", numbered(3, 4)),
         ("sizes=[22.5,23]", numbered(23, 45, 46)),
         ("name=name 1", numbered(*range(1, 47, 3))),
         ("name=name 1;name 2", numbered(*range(1, 47, 3), *range(2, 47, 3))),
@@ -74,7 +84,7 @@ def test_a_condition_chooses_by_the_cells_as_written(condition, expected, split,
         ("genre", "expected COLUMN=VALUE, such as genre=Comedy or 'price=[0,10)'"),
         ("=Comedy", "expected COLUMN=VALUE, such as genre=Comedy or 'price=[0,10)'"),
         ("genre= ", "expected COLUMN=VALUE, such as genre=Comedy or 'price=[0,10)'"),
-        ("genres=Comedy", "shop.item has no column genres; it has item_id, genre, price, sizes, name"),
+        ("genres=Comedy", "shop.item has no column genres; it has item_id, genre, price, sizes, name, code"),
         ("genre=Comdy", "no item has 'Comdy' in the column genre; did you mean Comedy?"),
         ("name=[0,10)", "no item has '[0,10)' in the column name; it has name 0, name 1, name 2, unnamed"),
         ("price=cheap", "the column holds numbers; expected a number, or intervals such as [5,inf) or (0,1];[3,4)"),
