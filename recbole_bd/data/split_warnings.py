@@ -43,7 +43,7 @@ def split_warnings(split: Split) -> list[SplitWarning]:
         if part == "train":
             continue
         found += _untrained(split, part)
-        if not split.dataset.config["repeatable"]:
+        if not split.repeatable:
             own = pd.Series(keys[part])  # pandas hashes, where NumPy sorts
             repeats = {earlier: int(own.isin(keys[earlier]).sum()) for earlier in list(_PARTS)[:number]}
             found += _repeated(split, part, repeats)
