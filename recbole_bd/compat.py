@@ -4,8 +4,8 @@
 works, so on an older stack nothing changes. `require` is called before anything of RecBole is imported. Every other
 patch is a context manager: it changes names in RecBole's own modules and restores them at its end.
 
-RecBole and torch are imported here only when a function needs them. `recbole.quick_start`, which imports ray, is never
-imported, and RecBole's pickled checkpoints are read by `recbole_bd.backbones.recbole_pickle`.
+RecBole, torch and pandas are imported here only when a function needs them. `recbole.quick_start`, which imports ray,
+is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.backbones.recbole_pickle`.
 
 Other files change model and trainer INSTANCES, never a module or a class:
 
@@ -22,6 +22,7 @@ Other files change model and trainer INSTANCES, never a module or a class:
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
 import sys
@@ -31,7 +32,6 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import scipy.sparse as sp
 
 from recbole_bd.errors import ConfigError, InstallationError
@@ -61,9 +61,10 @@ def require_pandas_below_3() -> None:
     Raises:
         InstallationError: pandas 3 or newer is installed.
     """
-    if int(pd.__version__.split(".")[0]) >= 3:
+    installed = importlib.metadata.version("pandas")  # importing it takes .3 s
+    if int(installed.split(".")[0]) >= 3:
         raise InstallationError(
-            f"pandas {pd.__version__} makes RecBole keep missing values silently. Run: pip install 'pandas<3'"
+            f"pandas {installed} makes RecBole keep missing values silently. Run: pip install 'pandas<3'"
         )
 
 
@@ -120,7 +121,7 @@ class _Overlay:
 
 
 @contextlib.contextmanager
-def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., pd.DataFrame]) -> Iterator[None]:
+def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., Any]) -> Iterator[None]:
     """Let RecBole's `Dataset._load_feat` read files with other functions than `open` and `pandas.read_csv`.
 
     RecBole reads cells by pandas' rules for CSV and with the slow parser: the id `NA` becomes a missing value, and a
@@ -131,12 +132,13 @@ def reading_through(open_text: Callable[..., Any], read_csv: Callable[..., pd.Da
         read_csv: called as `pandas.read_csv(path, delimiter=, usecols=, dtype=, encoding=, engine=)`.
     """
     host: Any = importlib.import_module("recbole.data.dataset.dataset")
-    host.open, host.pd = open_text, _Overlay(pd, read_csv=read_csv)
+    pandas = host.pd
+    host.open, host.pd = open_text, _Overlay(pandas, read_csv=read_csv)
     try:
         yield
     finally:
         del host.open
-        host.pd = pd
+        host.pd = pandas
 
 
 @contextlib.contextmanager

@@ -1,9 +1,15 @@
 """The trained model that a command names by run folder or file, and by role."""
 
+from __future__ import annotations
+
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from recbole_bd.errors import ConfigError
-from recbole_bd.runs.trained_model import Trained, load_trained, model_files
+from recbole_bd.system.startup import quick_imports
+
+if TYPE_CHECKING:
+    from recbole_bd.runs.trained_model import Trained
 
 
 def required_run(run: str | None, command: str) -> str:
@@ -33,6 +39,8 @@ def chosen_model(options: Namespace, command: str, device: str | None = None) ->
         ConfigError: no run was named, or it has no model of that role.
     """
     run = required_run(options.run, command)
+    with quick_imports():
+        from recbole_bd.runs.trained_model import load_trained, model_files
     files = model_files(run)
     role = options.role or ("student" if "student" in files else next(iter(files)))
     if role not in files:

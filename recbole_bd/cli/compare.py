@@ -12,7 +12,6 @@ import numpy as np
 from recbole_bd.backbones.names import ARMS, DISTILLED, ROLES, SEPARATE
 from recbole_bd.cli.parser import CommandParser
 from recbole_bd.errors import ComparisonError, ConfigError
-from recbole_bd.evaluator.significance import compare, holm
 from recbole_bd.runs.per_user import paired, run_record
 from recbole_bd.runs.text_table import grid
 
@@ -106,6 +105,8 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
     Raises:
         ComparisonError: the runs cannot be paired, or lack what was asked for.
     """
+    from recbole_bd.evaluator.significance import compare, holm  # imports scipy.stats, which takes .5 s
+
     pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
     same_users = all(np.array_equal(users, pairs[0][0]) for users, _, _ in pairs)
     rows = []

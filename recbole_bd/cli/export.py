@@ -7,9 +7,9 @@ from recbole_bd.cli.chosen_model import chosen_model
 from recbole_bd.cli.parser import CommandParser, model_parser, positive_integer
 from recbole_bd.errors import ConfigError
 from recbole_bd.runs.records import read_result
-from recbole_bd.serving.export import FORMATS, HNSW, export_index
-from recbole_bd.serving.model_card import model_card
+from recbole_bd.serving.names import EXPORT_FORMATS, HNSW
 from recbole_bd.system.atomic_write import write_whole
+from recbole_bd.system.startup import quick_imports
 
 MODEL_CARD = "MODEL_CARD.md"
 _DESCRIPTION = """\
@@ -55,10 +55,15 @@ def execute(words: Sequence[str]) -> int:
     """
     options = command_parser().parse_intermixed_args(words)
     formats = options.formats.split(",") if options.formats else []
-    if unknown := [name for name in formats if name not in FORMATS]:
-        raise ConfigError(f"export: --format={unknown[0]}: the formats are {', '.join(FORMATS)}")
+    if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
+        raise ConfigError(f"export: --format={unknown[0]}: the formats are {', '.join(EXPORT_FORMATS)}")
     if not formats and not options.index:
-        raise ConfigError(f"export: --format=NAME is missing: {', '.join(FORMATS)}, or several separated by commas")
+        raise ConfigError(
+            f"export: --format=NAME is missing: {', '.join(EXPORT_FORMATS)}, or several separated by commas"
+        )
+    with quick_imports():
+        from recbole_bd.serving.export import FORMATS, export_index
+        from recbole_bd.serving.model_card import model_card
     trained = chosen_model(options, "export", device="cpu")
     folder = options.out or trained.path.parent / "export" / trained.role.name
     written = {name: FORMATS[name](trained, folder, options.k) for name in formats}

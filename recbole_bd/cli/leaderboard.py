@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from recbole_bd.cli.parser import CommandParser, add_settings
 from recbole_bd.cli.settings_words import parse_without_dry_run
-from recbole_bd.leaderboard.command import run_leaderboard
+from recbole_bd.system.startup import quick_imports
 
 _DESCRIPTION = """\
 Compare methods and baselines in one table, every model with every seed.
@@ -56,5 +56,8 @@ def execute(words: Sequence[str]) -> int:
     Raises:
         BDError: an error that the user can fix, in one line.
     """
-    print(run_leaderboard(*parse_without_dry_run(words)))
+    given = parse_without_dry_run(words)
+    with quick_imports():
+        from recbole_bd.leaderboard.command import run_leaderboard
+    print(run_leaderboard(*given))
     return 0

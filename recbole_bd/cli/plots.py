@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from recbole_bd.cli.parser import CommandParser
 from recbole_bd.errors import ConfigError
-from recbole_bd.runs.plots import redraw
+from recbole_bd.system.startup import quick_imports
 
 _DESCRIPTION = """\
 Draw the figures of run folders again, from their data alone.
@@ -34,7 +34,10 @@ def execute(words: Sequence[str]) -> int:
     """
     if not words or any(word.startswith("-") for word in words):
         raise ConfigError("plots takes run folders and no settings: recbole-bd plots saved/RUN")
-    for folder in command_parser().parse_args(words).runs:
+    folders = command_parser().parse_args(words).runs
+    with quick_imports():
+        from recbole_bd.runs.plots import redraw
+    for folder in folders:
         for path in redraw(folder):
             print(path)
     return 0

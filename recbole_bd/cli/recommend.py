@@ -1,18 +1,22 @@
 """`recbole-bd recommend`: the best items of users, written to a file."""
 
+from __future__ import annotations
+
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_bd.cli.chosen_model import chosen_model
 from recbole_bd.cli.parser import CommandParser, model_parser, positive_integer
 from recbole_bd.errors import ConfigError
 from recbole_bd.serving.id_file import read_ids, shortened
-from recbole_bd.serving.item_choice import UNKNOWN_ITEMS, UNTRAINED_ITEMS, ItemChoice, choose_items
-from recbole_bd.serving.recommend import ALL, UNKNOWN, RecommendationSummary, recommend
-from recbole_bd.serving.recommender import EXCLUDED, MEASURED, Recommender
+from recbole_bd.serving.names import ALL, EXCLUDED, MEASURED, UNKNOWN, UNKNOWN_ITEMS, UNTRAINED_ITEMS
 from recbole_bd.serving.rows import writer_of
+from recbole_bd.system.startup import quick_imports
+
+if TYPE_CHECKING:
+    from recbole_bd.serving.recommend import RecommendationSummary
 
 _DESCRIPTION = """\
 Write the best items for users, in the original ids of the data.
@@ -109,6 +113,10 @@ def execute(words: Sequence[str]) -> int:
     if options.out is None:
         raise ConfigError("recommend: --out=FILE is missing: name a .csv, .jsonl or .parquet file")
     writer_of(options.out)  # reports a wrong ending before the data is loaded
+    with quick_imports():
+        from recbole_bd.serving.item_choice import ItemChoice, choose_items
+        from recbole_bd.serving.recommend import recommend
+        from recbole_bd.serving.recommender import Recommender
     trained = chosen_model(options, "recommend")
     dataset = trained.split.dataset
     users = None if options.users == ALL else read_ids(Path(options.users), dataset.uid_field, "users")

@@ -6,13 +6,11 @@ from recbole_bd.cli import launch
 from recbole_bd.cli.option_groups import option_groups, option_lines
 from recbole_bd.cli.parser import CommandParser, add_settings
 from recbole_bd.cli.settings_words import parse_arguments
-from recbole_bd.config.config import BDConfig
-from recbole_bd.config.known_options import method_yaml, properties_path
+from recbole_bd.config.property_files import method_yaml, properties_path
 from recbole_bd.errors import ConfigError
-from recbole_bd.model import METHODS
-from recbole_bd.runs.pipeline import run_bd
-from recbole_bd.runs.preview import describe
+from recbole_bd.model import method_names
 from recbole_bd.runs.summary import table, warnings_text, wins_line
+from recbole_bd.system.startup import quick_imports
 from recbole_bd.system.torchrun import started_rank
 
 _DESCRIPTION = """\
@@ -52,7 +50,7 @@ def command_parser() -> CommandParser:
     )
     for title, options in option_groups(properties_path("overall.yaml")):
         parser.add_argument_group(title, option_lines(options))
-    for method in METHODS:
+    for method in method_names():
         for title, options in option_groups(method_yaml(method)):
             about = f"options of --model={method}"
             parser.add_argument_group(f"{about}, {title}" if title else about, option_lines(options))
@@ -77,11 +75,17 @@ def execute(words: Sequence[str]) -> int:
     resume = settings.pop("resume", None)
     if dry_run and resume is not None:
         raise ConfigError("--dry-run shows what a new run would do: it cannot be combined with --resume")
+    processes = None if dry_run else launch.wanted(settings)
+    if processes is not None:
+        return launch.launch(processes, ["run", *words])
+    with quick_imports():
+        from recbole_bd.config.config import BDConfig
+        from recbole_bd.model import METHODS
+        from recbole_bd.runs.pipeline import run_bd
+        from recbole_bd.runs.preview import describe
     if dry_run:
         print(describe(BDConfig(config_file_list=files, command_line=settings, methods=METHODS)))
         return 0
-    if (processes := launch.wanted(settings)) is not None:
-        return launch.launch(processes, ["run", *words])
     result = run_bd(config_files=files, command_line=settings, resume=None if resume is None else str(resume))
     if started_rank():
         return 0  # only the first of several processes prints the result

@@ -4,13 +4,10 @@ from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from recbole_bd.cli.chosen_model import required_run
 from recbole_bd.cli.parser import CommandParser, add_allow_code, add_data_path, positive_integer
 from recbole_bd.errors import ConfigError
-from recbole_bd.runs.trained_model import load_trained, model_files
-from recbole_bd.serving import latency
+from recbole_bd.system.startup import quick_imports
 
 _DESCRIPTION = """\
 Measure latency, throughput and size in bytes of teacher and student.
@@ -60,9 +57,15 @@ def execute(words: Sequence[str]) -> int:
         batches = [positive_integer(size) for size in options.batch.split(",")]
     except ArgumentTypeError as error:
         raise ConfigError(f"serve-bench: --batch={options.batch}: {error}; separate several sizes by commas") from error
+    run = required_run(options.run, "serve-bench")
+    with quick_imports():
+        import torch
+
+        from recbole_bd.runs.trained_model import load_trained, model_files
+        from recbole_bd.serving import latency
     if options.threads:
         torch.set_num_threads(options.threads)
-    files = model_files(required_run(options.run, "serve-bench"))
+    files = model_files(run)
     models = [load_trained(path, data_path=options.data_path, allow_code=options.allow_code) for path in files.values()]
     record = latency.measure(models, options.k, batches, options.requests)
     paths = latency.write_record(record, models[0].path.parent)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_bd.errors import ConfigError
+from recbole_bd.system.startup import quick_imports
 
 
 def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bool]:
@@ -19,9 +20,31 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bo
     Raises:
         ConfigError: a word that is no setting, a key without value, or one key with two values.
     """
-    from recbole_bd.config.text_options import read_word  # knows all options, which takes seconds to import
+    pairs, files, dry_run = _split(words)
+    return _read(pairs), files, dry_run
 
-    settings: dict[str, Any] = {}
+
+def parse_without_dry_run(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Read the settings of a command that starts several runs.
+
+    Args:
+        words: the command line after the command.
+
+    Returns:
+        Settings with values as text or parsed as YAML, and configuration files.
+
+    Raises:
+        ConfigError: as in `parse_arguments`, or `--dry-run`.
+    """
+    pairs, files, dry_run = _split(words)
+    if dry_run:
+        raise ConfigError("--dry-run applies to a single run: recbole-bd run --dry-run")
+    return _read(pairs), files
+
+
+def _split(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], bool]:
+    """Keys and values as typed, configuration files, and whether this is a dry run."""
+    pairs: list[tuple[str, str]] = []
     files: list[str] = []
     dry_run = False
     index = 0
@@ -44,29 +67,22 @@ def parse_arguments(words: Sequence[str]) -> tuple[dict[str, Any], list[str], bo
                 raise ConfigError(f"--{key} has no value: write --{key}=value")
             text = words[index]
             index += 1
+        pairs.append((key, text))
+    return pairs, files, dry_run
+
+
+def _read(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    if not pairs:
+        return {}
+    with quick_imports():
+        from recbole_bd.config.text_options import read_word  # knows all options, which takes seconds to import
+    settings: dict[str, Any] = {}
+    for key, text in pairs:
         value = read_word(key, text)
         if key in settings and settings[key] != value:
             raise ConfigError(f"--{key} is given twice, {settings[key]!r} and {value!r}")
         settings[key] = value
-    return settings, files, dry_run
-
-
-def parse_without_dry_run(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Read the settings of a command that starts several runs.
-
-    Args:
-        words: the command line after the command.
-
-    Returns:
-        Settings with values as text or parsed as YAML, and configuration files.
-
-    Raises:
-        ConfigError: as in `parse_arguments`, or `--dry-run`.
-    """
-    settings, files, dry_run = parse_arguments(words)
-    if dry_run:
-        raise ConfigError("--dry-run applies to a single run: recbole-bd run --dry-run")
-    return settings, files
+    return settings
 
 
 def _file_names(chunks: list[str]) -> list[str]:

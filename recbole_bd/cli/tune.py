@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from recbole_bd.cli.parser import CommandParser, add_settings
 from recbole_bd.cli.settings_words import parse_without_dry_run
-from recbole_bd.tuning.command import run_tuning
+from recbole_bd.system.startup import quick_imports
 
 _DESCRIPTION = """\
 Search settings by validation, with Optuna.
@@ -63,5 +63,8 @@ def execute(words: Sequence[str]) -> int:
     Raises:
         BDError: an error that the user can fix, in one line.
     """
-    print(run_tuning(*parse_without_dry_run(words)))
+    given = parse_without_dry_run(words)
+    with quick_imports():
+        from recbole_bd.tuning.command import run_tuning
+    print(run_tuning(*given))
     return 0

@@ -32,10 +32,6 @@ from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import (
     PACKAGE_OPTIONS_OF_A_ROLE,
     PACKAGE_OPTIONS_OF_EVALUATION,
-    method_options,
-    method_yaml,
-    package_options,
-    properties_path,
     recbole_options,
     role_options,
     top_level_options,
@@ -53,6 +49,7 @@ from recbole_bd.config.layers import (
 )
 from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.own_names import import_names, names_given, refuse_untrusted, with_names
+from recbole_bd.config.property_files import method_options, method_yaml, package_options, properties_path
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml

@@ -13,8 +13,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 from recbole_bd.backbones.registry import own_classes_of, recommender_class
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
-from recbole_bd.errors import ConfigError
-from recbole_bd.system.method_plugins import options_beside
+from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
@@ -43,22 +42,6 @@ _RANGES = {
     "worker": "[0, inf)",
     "dropout_prob": "[0, 1)",
 }
-
-
-def properties_path(*parts: str) -> Path:
-    """Path of a shipped property file: beside the package in a checkout, inside it when installed.
-
-    Args:
-        parts: folders and file below properties/; the file need not exist.
-
-    Raises:
-        ConfigError: the folder properties/ is missing.
-    """
-    package = Path(__file__).parents[1]
-    for root in (package / "properties", package.parent / "properties"):
-        if (root / "overall.yaml").is_file():
-            return root.joinpath(*parts)
-    raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
 
 
 @cache
@@ -128,22 +111,6 @@ def _with_range(option: Option) -> Option:
     else:
         interval = "[0, inf)"
     return replace(option, meaning=f"{option.meaning} Range: {interval}.")
-
-
-def package_options() -> dict[str, Option]:
-    """Options of this package that hold for every method (`properties/overall.yaml`)."""
-    return declared_options(properties_path("overall.yaml"))
-
-
-def method_options(method: str | None) -> dict[str, Option]:
-    """Options of one distillation method (`properties/model/<method>.yaml`); none for a baseline."""
-    return declared_options(method_yaml(method)) if method else {}
-
-
-def method_yaml(method: str) -> Path:
-    """Path of the yaml file that declares a method's options; a baseline has no such file."""
-    shipped = properties_path("model", f"{method}.yaml")
-    return shipped if shipped.is_file() else options_beside(method) or shipped
 
 
 def options_unknown_to_recbole() -> set[str]:

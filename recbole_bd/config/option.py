@@ -19,12 +19,14 @@ _INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]
 _CONDITION = re.compile(r"Read with (?P<key>\w+): (?P<values>[^.]+)\.")
 _CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
 
-# Settings that cannot change a run's numbers: paths, display, the device among equal ones, and the division of work.
+# Settings that choose the machine's part in a run: its number of threads, its device among equal ones, the users ranked
+# at a time on a GPU. They divide sums differently, so the last bits may differ, as they do on another machine.
+ONLY_ROUNDING = {"device", "eval_batch_size", "gpu_id", "threads", "use_gpu"}
+# Settings that are in no hash and may differ on resume, because they change no number, up to rounding.
 WITHOUT_EFFECT = {
     "checkpoint_dir", "checkpoint_every", "checkpoint_split", "config_file", "data_path", "dataloaders_save_path",
-    "dataset_save_path", "device", "eval_batch_size", "gpu_id", "ip", "label", "local_rank", "log_wandb",
-    "loss_decimal_place", "nproc", "offset", "port", "save_dataloaders", "save_dataset", "show_progress", "single_spec",
-    "state", "threads", "use_gpu", "wandb_project", "warmup_cache", "worker", "world_size",
+    "dataset_save_path", "label", "local_rank", "log_wandb", "loss_decimal_place", "save_dataloaders", "save_dataset",
+    "show_progress", "single_spec", "state", "wandb_project", "warmup_cache", *ONLY_ROUNDING,
 }  # fmt: skip
 
 

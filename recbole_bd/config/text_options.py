@@ -5,8 +5,9 @@ from typing import Any
 
 from recbole_bd.backbones.names import PAIR
 from recbole_bd.backbones.registry import general_recommenders
-from recbole_bd.config.known_options import RECBOLE_PROPERTIES, package_options, properties_path, recbole_options
+from recbole_bd.config.known_options import RECBOLE_PROPERTIES, recbole_options
 from recbole_bd.config.option import Option, declared_options
+from recbole_bd.config.property_files import package_options, properties_path
 from recbole_bd.config.yaml_text import parse_value
 
 _NULLS = ("", "~", "None", "null", "Null", "NULL")

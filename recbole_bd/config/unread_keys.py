@@ -16,8 +16,9 @@ from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.registry import loader_name, own_classes_of, recommender_class
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
-from recbole_bd.config.known_options import backbone_options, method_options, package_options, recbole_options
+from recbole_bd.config.known_options import backbone_options, recbole_options
 from recbole_bd.config.layers import fold_layers
+from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, needs_labels, reads_negatives
 from recbole_bd.config.yaml_text import write_value

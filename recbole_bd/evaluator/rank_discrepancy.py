@@ -15,8 +15,9 @@ from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
-# Largest numbers of users and of (user, item) pairs counted. More would cost more and look the same.
-_USERS, _PAIRS = 1000, 50_000_000
+# Largest numbers of users and of (user, item) pairs counted. More would look the same, and a million pairs take half a
+# second on one core.
+_USERS, _PAIRS = 1000, 10_000_000
 # Scores of one role computed at a time; about ten arrays of this size are alive.
 _CHUNK_SCORES = 2**20
 # Bins are equally wide in asinh(difference / width): linear within one width of 0, logarithmic beyond.
@@ -80,7 +81,7 @@ def count_discrepancies(
         split: the data.
         sampler: the method's sampler; None for a method without one.
         seed: seed of the draws and of the choice of users, who all have training items.
-        n_users: largest number of users; a large catalogue lowers it, so that there are at most 50 million pairs.
+        n_users: largest number of users; a large catalogue lowers it, so that there are at most 10 million pairs.
 
     Returns:
         Content of `discrepancy.npz`:

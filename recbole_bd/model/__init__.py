@@ -1,23 +1,56 @@
 """Table of distillation methods: a new method is one file, one line here, one yaml in properties/model/.
 
-Methods of other packages are added by their entry points: see `recbole_bd.system.method_plugins`.
+Methods of other packages are added by their entry points: see `recbole_bd.system.method_plugins`. Classes are imported
+when they are first used, since they need torch: the help of a command lists methods by name.
 """
 
-from recbole_bd.model.base import Distiller
-from recbole_bd.model.bd import BD
-from recbole_bd.model.cd import CD
-from recbole_bd.model.de import DE
-from recbole_bd.model.rd import RD
-from recbole_bd.model.rrd import RRD
-from recbole_bd.system.method_plugins import load_methods
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-METHODS: dict[str, type[Distiller]] = {
-    "RD": RD,
-    "CD": CD,
-    "DE": DE,
-    "RRD": RRD,
-    "BD": BD,
+from recbole_bd.system.method_plugins import load_methods, offered_methods
+
+if TYPE_CHECKING:
+    from recbole_bd.model.base import Distiller
+    from recbole_bd.model.bd import BD
+    from recbole_bd.model.cd import CD
+    from recbole_bd.model.de import DE
+    from recbole_bd.model.rd import RD
+    from recbole_bd.model.rrd import RRD
+
+METHODS: "dict[str, type[Distiller]]"  # all methods by name, those of other packages last; made when first used
+
+# Module of each method's class.
+_MODULES = {
+    "RD": "rd",
+    "CD": "cd",
+    "DE": "de",
+    "RRD": "rrd",
+    "BD": "bd",
 }
-METHODS |= load_methods(METHODS)
 
-__all__ = ["BD", "CD", "DE", "METHODS", "RD", "RRD", "Distiller"]
+__all__ = ["BD", "CD", "DE", "METHODS", "RD", "RRD", "Distiller", "method_names"]
+
+
+def method_names() -> list[str]:
+    """Names of all methods, those of other packages last; nothing is imported."""
+    return [*_MODULES, *(name for name in offered_methods() if name not in _MODULES)]
+
+
+def _member(module: str, name: str) -> Any:
+    return getattr(import_module(f"{__name__}.{module}"), name)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "METHODS":
+        methods = {
+            method: getattr(import_module(f"{__name__}.{module}"), method) for method, module in _MODULES.items()
+        }
+        value: Any = methods | load_methods(methods)
+    elif name == "Distiller":
+        value = _member("base", name)
+    elif name in _MODULES:
+        value = _member(_MODULES[name], name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -12,9 +12,9 @@ import recbole
 from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
 from recbole_bd.backbones.traits import scores_with_noise
 from recbole_bd.config.config import BDConfig
-from recbole_bd.config.known_options import method_options
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.own_metrics import own_metrics
+from recbole_bd.config.property_files import method_options
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.evaluator.diversity import redefined
 
@@ -33,11 +33,19 @@ _OF_TWO_ROLES = {
 }  # fmt: skip
 # Offset of the seed of a student with its teacher's settings, far from the seeds of other runs.
 _OF_A_DOUBLE = 2**16
-# Options newer than some recorded runs. Their null means the old behaviour and is not hashed, so old hashes stay.
-_SINCE = {f"{option}_{direction}" for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()}
+# Settings that entered the hashes after runs were recorded, with the value that means the behaviour of those runs. This
+# value is not hashed, so old hashes stay. Worker processes draw negatives with random states of their own.
+_SINCE: dict[str, Any] = {
+    **{
+        f"{option}_{direction}": None for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()
+    },
+    "worker": 0,
+}
 # Settings of RecBole's models that name a file to start from, and files that a model reads beside its data.
 _PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path"}
 _BESIDE_DATA = {"LDiffRec": "item_emb.npy"}
+# The setting without effect that a role's block holds. Hashes contain its default, so that old hashes stay.
+_LOGGED = {"loss_decimal_place": 4}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
 
@@ -55,7 +63,9 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
     drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint", "metrics_as"}
     start = _contents(config["model"], config.final_config_dict, config["data_path"])
     plain = config.final_config_dict | start
-    settings: dict[str, Any] = {key: str(value) for key, value in plain.items() if key not in drop}
+    settings: dict[str, Any] = {
+        key: str(value) for key, value in plain.items() if key not in drop and _is_hashed(key, value)
+    }
     if not with_seed:
         del settings["seed"]
     settings |= {
@@ -128,13 +138,15 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     settings = {
         key: value
         for key, value in config.as_dict().items()
-        if key not in WITHOUT_EFFECT | {"metrics_as"} and (key not in _SINCE or value is not None)
+        if key not in WITHOUT_EFFECT | {"metrics_as"} and _is_hashed(key, value)
     } | _entry(evaluation_version(config))
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = file_hash(block.get("checkpoint"))
         block.pop("checkpoint_split", None)
         block |= _contents(config.backbones[role], block, config["data_path"])
+        if role in PAIR:
+            block |= _LOGGED
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
     settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
@@ -238,6 +250,11 @@ def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str,
     found = {key: file_hash(settings[key]) for key in _PRETRAINED & settings.keys() if settings[key]}
     beside = Path(folder) / _BESIDE_DATA[model] if model in _BESIDE_DATA else None
     return found | ({beside.name: file_hash(str(beside))} if beside and beside.is_file() else {})
+
+
+def _is_hashed(key: str, value: Any) -> bool:
+    """Whether a setting is more than the value that older runs had without it."""
+    return key not in _SINCE or value != _SINCE[key]
 
 
 def _hash(settings: Mapping[str, Any]) -> str:

@@ -167,7 +167,7 @@ class RunOutputs:
         sampler = build_distiller(self.config, self.split, self.roles, control=False).sampler
         record = rank_discrepancy.count_discrepancies(self.roles, self.split, sampler, self.config["seed"])
         seconds, users = time.perf_counter() - began, len(record["user"])
-        logger.info("rank discrepancies of %d users computed in %.1f s", users, seconds)
+        logger.info("rank discrepancies of %d of %d users computed in %.1f s", users, self.split.n_users - 1, seconds)
         return record
 
     def _write_arrays(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:

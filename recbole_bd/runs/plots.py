@@ -226,7 +226,7 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
     axis = figure.subplots()
     _steps(
         axis, edges, record["unseen"], fill="0.85", color="0.45", linewidth=1.0,
-        label=f"all unseen items: {record['unseen'].sum():,} of {len(record['user']):,} users",
+        label=f"all unseen items: {record['unseen'].sum():,} of {_counted_users(result, record)}",
     )  # fmt: skip
     for direction, (colour, line, title) in _DRAWS.items():
         if f"drawn_{direction}" in record:
@@ -256,6 +256,12 @@ def discrepancy_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarra
     figure.legend(loc="outside lower center", frameon=False, fontsize=9)
     figure.suptitle(f"Rank discrepancy before distillation\n{_models(result)}", fontsize=11)
     return figure
+
+
+def _counted_users(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> str:
+    """How many users were counted, and of how many if not of all."""
+    counted, of_all = len(record["user"]), result.get("data", {}).get("users", 0)
+    return f"{counted:,} users" + (f" (of {of_all:,})" if counted < of_all else "")
 
 
 def _steps(axis: Any, edges: np.ndarray, counts: np.ndarray, label: str, fill: str | None = None, **style: Any) -> None:

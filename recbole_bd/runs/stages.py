@@ -106,6 +106,7 @@ class Run:
 
     def _open(self) -> None:
         """Write the settings and the first result of a new run, or log where the run resumes."""
+        threads = self.progress.settings.get("threads")
         if self.changes:
             self.progress.change_settings(self.config.as_dict(), self.changes)
         self.outputs.open(self.progress)
@@ -125,6 +126,12 @@ class Run:
             logger.info("run folder %s, device %s", self.folder, self.config["device"])
         else:
             logger.info("%s: resuming after %s", self.folder, self.progress.reached())
+            if threads != self.config["threads"]:
+                logger.warning(
+                    "threads was %r and is %r: sums may be rounded differently from here on",
+                    threads,
+                    self.config["threads"],
+                )
         for note in settings_notes(self.config) if self.is_first_process else ():
             logger.warning("%s", note)
         for change in self.changes:

@@ -23,7 +23,6 @@ from recbole_bd.system.atomic_write import write_atomically, write_whole
 
 _CHECKED_USERS = 64
 _MEASURED_USERS = 1000
-HNSW = "hnsw"
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.serving.id_file import read_ids, shortened
 from recbole_bd.serving.recommender import inner_ids, with_training
 
-UNKNOWN_ITEMS, UNTRAINED_ITEMS = ("error", "skip"), ("keep", "drop")
 _COMPARED = 10_000  # values of a column among which close ones are looked for
 
 

@@ -15,7 +15,8 @@ from recbole_bd.runs.folder import machine, versions
 from recbole_bd.runs.plots import empty_figure
 from recbole_bd.runs.text_table import grid
 from recbole_bd.runs.trained_model import Trained
-from recbole_bd.serving.recommender import MEASURED, Recommender
+from recbole_bd.serving.names import MEASURED
+from recbole_bd.serving.recommender import Recommender
 from recbole_bd.system.atomic_write import write_whole
 
 _COLOURS = {"teacher": "#000000", "student": "#0072B2", "model": "#E69F00"}

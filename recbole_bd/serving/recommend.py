@@ -18,8 +18,6 @@ from recbole_bd.serving.recommender import Recommender, ids_of, inner_ids, with_
 from recbole_bd.serving.rows import Rows, writer_of
 from recbole_bd.system.atomic_write import write_atomically
 
-ALL = "all"
-UNKNOWN = ("skip", "popular", "error")
 # Greatest numbers of users, and of rows, that are computed and written together.
 _USERS_AT_ONCE, _ROWS_AT_ONCE = 1000, 2**20
 

@@ -14,11 +14,8 @@ from recbole_bd.data.protocol import UserItems, left_out
 from recbole_bd.data.split import Split
 from recbole_bd.sampler.seen_items import Indices, among
 from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted, users_at_once
+from recbole_bd.serving.names import MEASURED
 
-MEASURED = "measured"
-# Items that are not recommended to a user: those that the test's ranking leaves out (training and validation items,
-# none with `repeatable: True`); training items; all items of the user in the data set; none.
-EXCLUDED = (MEASURED, "train", "known", "nothing")
 _PARTS = {"train": ("train",), "known": ("train", "valid", "test")}
 
 

@@ -4,9 +4,9 @@ from argparse import Namespace
 
 import pytest
 
-from recbole_bd.cli import chosen_model as module
 from recbole_bd.cli.chosen_model import chosen_model, required_run
 from recbole_bd.errors import ConfigError
+from recbole_bd.runs import trained_model
 
 
 @pytest.fixture
@@ -14,8 +14,8 @@ def files(monkeypatch):
     """Let files stand for those of a run, and what was loaded for a model."""
 
     def run(*roles):
-        monkeypatch.setattr(module, "model_files", lambda run: {role: f"{run}/{role}.pth" for role in roles})
-        monkeypatch.setattr(module, "load_trained", lambda *given: given)
+        monkeypatch.setattr(trained_model, "model_files", lambda run: {role: f"{run}/{role}.pth" for role in roles})
+        monkeypatch.setattr(trained_model, "load_trained", lambda *given: given)
 
     return run
 

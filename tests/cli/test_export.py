@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from recbole_bd import run_bd
-from recbole_bd.cli import chosen_model
 from recbole_bd.cli.main import main
+from recbole_bd.runs import trained_model
 from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.serving.recommender import Recommender
 from tests.helpers.serving import hit_rate, lists_of, read_rows, run_onnx
@@ -96,7 +96,7 @@ def test_what_is_exported_is_on_the_cpu_with_all_that_its_model_keeps(trained_ru
         devices.append(device)
         return load_trained(path)
 
-    monkeypatch.setattr(chosen_model, "load_trained", loaded)
+    monkeypatch.setattr(trained_model, "load_trained", loaded)
     assert main(["export", trained_run, "--format=npz", f"--out={tmp_path}"]) == 0
     assert devices == ["cpu"]
 

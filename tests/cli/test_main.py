@@ -31,10 +31,14 @@ def test_every_command_has_a_help_with_examples(command, cli):
     assert cli(command, "saved/RUN", "-h") == (0, out, "")
 
 
+# What a command that trains needs, and what takes time to import.
+HEAVY = ("torch", "recbole", "pandas", "scipy.stats", "sklearn", "matplotlib", "optuna")
+
+
 def loaded_after(*words: str) -> tuple[int, str, set[str]]:
-    """Exit code, standard error, and the loaded modules of torch and of this package after a command in a process."""
+    """Exit code, standard error, and the loaded modules of `HEAVY` and of this package after a command in a process."""
     call = f"import sys; from recbole_bd.__main__ import main; code = main({words!r}); "
-    shown = "print(code, *(name for name in sys.modules if name == 'torch' or name.startswith('recbole_bd.')))"
+    shown = f"print(code, *(name for name in sys.modules if name in {HEAVY!r} or name.startswith('recbole_bd.')))"
     done = subprocess.run([sys.executable, "-c", call + shown], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     code, *names = done.stdout.splitlines()[-1].split()
@@ -44,17 +48,39 @@ def loaded_after(*words: str) -> tuple[int, str, set[str]]:
 def test_a_command_imports_only_what_it_needs():
     _, _, names = loaded_after("compare", "--help")
     assert "recbole_bd.cli.compare" in names
-    unneeded = {"torch", "recbole_bd.cli.run", "recbole_bd.serving.recommend", "recbole_bd.leaderboard.command"}
-    assert not unneeded & names
+    assert not {"recbole_bd.cli.run", "recbole_bd.serving.recommend", "recbole_bd.leaderboard.command"} & names
 
 
-@pytest.mark.parametrize(("line", "message"), [(["walk"], "unknown command 'walk'"), (["compare", "--walk"], "--walk")])
-def test_a_usage_error_does_not_import_torch(line, message):
+@pytest.mark.parametrize("line", [(), ("--help",), ("--version",), *((command, "--help") for command in COMMANDS)])
+def test_a_help_imports_nothing_heavy(line):
+    code, err, names = loaded_after(*line)
+    assert (code, err) == (0, "")
+    assert not names.intersection(HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["walk"], "unknown command 'walk'"),
+        (["compare", "--walk"], "--walk"),
+        (["compare", "one"], "compare takes two runs"),
+        (["run", "walk"], "'walk' is not a setting"),
+        (["leaderboard", "--models"], "--models has no value"),
+        (["tune", "--space=x", "--dry-run"], "--dry-run applies to a single run"),
+        (["plots"], "plots takes run folders"),
+        (["recommend", "--out=x.csv", "-k", "none"], "'none' is not a whole number"),
+        (["recommend", "run"], "--out=FILE is missing"),
+        (["export", "run"], "--format=NAME is missing"),
+        (["export", "run", "--format=zip"], "--format=zip: the formats are"),
+        (["serve-bench", "run", "--batch=0"], "--batch=0"),
+    ],
+)
+def test_a_usage_error_imports_nothing_heavy(line, message):
     code, err, names = loaded_after(*line)
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith("recbole-bd: error: ")
     assert message in err
-    assert "torch" not in names
+    assert not names.intersection(HEAVY)
 
 
 @pytest.mark.parametrize("environment", [{"RANK": "3", "WORLD_SIZE": "4"}, {"RANK": "3"}, {}])
@@ -96,7 +122,7 @@ def test_errors_without_a_file_are_not_hidden(cli, monkeypatch):
     def broken(_):
         raise OSError("a defect")
 
-    monkeypatch.setattr("recbole_bd.cli.plots.redraw", broken)
+    monkeypatch.setattr("recbole_bd.runs.plots.redraw", broken)
     with pytest.raises(OSError, match="a defect"):
         cli("plots", "run")
 
@@ -123,6 +149,6 @@ def test_ctrl_c_outside_of_a_run_is_one_line(monkeypatch, capsys):
     def interrupted(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("recbole_bd.cli.plots.redraw", interrupted)
+    monkeypatch.setattr("recbole_bd.runs.plots.redraw", interrupted)
     assert main(["plots", "run"]) == 130
     assert capsys.readouterr().err == "recbole-bd: stopped\n"

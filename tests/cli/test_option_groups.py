@@ -3,7 +3,7 @@
 import pytest
 
 from recbole_bd.cli.option_groups import option_groups, option_lines
-from recbole_bd.config.known_options import package_options, properties_path
+from recbole_bd.config.property_files import package_options, properties_path
 
 TEXT = """\
 # The file.

@@ -12,7 +12,7 @@ def test_the_command_refuses_what_is_no_folder(words, cli):
 
 
 def test_the_pictures_of_every_folder_are_named(cli, monkeypatch):
-    monkeypatch.setattr("recbole_bd.cli.plots.redraw", lambda folder: [f"{folder}/a.png", f"{folder}/b.png"])
+    monkeypatch.setattr("recbole_bd.runs.plots.redraw", lambda folder: [f"{folder}/a.png", f"{folder}/b.png"])
     assert cli("plots", "one", "two") == (0, "one/a.png\none/b.png\ntwo/a.png\ntwo/b.png\n", "")
 
 

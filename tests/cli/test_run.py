@@ -7,8 +7,9 @@ import pytest
 
 import recbole_bd
 from recbole_bd.cli import run
-from recbole_bd.config.known_options import method_options, package_options
+from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.model import METHODS
+from recbole_bd.runs import pipeline
 from recbole_bd.runs.summary import table
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
@@ -150,7 +151,7 @@ def runs(monkeypatch):
     asked = []
 
     def stand_in(result, rank=None):
-        monkeypatch.setattr(run, "run_bd", lambda **given: asked.append(given) or result)
+        monkeypatch.setattr(pipeline, "run_bd", lambda **given: asked.append(given) or result)
         monkeypatch.setattr(run, "started_rank", lambda: rank)
         return asked
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from recbole_bd.cli import tune
+from recbole_bd.tuning import command
 
 
 def test_the_search_gets_the_settings_and_files_and_its_text_is_printed(cli, monkeypatch):
     asked = []
-    monkeypatch.setattr(tune, "run_tuning", lambda *given: asked.append(given) or "1 trials: 1 finished")
+    monkeypatch.setattr(command, "run_tuning", lambda *given: asked.append(given) or "1 trials: 1 finished")
     line = ["tune", "--space=space.yaml", "--config_files", "a.yaml", "--trials=3"]
     assert cli(*line) == (0, "1 trials: 1 finished\n", "")
     assert asked == [({"space": "space.yaml", "trials": 3}, ["a.yaml"])]

@@ -2,30 +2,13 @@
 
 import pytest
 
-from recbole_bd.config import known_options
 from recbole_bd.config.known_options import (
     backbone_options,
-    method_yaml,
     options_unknown_to_recbole,
-    package_options,
-    properties_path,
     role_options,
     top_level_options,
 )
-from recbole_bd.errors import ConfigError
-from recbole_bd.model import METHODS
-
-
-def test_options_lie_inside_the_package_or_beside_it(tmp_path, monkeypatch):
-    package = tmp_path / "recbole_bd"
-    monkeypatch.setattr(known_options, "__file__", str(package / "config" / "known_options.py"))
-    with pytest.raises(ConfigError) as error:
-        properties_path("overall.yaml")
-    assert str(error.value) == f"properties/ is missing beside {package}: reinstall recbole-bd"
-    for folder in (tmp_path / "properties", package / "properties"):  # the one inside goes first
-        folder.mkdir(parents=True)
-        (folder / "overall.yaml").write_text("")
-        assert properties_path("model", "BD.yaml") == folder / "model" / "BD.yaml"
+from recbole_bd.config.property_files import package_options
 
 
 def test_a_model_without_a_file_of_its_own_has_the_options_that_its_source_reads():
@@ -54,9 +37,3 @@ def test_what_each_level_takes():
     assert "temperature" not in top_level_options(None, ["BPR"])
     assert {"control", "teacher_model"} <= options_unknown_to_recbole() <= package_options().keys()
     assert not {"model", "dataset", "seed"} & options_unknown_to_recbole()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_has_a_file(method):
-    assert method_yaml(method) == properties_path("model", f"{method}.yaml")
-    assert method_yaml(method).is_file()

@@ -6,8 +6,8 @@ from datetime import date
 
 import pytest
 
-from recbole_bd.config.known_options import properties_path
 from recbole_bd.config.option import Option, declared_options
+from recbole_bd.config.property_files import properties_path
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError
 

@@ -1,6 +1,6 @@
 """Comparison of a run that was stopped and resumed with one that was not."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -39,12 +39,25 @@ def differences(value: Any, other: Any, place: str = "") -> list[str]:
     return [] if repr(value) == repr(other) else [f"{place}: {value!r} and {other!r}"]
 
 
-def run_differences(first: dict, second: dict) -> list[str]:
-    """Where two finished runs differ, times aside: results, states of every arm, losses, arrays, metrics.csv."""
+def without(settings: dict, keys: Container[str]) -> dict:
+    """The settings without some keys, in blocks too."""
+    kept = {key: value for key, value in settings.items() if key not in keys}
+    return {key: without(value, keys) if isinstance(value, dict) else value for key, value in kept.items()}
+
+
+def run_differences(first: dict, second: dict, aside: Collection[str] = ()) -> list[str]:
+    """Where two finished runs differ, times aside: results, states of every arm, losses, arrays, metrics.csv.
+
+    Args:
+        first, second: contents of result.json.
+        aside: settings, and keys of result.json, that may differ.
+    """
     folders = [Path(result["run_folder"]) for result in (first, second)]
-    found = differences(without_times(first), without_times(second), "result.json")
+    found = differences(*(without(result, {*VARYING, *aside}) for result in (first, second)), "result.json")
     kept = [load_archive(folder / PROGRESS_FILE) for folder in folders]
-    found += differences(*(without_times(progress["settings"]) for progress in kept), f"{PROGRESS_FILE}/settings")
+    found += differences(
+        *(without(progress["settings"], {*VARYING, *aside}) for progress in kept), f"{PROGRESS_FILE}/settings"
+    )
     for key in ("arms", "stage", "place"):
         found += differences(kept[0][key], kept[1][key], f"{PROGRESS_FILE}/{key}")
     for key in ("validations", "losses"):

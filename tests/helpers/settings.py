@@ -5,7 +5,7 @@ import json
 import pytest
 
 from recbole_bd.config.config import BDConfig
-from recbole_bd.config.known_options import method_options, properties_path
+from recbole_bd.config.property_files import method_options, properties_path
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.model import METHODS
 

@@ -7,7 +7,7 @@ import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
-from recbole_bd.config.known_options import method_options
+from recbole_bd.config.property_files import method_options
 from recbole_bd.errors import ConfigError, RoleError
 from recbole_bd.model import METHODS
 from recbole_bd.model.base import Distiller

@@ -103,7 +103,7 @@ def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, mo
     assert plain["config"] != changed["config"]
     resolved = make_config(quick).as_dict()
     before = {key: value for key, value in resolved.items() if key not in hashes._SINCE}
-    assert len(before) == len(resolved) - 4
+    assert len(before) == len(resolved) - 5
     monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: before)
     assert run_hashes(make_config(quick)) == plain
 

@@ -218,6 +218,16 @@ def test_the_steps_are_the_counts(finished):
     assert len({patch.get_linestyle() for label, patch in drawn.items() if "to" in label}) == 2, "alike in grey print"
 
 
+@pytest.mark.parametrize(("of_all", "told"), [(60, "60 users"), (61, "60 users (of 61)"), (None, "60 users")])
+def test_the_steps_say_of_which_users(of_all, told, finished):
+    result, _ = finished
+    data = {} if of_all is None else {"data": {"users": of_all}}
+    result = {**{key: value for key, value in result.items() if key != "data"}, **data}
+    (axis,) = plots.discrepancy_figure(result, load(result["run_folder"], "discrepancy.npz")).axes
+    (label,) = (patch.get_label() for patch in axis.patches if patch.get_label().startswith("all unseen"))
+    assert f" of {told}, " in label
+
+
 def test_curves_of_what_was_never_validated_are_empty(finished):
     """What a run without epochs leaves: no rows, and no level of the metric that selects."""
     result, _ = finished

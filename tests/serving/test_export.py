@@ -8,6 +8,7 @@ import torch
 
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.serving.export import FORMATS, export_index, vectors_of
+from recbole_bd.serving.names import EXPORT_FORMATS
 from tests.helpers.serving import COUNT, STOCK_RECBOLE
 
 
@@ -105,3 +106,7 @@ def test_a_package_that_is_missing_is_named(module, write, message, student, tmp
         write(student, tmp_path, COUNT)
     assert str(error.value) == message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_knows_the_names_of_the_formats():
+    assert tuple(FORMATS) == EXPORT_FORMATS
