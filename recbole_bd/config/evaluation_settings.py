@@ -9,7 +9,7 @@ from typing import Any
 from recbole.evaluator import metric_types
 from recbole.utils import EvaluatorType
 
-from recbole_bd.config.own_metrics import add_own_metrics, result_name
+from recbole_bd.config.own_metrics import RECBOLE_METRICS, add_own_metrics, result_name
 from recbole_bd.config.recbole_blocks import unknown_key
 from recbole_bd.data.intervals import check_interval
 from recbole_bd.errors import ConfigError
@@ -20,6 +20,8 @@ _SPLITS = ("RS", "LS", "TS")
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
 _EVAL_ARGS = ("split", "group_by", "order", "mode")
 _MOST_CANDIDATES = 1_000_000
+# RecBole's metrics that have no cut-off.
+_WITHOUT_CUTOFF = ("auc", "gauc", "logloss", "mae", "rmse")
 _ID_FIELDS = ("USER_ID_FIELD", "ITEM_ID_FIELD")
 # Metrics that compare scores with labels, spelled as in RecBole's documentation.
 _VALUE_METRICS = "AUC, LogLoss, MAE and RMSE"
@@ -224,6 +226,13 @@ def metric_notes(settings: Mapping[str, Any], learn_from_pairs: Sequence[str]) -
     ]
 
 
+def _has_cutoff(metric: str, cutoff: str | None, topk: list[int]) -> bool:
+    """Whether a metric is measured at a cut-off, or without one; metrics of the user's own may have either."""
+    if metric in RECBOLE_METRICS and (cutoff is None) != (metric in _WITHOUT_CUTOFF):
+        return False
+    return cutoff is None or int(cutoff) in topk
+
+
 def check_valid_metric(valid_metric: str, metrics: list[str], topk: list[int]) -> None:
     """Check that the metric which selects the best epoch is among the measured ones.
 
@@ -238,7 +247,7 @@ def check_valid_metric(valid_metric: str, metrics: list[str], topk: list[int]) -
     found = re.fullmatch(r"(\w+)(?:@([1-9][0-9]{0,17}))?", valid_metric)
     if found:
         metric, cutoff = found.groups()
-        if metric.lower() in map(result_name, metrics) and (cutoff is None or int(cutoff) in topk):
+        if metric.lower() in map(result_name, metrics) and _has_cutoff(metric.lower(), cutoff, topk):
             return
     shown = list(map(short_name, metrics))
     raise ConfigError(f"valid_metric={valid_metric!r}: must be one of the metrics {shown} at one of topk {topk}")

@@ -57,6 +57,14 @@ MODES = "expected full, uniN, popN or labeled, or {valid: ..., test: ...}"
             f"eval_args: mode='best': {MODES}; {COUNT}",
         ),
         (
+            {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG"},
+            "valid_metric='NDCG': must be one of the metrics ['NDCG'] at one of topk [10]",
+        ),
+        (
+            {"metrics": ["AUC"], "topk": [10], "valid_metric": "AUC@10", "eval_args": {"mode": "uni5"}},
+            "valid_metric='AUC@10': must be one of the metrics ['AUC'] at one of topk [10]",
+        ),
+        (
             {"metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@"},
             "valid_metric='NDCG@': must be one of the metrics ['NDCG'] at one of topk [10]",
         ),

@@ -120,7 +120,7 @@ def test_the_file_and_the_role_are_named(tmp_path):
             r"eval_args: mode: labeled needs labels; name their column in LABEL_FIELD \(label\) and in load_col",
         ),
         (
-            {"eval_args": {"split": {"TS": [8, 1, 1]}}},
+            {"eval_args": {"split": {"TS": [8, 1, 1]}, "order": "TO"}},
             r"eval_args: needs the time of the interactions, .* TIME_FIELD \(timestamp\) and in load_col",
         ),
         ({"load_col": {"user": "*"}}, "load_col: lacks inter"),
