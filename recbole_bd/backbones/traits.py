@@ -118,9 +118,9 @@ def scores_with_noise(settings: Any) -> bool:
     """Whether two evaluations of the same weights may differ.
 
     Args:
-        settings: settings of a role by name; `model` is the name of its backbone.
+        settings: settings of a role; RecBole keeps the class of its backbone in `model_class`.
     """
-    traits = TRAITS.get(settings["model"], OTHER_MODEL)
+    traits = traits_of_class(settings.model_class)
     return traits.noisy or any(settings[name] for name in traits.noisy_if)
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import recbole
 
 from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
-from recbole_bd.backbones.traits import scores_with_noise
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.traits import recbole_base, scores_with_noise
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.own_metrics import own_metrics
@@ -243,12 +244,13 @@ def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str,
     """Hashes of the files that a model reads while it is built; a setting that names one is replaced by its hash.
 
     Args:
-        model: name of the RecBole model.
+        model: name of the model; a subclass reads what its RecBole model reads.
         settings: its settings.
         folder: folder of the data set's files.
     """
     found = {key: file_hash(settings[key]) for key in _PRETRAINED & settings.keys() if settings[key]}
-    beside = Path(folder) / _BESIDE_DATA[model] if model in _BESIDE_DATA else None
+    base = recbole_base(recommender_class(model))
+    beside = Path(folder) / _BESIDE_DATA[base.__name__] if base and base.__name__ in _BESIDE_DATA else None
     return found | ({beside.name: file_hash(str(beside))} if beside and beside.is_file() else {})
 
 

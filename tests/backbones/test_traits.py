@@ -1,6 +1,7 @@
 """The table of facts, held against RecBole's own classes."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from recbole_bd.backbones.traits import (
     TRAITS,
     BackboneTraits,
     caches_of,
+    scores_with_noise,
     traits_of,
 )
 from tests.helpers.backbones import NAMES, TEACHABLE, everyone, own_ranking_scores
@@ -104,3 +106,15 @@ def test_training_changes_the_extra_state_of_a_line_and_ranking_fills_its_caches
     model.eval()
     own_ranking_scores(model, everyone(model))
     assert {cache for cache in CACHES if getattr(model, cache, None) is not None} == set(TRAITS[name].caches)
+
+
+def test_noise_is_a_fact_of_the_class():
+    def settings(base, **attributes):
+        kind = type(base, (recommender_class(base),), {"__module__": "theirs", **attributes})
+        return SimpleNamespace(model_class=kind)
+
+    assert scores_with_noise(settings("Random"))
+    assert not scores_with_noise(settings("BPR"))
+    assert scores_with_noise(settings("BPR", bd_traits=BackboneTraits("InnerProduct", noisy=True)))
+    namesake = type("Random", (recommender_class("BPR"),), {"__module__": "theirs"})
+    assert not scores_with_noise(SimpleNamespace(model_class=namesake))

@@ -141,7 +141,8 @@ def test_only_runs_that_measure_otherwise_than_before_have_other_hashes(quick, m
     """Sampled evaluation, diversity metrics and models with noise; `metrics_as: recbole` is as before."""
     lists = {"metrics": ["Hit", "ItemCoverage"], "valid_metric": "Hit@5"}
     sampled, noisy = {"eval_args": {"mode": {"valid": "full", "test": "pop5"}}}, {"model": "Random"}
-    labeled = {"eval_args": {"mode": "labeled"}, "metrics": ["AUC"], "valid_metric": "AUC"}
+    labeled = {"eval_args": {"mode": "labeled"}, "metrics": ["AUC"], "valid_metric": "AUC",
+               "load_col": {"inter": ["user_id", "item_id", "label"]}}  # fmt: skip
     cases = [
         ({}, {}), (lists, {"diversity": "defined"}), ({**lists, "metrics_as": "recbole"}, {}),
         ({"metrics_as": "recbole"}, {}), (sampled, {"candidates": "shared"}), (labeled, {}),
