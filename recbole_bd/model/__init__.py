@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 METHODS: "dict[str, type[Distiller]]"  # all methods by name, those of other packages last; made when first used
 
-# Module of each method's class.
-_MODULES = {
+# The table: the module of each method's class.
+MODULES = {
     "RD": "rd",
     "CD": "cd",
     "DE": "de",
@@ -28,12 +28,12 @@ _MODULES = {
     "BD": "bd",
 }
 
-__all__ = ["BD", "CD", "DE", "METHODS", "RD", "RRD", "Distiller", "method_names"]
+__all__ = ["BD", "CD", "DE", "METHODS", "MODULES", "RD", "RRD", "Distiller", "method_names"]
 
 
 def method_names() -> list[str]:
     """Names of all methods, those of other packages last; nothing is imported."""
-    return [*_MODULES, *(name for name in offered_methods() if name not in _MODULES)]
+    return [*MODULES, *(name for name in offered_methods() if name not in MODULES)]
 
 
 def _member(module: str, name: str) -> Any:
@@ -42,14 +42,12 @@ def _member(module: str, name: str) -> Any:
 
 def __getattr__(name: str) -> Any:
     if name == "METHODS":
-        methods = {
-            method: getattr(import_module(f"{__name__}.{module}"), method) for method, module in _MODULES.items()
-        }
+        methods = {method: getattr(import_module(f"{__name__}.{module}"), method) for method, module in MODULES.items()}
         value: Any = methods | load_methods(methods)
     elif name == "Distiller":
         value = _member("base", name)
-    elif name in _MODULES:
-        value = _member(_MODULES[name], name)
+    elif name in MODULES:
+        value = _member(MODULES[name], name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

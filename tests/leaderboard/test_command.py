@@ -191,8 +191,9 @@ def test_a_class_a_line_and_a_yaml_make_a_method(quick, tmp_path):
     (copy / "recbole_bd" / "model" / "toy.py").write_text(TOY)
     (copy / "properties" / "model" / "Toy.yaml").write_text(TOY_YAML)
     table = copy / "recbole_bd" / "model" / "__init__.py"
-    line = 'METHODS["Toy"] = __import__("recbole_bd.model.toy", fromlist=["Toy"]).Toy\n'
-    table.write_text(table.read_text() + line)
+    text = table.read_text()
+    assert "MODULES = {\n" in text
+    table.write_text(text.replace("MODULES = {\n", 'MODULES = {\n    "Toy": "toy",\n'))
     use_toy(quick, copy, tmp_path, "leaderboard")
 
 
