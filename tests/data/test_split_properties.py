@@ -17,6 +17,7 @@ from recbole_bd.errors import BDError, DataError
 from recbole_bd.evaluator.held_out_ranks import test_ranks as ranks_of_test_items
 from recbole_bd.sampler.seen_items import SeenItems
 from tests.helpers.bounds import tried
+from tests.helpers.bpr_settings import BPRSettings
 from tests.helpers.counts import tally
 from tests.helpers.references import rank_by_hand
 from tests.helpers.settings import QUICK, make_config
@@ -170,7 +171,7 @@ def check_test_ranks(split):
     role = SimpleNamespace(
         name="student",
         device="cpu",
-        config={"model": "BPR"},
+        config=BPRSettings(model="BPR"),
         scoring=nullcontext,
         all_logits=lambda users: scores[users].clone(),
     )

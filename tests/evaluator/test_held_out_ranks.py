@@ -41,7 +41,7 @@ def role(scores: torch.Tensor) -> SimpleNamespace:
     return SimpleNamespace(
         name="student",
         device="cpu",
-        config={"model": "BPR"},
+        config=BPRSettings(model="BPR"),
         scoring=nullcontext,
         all_logits=lambda users: scores[users].clone(),
     )
