@@ -11,6 +11,7 @@ from recbole_bd.errors import DataError
 from recbole_bd.evaluator import held_out_ranks
 from recbole_bd.evaluator.held_out_ranks import share_of_wins
 from recbole_bd.evaluator.held_out_ranks import test_ranks as ranks_of_test_items
+from tests.helpers.bpr_settings import BPRSettings
 
 PARTS = {"train": [(1, 1), (2, 5)], "valid": [(1, 2)], "test": [(2, 1), (1, 3), (1, 5), (2, 1), (3, 4), (2, 5)]}
 SAMPLED = {1: [2, 3, 4, 5], 2: [1, 3, 5], 3: [1, 4]}  # candidates of each user, own test items among them
