@@ -152,6 +152,17 @@ def _checked(name: str, found: type) -> type[GeneralRecommender]:
     return found
 
 
+def learns_by_gradient(name: str) -> bool:
+    """Whether a model has parameters to train by gradient.
+
+    Args:
+        name: as `recommender_class` takes it.
+    """
+    model_class = recommender_class(name)
+    # The type is for models without a line in the table of traits.
+    return not traits_of_class(model_class).closed_form and model_class.type != ModelType.TRADITIONAL
+
+
 def require_teachable(name: str, role: str) -> None:
     """Refuse a model that cannot learn in the distillation stage, before anything is built.
 
@@ -162,12 +173,10 @@ def require_teachable(name: str, role: str) -> None:
     Raises:
         RoleError: the model has no parameters to train by gradient, needs its own trainer, or is unknown.
     """
-    model_class = recommender_class(name)
-    traits = traits_of_class(model_class)
-    if traits.closed_form or model_class.type == ModelType.TRADITIONAL:  # the type: for models without a line
+    if not learns_by_gradient(name):
         raise RoleError(
             f"{role}: {name} has no parameters to train by gradient, so it cannot learn from the other role. "
             f"Choose e.g. BPR, or use {name} as the teacher of a one-way method (RD, CD or RRD)"
         )
-    if own := traits.own_trainer:
+    if own := traits_of_class(recommender_class(name)).own_trainer:
         raise RoleError(f"{role}: {name} needs {own.step}, which distillation does not run. Choose {own.choice}")

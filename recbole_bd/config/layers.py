@@ -91,7 +91,7 @@ def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
 
 
 def _problem(name: Any) -> str:
-    """What keeps a text from being a name, for the end of a message; empty for what is no text."""
+    """Reason why a text is not a name, for the end of a message; empty for other values."""
     if not isinstance(name, str):
         return ""
     if not name:

@@ -12,7 +12,7 @@ from recbole_bd.system.own_classes import METRICS, is_import_name, offered_class
 
 # RecBole's own names, as they are before any metric is added.
 RECBOLE_METRICS = frozenset(metric_types)
-# What RecBole's collector can give to a metric.
+# Data that RecBole's collector can give to a metric.
 _NEEDS = {
     "rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.num_items", "data.num_users", "data.count_items",
     "data.count_users", "data.label",

@@ -5,11 +5,10 @@ from typing import Any
 
 from recbole.data.dataloader import TrainDataLoader
 from recbole.data.utils import get_dataloader
-from recbole.utils import InputType, ModelType
+from recbole.utils import InputType
 
 from recbole_bd.backbones.names import BASELINE
-from recbole_bd.backbones.registry import loader_name, recommender_class
-from recbole_bd.backbones.traits import traits_of_class
+from recbole_bd.backbones.registry import learns_by_gradient, loader_name, recommender_class
 from recbole_bd.config.evaluation_settings import may_have
 from recbole_bd.config.recbole_blocks import check_clipping
 from recbole_bd.errors import ConfigError
@@ -17,12 +16,6 @@ from recbole_bd.errors import ConfigError
 # RecBole falls back to Adam for any other learner, with no more than a warning.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 _WAY_OUT = "leave it out, or write {distribution: uniform, sample_num: 1}"
-
-
-def learns_by_gradient(backbone: str) -> bool:
-    """Whether a RecBole model has parameters to train by gradient."""
-    model_class = recommender_class(backbone)
-    return not traits_of_class(model_class).closed_form and model_class.type != ModelType.TRADITIONAL
 
 
 def reads_negatives(backbone: str) -> bool:

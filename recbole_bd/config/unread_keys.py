@@ -13,14 +13,14 @@ from typing import Any
 import recbole.trainer
 
 from recbole_bd.backbones.names import BASELINE, PAIR
-from recbole_bd.backbones.registry import loader_name, own_classes_of, recommender_class
+from recbole_bd.backbones.registry import learns_by_gradient, loader_name, own_classes_of, recommender_class
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import backbone_options, recbole_options
 from recbole_bd.config.layers import fold_layers
 from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.config.recbole_blocks import SOURCES
-from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, needs_labels, reads_negatives
+from recbole_bd.config.training_settings import learns_from_pairs, needs_labels, reads_negatives
 from recbole_bd.config.yaml_text import write_value
 from recbole_bd.system.own_classes import source_of
 
@@ -161,7 +161,7 @@ def _unread(config: Any) -> Iterator[str]:
 
 
 def _own_settings(config: Any, role: str) -> dict[str, Any]:
-    """What the user gave for one role alone."""
+    """Settings that the user gave for one role alone."""
     own: dict[str, Any] = {}
     for layer in config.users_layers:
         own |= ((layer.values.get("backbones") or {}).get(config.backbones[role]) or {}).get(role) or {}

@@ -2,7 +2,7 @@
 
 import re
 
-# What RecBole says, and what to tell the user.
+# RecBole's messages, and what to tell the user instead.
 _EXPLAINED = {
     r"is not exist in interaction|is not in inter_feat": (
         "the time of the interactions is not loaded; name its column in TIME_FIELD and in load_col"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Pairs = tuple[Tensor, Tensor]
 
 # Parts whose items a ranking of the part leaves out.
-_BEFORE = {"valid": ("train",), "test": ("train", "valid")}
+BEFORE = {"valid": ("train",), "test": ("train", "valid")}
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def left_out(split: "Split", part: str = "test") -> UserItems:
         part: `valid` leaves out training items; `test` leaves out training and validation items. Users without
             interactions in the part have the same rule.
     """
-    pairs = {name: split.pairs(name) for name in (*_BEFORE[part], part)}
+    pairs = {name: split.pairs(name) for name in (*BEFORE[part], part)}
     return left_out_of(pairs, part, split.n_users, split.n_items, split.repeatable)
 
 
@@ -94,5 +94,5 @@ def left_out_of(
     if repeatable:
         return UserItems.from_keys(torch.zeros(0, dtype=torch.int64), n_users, n_items)
     keys = {name: users.long() * n_items + items.long() for name, (users, items) in pairs.items()}
-    known = torch.unique(torch.cat([keys[name] for name in _BEFORE[part]]))
+    known = torch.unique(torch.cat([keys[name] for name in BEFORE[part]]))
     return UserItems.from_keys(known[~torch.isin(known, keys[part])], n_users, n_items)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_bd.data.key_set import KeySet
+from recbole_bd.data.protocol import BEFORE
 from recbole_bd.errors import DataError
 
 # Streams of random numbers, so that the parts of one seed have independent candidates.
@@ -60,7 +61,7 @@ def candidate_rule(
     weights[0] = 0.0
     if repeatable:
         return CandidateRule(n_items, weights, None)
-    names = ("train", "valid") if part == "valid" else ("train", "valid", "test")
+    names = (*BEFORE[part], part)
     known = np.unique(np.concatenate([pairs[name][0] * n_items + pairs[name][1] for name in names]))
     return CandidateRule(n_items, weights, KeySet(known))
 

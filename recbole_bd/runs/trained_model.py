@@ -75,7 +75,7 @@ def load_trained(
     settings = _on_this_machine(_without_start(about["settings"]), device)
     if data_path is not None:
         settings["data_path"] = str(data_path)
-    config = BDConfig(config_dict=settings, methods=METHODS, trusted=named)
+    config = BDConfig(config_dict=settings, methods=METHODS)
     if about.get("role") not in config.backbones:
         raise CheckpointError(f"{path} is damaged: its role is {about.get('role')!r}")
     others = () if data_path is not None else _moved(config, settings, Path(path).parent)

@@ -17,7 +17,7 @@ from recbole_bd.data.intervals import check_interval, parse_intervals
 from recbole_bd.data.split import Split
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.serving.id_file import read_ids, shortened
-from recbole_bd.serving.recommender import inner_ids, with_training
+from recbole_bd.serving.recommender import inner_ids
 
 _COMPARED = 10_000  # values of a column among which close ones are looked for
 
@@ -77,7 +77,7 @@ def choose_items(split: Split, choice: ItemChoice) -> ChosenItems:
     for condition in choice.filters:
         keep(f"--filter={condition!r}", satisfied(split, condition))
     if choice.untrained == "drop":
-        keep("--untrained_items=drop", with_training(split, "item"))
+        keep("--untrained_items=drop", torch.from_numpy(split.trained[1]))
     if not allowed.any():
         raise DataError(f"no item is left to recommend: {', '.join(steps)}")
     return ChosenItems(allowed, list(dict.fromkeys(unknown)))

@@ -7,7 +7,6 @@ from recbole_bd import __version__
 from recbole_bd.backbones.names import ARMS, DISTILLED, SEPARATE
 from recbole_bd.data.split import Split
 from recbole_bd.runs.trained_model import Trained
-from recbole_bd.serving.recommender import with_training
 
 FULL = "full"  # mode of RecBole's evaluation that ranks all items
 
@@ -116,7 +115,7 @@ def _protocol(trained: Trained) -> str:
 
 def _untrained(split: Split) -> list[str]:
     """A note on users and items without training interactions; none if there are none."""
-    counts = {which: int((~with_training(split, which)[1:]).sum()) for which in ("user", "item")}
+    counts = {which: int((~trained[1:]).sum()) for which, trained in zip(("user", "item"), split.trained, strict=True)}
     found = [f"{count:,} {which}{'s' * (count != 1)}" for which, count in counts.items() if count]
     return [f"Without training interactions, so with scores that mean little: {', '.join(found)}."] if found else []
 

@@ -9,6 +9,6 @@ MEASURED = "measured"
 # none with `repeatable: True`); training items; all items of the user in the data set; none.
 EXCLUDED = (MEASURED, "train", "known", "nothing")
 ALL = "all"
-# What is done for users and items that the model does not know.
+# Treatments of users and items that the model does not know.
 UNKNOWN = ("skip", "popular", "error")
 UNKNOWN_ITEMS, UNTRAINED_ITEMS = ("error", "skip"), ("keep", "drop")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from recbole_bd.data.split import Split
 from recbole_bd.errors import DataError
 from recbole_bd.serving.id_file import shortened
-from recbole_bd.serving.recommender import Recommender, ids_of, inner_ids, with_training
+from recbole_bd.serving.recommender import Recommender, ids_of, inner_ids
 from recbole_bd.serving.rows import Rows, writer_of
 from recbole_bd.system.atomic_write import write_atomically
 
@@ -24,7 +24,7 @@ _USERS_AT_ONCE, _ROWS_AT_ONCE = 1000, 2**20
 
 @dataclass
 class RecommendationSummary:
-    """What was written, and the users whom the model does not know.
+    """Counts of what was written, and the users whom the model does not know.
 
     Attributes:
         users: number of users with at least one row.
@@ -73,7 +73,7 @@ def recommend(
     dataset = split.dataset
     names = np.array(ids_of(dataset, dataset.uid_field) if users is None else users, dtype=object)
     numbers = inner_ids(dataset, dataset.uid_field, names)
-    scored = with_training(split, "user")[numbers]
+    scored = torch.from_numpy(split.trained[0])[numbers]
     summary = RecommendationSummary(
         unknown=names[(numbers == 0).numpy()].tolist(),
         untrained=names[((numbers > 0) & ~scored).numpy()].tolist(),
@@ -137,7 +137,7 @@ class _Request:
             DataError: there was no row.
         """
         item_ids = np.asarray(self.split.dataset.field2id_token[self.split.dataset.iid_field]).astype(str)
-        untrained, met = ~with_training(self.split, "item"), torch.zeros(self.split.n_items, dtype=torch.bool)
+        untrained, met = ~torch.from_numpy(self.split.trained[1]), torch.zeros(self.split.n_items, dtype=torch.bool)
         for part in listed.split(max(1, min(_USERS_AT_ONCE, _ROWS_AT_ONCE // self.recommender.count))):
             items, scores = self._best(self.numbers[part], self.scored[part])
             names = self.names[part.numpy()].astype(str)

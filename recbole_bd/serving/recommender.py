@@ -137,22 +137,6 @@ def excluded_by_user(split: Split, exclude: str = MEASURED) -> UserItems:
     return UserItems.from_keys(torch.unique(torch.cat(keys)), split.n_users, split.n_items)
 
 
-def with_training(split: Split, which: str) -> Tensor:
-    """Find the users or items with training interactions, without which their scores are those of untrained vectors.
-
-    Args:
-        split: the data.
-        which: `user` or `item`.
-
-    Returns:
-        bool [n_users] or [n_items]; False for padding.
-    """
-    size, ids = (
-        (split.n_users, split.pairs("train")[0]) if which == "user" else (split.n_items, split.pairs("train")[1])
-    )
-    return torch.bincount(ids, minlength=size) > 0
-
-
 def ids_of(dataset: Dataset, field: str) -> list[str]:
     """Original ids in the order of RecBole's inner ids, without padding; the first belongs to inner id 1.
 

@@ -1,4 +1,4 @@
-"""What `torchrun` tells a process about itself, read from environment variables without importing torch."""
+"""Rank and number of the processes that `torchrun` started, read from environment variables without importing torch."""
 
 import os
 

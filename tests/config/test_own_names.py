@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from recbole.evaluator.metrics import Recall
 
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import learns_by_gradient, recommender_class
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import CONFIG_DICT, Layer, expand_dotted
 from recbole_bd.config.own_names import import_names, is_record, names_given, with_names, words_again
-from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, reads_negatives
+from recbole_bd.config.training_settings import learns_from_pairs, reads_negatives
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import load_yaml, parse_yaml, to_yaml
 from recbole_bd.errors import ConfigError

@@ -2,8 +2,8 @@
 
 import pytest
 
-from recbole_bd.backbones.registry import general_recommenders
-from recbole_bd.config.training_settings import learns_by_gradient, learns_from_pairs, reads_negatives
+from recbole_bd.backbones.registry import general_recommenders, learns_by_gradient
+from recbole_bd.config.training_settings import learns_from_pairs, reads_negatives
 from recbole_bd.errors import ConfigError
 from tests.helpers.settings import make_config
 

@@ -6,8 +6,7 @@ from recbole_bd.sampler import top_lists
 from recbole_bd.serving.recommender import Recommender, inner_ids, popular_items
 from tests.helpers.serving import COUNT, reference
 
-
-@pytest.mark.parametrize(
+of_every_exclusion = pytest.mark.parametrize(
     ("exclude", "parts"),
     [
         ("measured", ["train", "valid"]),
@@ -16,6 +15,9 @@ from tests.helpers.serving import COUNT, reference
         ("nothing", []),
     ],
 )
+
+
+@of_every_exclusion
 def test_the_best_items_are_those_that_sorting_gives(student, exclude, parts):
     recommender = Recommender(student.role, student.split, COUNT, exclude)
     users = torch.arange(1, student.split.n_users)
@@ -80,15 +82,7 @@ def test_popular_items_of_equals_begin_with_the_one_met_first(student):
     assert popular_items(student.split, 10).tolist() == expected[:10]
 
 
-@pytest.mark.parametrize(
-    ("exclude", "parts"),
-    [
-        ("measured", ["train", "valid"]),
-        ("train", ["train"]),
-        ("known", ["train", "valid", "test"]),
-        ("nothing", []),
-    ],
-)
+@of_every_exclusion
 def test_the_excluded_items_of_a_user_are_those_of_these_parts(student, exclude, parts):
     users = torch.tensor([3, 1])
     found = Recommender(student.role, student.split, COUNT, exclude).excluded_items(users)
