@@ -14,6 +14,7 @@ from recbole.utils import FeatureType
 from recbole_bd.compat import reading_through
 from recbole_bd.data.atomic_file import AtomicFile
 from recbole_bd.data.intervals import check_interval, parse_intervals
+from recbole_bd.data.number_columns import check_number_columns, check_threshold
 from recbole_bd.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,11 @@ class AtomicDataset(Dataset):
         self.inter_feat[self.time_field] = places
         super()._remove_duplication()
         self.inter_feat[self.time_field] = times  # pandas takes the rows that are left, by their labels
+
+    def _set_label_by_threshold(self) -> None:
+        check_threshold(self)
+        super()._set_label_by_threshold()
+        check_number_columns(self)
 
     def _normalize(self) -> None:
         """Sort by exact time, then normalise; from here on RecBole rounds numbers.

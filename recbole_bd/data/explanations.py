@@ -18,9 +18,6 @@ _EXPLAINED = {
         "a user has seen every item, so nothing is left to rank for them; filter such users with "
         "user_inter_num_interval"
     ),
-    r"Field \[(.+)\] not in inter_feat": "threshold: no column {0} is loaded; name it in load_col",
-    r"Field \[(.+)\] does not exist": "normalize_field, discretization: no column {0} is loaded; name it in load_col",
-    r"Field \[(.+)\] must be a numerical feature": "discretization: {0} must be in numerical_features as well",
     r"must be (?:exist|loaded) if (\w+)_feat": (
         "load_col: {0} lacks the column of its ids, which USER_ID_FIELD or ITEM_ID_FIELD names"
     ),
@@ -28,7 +25,6 @@ _EXPLAINED = {
     r"(\w+)_feat already exist": "additional_feat_suffix: {0} is read already; leave it out",
     r"should not have the same field \[(?:np\.str_\()?'([^']+)'": "alias_of_user_id, alias_of_item_id: {0} is in both",
     r"^np\.str_\('(.+)'\)$": "alias_of_user_id, alias_of_item_id: no column {0} of ids is loaded; name it in load_col",
-    r"zero-dimensional arrays": "numerical_features: one of the columns does not hold numbers",
     r"`(alias_of_\w+)` should not contain non-token-like field \[(.+)\]": "{0}: {1} is no column of ids",
     r"Preload (?:id|value) field \[(.+?)\]": (
         "preload_weight: {0} must be one of two loaded columns of the same file, the ids and their vectors"

@@ -19,12 +19,6 @@ RATED = {"inter": ["user_id", "item_id", "rating"]}
     ("settings", "message"),
     [
         ({"val_interval": {"price": "[1,2]"}}, "val_interval: no column price is loaded; name it in load_col"),
-        ({"normalize_field": ["price"]}, "normalize_field, discretization: no column price is loaded"),
-        ({"discretization": {"price": {"method": "LD"}}}, "normalize_field, discretization: no column price is loaded"),
-        (
-            {"discretization": {"rating": {"method": "LD"}}, "load_col": RATED},
-            "discretization: rating must be in numerical_features as well",
-        ),
         ({"additional_feat_suffix": ["emb"]}, r"additional_feat_suffix: data file .*rated\.emb does not exist"),
         (
             {"alias_of_user_id": ["a"], "alias_of_item_id": ["a"]},

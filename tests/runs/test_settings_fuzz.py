@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from recbole_bd import run_bd
@@ -102,6 +102,8 @@ BASIS = {
     **{key: value for key, value in QUICK.items() if "." not in key and key != "refresh_period"},
     "dataset": "rated", "epochs": 1,
 }  # fmt: skip
+# RecBole deletes from the dict that it walks.
+TOKENS_AS_NUMBERS = {"discretization": {"user_id": {"method": "LD"}}, "numerical_features": ["rating", "user_id"]}
 chosen = st.tuples(
     st.sampled_from(MODELS),
     st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=3, unique=True).flatmap(
@@ -156,6 +158,7 @@ def refused(attempt) -> str:
 def test_any_block_is_prepared_or_refused_in_one_line(rated, pytestconfig):
     @tried(400)
     @given(chosen)
+    @example({"model": "DMF", "normalize_all": True, **TOKENS_AS_NUMBERS})
     def attempt(settings):
         made = []
 
