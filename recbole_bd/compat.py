@@ -4,6 +4,8 @@
 works, so on an older stack nothing changes. `require` is called before anything of RecBole is imported. Every other
 patch is a context manager: it changes names in RecBole's own modules and restores them at its end.
 
+`import_on_demand`, for commands alone, changes when modules are imported, not what they do.
+
 RecBole, torch and pandas are imported here only when a function needs them. `recbole.quick_start`, which imports ray,
 is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.backbones.recbole_pickle`.
 
@@ -20,6 +22,7 @@ Other files change model and trainer INSTANCES, never a module or a class:
     trainer/evaluation.py, trainer/role_trainer.py  collector and evaluator of RecBole's Trainer
 """
 
+import builtins
 import contextlib
 import importlib
 import importlib.metadata
@@ -27,8 +30,9 @@ import importlib.util
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,3 +237,111 @@ def without_host_tensorboard() -> Iterator[None]:
         yield
     finally:
         host_module.get_tensorboard = original
+
+
+# Modules that RecBole's modules import at their top and call, if at all, much later. They take 1 s to import.
+_CALLED_LATE = {
+    "recbole.evaluator.metrics": {"sklearn.metrics"},
+    "recbole.model.general_recommender.nceplrec": {"sklearn.utils.extmath"},
+    "recbole.model.general_recommender.slimelastic": {"sklearn.linear_model", "sklearn.exceptions"},
+    "recbole.utils.utils": {"torch.utils.tensorboard"},
+}
+
+
+class _StandIn:
+    """A name of a module that is imported when a name of the same host is first called."""
+
+    def __init__(self, host: ModuleType, module: str, name: str):
+        self._host, self._module, self._name = host, module, name
+
+    def original(self) -> Any:
+        return getattr(importlib.import_module(self._module), self._name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        for name, value in list(vars(self._host).items()):
+            if isinstance(value, _StandIn):
+                setattr(self._host, name, value.original())
+        return self.original()(*args, **kwargs)
+
+
+class _LateImports(SourceFileLoader):
+    """Run a module of RecBole whose `from ... import` of the table's modules give stand-ins."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code with an `__import__` that no other module sees."""
+        late = {name for name in _CALLED_LATE[module.__name__] if name not in sys.modules}
+
+        def import_(name: str, globals_: Any = None, locals_: Any = None, names: Any = (), level: int = 0) -> Any:
+            if name in late and names:
+                return SimpleNamespace(**{one: _StandIn(module, name, one) for one in names})
+            return builtins.__import__(name, globals_, locals_, names, level)
+
+        vars(module)["__builtins__"] = {**vars(builtins), "__import__": import_}
+        super().exec_module(module)
+
+
+class _UnloadedDynamo(ModuleType):
+    """`torch._dynamo` until another name is asked for than the two that every optimizer calls.
+
+    Outside of compiled code the two have no effect, and nothing is compiled before the module is loaded.
+    """
+
+    # The two, and what the import system and `inspect` ask of every module.
+    _KNOWN = frozenset({"graph_break", "disable", "__class__", "__file__", "__loader__", "__name__", "__spec__"})
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in _UnloadedDynamo._KNOWN:
+            loader: Any = self.__loader__
+            loader.load(self)
+            return getattr(self, name)  # of a plain module now
+        return super().__getattribute__(name)
+
+
+class _DynamoLoader(SourceFileLoader):
+    """Import `torch._dynamo`, 1.3 s, when it is needed, as `importlib.util.LazyLoader` does."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Give the module its two names instead of running its code."""
+        self.disabled: list[tuple[Any, ...]] = []  # functions of torch that are never compiled, with other arguments
+
+        def disable(*args: Any, **kwargs: Any) -> Any:
+            if kwargs != {"wrapping": False}:  # not called by torch itself, which marks functions with what it gets
+                self.load(module)
+                return vars(module)["disable"](*args, **kwargs)
+            self.disabled.append(args)
+            return args[0]
+
+        vars(module).update(graph_break=lambda *args, **kwargs: None, disable=disable)
+        module.__class__ = _UnloadedDynamo
+
+    def load(self, module: ModuleType) -> None:
+        """Run the module's code, and mark torch's functions with what `disable` would have given them."""
+        module.__class__ = ModuleType
+        del vars(module)["graph_break"], vars(module)["disable"]
+        super().exec_module(module)
+        for args in self.disabled:
+            setattr(args[0], "__dynamo_disable", vars(module)["disable"](*args, wrapping=False))
+
+
+class _OnDemand:
+    """Finder of the modules that import others on demand, and of `torch._dynamo`."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
+        """Find a module of the table; None for all others."""
+        loader = _LateImports if name in _CALLED_LATE else _DynamoLoader if name == "torch._dynamo" else None
+        found = PathFinder.find_spec(name, path) if loader else None
+        packages = {late.partition(".")[0] for late in _CALLED_LATE.get(name, ())}
+        if not all(map(importlib.util.find_spec, packages)):
+            return found  # whose import says what is not installed
+        if loader and found and isinstance(found.loader, SourceFileLoader):
+            found.loader = loader(name, found.loader.path)
+        return found
+
+
+def import_on_demand() -> None:
+    """Let scikit-learn, TensorBoard and torch's compiler be imported only if something calls them, in a new command.
+
+    Nothing happens in a program that has imported torch.
+    """
+    if "torch" not in sys.modules and not any(isinstance(finder, _OnDemand) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _OnDemand())

@@ -1,6 +1,7 @@
 import ast
 import importlib.metadata
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import scipy.sparse as sp
 
 from recbole_bd import compat
 from recbole_bd.errors import InstallationError
+from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 
 
@@ -233,3 +235,98 @@ def test_no_module_imports_what_windows_lacks():
         for node in children(tree, (ast.Import, ast.ImportFrom)):
             names = {getattr(node, "module", None), *(alias.name for alias in node.names)}
             assert id(node) in inner or not names & {"fcntl", "resource", "termios", "pwd", "grp"}, path
+
+
+# What a command does not import before something calls it.
+ON_DEMAND = """
+import sys
+from recbole_bd.system.startup import quick_imports
+with quick_imports():
+    import recbole.model.general_recommender, recbole.evaluator, recbole.utils, torch
+    from recbole.evaluator import metrics
+    from recbole.model.general_recommender import slimelastic, nceplrec
+
+def imported():
+    names = ("sklearn", "scipy.stats", "torch.utils.tensorboard", "torch._dynamo.eval_frame")
+    return [name for name in names if name in sys.modules]
+
+layer = torch.nn.Linear(2, 1)
+optimizer = torch.optim.Adam(layer.parameters())
+optimizer.zero_grad()
+layer(torch.ones(3, 2)).sum().backward()
+before = layer.weight.detach().clone()
+optimizer.step()
+assert imported() == [] and not torch.equal(before, layer.weight)
+assert sys.modules["torch._dynamo"].__file__.endswith("__init__.py") and imported() == []
+
+assert metrics.mean_absolute_error([1, 2], [1, 4]) == 1
+import sklearn.metrics
+assert (metrics.sk_auc, metrics.mean_squared_error) == (sklearn.metrics.auc, sklearn.metrics.mean_squared_error)
+assert metrics.sk_auc([0, 1], [0, 1]) == 0.5
+slimelastic.ElasticNet(alpha=1.0)
+import sklearn.exceptions, sklearn.linear_model
+assert slimelastic.ElasticNet is sklearn.linear_model.ElasticNet
+assert slimelastic.ConvergenceWarning is sklearn.exceptions.ConvergenceWarning
+assert nceplrec.randomized_svd([[2.0, 0.0], [0.0, 1.0]], n_components=1, random_state=0)[1].round(6) == 2
+
+mark = torch.optim.Optimizer.zero_grad.__wrapped__
+assert mark.__dynamo_disable is mark and "torch._dynamo.eval_frame" not in imported()
+assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)) == 2
+assert "torch._dynamo.eval_frame" in imported() and type(torch._dynamo) is type(sys)
+assert mark.__dynamo_disable is not mark
+optimizer.step()
+optimizer.zero_grad()
+"""
+
+
+@pytest.mark.slow
+def test_a_command_imports_on_demand_what_recbole_and_torch_seldom_call():
+    command = [sys.executable, "-W", "ignore", "-c", ON_DEMAND]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **MEASURED})
+    assert found.returncode == 0, found.stderr
+
+
+USES = {
+    "a name": lambda module: module.config,
+    "a submodule": lambda module: module.__path__,
+    "a user's function": lambda module: module.disable(print),
+    "a user's decorator": lambda module: module.disable(recursive=False),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_the_compiler_is_loaded_by_any_use_but_that_of_optimizers(use, tmp_path):
+    (tmp_path / "__init__.py").write_text(
+        "config = 1\ndef graph_break(): return 'broken'\ndef disable(*args, **more): return ('disabled', *args)\n"
+    )
+    path = str(tmp_path / "__init__.py")
+    spec = importlib.util.spec_from_file_location("compiler", path, loader=compat._DynamoLoader("compiler", path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def function():
+        pass
+
+    assert (module.graph_break(), module.disable(function, True, wrapping=False)) == (None, function)
+    assert type(module) is compat._UnloadedDynamo
+    use(module)
+    assert type(module) is type(sys)
+    assert module.config == 1
+    assert module.graph_break() == "broken"
+    assert getattr(function, "__dynamo_disable") == ("disabled", function, True)
+    assert module.disable(function) == ("disabled", function)
+
+
+def test_what_is_not_installed_is_reported_when_recbole_imports_it(monkeypatch):
+    import recbole.evaluator
+
+    finder, path = compat._OnDemand(), recbole.evaluator.__path__
+    assert isinstance(finder.find_spec("recbole.evaluator.metrics", path).loader, compat._LateImports)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not isinstance(finder.find_spec("recbole.evaluator.metrics", path).loader, compat._LateImports)
+
+
+def test_a_program_with_torch_imports_as_before():
+    before = list(sys.meta_path)
+    compat.import_on_demand()
+    assert sys.meta_path == before

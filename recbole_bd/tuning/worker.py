@@ -9,7 +9,10 @@ import sys
 from typing import Any
 
 from recbole_bd.errors import BDError, Interrupted
-from recbole_bd.runs.pipeline import run_bd
+from recbole_bd.system.startup import quick_imports
+
+with quick_imports():
+    from recbole_bd.runs.pipeline import run_bd
 
 
 def main() -> int:
