@@ -93,6 +93,19 @@ class Interrupted(BDError):
         self.exit_code = 128 + number
 
 
+def reason_of(error: Exception) -> str:
+    """Say in one line why a file cannot be read or written, without the number and the path of an OSError.
+
+    Args:
+        error: what reading or writing raised.
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 @contextmanager
 def named_damage(named: str, kind: type[BDError]) -> Iterator[None]:
     """Turn any exception raised while a file is read into one line that names the file.

@@ -11,6 +11,7 @@ from recbole_bd.backbones.recbole_pickle import pretrained_files_read_safely
 from recbole_bd.backbones.recorded_split import check_recorded_split
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.traits import CLUSTERING, traits_of
 from recbole_bd.errors import CheckpointError, RoleError, named_damage
 
 
@@ -45,6 +46,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
         raise RoleError(
             f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
         ) from error
+    _check_clusters(name, model, config)
     model = model.to(config["device"])
     compress_graphs(model)
     read_histories_sparsely(model)
@@ -52,3 +54,13 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
         gather_gradients(model)
     note_attributes(model)
     return Role(name, model, config)
+
+
+def _check_clusters(name: str, model: Any, config: Any) -> None:
+    """Refuse more clusters than users or items, padding included, which faiss would refuse while training."""
+    points = min(model.n_users, model.n_items)
+    if traits_of(model).own_trainer is CLUSTERING and config["num_clusters"] > points:
+        raise RoleError(
+            f"{name}: {config['model']}: num_clusters={config['num_clusters']}: must be at most {points:,}, the "
+            "smaller of the numbers of users and items"
+        )

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
+from scipy import sparse
 from torch import Tensor
 
 from recbole_bd.backbones.scoring.base import device_of
@@ -59,7 +61,13 @@ class Role:
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters of the model, counted by element."""
+        """Number of trainable parameters of the model, counted by element.
+
+        A model that is not trained by gradient has what it stores instead, such as the item weights of EASE. RecBole
+        gives it a parameter that nothing reads.
+        """
+        if traits_of(self.model).closed_form:
+            return sum(map(_stored, vars(self.model).values()))
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     @property
@@ -208,3 +216,10 @@ class Role:
     def forget(self) -> None:
         """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""
         self._propagation.forget()
+
+
+def _stored(value: Any) -> int:
+    """Numbers in a tensor, an array or a sparse matrix; 0 for anything else."""
+    if isinstance(value, Tensor):
+        return value.numel()
+    return value.nnz if sparse.issparse(value) else value.size if isinstance(value, np.ndarray) else 0

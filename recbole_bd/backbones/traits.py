@@ -58,7 +58,7 @@ class BackboneTraits:
         return not (self.loss_adds_rows or self.loss_couples_rows)
 
 
-_CLUSTERING = OwnTrainer("the clustering step of NCLTrainer", "SGL or LightGCN")
+CLUSTERING = OwnTrainer("the clustering step of NCLTrainer", "SGL or LightGCN")
 _ACTOR_CRITIC = OwnTrainer("the actor and critic pretraining of RaCTTrainer", "MultiVAE")
 _ALTERNATING = OwnTrainer("the alternating encoder and decoder updates of RecVAETrainer", "MultiVAE")
 _GRAPH = ("restore_user_e", "restore_item_e")
@@ -93,7 +93,7 @@ TRAITS = {
     "MultiVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
     "NAIS": _Traits("NAISScores"),
     "NCEPLRec": _Traits("NCEPLRecScores", closed_form=True),  # its class calls itself GENERAL, yet it solves
-    "NCL": _Traits("GraphConvolution", own_trainer=_CLUSTERING, loss_couples_rows=True, caches=_GRAPH),
+    "NCL": _Traits("GraphConvolution", own_trainer=CLUSTERING, loss_couples_rows=True, caches=_GRAPH),
     "NGCF": _Traits("GraphConvolution", caches=_GRAPH),
     "NNCF": _Traits("NNCFScores"),
     "NeuMF": _Traits("NeuMFScores"),

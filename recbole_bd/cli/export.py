@@ -24,7 +24,7 @@ def command_parser() -> CommandParser:
     """The parser."""
     parser = model_parser(
         "export",
-        "RUN [--format=NAME,...] [--index=hnsw] [-k N] [--role=NAME] [--out=DIR] [--data_path=DIR] [--allow_code]",
+        "RUN (--format=NAME,... and/or --index=hnsw) [-k N] [--role=NAME] [--out=DIR] [--data_path=DIR] [--allow_code]",
         description=_DESCRIPTION,
     )
     add = parser.add_argument

@@ -57,6 +57,8 @@ def _split(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], bool
         if key in ("dry-run", "dry_run") and not equals:
             dry_run = True
             continue
+        if key.replace("-", "").replace("_", "").lower() == "dryrun":
+            raise ConfigError(f"--{key}: write --dry-run, without a value")
         if key == "config_files":
             following = _values_from(words, index)
             index += len(following)

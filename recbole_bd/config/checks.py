@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_bd.backbones.names import BASELINE, PAIR
-from recbole_bd.backbones.registry import recommender_class
-from recbole_bd.config.known_options import RECBOLE_PROPERTIES, recbole_options, role_options
+from recbole_bd.backbones.registry import general_recommenders, own_backbones, recommender_class
+from recbole_bd.config.known_options import RECBOLE_PROPERTIES, models_with, recbole_options, role_options
 from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
 from recbole_bd.config.option import Option
 from recbole_bd.config.recbole_blocks import check_inside
@@ -121,17 +121,27 @@ def check_model(name: str, methods: Iterable[str]) -> None:
     try:
         recommender_class(name)
     except RoleError as error:
-        similar = difflib.get_close_matches(name.upper(), methods, n=1, cutoff=0.5)
-        hint = f"Did you mean {similar[0]}? " if similar else ""
-        known = ", ".join(methods)
-        raise RoleError(f"model={name!r} is not a method of this package ({known}). {hint}{error}") from error
+        if not str(error).startswith("unknown model"):
+            raise RoleError(
+                f"model={name!r} is not a method of this package ({', '.join(methods)}). {error}"
+            ) from error
+        others = [*general_recommenders(), *own_backbones()]
+        spelled = {known.lower(): known for known in (*methods, *others)}
+        similar = [spelled[near] for near in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)]
+        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        raise RoleError(
+            f"model={name!r} is not a method of this package ({', '.join(methods)}) and no model of RecBole.{hint} "
+            f"Available models: {', '.join(sorted(others))}"
+        ) from error
 
 
 def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) -> str:
     if today := todays_setting(key):
         return f"{where} ({source}) {today}"
-    similar = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    similar = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
     hint = f" Did you mean {similar[0]}?" if similar else ""
+    if having := models_with(key):
+        hint = f" Of the models, only these have it: {', '.join(having)}."
     return (
         f"unknown setting {where} ({source}).{hint} Documented keys: `recbole-bd run --help` and, "
         f"for RecBole's own, {RECBOLE_PROPERTIES / 'overall.yaml'} and model/*.yaml beside it"

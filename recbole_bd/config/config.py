@@ -45,11 +45,18 @@ from recbole_bd.config.layers import (
     fold_layers,
     plain_value,
     read_names,
+    refuse_other_blocks,
     unwrap_model_block,
 )
 from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.own_names import import_names, names_given, refuse_untrusted, with_names
-from recbole_bd.config.property_files import method_options, method_yaml, package_options, properties_path
+from recbole_bd.config.property_files import (
+    file_or_shipped,
+    method_options,
+    method_yaml,
+    package_options,
+    properties_path,
+)
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml
@@ -95,16 +102,18 @@ class BDConfig(HostConfig):
         given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
         files = [str(file) for file in config_file_list or ()]
         users_layers = [
-            *(Layer(file, expand_dotted(load_yaml(file))) for file in files),
+            *(Layer(file, expand_dotted(load_yaml(file))) for file in map(file_or_shipped, files)),
             Layer(CONFIG_DICT, with_names(expand_dotted({**(config_dict or {}), **given}), methods)),
             Layer(COMMAND_LINE, with_names(expand_dotted(command_line or {}), methods)),
         ]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         model = read_names((overall, *users_layers), ("model",))["model"]
         blocks = {*methods, *general_recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
+        typed = users_layers[-1]
         users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
         names = read_names((overall, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside"))
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
+        refuse_other_blocks(typed, blocks, [model, *(names["beside"] or ())])
         self.layers = [overall, *shipped, *users_layers]
         refuse_untrusted(fold_layers(self.layers, ()), names_given(users_layers) if trusted is None else trusted)
         self.method_class: Any = methods.get(names["model"])  # a Distiller, which this package does not import

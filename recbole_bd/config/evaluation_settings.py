@@ -220,8 +220,9 @@ def metric_notes(settings: Mapping[str, Any], learn_from_pairs: Sequence[str]) -
     names = [name for name in settings["metrics"] if _is_value_metric(name) and name.lower() != "auc"]
     if not (names and learn_from_pairs):
         return []
+    verb = "compares" if len(names) == 1 else "compare"
     return [
-        f"metrics: {', '.join(names)} compare labels with scores, and scores of {' and '.join(learn_from_pairs)} only "
+        f"metrics: {', '.join(names)} {verb} labels with scores, and scores of {' and '.join(learn_from_pairs)} only "
         "order items: they are no probabilities"
     ]
 

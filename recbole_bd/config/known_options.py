@@ -10,10 +10,10 @@ from types import MappingProxyType
 import recbole
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones.registry import own_classes_of, recommender_class
+from recbole_bd.backbones.registry import general_recommenders, own_classes_of, recommender_class
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
-from recbole_bd.config.property_files import method_options, package_options
+from recbole_bd.config.property_files import method_options, package_options, properties_path
 from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
@@ -91,6 +91,17 @@ def backbone_options(model: str) -> dict[str, Option]:
     for file in reversed(option_files(own)):
         options |= declared_options(file)
     return {key: option for key, option in options.items() if key not in recbole_keys}
+
+
+def models_with(key: str) -> list[str]:
+    """Names of the methods and RecBole's models whose yaml files declare an option.
+
+    Args:
+        key: the option, e.g. `n_layers`.
+    """
+    files = {path.stem: path for path in properties_path("model").glob("*.yaml") if "-" not in path.stem}
+    files |= {name: RECBOLE_PROPERTIES / "model" / f"{name}.yaml" for name in general_recommenders()}
+    return sorted(name for name, path in files.items() if path.is_file() and key in declared_options(path))
 
 
 def _or_none(option: Option) -> Option:

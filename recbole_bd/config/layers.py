@@ -92,6 +92,8 @@ def read_names(layers: Iterable[Layer], keys: Iterable[str]) -> dict[str, Any]:
 
 def _problem(name: Any) -> str:
     """Reason why a text is not a name, for the end of a message; empty for other values."""
+    if name is None:
+        return ", found no value"
     if not isinstance(name, str):
         return ""
     if not name:
@@ -118,6 +120,26 @@ def unwrap_model_block(layer: Layer, model: str, blocks: set[str]) -> Layer:
             raise ConfigError(f"{key}={value!r}: expected a block of settings of the model {key} ({layer.source})")
     rest = {key: value for key, value in layer.values.items() if key not in blocks}
     return Layer(layer.source, _merged([rest, named.get(model, {})]))
+
+
+def refuse_other_blocks(typed: Layer, blocks: set[str], run: Iterable[str]) -> None:
+    """Refuse settings of a model on the command line that is not run, where nothing would read them.
+
+    Args:
+        typed: the layer of the command line.
+        blocks: names of all methods and models.
+        run: names of the models that are run.
+
+    Raises:
+        ConfigError: naming the first such setting, the models that are run and the way out.
+    """
+    run = list(run)
+    for name in typed.values.keys() & blocks - set(run):
+        key = next(iter(typed.values[name]), "") if isinstance(typed.values[name], Mapping) else ""
+        raise ConfigError(
+            f"--{name}{'.' * bool(key)}{key}: {name} is not among the models that are run, {', '.join(run)}; leave it "
+            "out. Settings of a role are --teacher.KEY and --student.KEY"
+        )
 
 
 def _merged(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,14 @@
 """Shipped yaml files, which declare the options of this package and of its methods; read without torch."""
 
-from pathlib import Path
+import logging
+from functools import cache
+from pathlib import Path, PurePath
 
 from recbole_bd.config.option import Option, declared_options
 from recbole_bd.errors import ConfigError
 from recbole_bd.system.method_plugins import options_beside
+
+logger = logging.getLogger(__name__)
 
 
 def properties_path(*parts: str) -> Path:
@@ -21,6 +25,28 @@ def properties_path(*parts: str) -> Path:
         if (root / "overall.yaml").is_file():
             return root.joinpath(*parts)
     raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
+
+
+def file_or_shipped(path: str | Path) -> str:
+    """Find a file that a user names, such as `properties/bd.yaml`, which an installed package has inside itself.
+
+    Args:
+        path: as the user wrote it.
+
+    Returns:
+        The path itself if there is such a file, or none of that name is shipped; else the path of the shipped file,
+        which is told in the log once.
+    """
+    first, *rest = PurePath(path).parts or ("",)
+    if first != "properties" or not rest or Path(path).exists() or not properties_path(*rest).is_file():
+        return str(path)
+    _tell(str(PurePath(path)), str(properties_path(*rest)))
+    return str(properties_path(*rest))
+
+
+@cache
+def _tell(path: str, shipped: str) -> None:
+    logger.warning("%s does not exist here; reading the file of this package, %s", path, shipped)
 
 
 def package_options() -> dict[str, Option]:

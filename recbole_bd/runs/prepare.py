@@ -1,11 +1,15 @@
 """Preparation of a run: every step that can fail on bad input, before anything is written."""
 
+from collections.abc import Mapping
+
 import torch
 from recbole.utils import init_seed
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
+from recbole_bd.backbones.names import PAIR
 from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_validation
+from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -47,6 +51,24 @@ def prepare(config: BDConfig, fingerprint: str | None = None) -> tuple[Split, di
             problem = str(error).split("\n")[0] or "out of memory"
             raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
     return split, roles
+
+
+def size_notes(roles: Mapping[str, Role]) -> list[str]:
+    """Say that the student is not smaller than a teacher trained by gradient, with the settings to change.
+
+    Args:
+        roles: the models of the run by role.
+    """
+    teacher, student = (roles.get(role) for role in PAIR)
+    if teacher is None or student is None or not learns_by_gradient(teacher.config["model"]):
+        return []
+    if student.parameter_count < teacher.parameter_count:
+        return []
+    size = "embedding_size" if student.config["embedding_size"] else "sizes"
+    return [
+        f"the student has {student.parameter_count:,} parameters and the teacher {teacher.parameter_count:,}: for a "
+        f"smaller student set --student.{size}" + f", as in --student.{size}=8" * (size != "sizes")
+    ]
 
 
 def read_checkpoint(role: Role, split: Split) -> Snapshot:

@@ -6,7 +6,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.data.split_warnings import split_warnings
-from recbole_bd.runs.prepare import prepare, read_checkpoint
+from recbole_bd.runs.prepare import prepare, read_checkpoint, size_notes
 
 
 def describe(config: BDConfig) -> str:
@@ -42,6 +42,6 @@ def describe(config: BDConfig) -> str:
     samples = len(split.train) * (config["samples_per_positive"] or 0) * (config["refresh_period"] or 0)
     estimate = 300 * 2**20 + parameters * 4 * 6 + scores * 4 * 4 + samples * 2 * 8
     lines.append(f"estimated memory: {estimate / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)")
-    if notes := settings_notes(config):
+    if notes := [*settings_notes(config), *size_notes(roles)]:
         lines += ["", *(f"warning: {note}" for note in notes)]
     return "\n".join(lines)

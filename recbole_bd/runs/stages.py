@@ -23,7 +23,7 @@ from recbole_bd.errors import BDError, CheckpointError, Interrupted
 from recbole_bd.runs.folder import logging_to, new_run_folder
 from recbole_bd.runs.hashes import opening_record
 from recbole_bd.runs.outputs import RunOutputs
-from recbole_bd.runs.prepare import build_distiller, prepare, read_checkpoint
+from recbole_bd.runs.prepare import build_distiller, prepare, read_checkpoint, size_notes
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.warmups import WarmUps
 from recbole_bd.system.distributed import group
@@ -132,7 +132,7 @@ class Run:
                     threads,
                     self.config["threads"],
                 )
-        for note in settings_notes(self.config) if self.is_first_process else ():
+        for note in [*settings_notes(self.config), *size_notes(self.roles)] if self.is_first_process else ():
             logger.warning("%s", note)
         for change in self.changes:
             logger.info("setting changed: %(setting)s is %(now)r from here on, was %(before)r", change)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_bd.errors import DataError
+from recbole_bd.errors import DataError, reason_of
 
 
 def read_ids(path: Path, field: str, what: str, may_be_empty: bool = False) -> list[str]:
@@ -23,7 +23,7 @@ def read_ids(path: Path, field: str, what: str, may_be_empty: bool = False) -> l
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{what} file {path} cannot be read: {error}") from error
+        raise DataError(f"{what} file {path} cannot be read: {reason_of(error)}") from error
     ids = [line.strip() for line in lines if line.strip()]
     if ids and ids[0].split(":")[0] == field:
         del ids[0]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from recbole_bd.errors import CheckpointError, InUseError
+from recbole_bd.errors import CheckpointError, InUseError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def _is_acquired(lock: BaseFileLock) -> bool:
     except Timeout:
         return False
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be written: {error}") from error
+        raise CheckpointError(f"{path} cannot be written: {reason_of(error)}") from error
     return True
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from recbole_bd.errors import CheckpointError, named_damage
+from recbole_bd.errors import CheckpointError, named_damage, reason_of
 from recbole_bd.system.atomic_write import write_atomically
 
 VERSION = 1
@@ -194,7 +194,7 @@ def open_zip(path: str | Path, what: str) -> Iterator[BinaryIO]:
             stream.seek(0)
             yield stream
     except OSError as error:
-        raise CheckpointError(f"{what} {path} cannot be read: {error}") from error
+        raise CheckpointError(f"{what} {path} cannot be read: {reason_of(error)}") from error
 
 
 def _load_plain(stream: BinaryIO) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from recbole_bd.backbones.names import DATA
-from recbole_bd.errors import CheckpointError
+from recbole_bd.errors import CheckpointError, reason_of
 from recbole_bd.system.atomic_write import write_whole
 
 logger = logging.getLogger(__name__)
@@ -171,4 +171,4 @@ class _Scalars:
         try:
             yield
         except OSError as error:
-            raise CheckpointError(f"{self.folder} cannot be written: {error}") from error
+            raise CheckpointError(f"{self.folder} cannot be written: {reason_of(error)}") from error

@@ -10,6 +10,7 @@ from recbole_bd.config.arguments import count_of
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import COMMAND_LINE, Layer
 from recbole_bd.config.own_names import names_given
+from recbole_bd.config.property_files import file_or_shipped
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, Interrupted
@@ -44,14 +45,14 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         BDError: an error that the user can fix, in one line; a failed trial is a row of the trials, not an error.
     """
     own = {key: settings[key] for key in OPTIONS if key in settings}
-    given = {key: value for file in config_files for key, value in load_yaml(file).items()}
+    given = {key: value for file in map(file_or_shipped, config_files) for key, value in load_yaml(file).items()}
     given |= {key: value for key, value in settings.items() if key not in OPTIONS}
     import_optuna()
     if "space" not in own:
         raise ConfigError(
             "tune: --space=FILE is missing: name a file of settings to search, such as properties/tuning/BD.yaml"
         )
-    space = read_space(Path(str(own["space"])))
+    space = read_space(Path(file_or_shipped(str(own["space"]))))
     trials, jobs = (count_of(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
     engine = own.get("engine", OPTUNA)
     if engine not in (OPTUNA, RAY):
@@ -96,7 +97,10 @@ def _config(
 ) -> BDConfig:
     """Settings of every trial; a record of a run among the files does not choose what is imported."""
     fixed = {key: value for key, value in space.items() if not is_range(value)}
-    layers = [*(Layer(file, load_yaml(file)) for file in config_files), Layer(COMMAND_LINE, {**settings, **fixed})]
+    layers = [
+        *(Layer(file, load_yaml(file)) for file in map(file_or_shipped, config_files)),
+        Layer(COMMAND_LINE, {**settings, **fixed}),
+    ]
     return BDConfig(command_line={**given, **fixed}, methods=METHODS, trusted=names_given(layers))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_bd.config.yaml_text import load_yaml, parse_value
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, reason_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -48,7 +48,7 @@ def _read_hyper_test(path: Path) -> dict[str, Any]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
     space: dict[str, Any] = {}
     for number, line in enumerate(lines, start=1):
         words = line.split(maxsplit=2)

@@ -73,3 +73,27 @@ def test_a_pretrained_file_that_is_missing_is_an_error_of_the_file(data, tmp_pat
         build_role("teacher", config, loader.dataset)
     assert str(error.value) == f"file {path} does not exist"
     assert torch.load.__module__ == "torch.serialization"
+
+
+def test_clusters_are_not_more_than_users_or_items(data):
+    config, loader = data("NCL")
+    points = min(loader.dataset.user_num, loader.dataset.item_num)
+    config["num_clusters"] = points
+    build_role("model", config, loader.dataset)
+    config["num_clusters"] = points + 1
+    with pytest.raises(RoleError, match=rf"^model: NCL: num_clusters={points + 1}: must be at most {points},"):
+        build_role("model", config, loader.dataset)
+
+
+def test_a_model_without_training_has_the_numbers_it_stores(data):
+    for name in ("Pop", "Random"):
+        config, loader = data(name)
+        role = build_role("model", config, loader.dataset)
+        assert role.parameter_count == (role.n_items if name == "Pop" else 0)
+
+
+def test_sparse_weights_are_counted_by_their_entries(data):
+    config, loader = data("EASE")
+    role = build_role("model", config, loader.dataset)
+    rows, items = role.model.interaction_matrix, role.model.item_similarity
+    assert role.parameter_count == rows.nnz + items.size

@@ -32,6 +32,8 @@ def test_recboles_style_is_read(line, settings, files):
         (["--seed", "--model=BD"], "--seed has no value"),
         (["--seed=1", "--seed=2"], "given twice"),
         (["--config_files"], "--config_files needs a file"),
+        (["--dryrun"], "--dryrun: write --dry-run, without a value"),
+        (["--dry-run=True"], "--dry-run: write --dry-run, without a value"),
     ],
 )
 def test_what_is_no_setting_is_named(line, message):

@@ -75,6 +75,18 @@ def test_unknown_models_are_suggested():
         make_config(model="BDD")
 
 
+def test_the_nearest_models_are_one_list_nearest_first():
+    with pytest.raises(
+        RoleError, match=r"no model of RecBole\. Did you mean RRD or RD\b.*\? Available models: ADMMSLIM"
+    ):
+        make_config(model="RRDD")
+
+
+def test_a_setting_of_other_models_names_them():
+    with pytest.raises(ConfigError, match=r"n_layers .* only these have it: DGCF, LightGCN, NCL, SGL, SpectralCF\."):
+        make_config(n_layers=3)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -82,3 +82,17 @@ def test_neighbours_are_a_list_of_names(value, message):
     with pytest.raises(ConfigError) as error:
         make_config(beside=value)
     assert str(error.value) == message
+
+
+def test_settings_on_the_command_line_of_a_model_that_is_not_run_are_refused():
+    for key, value in (("BPR.epochs", 1), ("BPR", {"epochs": 1})):
+        with pytest.raises(ConfigError, match=r"^--BPR.epochs: BPR is not among the models that are run, Pop, EASE;"):
+            BDConfig("Pop", command_line={"beside": ["EASE"], key: value}, methods=METHODS)
+    config = BDConfig("Pop", command_line={"beside": ["BPR"], "BPR.epochs": 1}, methods=METHODS)
+    assert config["epochs"] != 1
+
+
+@pytest.mark.parametrize(("value", "found"), [("", "an empty text"), (None, "no value")])
+def test_a_name_without_letters_is_told(value, found):
+    with pytest.raises(ConfigError, match=f"expected a name, found {found}"):
+        BDConfig(command_line={"model": value}, methods=METHODS)

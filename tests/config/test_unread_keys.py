@@ -199,7 +199,15 @@ def test_what_every_run_reads_is_read(quick, tmp_path, monkeypatch):
 
 def test_the_notes_are_at_the_end_of_the_preview(quick, cli):
     given = [f"--{key}={quick[key]}" for key in ("dataset", "data_path", "device")]
-    code, out, _ = cli("run", *given, "--topk=5", "--valid_metric=MRR@5", "--save_dataset=True", "--dry-run")
+    code, out, _ = cli(
+        "run",
+        *given,
+        "--topk=5",
+        "--valid_metric=MRR@5",
+        "--student.embedding_size=8",
+        "--save_dataset=True",
+        "--dry-run",
+    )
     assert code == 0
     told = "warning: save_dataset=True is not read in this run: the data set is always read from its files"
     assert out.splitlines()[-1] == told

@@ -1,5 +1,6 @@
 """The preview of a run for `--dry-run`."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,9 @@ def test_warnings_of_the_data_are_shown(quick, tmp_path):
         warning.message for warning in split_warnings(load_split(config))
     ]
     assert len(shown) == 2
+
+
+def test_a_student_as_large_as_its_teacher_is_told(quick):
+    told = r"warning: the student has ([\d,]+) parameters and the teacher \1: for a smaller student set --student.embed"
+    assert not re.search("smaller student", describe(make_config(quick)))
+    assert re.search(told, describe(make_config({**quick, "student.embedding_size": quick["teacher.embedding_size"]})))

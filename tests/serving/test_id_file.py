@@ -25,3 +25,9 @@ def test_users_are_read_one_a_line(tmp_path):
 )
 def test_of_many_names_the_first_are_shown(count, text):
     assert shortened([f"u{number}" for number in range(count)]) == text
+
+
+def test_a_missing_file_is_told_in_words(tmp_path):
+    with pytest.raises(DataError) as error:
+        read_ids(tmp_path / "none", "user_id", "users")
+    assert str(error.value) == f"users file {tmp_path / 'none'} cannot be read: No such file or directory"

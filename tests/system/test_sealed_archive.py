@@ -343,7 +343,7 @@ def test_a_disk_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sealed_archive, "_verify", fail)
     with pytest.raises(CheckpointError) as error:
         load_archive(tmp_path / "a")
-    assert str(error.value) == f"checkpoint {tmp_path / 'a'} cannot be read: [Errno 5] Input/output error"
+    assert str(error.value) == f"checkpoint {tmp_path / 'a'} cannot be read: Input/output error"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
