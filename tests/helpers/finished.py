@@ -29,7 +29,11 @@ def by_hand(split, scores_of, k=5) -> dict:
     for user, items in wanted.items():
         scores = scores_of(user)
         known = listed.get(user, set()) | {0}
-        order = islice((i for i in np.argsort(-scores, kind="stable").tolist() if i not in known), k)
+        # Items that may be among the first k, in the order of a whole stable sort.
+        depth = min(k + len(known), len(scores))
+        near = np.flatnonzero(scores >= np.partition(scores, -depth)[-depth])
+        near = near[np.argsort(-scores[near], kind="stable")]
+        order = islice((i for i in near.tolist() if i not in known), k)
         found = [item in items for item in order]
         hits.append(any(found))
         ideal = sum(1 / math.log2(place + 2) for place in range(min(k, len(items))))

@@ -98,7 +98,7 @@ def test_wins_are_those_of_the_saved_states(finished):
 def test_metrics_on_citeulike_are_those_of_the_saved_states(tmp_path):
     settings = {
         "dataset": "citeulike", "data_path": str(SHARED_DATA), "checkpoint_dir": str(tmp_path), "device": "cpu",
-        "epochs": 2, "distill_epochs": 1, "control": False, "topk": [50], "valid_metric": "NDCG@50",
+        "epochs": 1, "distill_epochs": 1, "control": False, "topk": [50], "valid_metric": "NDCG@50",
         "show_progress": False,
     }  # fmt: skip
     result = run_bd(config_dict=settings)
