@@ -109,7 +109,8 @@ class BDConfig(HostConfig):
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         model = read_names((overall, *users_layers), ("model",))["model"]
         blocks = {*methods, *general_recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
-        typed = users_layers[-1]
+        # A block without a dot may come from a file, which several models share.
+        typed = Layer(COMMAND_LINE, expand_dotted({k: v for k, v in (command_line or {}).items() if "." in k}))
         users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
         names = read_names((overall, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside"))
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
