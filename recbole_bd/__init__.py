@@ -14,6 +14,7 @@ __all__ = [
     "Distiller",
     "__version__",
     "compare",
+    "compare_crossed",
     "holm",
     "load_data_and_model",
     "paired",
@@ -24,6 +25,7 @@ __all__ = [
 _WITHOUT_RECBOLE = {
     "BDError": "errors",
     "compare": "evaluator.significance",
+    "compare_crossed": "evaluator.crossed",
     "holm": "evaluator.significance",
     "paired": "runs.per_user",
     "per_user": "runs.per_user",

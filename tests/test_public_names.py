@@ -10,6 +10,7 @@ import recbole_bd
 
 WITHOUT_TORCH = {
     "BDError": "recbole_bd.errors", "compare": "recbole_bd.evaluator.significance",
+    "compare_crossed": "recbole_bd.evaluator.crossed",
     "holm": "recbole_bd.evaluator.significance", "paired": "recbole_bd.runs.per_user",
     "per_user": "recbole_bd.runs.per_user",
 }  # fmt: skip

@@ -12,10 +12,12 @@ import numpy as np
 from recbole_bd.backbones.names import ARMS, DISTILLED, ROLES, SEPARATE
 from recbole_bd.cli.parser import CommandParser
 from recbole_bd.errors import ComparisonError, ConfigError
+from recbole_bd.evaluator.verdict import ALPHA, BETTER, WORSE, verdict
 from recbole_bd.runs.per_user import paired, run_record
 from recbole_bd.runs.text_table import grid
 
 LEVEL = 0.95
+USERS, SEEDS, BOTH = "users", "seeds", "users and seeds"
 _DESCRIPTION = """\
 Test whether two runs differ, by paired tests over the users of the test part.
 
@@ -23,7 +25,7 @@ examples:
   recbole-bd compare saved/RUN_A saved/RUN_B               every role that both have: distilled, else separate
   recbole-bd compare saved/RUN:student/continued saved/RUN:student/distilled
                                                            two arms of one run, each as RUN:role/arm
-  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each, over users and over seeds"""
+  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: two methods, not two models"""
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 
 
@@ -90,7 +92,7 @@ def execute(words: Sequence[str]) -> int:
 
 
 def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str | None = None) -> list[dict[str, Any]]:
-    """Compare two sides in every role and metric: over users and, where there are several seeds, over seeds.
+    """Compare two sides in every role and metric: over users and, where there are several seeds, over seeds and both.
 
     Args:
         a, b: the sides, their runs in the same order of seeds.
@@ -98,14 +100,17 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
         role: role of sides that name none; None takes every role that both have.
 
     Returns:
-        A row per comparison: `over` (users or seeds), `a` and `b` (role/arm), `metric`, the fields of `Comparison`, and
-        `t_holm` and `wilcoxon_holm`, adjusted over the rows of the same `over`. Over users a user's value is the mean
-        over seeds; these rows are missing if the seeds were tested on different users.
+        A row per comparison: `over` (users, seeds, or users and seeds), `a` and `b` (role/arm), `metric`. Rows over
+        users or seeds have the fields of `Comparison`, `t_holm` and `wilcoxon_holm`; rows over both have those of
+        `Crossed` and `p_holm`. Holm's correction is over the rows of the same `over`. `verdict` is in the rows over
+        both, and with one seed in those over users. Over users a user's value is the mean over seeds. Rows over users
+        are missing if the seeds were tested on different users.
 
     Raises:
         ComparisonError: the runs cannot be paired, or lack what was asked for.
     """
-    from recbole_bd.evaluator.significance import compare, holm  # imports scipy.stats, which takes .5 s
+    from recbole_bd.evaluator.crossed import compare_crossed  # imports scipy.stats, which takes .5 s
+    from recbole_bd.evaluator.significance import compare
 
     pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
     same_users = all(np.array_equal(users, pairs[0][0]) for users, _, _ in pairs)
@@ -113,19 +118,44 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
     for of_a, of_b in _contrasts(a, b, role, pairs):
         for metric in _metrics(of_a, of_b, pairs, wanted):
             about = {"a": of_a, "b": of_b, "metric": metric}
-            values = [(one[f"{of_a}/{metric}"], other[f"{of_b}/{metric}"]) for _, one, other in pairs]
+            values_a = [one[f"{of_a}/{metric}"] for _, one, _ in pairs]  # [n_users] by seed
+            values_b = [other[f"{of_b}/{metric}"] for _, _, other in pairs]
             if same_users:
-                users_a, users_b = np.mean(values, axis=0)  # [n_users] each
-                rows.append({"over": "users", **about, **asdict(compare(users_a, users_b, LEVEL))})
+                table_a, table_b = np.stack(values_a, axis=1), np.stack(values_b, axis=1)
+                over_users = compare(table_a.mean(axis=1), table_b.mean(axis=1), LEVEL)
+                rows.append({"over": USERS, **about, **asdict(over_users)})
+                if len(pairs) > 1:
+                    rows.append({"over": BOTH, **about, **asdict(compare_crossed(table_a, table_b, LEVEL))})
             if len(pairs) > 1:
-                seeds_a, seeds_b = np.array([[one.mean(), other.mean()] for one, other in values]).T
-                rows.append({"over": "seeds", **about, **asdict(compare(seeds_a, seeds_b, LEVEL))})
-    for over in ("users", "seeds"):
-        family = [row for row in rows if row["over"] == over]
-        for test in ("t", "wilcoxon"):
-            for row, adjusted in zip(family, holm([row[f"{test}_p"] for row in family]), strict=True):
-                row[f"{test}_holm"] = adjusted
+                means_a, means_b = ([float(values.mean()) for values in side] for side in (values_a, values_b))
+                over_seeds = compare(means_a, means_b, LEVEL)
+                rows.append({"over": SEEDS, **about, **asdict(over_seeds)})
+    _correct(rows)
+    _judge(rows, len(pairs))
     return rows
+
+
+def _correct(rows: list[dict[str, Any]]) -> None:
+    """Add the p values of each test, adjusted over the rows of the same `over`."""
+    from recbole_bd.evaluator.significance import holm
+
+    for over, tests in ((USERS, ("t", "wilcoxon")), (SEEDS, ("t", "wilcoxon")), (BOTH, ("",))):
+        family = [row for row in rows if row["over"] == over]
+        for test in tests:
+            name = f"{test}_p".lstrip("_")
+            for row, adjusted in zip(family, holm([row[name] for row in family]), strict=True):
+                row[f"{test}_holm" if test else "p_holm"] = adjusted
+
+
+def _judge(rows: list[dict[str, Any]], seeds: int) -> None:
+    """Add the verdicts: of the methods to the rows over both, or of two models to those over users."""
+    over_users = [row for row in rows if row["over"] == USERS]
+    over_both = [row for row in rows if row["over"] == BOTH]
+    if seeds == 1:
+        for row in over_users:
+            row["verdict"] = verdict(row["difference"], row["t_holm"], None, seeds)
+    for of_users, row in zip(over_users, over_both, strict=False):
+        row["verdict"] = verdict(row["difference"], of_users["t_holm"], row["p_holm"], seeds)
 
 
 def _side(word: str, arm: str | None) -> Side:
@@ -220,33 +250,71 @@ def _text(a: Side, b: Side, rows: list[dict[str, Any]]) -> str:
     for name, side in (("A", a), ("B", b)):
         runs = zip(side.folders, side.seeds, strict=True)
         lines += [f"{name}: {side.title}, seed {seed}, {folder}" for folder, seed in runs]
-    header = ["A", "B", "metric", "mean A", "mean B", "B - A", f"{LEVEL:.0%} interval", "t p", "Wilcoxon p"]
-    header += ["Holm p (t)", "d_z"]
-    for over in ("users", "seeds"):
+    seeds = len(a.seeds)
+    both = [row for row in rows if row["over"] == BOTH]
+    if both:
+        title = f"over {both[0]['users']} users and {seeds} seeds, both random:"
+        lines += ["", title, grid(_HEADER_OF_BOTH, [*map(_cells_of_both, both)], (0, 1, 2, 11))]
+    for over in (USERS, SEEDS):
         family = [row for row in rows if row["over"] == over]
         if not family:
             continue
-        averaged = f", each the mean of {len(a.seeds)} seeds" if over == "users" and len(a.seeds) > 1 else ""
-        lines += ["", f"over {family[0]['n']} {over}{averaged}:", grid(header, [*map(_cells, family)], (0, 1, 2))]
-    if len(a.seeds) > 1 and rows[0]["over"] == "seeds":
+        averaged = f", each the mean of {seeds} seeds" if over == USERS and seeds > 1 else ""
+        judged = seeds == 1
+        header = [*_HEADER, *(["verdict"] if judged else [])]
+        cells = [[*_cells(row), *([_of_b(row)] if judged else [])] for row in family]
+        lines += ["", f"over {family[0]['n']} {over}{averaged}:", grid(header, cells, (0, 1, 2, 11))]
+    if seeds > 1 and not both:
         lines += [
             "",
             "The seeds were tested on different users, so there is no table over users: compare one seed at a time.",
         ]
-    lines += ["", "B - A above 0: B is higher. Tests are paired and two-sided; Holm p is t p adjusted over its table."]
+    lines += ["", "B - A above 0: B is higher. Tests are paired and two-sided; Holm p is adjusted over its table."]
+    if seeds == 1:
+        lines.append("One seed: the tests are about these two models. Whether a method is better takes several seeds.")
+    elif both:
+        lines.append(
+            f"better, worse: Holm p below {ALPHA} over users and seeds, and over users (t). The table over users alone "
+            "is about these trained models."
+        )
     return "\n".join(lines)
 
 
+_HEADER = [
+    "A", "B", "metric", "mean A", "mean B", "B - A", f"{LEVEL:.0%} interval", "t p", "Wilcoxon p", "Holm p (t)", "d_z",
+]  # fmt: skip
+_HEADER_OF_BOTH = [
+    "A", "B", "metric", "mean A", "mean B", "B - A", f"{LEVEL:.0%} interval", "p", "Holm p", "d", "B ahead", "verdict",
+]  # fmt: skip
+_UNKNOWN = "not enough"
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
-    unknown = "not enough"
-    interval = "none differs" if row["t_p"] == 1 else unknown
+    effect = _UNKNOWN if row["effect_size"] is None else f"{row['effect_size']:+.3f}"
+    tests = [_p(row[name]) for name in ("t_p", "wilcoxon_p", "t_holm")]
+    return [*_cells_of_means(row, row["t_p"]), *tests, effect]
+
+
+def _cells_of_both(row: dict[str, Any]) -> list[str]:
+    effect = _UNKNOWN if row["effect_size"] is None else f"{row['effect_size']:+.3f}"
+    ahead = f"{row['ahead']} of {row['seeds']}"
+    return [*_cells_of_means(row, row["p"]), _p(row["p"]), _p(row["p_holm"]), effect, ahead, _of_b(row)]
+
+
+def _cells_of_means(row: dict[str, Any], p: float | None) -> list[str]:
+    interval = "none differs" if p == 1 else _UNKNOWN
     if row["low"] is not None:
         interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
-    effect = unknown if row["effect_size"] is None else f"{row['effect_size']:+.3f}"
-    tests = [unknown if p is None else _p(p) for p in (row["t_p"], row["wilcoxon_p"], row["t_holm"])]
     means = [f"{row['mean_a']:.4f}", f"{row['mean_b']:.4f}", f"{row['difference']:+.4f}"]
-    return [row["a"], row["b"], row["metric"], *means, interval, *tests, effect]
+    return [row["a"], row["b"], row["metric"], *means, interval]
 
 
-def _p(p: float) -> str:
+def _of_b(row: dict[str, Any]) -> str:
+    """The verdict with the side that it is about."""
+    return row["verdict"].replace(BETTER, f"B {BETTER}").replace(WORSE, f"B {WORSE}")
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return _UNKNOWN
     return f"{p:.4f}" if p >= 1e-4 else f"{p:.0e}"

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from recbole_bd.backbones.names import BASELINE
-from recbole_bd.leaderboard.tables import ALPHA, FULL, SMALL, Board, Cell, Row
+from recbole_bd.evaluator.verdict import ALPHA
+from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Cell, Row
 from recbole_bd.runs.text_table import grid
 
 SIZES = {FULL: "full-size models", SMALL: "students"}
@@ -39,11 +40,26 @@ def rules(board: Board) -> list[str]:
     else:
         compared = " and ".join(f"“{name}” for {SIZES[size]}" for size, name in named.items())
     if named:
-        said.append(
-            f"*: differs from {compared}; paired t test over users, values averaged over the seeds both have, "
-            f"Holm's correction over the rows of a column, p < {ALPHA}."
-        )
+        said += _tests(board, compared)
     return said + board.notes
+
+
+def _tests(board: Board, compared: str) -> list[str]:
+    """The tests behind the marks: those of methods, and those of single models where there is one seed."""
+    counts = {cell.seeds for row in board.rows for cell in row.cells.values() if cell.p is not None}
+    said = []
+    if counts - {1}:
+        said.append(
+            f"*: differs from {compared} by two tests: over users, values averaged over the seeds both have, "
+            "paired t test; and over users and seeds, both random, two-way variance with Satterthwaite's degrees of "
+            f"freedom. Each is corrected by Holm's method over the rows of a column; both have p < {ALPHA}."
+        )
+    if 1 in counts:
+        said.append(
+            f"†: these two models differ, the row's and that of {compared}; paired t test over users, Holm's "
+            f"correction over the rows of a column, p < {ALPHA}. One seed says nothing of the methods."
+        )
+    return said
 
 
 def number(cell: Cell) -> str:
@@ -84,7 +100,7 @@ def terminal(board: Board) -> str:
 
 
 def _terminal_cell(cell: Cell) -> str:
-    text = number(cell) + ("*" if cell.significant else " ")
+    text = number(cell) + (cell.mark or " ")
     return f">{text}<" if cell.best else f" {text} "
 
 
@@ -146,7 +162,7 @@ def _md_row(row: Row, board: Board) -> str:
     for name in board.metrics:
         cell = row.cells[name]
         text = f"**{number(cell)}**" if cell.best else number(cell)
-        cells.append(text + (r"\*" if cell.significant else ""))
+        cells.append(text + _md(cell.mark))
     count = str(len(row.runs)) + (f" ({len(_failed_seeds(row))} failed)" if _failed_seeds(row) else "")
     return f"| {' | '.join([_md(row.name), _md(row.model), f'{row.parameters:,}', count, *cells])} |"
 
@@ -173,7 +189,7 @@ def tidy_csv(board: Board) -> str:
     """A line per row, metric and seed, with the row's mean and standard deviation beside it; failed seeds too."""
     columns = [
         "row", "size", "role", "arm", "method", "model", "parameters", "metric", "seed", "status", "value", "mean",
-        "std", "n", "best", "difference", "p_holm", "run_folder", "error",
+        "std", "n", "best", "difference", "p_holm", "p_crossed_holm", "run_folder", "error",
     ]  # fmt: skip
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
@@ -189,7 +205,7 @@ def tidy_csv(board: Board) -> str:
         about["parameters"] = row.parameters
         for metric, cell in row.cells.items():
             summary = {"mean": cell.mean, "std": cell.std, "n": len(cell.values), "best": cell.best}
-            summary |= {"difference": cell.difference, "p_holm": cell.p}
+            summary |= {"difference": cell.difference, "p_holm": cell.p, "p_crossed_holm": cell.crossed_p}
             for seed, value in sorted(cell.values.items()):
                 run = row.runs[seed]
                 own = {"metric": metric, "seed": seed, "status": "finished", "value": value}
@@ -204,7 +220,11 @@ _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "±": r"$\pm$", "“": "``", "”": "''", "*": r"$^{*}$",
+    "†": r"$^{\dagger}$",
 }  # fmt: skip
+
+
+_TEX_MARKS = {"": "", "*": "^{*}", "†": r"^{\dagger}"}
 
 
 def tex(text: str) -> str:
@@ -238,4 +258,4 @@ def _joined(row: Row, metrics: list[str], escape: Callable[[str], str], shown: C
 def _tex_cell(cell: Cell) -> str:
     text = f"{cell.mean:.4f}" + ("" if cell.std is None else rf" \pm {cell.std:.4f}")
     bold = rf"\mathbf{{{text}}}" if cell.best else text
-    return f"${bold}{'^{*}' if cell.significant else ''}$"
+    return f"${bold}{_TEX_MARKS[cell.mark]}$"

@@ -89,14 +89,16 @@ def _cell(cell: Cell) -> dict[str, Any]:
     mean, sign, spread = number(cell).partition(" ± ")
     test = ""
     if cell.p is not None:
-        test = f"difference to the reference {cell.difference:+.4f}, p = {cell.p:.3g}"
+        test = f"difference to the reference {cell.difference:+.4f}, p over users = {cell.p:.3g}"
+    if cell.crossed_p is not None:
+        test += f", p over users and seeds = {cell.crossed_p:.3g}"
     return {
         "value": repr(cell.mean),
         "best": cell.best,
         "mean": mean,
         "spread": sign + spread,
         "test": test,
-        "mark": "*" if cell.significant else "",
+        "mark": cell.mark,
     }
 
 

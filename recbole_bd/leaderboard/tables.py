@@ -8,10 +8,10 @@ from typing import Any
 from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.errors import LeaderboardError
+from recbole_bd.evaluator.verdict import NO_DIFFERENCE, verdict
 from recbole_bd.leaderboard.run_reader import Run, one_per_configuration
 
 FULL, SMALL = "full", "student"
-ALPHA = 0.05
 # Metrics of RecBole where lower is better.
 _LESS_IS_BETTER = ("mae", "rmse", "logloss", "averagepopularity", "giniindex")
 
@@ -25,12 +25,16 @@ class Cell:
         best: among the best of its column and size.
         difference: to the reference, a mean over users and over the seeds that both have; None where there is no test.
         p: Holm-adjusted p value of the paired t test over users; None where there is no test.
+        crossed_p: Holm-adjusted p value with users and seeds crossed; None where there is no test or one seed.
+        seeds: number of seeds that the tests use.
     """
 
     values: dict[int, float]
     best: bool = False
     difference: float | None = None
     p: float | None = None
+    crossed_p: float | None = None
+    seeds: int = 0
 
     @property
     def mean(self) -> float:
@@ -43,9 +47,11 @@ class Cell:
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
     @property
-    def significant(self) -> bool:
-        """Whether the difference to the reference is significant."""
-        return self.p is not None and self.p < ALPHA
+    def mark(self) -> str:
+        """`*` where the methods differ by both tests, `†` where one seed's models do, else empty."""
+        if verdict(self.difference, self.p, self.crossed_p, self.seeds) == NO_DIFFERENCE:
+            return ""
+        return "*" if self.seeds > 1 else "†"
 
 
 @dataclass

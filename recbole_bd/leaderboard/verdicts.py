@@ -6,8 +6,9 @@ import numpy as np
 
 from recbole_bd.backbones.names import BASELINE, CONTINUED, SEPARATE
 from recbole_bd.errors import ComparisonError, LeaderboardError
+from recbole_bd.evaluator.crossed import crossed_test
 from recbole_bd.evaluator.significance import holm, t_test
-from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Row
+from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Cell, Row
 
 
 def judge(board: Board, reference: str | None = None) -> Board:
@@ -64,7 +65,7 @@ def _references(board: Board, wanted: str | None) -> dict[str, Row]:
 
 
 def _test(board: Board) -> None:
-    """Test every row against its reference, users paired, and adjust the p values of each column together."""
+    """Test every row against its reference, and adjust the p values of each column and test together."""
     values = {}
     for row in board.rows:
         try:
@@ -72,29 +73,33 @@ def _test(board: Board) -> None:
         except ComparisonError as error:
             board.notes.append(f"{row.name} is not tested: {error}")
     for metric in board.metrics:
-        cells, p_values = [], []
+        cells: list[Cell] = []
+        over_users, crossed = [], []
         for row in board.rows:
             reference = board.references.get(row.size)
             if reference is None or row is reference or row.name not in values or reference.name not in values:
                 continue
             pairs = _paired(values[row.name], values[reference.name], metric)
             if pairs is not None:
+                mine, others = pairs
                 cells.append(row.cells[metric])
-                cells[-1].difference = float((pairs[0] - pairs[1]).mean())
-                p_values.append(t_test(pairs[1], pairs[0]))
-        for cell, p in zip(cells, holm(p_values), strict=True):
-            cell.p = p
+                cells[-1].difference = float((mine - others).mean())
+                cells[-1].seeds = mine.shape[1]
+                over_users.append(t_test(others.mean(axis=1), mine.mean(axis=1)))
+                crossed.append(crossed_test(others, mine))
+        for cell, p, crossed_p in zip(cells, holm(over_users), holm(crossed), strict=True):
+            cell.p, cell.crossed_p = p, crossed_p
 
 
-def over_users(one: Row, other: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The users that both rows tested in every common seed: their values of a metric, means over these seeds.
+def users_by_seeds(one: Row, other: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """The values of a metric of the users that both rows tested in every common seed.
 
     Args:
         one, other: rows whose runs left the values of their users.
         metric: e.g. `ndcg@50`.
 
     Returns:
-        [n_users] of each row, paired; None where there is no common seed or user.
+        [n_users, n_seeds] of each row, paired; None where there is no common seed or user.
 
     Raises:
         ComparisonError: a run left no such values.
@@ -114,7 +119,7 @@ def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _paired(one: Mapping, other: Mapping, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values of the users that both rows tested in every common seed, means over these seeds, [n_users] each."""
+    """Values of the users that both rows tested in every common seed, [n_users, n_seeds] each."""
     seeds = sorted(one.keys() & other.keys())
     if not seeds or any(metric not in side[seed][1] for side in (one, other) for seed in seeds):
         return None
@@ -126,7 +131,7 @@ def _paired(one: Mapping, other: Mapping, metric: str) -> tuple[np.ndarray, np.n
     if not len(users):
         return None
 
-    def mean(side: Mapping) -> np.ndarray:
-        return sum(side[seed][1][metric][np.searchsorted(side[seed][0], users)] for seed in seeds) / len(seeds)
+    def values(side: Mapping) -> np.ndarray:
+        return np.stack([side[seed][1][metric][np.searchsorted(side[seed][0], users)] for seed in seeds], axis=1)
 
-    return mean(one), mean(other)
+    return values(one), values(other)

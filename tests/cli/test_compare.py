@@ -1,10 +1,12 @@
 """`recbole-bd compare` as a user meets it: what it pairs, what it shows, and how it refuses."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from recbole_bd.evaluator.crossed import compare_crossed
 from recbole_bd.evaluator.significance import compare, holm
 
 N_USERS = 30
@@ -51,7 +53,7 @@ def rows_of(cli, *words) -> list[dict]:
 
 
 def numbers(row) -> dict:
-    labels = ("over", "a", "b", "metric", "t_holm", "wilcoxon_holm")
+    labels = ("over", "a", "b", "metric", "t_holm", "wilcoxon_holm", "p_holm", "verdict")
     return {name: value for name, value in row.items() if name not in labels}
 
 
@@ -117,7 +119,7 @@ def test_seeds_are_paired_and_users_averaged_over_them(cli, runs, tmp_path):
     others = {seed: leave(root / f"rd{seed}", method="RD", seed=seed) for seed in (1, 2, 3)}
     # In another order on either side.
     words = ["runs/c,runs/a,runs/b", "runs/rd2,runs/rd1,runs/rd3:student/continued", "--metric=ndcg@5"]
-    over_users, over_seeds = rows_of(cli, *words)
+    over_users, over_both, over_seeds = rows_of(cli, *words)
     a = np.array([runs[name]["student/distilled/ndcg@5"] for name in "abc"])
     b = np.array([others[seed]["student/continued/ndcg@5"] for seed in (1, 2, 3)])
     assert over_users["over"] == "users"
@@ -126,9 +128,50 @@ def test_seeds_are_paired_and_users_averaged_over_them(cli, runs, tmp_path):
     assert numbers(over_seeds) == pytest.approx(vars(compare(a.mean(axis=1), b.mean(axis=1))))
     assert over_seeds["n"] == 3
     assert over_seeds["t_holm"] == over_seeds["t_p"]  # a family of its own
+    assert over_both["over"] == "users and seeds"
+    assert numbers(over_both) == pytest.approx(vars(compare_crossed(a.T, b.T)))
+    assert over_both["p_holm"] == over_both["p"]
     _, out, _ = cli("compare", *words)
     assert "over 30 users, each the mean of 3 seeds:" in out
     assert "over 3 seeds:" in out
+    assert "over 30 users and 3 seeds, both random:" in out
+
+
+def leave_values(folder, seed, values):
+    leave(folder, ("distilled",), ("student",), seed=seed)
+    np.savez(folder / "per_user.npz", users=np.arange(len(values)).astype(str), **{"student/distilled/hit@5": values})
+
+
+def test_better_needs_the_users_and_the_seeds(cli, runs, tmp_path):
+    """Every user gains, by what the seed decides; then a gain that all seeds have."""
+    root, users = tmp_path / "runs", np.random.default_rng(0).random(200)
+    for seed, luck in enumerate((0.3, 0.02, 0.04)):
+        leave_values(root / f"before{seed}", seed, users)
+        leave_values(root / f"lucky{seed}", seed, users + luck + users[::-1] / 100)
+        leave_values(root / f"steady{seed}", seed, users - 0.1 + luck / 100 + users[::-1] / 100)
+
+    def words(name):
+        return ",".join(f"runs/{name}{seed}" for seed in range(3))
+
+    over_users, over_both, _ = rows_of(cli, words("before"), words("lucky"))
+    assert over_users["t_holm"] < 1e-9
+    assert "verdict" not in over_users
+    assert (over_both["verdict"], over_both["ahead"]) == ("no difference shown", 3)
+    assert rows_of(cli, words("before"), words("steady"))[1]["verdict"] == "worse"
+    out = cli("compare", words("steady"), words("before"))[1]
+    assert re.search(r"3 of 3 +B better$", out, re.MULTILINE)
+    assert "better, worse: Holm p below 0.05 over users and seeds, and over users (t)." in out
+
+
+def test_one_seed_speaks_of_two_models(cli, runs, tmp_path):
+    root, users = tmp_path / "runs", np.random.default_rng(0).random(200)
+    leave_values(root / "before", 1, users)
+    leave_values(root / "after", 1, users + 0.1 + users[::-1] / 100)
+    (row,) = rows_of(cli, "runs/before", "runs/after")
+    assert row["verdict"] == "these two models: better"
+    out = cli("compare", "runs/before", "runs/after")[1]
+    assert "these two models: B better" in out
+    assert out.splitlines()[-1].startswith("One seed: the tests are about these two models.")
 
 
 def test_seeds_that_test_other_users_are_compared_over_seeds_only(cli, runs):
@@ -156,12 +199,13 @@ def test_the_table_shows_everything(cli, runs):
     assert [float(cell) for cell in cells[8:10]] == pytest.approx([found.t_p, found.wilcoxon_p], rel=0.5, abs=5e-5)
     assert float(cells[8]) > 0, "a small p is not shown as none"
     assert cells[11] == f"{found.effect_size:+.3f}"
-    assert "B - A above 0: B is higher." in lines[-1]
+    assert "B - A above 0: B is higher." in lines[-2]
 
 
 def test_no_difference_and_too_few_are_said(cli, runs, tmp_path):
     same = cli("compare", "runs/a", "runs/a", "--role=student", "--metric=hit@5")[1].splitlines()[6]
-    assert same.split()[5:] == ["+0.0000", "none", "differs", "1.0000", "1.0000", "1.0000", "+0.000"]
+    expected = ["+0.0000", "none", "differs", "1.0000", "1.0000", "1.0000", "+0.000", "no", "difference", "shown"]
+    assert same.split()[5:] == expected
     for name in "de":
         leave(tmp_path / "runs" / name, users=1, seed=ord(name))
     one = cli("compare", "runs/d", "runs/e", "--role=student", "--metric=hit@5")[1].splitlines()[6]

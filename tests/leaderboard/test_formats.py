@@ -124,6 +124,7 @@ def test_a_board_on_which_nothing_has_finished_states_the_failures(failed_board)
 def test_the_rules_name_the_rows_that_others_are_compared_with(reference, compared, folder):
     board = judge(build(runs_below(folder)), reference)
     assert rules(board)[2:] == [
-        f"*: differs from {compared}; paired t test over users, values averaged over the seeds both have, "
-        "Holm's correction over the rows of a column, p < 0.05."
+        f"*: differs from {compared} by two tests: over users, values averaged over the seeds both have, paired t "
+        "test; and over users and seeds, both random, two-way variance with Satterthwaite's degrees of freedom. Each "
+        "is corrected by Holm's method over the rows of a column; both have p < 0.05."
     ]

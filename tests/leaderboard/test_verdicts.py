@@ -10,7 +10,7 @@ from recbole_bd.errors import LeaderboardError
 from recbole_bd.leaderboard.formats import latex, markdown, terminal
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
-from recbole_bd.leaderboard.verdicts import judge, over_users
+from recbole_bd.leaderboard.verdicts import judge, users_by_seeds
 from tests.helpers.boards import by_name, write_run
 
 
@@ -74,8 +74,8 @@ def test_marks_are_scipys_t_test_over_users_with_holms_correction(board, folder)
             continue
         rank = known.index(p)
         assert cell.p == pytest.approx(min(1, max(q * (len(known) - i) for i, q in enumerate(known[: rank + 1]))))
-        assert cell.significant == (cell.p < 0.05)
-    assert any(row.cells["ndcg@5"].significant for row, _ in tested)
+        assert bool(cell.mark) == (max(cell.p, cell.crossed_p) < 0.05)
+    assert {row.cells["ndcg@5"].mark for row, _ in tested} == {"", "*"}
     assert len(known) >= 3
 
 
@@ -117,5 +117,40 @@ def test_runs_without_a_common_user_are_not_tested(tmp_path):
     np.savez(folder / "per_user.npz", **arrays)
     rows = by_name(judge(build(runs_below(tmp_path)), reference="A"))
     cell = rows["B"].cells["ndcg@5"]
-    assert (cell.p, cell.difference, cell.significant) == (None, None, False)
-    assert over_users(rows["A"], rows["B"], "ndcg@5") is None
+    assert (cell.p, cell.difference, cell.mark) == (None, None, "")
+    assert users_by_seeds(rows["A"], rows["B"], "ndcg@5") is None
+
+
+def leave_values(parent, name, seed, values):
+    folder = write_run(parent, name, seed, {"model/separate": float(values.mean())})
+    users = np.array([f"u{i}" for i in range(len(values))])
+    np.savez(folder / "per_user.npz", users=users, **{"model/separate/ndcg@5": values, "model/separate/hit@5": values})
+
+
+def test_a_star_needs_the_users_and_the_seeds(tmp_path):
+    """A has what luck gives at one of three seeds, B the same gain at each."""
+    users = np.random.default_rng(0).random(60)
+    for seed, luck in ((1, 0.3), (2, 0.01), (3, 0.02)):
+        leave_values(tmp_path, "Pop", seed, users)
+        leave_values(tmp_path, "A", seed, users + luck + users[::-1] / 100)
+        leave_values(tmp_path, "B", seed, users + 0.1 + luck / 100 + users[::-1] / 100)
+    board = judge(build(runs_below(tmp_path)), reference="Pop")
+    of_a, of_b = (by_name(board)[name].cells["ndcg@5"] for name in "AB")
+    assert of_a.p < 1e-9
+    assert of_a.crossed_p > 0.05
+    assert (of_a.mark, of_b.mark, of_b.seeds) == ("", "*", 3)
+    assert "by two tests" in markdown(board)
+    assert "†" not in markdown(board)
+
+
+def test_one_seed_marks_two_models(tmp_path):
+    users = np.random.default_rng(0).random(60)
+    leave_values(tmp_path, "Pop", 1, users)
+    leave_values(tmp_path, "A", 1, users + 0.1 + users[::-1] / 100)
+    board = judge(build(runs_below(tmp_path)), reference="Pop")
+    cell = by_name(board)["A"].cells["ndcg@5"]
+    assert (cell.mark, cell.crossed_p, cell.seeds) == ("†", None, 1)
+    for text in (markdown(board), terminal(board)):
+        assert re.search(r"†: these two models differ.*One seed says nothing of the methods\.", text)
+        assert "by two tests" not in text
+    assert r"^{\dagger}$" in latex(board)
