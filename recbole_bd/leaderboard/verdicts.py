@@ -69,7 +69,7 @@ def _test(board: Board) -> None:
     values = {}
     for row in board.rows:
         try:
-            values[row.name] = {seed: _users_of(row, seed) for seed in row.runs}
+            values[row.name] = values_of(row)
         except ComparisonError as error:
             board.notes.append(f"{row.name} is not tested: {error}")
     for metric in board.metrics:
@@ -79,7 +79,7 @@ def _test(board: Board) -> None:
             reference = board.references.get(row.size)
             if reference is None or row is reference or row.name not in values or reference.name not in values:
                 continue
-            pairs = _paired(values[row.name], values[reference.name], metric)
+            pairs = users_by_seeds(values[row.name], values[reference.name], metric)
             if pairs is not None:
                 mine, others = pairs
                 cells.append(row.cells[metric])
@@ -91,25 +91,20 @@ def _test(board: Board) -> None:
             cell.p, cell.crossed_p = p, crossed_p
 
 
-def users_by_seeds(one: Row, other: Row, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The values of a metric of the users that both rows tested in every common seed.
+# Ids of a run's test users, sorted, [n_users], and their values by metric, [n_users] each.
+Values = tuple[np.ndarray, dict[str, np.ndarray]]
 
-    Args:
-        one, other: rows whose runs left the values of their users.
-        metric: e.g. `ndcg@50`.
 
-    Returns:
-        [n_users, n_seeds] of each row, paired; None where there is no common seed or user.
+def values_of(row: Row) -> dict[int, Values]:
+    """The values of the users of a row's runs, by seed.
 
     Raises:
         ComparisonError: a run left no such values.
     """
-    of_one, of_other = ({seed: _users_of(row, seed) for seed in row.runs} for row in (one, other))
-    return _paired(of_one, of_other, metric)
+    return {seed: _users_of(row, seed) for seed in row.runs}
 
 
-def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Ids of a run's test users, sorted, [n_users], and their values by metric, [n_users] each."""
+def _users_of(row: Row, seed: int) -> Values:
     users, arrays = row.runs[seed].per_user()
     order = np.argsort(users)
     prefix = f"{row.role}/{row.arm}/"
@@ -118,8 +113,18 @@ def _users_of(row: Row, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     }
 
 
-def _paired(one: Mapping, other: Mapping, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Values of the users that both rows tested in every common seed, [n_users, n_seeds] each."""
+def users_by_seeds(
+    one: Mapping[int, Values], other: Mapping[int, Values], metric: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Pair the values of the users that two rows tested in every common seed.
+
+    Args:
+        one, other: values of the rows, from `values_of`.
+        metric: e.g. `ndcg@50`.
+
+    Returns:
+        [n_users, n_seeds] of each row, paired; None where there is no common seed or user.
+    """
     seeds = sorted(one.keys() & other.keys())
     if not seeds or any(metric not in side[seed][1] for side in (one, other) for seed in seeds):
         return None
@@ -131,7 +136,7 @@ def _paired(one: Mapping, other: Mapping, metric: str) -> tuple[np.ndarray, np.n
     if not len(users):
         return None
 
-    def values(side: Mapping) -> np.ndarray:
+    def values(side: Mapping[int, Values]) -> np.ndarray:
         return np.stack([side[seed][1][metric][np.searchsorted(side[seed][0], users)] for seed in seeds], axis=1)
 
     return values(one), values(other)

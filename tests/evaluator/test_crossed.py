@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_bd.errors import ComparisonError
-from recbole_bd.evaluator.crossed import compare_crossed, crossed_test, effect_size
+from recbole_bd.evaluator.crossed import compare_crossed, compare_crossed_pairs, crossed_test, effect_size
 from recbole_bd.evaluator.significance import compare, t_test
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -104,6 +104,17 @@ def test_the_interval_holds_the_seeds_too():
     of_users = compare(np.zeros(400), one[:, 0])
     assert (of(one).low, of(one).high) == pytest.approx((of_users.low, of_users.high), abs=0.02)
     assert (of(one).p, of(one).df, of(one).ahead) == (None, None, int(one.mean() > 0))
+
+
+def test_pairs_together_are_the_pairs_one_by_one():
+    shapes = [(40, 3), (5, 2), (40, 1), (30, 4), (40, 3)]
+    pairs = [(np.zeros(shape), table(*shape, seed=place)) for place, shape in enumerate(shapes)]
+    pairs.append((np.zeros((40, 2)), np.ones((40, 2))))
+    together = compare_crossed_pairs(pairs)
+    for one, pair in zip(together, pairs, strict=True):
+        assert vars(one) == pytest.approx(vars(compare_crossed(*pair)))
+    assert [one.interval for one in together] == ["hierarchical", "Student", *["hierarchical"] * 3, "none"]
+    assert compare_crossed_pairs([]) == []
 
 
 def test_the_interval_is_seeded_and_widens_with_its_level():

@@ -10,7 +10,7 @@ from recbole_bd.errors import LeaderboardError
 from recbole_bd.leaderboard.formats import latex, markdown, terminal
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
-from recbole_bd.leaderboard.verdicts import judge, users_by_seeds
+from recbole_bd.leaderboard.verdicts import judge, users_by_seeds, values_of
 from tests.helpers.boards import by_name, write_run
 
 
@@ -118,7 +118,7 @@ def test_runs_without_a_common_user_are_not_tested(tmp_path):
     rows = by_name(judge(build(runs_below(tmp_path)), reference="A"))
     cell = rows["B"].cells["ndcg@5"]
     assert (cell.p, cell.difference, cell.mark) == (None, None, "")
-    assert users_by_seeds(rows["A"], rows["B"], "ndcg@5") is None
+    assert users_by_seeds(values_of(rows["A"]), values_of(rows["B"]), "ndcg@5") is None
 
 
 def leave_values(parent, name, seed, values):
