@@ -20,12 +20,14 @@ import sys
 import tempfile
 from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-from evidence_pages import claims_page, claims_picture, dataset_page, gains, headline
+from evidence_claims import all_gains
+from evidence_forms import settings_table
+from evidence_pages import claims_page, claims_picture, dataset_page, headline
 
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.yaml_text import load_yaml, to_yaml
@@ -95,7 +97,12 @@ def read_plans() -> dict[str, dict[str, Any]]:
     plans = load_yaml(HERE / "evidence.yaml")
     arms = plans["arms"]
     return {
-        board: {**plan, "arms": {name: arms[name] for name in plan["arms"]}} for board, plan in plans["boards"].items()
+        board: {
+            **plan,
+            "arms": {name: arms[name] for name in plan["arms"]},
+            "titles": {name: arms[name].get("title", name) for name in plan["arms"]} | plan.get("titles", {}),
+        }
+        for board, plan in plans["boards"].items()
     }
 
 
@@ -320,24 +327,35 @@ def pages(out: Path) -> None:
     Args:
         out: the folder: results/, or another one to compare with it. The README is beside it.
     """
-    boards = {}
+    boards, forms, trials = {}, {}, {}
     for name, plan in read_plans().items():
         path = ROOT / "results" / name / "runs.jsonl"
         if runs := whole_arms(recorded(path), plan["seeds"]):
+            runs = titled(runs, plan["titles"])
             write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
-            boards[name] = build(runs)
+            boards[name], forms[name] = build(runs), plan["titles"]["BD"]
+            trials[name] = read_rows(path.with_name("trials.csv"))
     command = "python benchmarks/evidence.py pages"
     for dataset in dict.fromkeys(board.dataset for board in boards.values()):
         mine = {name: board for name, board in boards.items() if board.dataset == dataset}
         write_whole(out / f"{dataset}.md", dataset_page(dataset, mine, command))
-    found = gains(boards)
-    write_whole(out / "claims.md", claims_page(boards, found, command))
-    write_whole(out / "claims.png", claims_picture(found))
+    gains = all_gains(boards, forms)
+    searched = settings_table(read_plans(), trials)
+    write_whole(out / "claims.md", claims_page(boards, forms, gains, searched, command))
+    write_whole(out / "claims.png", claims_picture(gains))
     readme = out.parent / "README.md"
     if HEADLINE in boards and readme.is_file():
         head, start, rest = readme.read_text().partition("<!-- headline -->\n")
         _, end, tail = rest.partition("<!-- /headline -->")
-        write_whole(readme, head + start + headline(boards[HEADLINE]) + end + tail)
+        write_whole(readme, head + start + headline(boards[HEADLINE], forms[HEADLINE]) + end + tail)
+
+
+def titled(runs: list[Run], titles: dict[str, str]) -> list[Run]:
+    """Name the runs of each arm by the arm's title."""
+    return [
+        replace(one, result={**one.result, "label": titles.get(one.result["label"], one.result["label"])})
+        for one in runs
+    ]
 
 
 def whole_arms(runs: list[Run], seeds: list[int]) -> list[Run]:

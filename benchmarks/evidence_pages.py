@@ -5,120 +5,64 @@ The pages depend on the records alone: the same runs give the same pages. The dr
 
 import io
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from recbole_bd.evaluator.significance import Comparison, compare, holm
+from evidence_claims import CONTROLS, ONE_WAY, PARTS, ROLES, Gain, rows_of
+
+from recbole_bd.evaluator.verdict import BETTER, NO_DIFFERENCE, WORSE
 from recbole_bd.leaderboard.formats import number
-from recbole_bd.leaderboard.tables import ALPHA, Board, Row
-from recbole_bd.leaderboard.verdicts import over_users
+from recbole_bd.leaderboard.tables import Board, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-ONE_WAY = ("RD", "CD", "DE", "RRD")
-PARTS = {
-    "BD, present guide": "each role learns from the other's present state, not from its best one",
-    "BD, to the student": "only the student learns from the other",
-    "BD, to the teacher": "only the teacher learns from the other",
-    "BD, pointwise to the teacher": "the teacher learns the student's softened probabilities, item by item",
-    "BD, listwise to the teacher": "the teacher learns the student's order of a list that includes the positive",
-    "BD, discrepancy both ways": "both learn from lists with the positive, on items they rank far above the other role",
-    "BD, uniform": "items drawn uniformly",
-    "BD, top": "items from the top of the guide's list",
-    "BD (paper)": "the paper's form",
-    "BD (reference code)": "the paper's form, with the public code's direction",
-}
 ROLE_MARKS = {"teacher": ("#0072B2", "s"), "student": ("#D55E00", "o")}
-_HOW_TO_READ = (
-    "mean ± standard deviation over seeds, at the best epoch by validation. Settings were selected on validation "
-    "alone; the test part was read once. [How settings were chosen](README.md#how-settings-were-chosen) describes the "
-    "search, and `trials.csv` has all trials.\n\n"
-    "*separate* is the model trained alone. *continued* is the same model trained on for as long without distillation, "
-    "with BD's learning rates; *continued alone* has learning rates searched for it. *BD* is this package's default "
-    "form, *BD (paper)* the published one.\n\n"
-    "p: paired t test over users, whose values are averaged over seeds, with Holm's correction over all comparisons "
-    "of this page. d: mean difference divided by the standard deviation of the differences. seeds: number of seeds at "
-    "which BD is ahead."
-)
+_HOW_TO_READ = """\
+mean ± standard deviation over seeds, at the best epoch by validation. Settings were selected on validation alone; the \
+test part was read once. [How settings were chosen](README.md#how-settings-were-chosen) describes the search, and \
+`trials.csv` has all trials.
+
+*separate* is the model trained alone. *continued* is the same model trained on for as long without distillation, with \
+BD's learning rates; *continued alone* has learning rates searched for it. *BD* is the form of this package that was \
+chosen on each pair: {forms}. *BD (paper)* is the published form.
+
+**Planned** comparisons have verdicts. For each pair they are, whatever the results: each role against the strongest \
+of its controls (claim 2); the student against the strongest one-way method, and against the same form taught one way \
+(3); the teacher against the same form without the student's learning, and both roles against items drawn uniformly \
+(4). *Strongest* is the highest mean on test, which makes "better" harder to reach; where BD is below it, its p values \
+are multiplied by the number of rows that stood. All other rows are shown without a verdict.
+
+p has two tests, each with Holm's correction over the planned comparisons of its claim. *users*: paired t test over \
+users, whose values are averaged over seeds; it is about these trained models. *users, seeds*: users and seeds \
+crossed, both random, by two-way variance with Satterthwaite's degrees of freedom; it is about the methods. "Better" \
+and "worse" need both below .05. The interval is a 95 % bootstrap that resamples users and seeds. d is the difference \
+in standard deviations that the differences of one seed have over users, so boards of three and of five seeds are \
+comparable. seeds: number of seeds at which BD is ahead. With three seeds the crossed test shows large differences \
+only. Leaderboards correct over their own columns, so their p values differ from these.
+
+{splits}"""
 
 
-@dataclass
-class Gain:
-    """Comparison of two rows of a board by the selecting metric.
+def claims_page(
+    boards: Mapping[str, Board], forms: Mapping[str, str], gains: Sequence[Gain], searched: Sequence[str], command: str
+) -> str:
+    """Write the page of the claims: each with its verdict and the numbers behind it.
 
-    Attributes:
-        board: name of the pair.
-        role: role that both rows show.
-        against: name of the other row, without the role.
-        row, other: the rows.
-        test: test over the users' values, averaged over seeds; `difference` is above 0 if `row` is better.
-        ahead: number of seeds at which `row` is better, and number of seeds.
-        p: p value after Holm's correction over all gains of the page.
+    Args:
+        boards: by name.
+        forms: name of BD's row on each board, without the role.
+        gains: from `all_gains`.
+        searched: lines on the settings that each form had, from `evidence_forms.settings_table`.
+        command: that makes the page.
     """
-
-    board: str
-    role: str
-    against: str
-    row: Row
-    other: Row
-    test: Comparison
-    ahead: tuple[int, int]
-    p: float | None = None
-
-    @property
-    def relative(self) -> float:
-        """The difference as a share of the other's mean."""
-        return self.test.difference / self.test.mean_a
-
-    @property
-    def verdict(self) -> str:
-        """`better`, `worse`, or `no difference shown`."""
-        if self.p is None or self.p >= ALPHA:
-            return "no difference shown"
-        return "better" if self.test.difference > 0 else "worse"
-
-
-def rows_of(board: Board) -> dict[str, Row]:
-    """Return the rows that have runs, by name, in the board's order."""
-    return {row.name: row for row in board.rows if row.runs}
-
-
-def gains(boards: dict[str, Board]) -> list[Gain]:
-    """Make every comparison of the claims, with Holm's correction over all of them."""
-    found = [gain for name, board in boards.items() for gain in _gains_of(name, board)]
-    for gain, p in zip(found, holm([gain.test.t_p for gain in found]), strict=True):
-        gain.p = p
-    return found
-
-
-def _gains_of(name: str, board: Board) -> list[Gain]:
-    rows = rows_of(board)
-    found = []
-    for role in ("teacher", "student"):
-        row = rows.get(f"{role}, BD")
-        others = ["separate", "continued", "continued alone", *(ONE_WAY if role == "student" else ()), *PARTS]
-        for against in others:
-            other = rows.get(f"{role}, {against}")
-            if row is None or other is None:
-                continue
-            pair = over_users(other, row, board.valid_metric)
-            if pair is None:
-                continue
-            values = [cell.values for cell in (row.cells[board.valid_metric], other.cells[board.valid_metric])]
-            common = values[0].keys() & values[1].keys()
-            ahead = sum(values[0][seed] > values[1][seed] for seed in common)
-            found.append(Gain(name, role, against, row, other, compare(*pair), (ahead, len(common))))
-    return found
-
-
-def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -> str:
-    """Write the page of the claims: each with its verdict and the numbers behind it, `found` by `gains`."""
+    told = _HOW_TO_READ.format(forms=_forms_of(forms), splits=_splits_of(boards))
+    planned = [gain for gain in gains if gain.plan is not None]
+    shown = [gain for gain in gains if gain.plan is None]
     lines = [
         "# The claims of Bidirectional Distillation",
         "",
-        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metrics_of(boards)}: {_HOW_TO_READ}",
+        f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metrics_of(boards)}: {told}",
         "",
         "![Gains of BD](claims.png)",
         "",
@@ -127,14 +71,19 @@ def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -
         "| pair | before distillation | after BD |",
         "|---|---:|---:|",
     ]
-    lines += [_wins_line(name, board) for name, board in boards.items()]
-    lines += ["", "## 2. Both roles end better than alone", "", _verdict_of(found, ("separate", "continued")), ""]
-    lines += _table(found, ("separate", "continued", "continued alone"))
-    lines += ["", "## 3. The student is better than with one-way methods", "", _verdict_of(found, ONE_WAY), ""]
-    lines += _table(found, ONE_WAY)
-    lines += ["", "## 4. Each part of the method contributes", "", _verdict_of(found, tuple(PARTS)), ""]
-    lines += _table(found, tuple(PARTS))
-    lines += ["", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
+    lines += [_wins_line(name, board, forms[name]) for name, board in boards.items()]
+    sections = (
+        (2, "Both roles end better than alone", CONTROLS, "Each control"),
+        (3, "The student is better than with one-way methods", (*ONE_WAY, "BD, to the student"), "Each one-way method"),
+        (4, "Each part of the method contributes", tuple(PARTS), "Each other form"),
+    )
+    for claim, title, against, rest in sections:
+        mine = [gain for gain in planned if gain.plan.claim == claim]
+        others = [g for g in shown if g.against in against and (claim != 3 or g.role == "student")]
+        lines += ["", f"## {claim}. {title}", "", _verdict_of(mine), "", *_planned_table(mine)]
+        lines += ["", f"{rest}, without a verdict:", "", *_shown_table(others)]
+    lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
+    lines += ["## How many settings each form had", "", *searched, ""]
     lines += [
         "## By the size of the student",
         "",
@@ -144,11 +93,45 @@ def claims_page(boards: dict[str, Board], found: Sequence[Gain], command: str) -
         "| pair | size | student separate | student BD | teacher BD | student / teacher |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    lines += [_size_line(name, board) for name, board in sorted(boards.items(), key=lambda one: _share(one[1]))]
+    by_size = sorted(boards.items(), key=lambda one: _share(one[1]))
+    lines += [_size_line(name, board, forms[name]) for name, board in by_size]
     return "\n".join([*lines, ""])
 
 
-def metrics_of(boards: dict[str, Board]) -> str:
+_ON_PARTS = (
+    "What the parts are tested by: for the student, both directions against one stand under claim 3. BD's student "
+    "does not draw items by rank discrepancy but from the head of its own list; the row *BD, discrepancy both ways* "
+    "is the form that does. *BD, uniform* and *BD, top* change the items of both directions at once, so their "
+    "teachers also have other students."
+)
+
+
+def _forms_of(forms: Mapping[str, str]) -> str:
+    boards: dict[str, list[str]] = {}
+    for board, form in forms.items():
+        boards.setdefault(form, []).append(board)
+    if len(boards) == 1:
+        return f"*{next(iter(boards))}*"
+    return "; ".join(f"*{form}* on {', '.join(names)}" for form, names in boards.items())
+
+
+def _splits_of(boards: Mapping[str, Board]) -> str:
+    """State what a seed decides, by data set."""
+    fixed = {}
+    for board in boards.values():
+        runs = [run for row in board.rows for run in row.runs.values()]
+        splits = {(run.result["seed"], run.result["data"]["fingerprint"]) for run in runs}
+        fixed[board.dataset] = len({split for _, split in splits}) == 1
+    same, other = ([name for name, is_fixed in fixed.items() if is_fixed is kind] for kind in (True, False))
+    told = []
+    if same:
+        told.append(f"All seeds of {' and '.join(same)} have one split, so ± is over training alone.")
+    if other:
+        told.append(f"A seed of {' and '.join(other)} also decides the split, so ± is over splits and training.")
+    return " ".join(told)
+
+
+def metrics_of(boards: Mapping[str, Board]) -> str:
     """Name the selecting metric, by data set if they differ."""
     by_dataset = {board.dataset: board.valid_metric.upper() for board in boards.values()}
     if len(set(by_dataset.values())) == 1:
@@ -163,11 +146,11 @@ def _share(board: Board) -> float:
     return student.parameters / teacher.parameters if student and teacher else 0.0
 
 
-def _size_line(name: str, board: Board) -> str:
+def _size_line(name: str, board: Board, form: str) -> str:
     rows = rows_of(board)
     cells = [
         rows[one].cells[board.valid_metric] if one in rows else None
-        for one in ("student, separate", "student, BD", "teacher, BD")
+        for one in ("student, separate", f"student, {form}", f"teacher, {form}")
     ]
     _, student, teacher = cells
     reached = f"{student.mean / teacher.mean:.0%}" if student and teacher else ""
@@ -175,9 +158,9 @@ def _size_line(name: str, board: Board) -> str:
     return f"| {name} | {_share(board):.0%} | {' | '.join(values)} | {reached} |"
 
 
-def _wins_line(name: str, board: Board) -> str:
+def _wins_line(name: str, board: Board, form: str) -> str:
     cells = []
-    row = rows_of(board).get("student, BD")
+    row = rows_of(board).get(f"student, {form}")
     for arm in ("separate", "distilled"):
         shares = [run.result["student_wins"][arm] for run in row.runs.values()] if row else []
         spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
@@ -185,54 +168,71 @@ def _wins_line(name: str, board: Board) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _verdict_of(found: Sequence[Gain], against: Sequence[str]) -> str:
+def _verdict_of(planned: Sequence[Gain]) -> str:
     """State whether a claim holds, and how often BD is better, worse, or not shown to differ, by role."""
-    verdicts = {gain.verdict for gain in found if gain.against in against}
+    verdicts = {gain.verdict for gain in planned}
     if not verdicts:
         return "Nothing has been compared yet."
-    said = [
-        "**Holds.**" if verdicts == {"better"} else "**Holds in part.**" if "better" in verdicts else "**Not shown.**"
-    ]
-    for role in ("teacher", "student"):
-        mine = [gain for gain in found if gain.role == role and gain.against in against]
+    said = ["**Holds.**" if verdicts == {BETTER} else "**Holds in part.**" if BETTER in verdicts else "**Not shown.**"]
+    for role in ROLES:
+        mine = [gain for gain in planned if gain.role == role]
         if mine:
             counts = {
-                verdict: sum(gain.verdict == verdict for gain in mine)
-                for verdict in ("better", "no difference shown", "worse")
+                verdict: sum(gain.verdict == verdict for gain in mine) for verdict in (BETTER, NO_DIFFERENCE, WORSE)
             }
             told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
-            number_of = f"{len(mine)} comparison{'s' * (len(mine) > 1)}"
+            number_of = f"{len(mine)} planned comparison{'s' * (len(mine) > 1)}"
             said.append(f"The {role} in {number_of}: {told}.")
     return " ".join(said)
 
 
-def _table(found: Sequence[Gain], against: Sequence[str]) -> list[str]:
+def _planned_table(planned: Sequence[Gain]) -> list[str]:
     lines = [
-        "| pair | role | against | its value | BD | gain | p | d | seeds | verdict |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| pair | role | row | against | strongest of | its value | the row's | gain | difference | 95 % interval "
+        "| d | seeds | p users | p users, seeds | verdict |",
+        "|---|---|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|",
     ]
-    for gain in found:
-        if gain.against not in against:
-            continue
-        metric = gain.row.runs[min(gain.row.runs)].result["valid_metric"]
-        p = "" if gain.p is None else "< .0001" if gain.p < 1e-4 else f"{gain.p:.4f}"
-        d = "" if gain.test.effect_size is None else f"{gain.test.effect_size:+.3f}"
-        values = [number(row.cells[metric]) for row in (gain.other, gain.row)]
-        seeds = f"{gain.ahead[0]} of {gain.ahead[1]}"
-        about = [gain.board, gain.role, gain.against, *values, f"{gain.relative:+.1%}", p, d, seeds, gain.verdict]
-        lines.append(f"| {' | '.join(about)} |")
+    for gain in planned:
+        stood = ", ".join(gain.stood) if len(gain.stood) > 1 else ""
+        about = [gain.board, gain.role, gain.name, gain.against, stood, *_numbers(gain)]
+        lines.append(f"| {' | '.join([*about, _p(gain.p), _p(gain.crossed_p), gain.verdict])} |")
     return lines
 
 
-def claims_picture(found: Sequence[Gain]) -> bytes:
-    """Draw BD's gains over separate, continued and one-way models, with 95 % intervals over users; return a PNG."""
+def _shown_table(gains: Sequence[Gain]) -> list[str]:
+    lines = [
+        "| pair | role | against | its value | BD | gain | difference | 95 % interval | d | seeds |",
+        "|---|---|---|---:|---:|---:|---:|---|---:|---:|",
+    ]
+    return lines + [f"| {' | '.join([gain.board, gain.role, gain.against, *_numbers(gain)])} |" for gain in gains]
+
+
+def _numbers(gain: Gain) -> list[str]:
+    """Cells of both values, their difference, its interval, effect size, and the seeds ahead."""
+    test = gain.test
+    metric = gain.row.first.result["valid_metric"]
+    values = [number(row.cells[metric]) for row in (gain.other, gain.row)]
+    interval = "" if test.low is None else f"{test.low:+.4f} to {test.high:+.4f}"
+    d = "" if test.effect_size is None else f"{test.effect_size:+.3f}"
+    ahead = f"{test.ahead} of {test.seeds}"
+    return [*values, f"{gain.relative:+.1%}", f"{test.difference:+.4f}", interval, d, ahead]
+
+
+def _p(p: float | None) -> str:
+    return "" if p is None else "< .0001" if p < 1e-4 else f"{p:.4f}"
+
+
+def claims_picture(gains: Sequence[Gain]) -> bytes:
+    """Draw BD's gains over controls and one-way methods, with 95 % intervals over users and seeds; return a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    panels: dict[str, list[Gain]] = {}
-    for gain in found:
-        if gain.against not in PARTS:
-            panels.setdefault(gain.board, []).append(gain)
+    verdicts = {(gain.board, gain.role, gain.name, gain.against): gain.verdict for gain in gains if gain.plan}
+    panels: dict[str, list[tuple[Gain, str]]] = {}
+    for gain in gains:
+        if gain.plan is None and gain.against not in PARTS:
+            said = verdicts.get((gain.board, gain.role, gain.name, gain.against), NO_DIFFERENCE)
+            panels.setdefault(gain.board, []).append((gain, said))
     lengths = [len(mine) for mine in panels.values()]
     heights = [2 + max(lengths[left : left + 2]) for left in range(0, len(lengths), 2)] or [2]
     figure = Figure(figsize=(10, 0.9 + 0.24 * sum(heights)), layout="constrained")
@@ -243,24 +243,26 @@ def claims_picture(found: Sequence[Gain]) -> bytes:
         axis.set_axis_off()
     legend = [Line2D([], [], color=colour, marker=marker, label=role) for role, (colour, marker) in ROLE_MARKS.items()]
     figure.legend(handles=legend, loc="outside upper center", ncols=2, frameon=False)
-    figure.supxlabel("gain of BD in % (95 % interval over users; filled: p < .05 after Holm's correction)", fontsize=10)
+    figure.supxlabel(
+        "gain of BD in % (95 % interval over users and seeds; filled: planned, better or worse)", fontsize=10
+    )
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
     return stream.getvalue()
 
 
-def _panel(axis: "Axes", name: str, mine: Sequence[Gain]) -> None:
-    for place, gain in enumerate(mine):
+def _panel(axis: "Axes", name: str, mine: Sequence[tuple[Gain, str]]) -> None:
+    for place, (gain, said) in enumerate(mine):
         low, high = (100 * end / gain.test.mean_a for end in (gain.test.low or 0.0, gain.test.high or 0.0))
         middle = 100 * gain.relative
         colour, marker = ROLE_MARKS[gain.role]
         axis.errorbar(
             middle, place, xerr=[[middle - low], [high - middle]], marker=marker, color=colour, capsize=3,
-            markerfacecolor=colour if gain.verdict != "no difference shown" else "white",
+            markerfacecolor=colour if said != NO_DIFFERENCE else "white",
         )  # fmt: skip
     axis.axvline(0, color="0.4", linewidth=0.8)
     axis.set_title(name, fontsize=10)
-    axis.set_yticks(range(len(mine)), [f"{gain.role} vs {gain.against}" for gain in mine])
+    axis.set_yticks(range(len(mine)), [f"{gain.role} vs {gain.against}" for gain, _ in mine])
     axis.set_ylim(len(mine) - 0.3, -0.7)
     axis.grid(axis="x", color="0.88", linewidth=0.8)
     axis.set_axisbelow(True)
@@ -268,7 +270,7 @@ def _panel(axis: "Axes", name: str, mine: Sequence[Gain]) -> None:
         axis.spines[side].set_visible(False)
 
 
-def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
+def dataset_page(title: str, boards: Mapping[str, Board], command: str) -> str:
     """Write the tables of one data set, pair by pair, with changes of the selecting metric."""
     lines = [f"# {title}", "", f"Made by `{command}` from `results/*/runs.jsonl`.", ""]
     for name, board in boards.items():
@@ -287,16 +289,23 @@ def dataset_page(title: str, boards: dict[str, Board], command: str) -> str:
     return "\n".join(lines)
 
 
-def headline(board: Board) -> str:
-    """Write the README's table of one board: both roles alone and with each method, by the selecting metric."""
+def headline(board: Board, form: str) -> str:
+    """Write the README's table of one board: both roles alone and with each method, by the selecting metric.
+
+    Args:
+        board: a leaderboard.
+        form: name of BD's row, without the role.
+    """
     rows = rows_of(board)
-    names = ["separate", "continued", *ONE_WAY, "BD"]
+    names = ["separate", "continued", "placebo", *ONE_WAY, "BD (paper)", "BD, to the student", form]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
     for name in names:
-        cells = [rows.get(f"{role}, {name}") for role in ("teacher", "student")]
+        cells = [rows.get(f"{role}, {name}") for role in ROLES]
+        if name == "placebo" and not any(cells):
+            continue
         values = ["" if row is None else number(row.cells[board.valid_metric]) for row in cells]
         lines.append(f"| {name} | {' | '.join(values)} |")
-    sizes = [f"{rows[f'{role}, separate'].parameters:,}" for role in ("teacher", "student")]
+    sizes = [f"{rows[f'{role}, separate'].parameters:,}" for role in ROLES]
     lines.append(f"| parameters | {' | '.join(sizes)} |")
     return "\n".join([*lines, ""])
 

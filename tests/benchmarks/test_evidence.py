@@ -3,12 +3,15 @@
 import importlib
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import TrainingError
+from recbole_bd.evaluator.crossed import compare_crossed
 from recbole_bd.evaluator.significance import compare, holm
 from recbole_bd.leaderboard.run_reader import read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.tables import build
@@ -26,6 +29,15 @@ RECORDED = sorted(path.parent.name for path in (ROOT / "results").glob("*/runs.j
 def pages_module(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("evidence_pages")
+
+
+@pytest.fixture
+def claims_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("evidence_claims")
+
+
+FORMS = {"toys-bpr": "BD"}
 
 
 def scores(teacher, student):
@@ -52,43 +64,99 @@ def boards(tmp_path):
     return {"toys-bpr": judge(build(read_runs(tmp_path / "runs.jsonl")))}
 
 
-def test_gains_are_paired_tests_with_holms_correction_over_all(pages_module, boards):
-    found = {(gain.role, gain.against): gain for gain in pages_module.gains(boards)}
-    assert set(found) == {
+def test_planned_gains_are_both_tests_with_holms_correction_within_a_claim(claims_module, boards):
+    gains = claims_module.all_gains(boards, FORMS)
+    planned = {(gain.plan.claim, gain.role): gain for gain in gains if gain.plan}
+    assert {key: (gain.against, gain.stood) for key, gain in planned.items()} == {
+        (2, "teacher"): ("continued", ("separate", "continued")),
+        (2, "student"): ("continued", ("separate", "continued")),
+        (3, "student"): ("RD", ("RD",)),
+    }
+    better = planned[3, "student"]
+    assert better.relative == pytest.approx(0.3 / 0.15 - 1)
+    assert (better.verdict, better.test.ahead) == ("better", 3)
+    rows = {row.name: row for row in boards["toys-bpr"].rows}
+    sides = [
+        np.stack([run.per_user()[1]["student/distilled/ndcg@5"] for run in rows[name].runs.values()], axis=1)
+        for name in ("student, RD", "student, BD")
+    ]
+    expected = compare_crossed(*sides)
+    for name in ("difference", "p", "df", "effect_size"):
+        assert getattr(better.test, name) == pytest.approx(getattr(expected, name))
+    assert better.users_p == pytest.approx(compare(*(side.mean(axis=1) for side in sides)).t_p)
+    family = [planned[2, role] for role in ("teacher", "student")]
+    assert [gain.crossed_p for gain in family] == holm([gain.test.p for gain in family])
+    assert [gain.p for gain in family] == holm([gain.users_p for gain in family])
+    assert planned[2, "teacher"].verdict == "no difference shown"
+
+
+def test_all_else_is_shown_without_a_verdict(claims_module, boards):
+    shown = [gain for gain in claims_module.all_gains(boards, FORMS) if gain.plan is None]
+    assert [(gain.role, gain.against) for gain in shown] == [
         ("teacher", "separate"), ("teacher", "continued"), ("student", "separate"), ("student", "continued"),
         ("student", "RD"),
-    }  # fmt: skip
-    better = found["student", "RD"]
-    assert better.relative == pytest.approx(0.3 / 0.15 - 1)
-    assert (better.verdict, better.ahead) == ("better", (3, 3))
-    rows = {row.name: row for row in boards["toys-bpr"].rows}
-    users = []
-    for row, arm in ((rows["student, RD"], "distilled"), (rows["student, BD"], "distilled")):
-        values = [run.per_user()[1][f"student/{arm}/ndcg@5"] for run in row.runs.values()]
-        users.append(sum(values) / 3)
-    expected = compare(*users)
-    for name in ("difference", "t_p", "effect_size"):
-        assert getattr(better.test, name) == pytest.approx(getattr(expected, name))
-    raw = [gain.test.t_p for gain in found.values()]
-    assert [gain.p for gain in found.values()] == holm(raw)
-    assert found["teacher", "continued"].verdict == "no difference shown"
+    ]  # fmt: skip
+    assert {(gain.p, gain.crossed_p, gain.verdict) for gain in shown} == {(None, None, "")}
 
 
-def test_the_page_says_each_claim_with_its_verdict(pages_module, boards):
-    found = pages_module.gains(boards)
-    page = pages_module.claims_page(boards, found, "the command")
+def test_below_the_strongest_of_several_the_choice_counts(claims_module, tmp_path):
+    """A control was picked as the strongest of two, so that "worse" needs a p value of half the size."""
+    values = {**scores(0.28, 0.3), "teacher/separate": 0.3}
+    for seed in (1, 2, 3):
+        write_run(tmp_path, "BD", seed, values, ("teacher", "student"))
+    board = judge(build(runs_below(tmp_path)))
+    gains = claims_module.all_gains({"toys": board}, {"toys": "BD"})
+    below, above = (gain for gain in gains if gain.plan)
+    assert (below.role, below.against, len(below.stood)) == ("teacher", "continued", 2)
+    assert [below.p, above.p] == holm([2 * below.users_p, above.users_p])
+
+
+def test_the_page_says_each_claim_with_its_verdict(pages_module, claims_module, boards):
+    gains = claims_module.all_gains(boards, FORMS)
+    page = pages_module.claims_page(boards, FORMS, gains, ["of the settings"], "the command")
     assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% |" in page
-    assert "**Holds.** The student in 1 comparison: 1 better." in page
-    assert "**Holds in part.** The teacher in 2 comparisons: 2 no difference shown. The student in 2" in page
+    assert "**Holds.** The student in 1 planned comparison: 1 better." in page
+    said = "**Holds in part.** The teacher in 1 planned comparison: 1 no difference shown. The student in 1 planned"
+    assert said in page
     assert page.count("Nothing has been compared yet.") == 1
-    assert "| toys-bpr | student | RD | 0.1500 ± 0.0000 | 0.3000 ± 0.0000 | +100.0% | < .0001 |" in page
-    assert "3 of 3 | better |" in page
+    row = "| toys-bpr | student | BD | continued | separate, continued | 0.1200 ± 0.0000 | 0.3000 ± 0.0000 | +150.0% |"
+    assert row in page
+    assert re.search(r"toys-bpr \| student \| RD \| 0\.1500 .* \| \+0\.1500 \| \+0\.\d{4} to .* \| 3 of 3 \|\n", page)
+    assert "| < .0001 | < .0001 | better |" in page
     assert "the command" in page
+    assert "of the settings" in page
+    assert "chosen on each pair: *BD*." in page
+    assert "A seed of toys also decides the split" in page
     assert "| toys-bpr | 12% | 0.1000 ± 0.0000 | 0.3000 ± 0.0000 | 0.3200 ± 0.0000 | 94% |" in page
     assert "test NDCG@5: mean" in page
     table = pages_module.dataset_page("toys", boards, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
-    assert pages_module.claims_picture(found).startswith(b"\x89PNG")
+    assert pages_module.claims_picture(gains).startswith(b"\x89PNG")
+
+
+def test_the_readme_has_a_row_of_the_placebo_where_there_is_one(pages_module, boards):
+    table = pages_module.headline(boards["toys-bpr"], "BD")
+    assert "| BD | 0.3200 ± 0.0000 | 0.3000 ± 0.0000 |" in table
+    assert "placebo" not in table
+    row = boards["toys-bpr"].rows[0]
+    boards["toys-bpr"].rows.append(replace(row, name="teacher, placebo"))
+    assert "| placebo | 0.3000 ± 0.0000 |  |" in pages_module.headline(boards["toys-bpr"], "BD")
+
+
+def test_settings_are_counted_by_form_with_all_arms_that_led_to_it(evidence):
+    def trials(arm, count, seconds):
+        return [{"arm": arm, "trial": str(number), "seconds": seconds} for number in range(count)]
+
+    rows = [*trials("BD", 3, "10"), *trials("BD, top", 2, "5"), *trials("BD, uniform", 4, ""), *trials("CD", 2, "1500")]
+    rows.append({"arm": "BD", "trial": "0", "seconds": "7"})  # again, with another seed
+    plans = {
+        "toys": {"led_to": ["BD, top"], "unrecorded": "some more were not recorded", "titles": {"BD": "BD, listwise"}}
+    }
+    lines = evidence.settings_table(plans, {"toys": rows})
+    header, cells = (line.split(" | ") for line in (lines[2], lines[4]))
+    found = dict(zip((name.strip("| ") for name in header), (cell.strip("| ") for cell in cells), strict=True))
+    assert (found["CD"], found["BD"], found["all of BD"], found["RD"]) == ("2: 3,000 s", "5: 47 s", "9: 47 s", "")
+    assert lines[-1] == "- toys: *BD, top* led to *BD, listwise*; some more were not recorded."
 
 
 def test_metrics_that_differ_are_said_by_data_set(pages_module):
@@ -300,4 +368,5 @@ def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
     for path in made:
         assert (out / path).read_text() == (ROOT / "results" / path).read_text(), path
     assert (tmp_path / "README.md").read_text() == readme
-    assert "| BD | " in readme
+    for row in ("BD (paper)", "BD, to the student", "BD, listwise"):
+        assert f"| {row} | " in readme
