@@ -193,7 +193,7 @@ def _planned_table(planned: Sequence[Gain]) -> list[str]:
         "|---|---|---|---|---|---:|---:|---:|---:|---|---:|---:|---:|---:|---|",
     ]
     for gain in planned:
-        stood = ", ".join(gain.stood) if len(gain.stood) > 1 else ""
+        stood = ", ".join(gain.stood) if len(gain.plan.against) > 1 else ""
         about = [gain.board, gain.role, gain.name, gain.against, stood, *_numbers(gain)]
         lines.append(f"| {' | '.join([*about, _p(gain.p), _p(gain.crossed_p), gain.verdict])} |")
     return lines

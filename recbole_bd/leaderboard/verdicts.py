@@ -136,7 +136,10 @@ def users_by_seeds(
     if not len(users):
         return None
 
-    def values(side: Mapping[int, Values]) -> np.ndarray:
-        return np.stack([side[seed][1][metric][np.searchsorted(side[seed][0], users)] for seed in seeds], axis=1)
+    def column(values: Values) -> np.ndarray:
+        ids, by_metric = values
+        same = np.array_equal(ids, users)  # spares a search of strings
+        return by_metric[metric] if same else by_metric[metric][np.searchsorted(ids, users)]
 
-    return values(one), values(other)
+    of_one, of_other = (np.stack([column(side[seed]) for seed in seeds], axis=1) for side in (one, other))
+    return of_one, of_other

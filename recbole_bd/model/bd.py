@@ -1,6 +1,10 @@
-"""Bidirectional Distillation: teacher and student learn from each other where their rankings disagree most.
+"""Bidirectional Distillation: teacher and student learn from each other.
 
 Kweon, Kang, Yu: Bidirectional Distillation for Top-K Recommender System. WWW 2021. doi 10.1145/3442381.3449878.
+
+The default form is this package's own, *BD, listwise*. The student learns the teacher's order of the head of its own
+list, the teacher the student's order of a list with the positive. The paper's form is `BD-paper.yaml`: a cross-entropy
+for each of the items on which the rankings disagree most.
 """
 
 from collections.abc import Callable
@@ -24,7 +28,7 @@ from recbole_bd.sampler.seen_items import SeenItems
 
 
 class BD(Distiller):
-    """Both roles learn from their own loss and from the other's logits on items drawn by rank discrepancy.
+    """Both roles learn from their own loss and from the other's logits on sampled items.
 
     L_role = L_CF(role) + lambda * mean over u, j ~ p(.|u) of exchange(z_role(u, j), z_other(u, j))   (paper, Eq. 4-7)
 

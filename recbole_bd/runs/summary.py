@@ -46,6 +46,12 @@ def wins_line(result: dict[str, Any]) -> str:
     )
 
 
+ONE_SEED = (
+    "One seed: the changes are between these two models. Whether a method is better takes several seeds: "
+    "recbole-bd compare."
+)
+
+
 def warnings_text(result: dict[str, Any]) -> str:
     """Format the warnings of a run, one per line; empty if there are none."""
     return "\n".join(f"warning: {_place(warning)}: {warning['message']}" for warning in result["warnings"])

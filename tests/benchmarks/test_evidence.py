@@ -85,8 +85,8 @@ def test_planned_gains_are_both_tests_with_holms_correction_within_a_claim(claim
         assert getattr(better.test, name) == pytest.approx(getattr(expected, name))
     assert better.users_p == pytest.approx(compare(*(side.mean(axis=1) for side in sides)).t_p)
     family = [planned[2, role] for role in ("teacher", "student")]
-    assert [gain.crossed_p for gain in family] == holm([gain.test.p for gain in family])
-    assert [gain.p for gain in family] == holm([gain.users_p for gain in family])
+    assert [gain.crossed_p for gain in family] == pytest.approx(holm([gain.test.p for gain in family]))
+    assert [gain.p for gain in family] == pytest.approx(holm([gain.users_p for gain in family]))
     assert planned[2, "teacher"].verdict == "no difference shown"
 
 
@@ -108,7 +108,7 @@ def test_below_the_strongest_of_several_the_choice_counts(claims_module, tmp_pat
     gains = claims_module.all_gains({"toys": board}, {"toys": "BD"})
     below, above = (gain for gain in gains if gain.plan)
     assert (below.role, below.against, len(below.stood)) == ("teacher", "continued", 2)
-    assert [below.p, above.p] == holm([2 * below.users_p, above.users_p])
+    assert [below.p, above.p] == pytest.approx(holm([2 * below.users_p, above.users_p]))
 
 
 def test_the_page_says_each_claim_with_its_verdict(pages_module, claims_module, boards):

@@ -10,7 +10,7 @@ from recbole_bd.cli import run
 from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.model import METHODS
 from recbole_bd.runs import pipeline
-from recbole_bd.runs.summary import table
+from recbole_bd.runs.summary import ONE_SEED, table
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import for_method, words
@@ -172,7 +172,7 @@ def test_warnings_and_wins_stand_below_the_table(runs, cli):
     lines = cli("run")[1].split("\n\n")
     assert lines[1:] == [
         "The student ranks the held-out item higher than the teacher on 10.0% of test interactions "
-        "before distillation, on 20.0% after.",
+        f"before distillation, on 20.0% after.\n{ONE_SEED}",
         "warning: model separate, epoch 1: the loss rises",
         "run folder: saved/run\n",
     ]
