@@ -10,6 +10,7 @@ import recbole.model
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from recbole.utils import InputType, ModelType
 
+from recbole_bd.backbones.mf import MF
 from recbole_bd.backbones.scoring.families import FAMILIES
 from recbole_bd.backbones.traits import PACKAGE, BackboneTraits, declared_traits, recbole_base, traits_of_class
 from recbole_bd.errors import InstallationError, RoleError
@@ -25,15 +26,16 @@ def _shipped() -> dict[str, type[GeneralRecommender]]:
         package = importlib.import_module(PACKAGE)
     except ImportError as error:
         raise RoleError(f"RecBole's models need the package {error.name}. Run: pip install {error.name}") from error
-    return {
+    recboles = {
         name: member
         for name, member in vars(package).items()
         if inspect.isclass(member) and issubclass(member, GeneralRecommender) and member is not GeneralRecommender
     }
+    return {**recboles, "MF": MF}
 
 
 def general_recommenders() -> list[str]:
-    """List the names of all general recommenders that RecBole ships, sorted.
+    """List the names of all general recommenders that RecBole ships, and MF, sorted.
 
     Raises:
         RoleError: a package that RecBole's models import is missing.
@@ -71,6 +73,19 @@ def own_classes_of(model_class: type) -> list[type]:
         The class itself first; empty for a model of RecBole.
     """
     return [kind for kind in model_class.__mro__ if kind.__module__.split(".")[0] not in _NOT_OWN]
+
+
+def classes_with_options(model_class: type) -> list[type]:
+    """List the classes of a model whose options stand in files beside their modules: the user's own, and MF.
+
+    Args:
+        model_class: the class of the model.
+
+    Returns:
+        The class itself first; empty for a model of RecBole.
+    """
+    own = own_classes_of(model_class)
+    return [kind for kind in model_class.__mro__ if kind in own or kind is MF]
 
 
 def recommender_class(name: str) -> type[GeneralRecommender]:

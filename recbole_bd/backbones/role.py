@@ -18,6 +18,7 @@ from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.shared_propagation import SharedPropagation
+from recbole_bd.backbones.softmax_loss import SoftmaxLoss
 from recbole_bd.backbones.traits import traits_of
 
 _USERS_AT_ONCE = 1024  # user vectors computed at once: DMF makes a dense row over all items for each
@@ -31,18 +32,24 @@ class Role:
     Models that draw noise for a score (dropout in train mode; DiffRec with `sampling_noise` or
     `sampling_steps`; Random) draw it anew as well.
 
-    Attributes:
+    Args:
         name: `teacher` or `student`; `model` for a baseline.
         model: RecBole's model.
         config: the configuration the model was built with.
+        dataset: the training part, if the role's own loss is the softmax; None for the model's own loss.
+
+    Attributes:
+        name, model, config: the arguments.
+        softmax: the softmax that is the role's own loss; None for the model's own loss.
     """
 
-    def __init__(self, name: str, model: AbstractRecommender, config: Any):
+    def __init__(self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None):
         self.name = name
         self.model = model
         self.config = config
         self._scores = family(model)(model)
         self._propagation = SharedPropagation(model, self._scores)
+        self.softmax = None if dataset is None else SoftmaxLoss(model, self._scores, config, dataset)
 
     @property
     def n_users(self) -> int:
@@ -78,13 +85,14 @@ class Role:
     @property
     def shares_batches(self) -> bool:
         """Whether processes may split a batch: the loss is a mean over its rows."""
-        return traits_of(self.model).shares_batches
+        return self.softmax is not None or traits_of(self.model).shares_batches
 
     def interactions_added(self, rows: int, positives_per_user: float) -> float:
-        """Count the training interactions that the model's own loss adds up on a batch.
+        """Count the training interactions that the role's own loss adds up on a batch.
 
-        BPR's loss is a mean over interactions. MultiVAE's adds up the items of a user and takes the mean over users.
-        CDAE's adds up all of them. Multiply another term by this count to give it the same weight per interaction.
+        The softmax and BPR's loss are means over interactions. MultiVAE's adds up the items of a user and takes the
+        mean over users. CDAE's adds up all of them. Multiply another term by this count to give it the same weight per
+        interaction.
 
         Args:
             rows: number of rows of the batch.
@@ -93,6 +101,8 @@ class Role:
         Returns:
             1 if the loss is a mean over interactions, which is assumed of models that are not RecBole's own.
         """
+        if self.softmax is not None:
+            return 1
         traits = traits_of(self.model)
         return (rows if traits.loss_adds_rows else 1) * (positives_per_user if traits.loss_adds_items else 1)
 
@@ -182,8 +192,22 @@ class Role:
         with self._propagation.fresh():
             return self._scores.graph_rows(users)
 
+    def parts_of_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
+        """Compute the role's own training loss in the form of RecBole's `calculate_loss`.
+
+        Args:
+            interaction: a batch of its own train loader.
+
+        Returns:
+            A scalar, or the several parts of the model's own loss.
+        """
+        if self.softmax is None:
+            return self.model.calculate_loss(interaction)
+        with self._propagation.fresh():
+            return self.softmax(interaction)
+
     def loss(self, interaction: Interaction) -> Tensor:
-        """Compute the model's own training loss.
+        """Compute the role's own training loss: its model's, or the softmax.
 
         Args:
             interaction: a batch of its own train loader.
@@ -191,8 +215,22 @@ class Role:
         Returns:
             A scalar; several parts of a loss are summed.
         """
-        parts = self.model.calculate_loss(interaction)
+        parts = self.parts_of_loss(interaction)
         return torch.as_tensor(sum(parts) if isinstance(parts, tuple) else parts).sum()
+
+    def begin(self) -> None:
+        """Seed the draws of the role's own loss anew, at the begin of a stage."""
+        if self.softmax is not None:
+            self.softmax.begin()
+
+    def draws(self) -> Tensor | None:
+        """State of the generator of the role's own loss; None if it draws nothing."""
+        return None if self.softmax is None else self.softmax.generator.get_state()
+
+    def set_draws(self, state: Tensor | None) -> None:
+        """Continue the draws where `draws` was taken."""
+        if self.softmax is not None and state is not None:
+            self.softmax.generator.set_state(state.cpu())
 
     @contextmanager
     def step(self) -> Iterator["Role"]:

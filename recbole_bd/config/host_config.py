@@ -10,7 +10,7 @@ import yaml
 from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones.registry import is_own, loader_name, own_classes_of
+from recbole_bd.backbones.registry import classes_with_options, is_own, loader_name
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.own_metrics import smaller_is_better
 from recbole_bd.config.yaml_text import load_yaml
@@ -33,15 +33,13 @@ class HostConfig(Config):
         return values
 
     def _load_internal_config_dict(self, model: str, model_class: type, dataset: str) -> None:
-        if not is_own(model):
-            super()._load_internal_config_dict(model, model_class, dataset)
-            return
         # A class of the user's own has the defaults of the RecBole model it inherits from, below those of its own file.
-        base = recbole_base(model_class)
+        base = recbole_base(model_class) if is_own(model) else None
         super()._load_internal_config_dict(base.__name__ if base else model, model_class, dataset)
-        for path in reversed(option_files(own_classes_of(model_class))):
+        for path in reversed(option_files(classes_with_options(model_class))):
             self.internal_config_dict.update(load_yaml(path))
-        self.internal_config_dict["loader_model"] = loader_name(model_class)
+        if is_own(model):
+            self.internal_config_dict["loader_model"] = loader_name(model_class)
 
     def _load_cmd_line(self) -> dict:
         return {}

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import recbole
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones.registry import general_recommenders, own_classes_of, recommender_class
+from recbole_bd.backbones.registry import classes_with_options, general_recommenders, recommender_class
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
 from recbole_bd.config.property_files import method_options, package_options, properties_path
@@ -22,7 +22,10 @@ _READ_KEY = r"""config\[\s*["']([\w-]+)["']\s*\]"""
 
 
 # Options declared in overall.yaml that each role may have for itself.
-PACKAGE_OPTIONS_OF_A_ROLE = ("checkpoint", "checkpoint_split", "distill_learning_rate", "distill_weight_decay")
+PACKAGE_OPTIONS_OF_A_ROLE = (
+    "checkpoint", "checkpoint_split", "distill_learning_rate", "distill_weight_decay", "own_loss", "softmax_negatives",
+    "softmax_temperature", "softmax_cosine", "softmax_l2", "weights_average",
+)  # fmt: skip
 # Options declared in overall.yaml that hold for the run, and that a role's evaluation reads.
 PACKAGE_OPTIONS_OF_EVALUATION = ("metrics_as",)
 
@@ -79,7 +82,7 @@ def backbone_options(model: str) -> dict[str, Option]:
         RoleError: there is no such model.
     """
     model_class = recommender_class(model)
-    own, base = own_classes_of(model_class), recbole_base(model_class)
+    own, base = classes_with_options(model_class), recbole_base(model_class)
     kinds = [*own, *([base] if base else [])]
     keys = [key for kind in reversed(kinds) for key in re.findall(_READ_KEY, source_of(kind))]
     options = {key: Option(key, None, "", "", model) for key in keys}

@@ -8,7 +8,7 @@ import torch
 from recbole_bd.backbones.registry import own_classes_of, recommender_class
 from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.own_metrics import own_metrics
-from recbole_bd.config.training_settings import check_training
+from recbole_bd.config.training_settings import NO_NEGATIVES, SOFTMAX, check_training
 from recbole_bd.system.own_classes import identity_of
 
 
@@ -31,6 +31,8 @@ class RoleConfig(HostConfig):
         self._class = recommender_class(backbone)
         super().__init__(model=backbone, dataset=dataset, config_dict=settings)
         check_training(role, backbone, self.final_config_dict)
+        if self["own_loss"] == SOFTMAX:
+            self.final_config_dict["train_neg_sample_args"] = dict(NO_NEGATIVES)
 
     def own_code(self) -> list[str]:
         """Identity of each class of the user's own that a warm-up uses, for hashes; empty if there is none."""

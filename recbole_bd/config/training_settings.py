@@ -9,12 +9,18 @@ from recbole.utils import InputType
 
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.backbones.registry import learns_by_gradient, loader_name, recommender_class
+from recbole_bd.backbones.softmax_loss import softmax_problem
+from recbole_bd.backbones.traits import traits_of_class
 from recbole_bd.config.evaluation_settings import may_have
 from recbole_bd.config.recbole_blocks import check_clipping
 from recbole_bd.errors import ConfigError
 
 # RecBole falls back to Adam for any other learner, with no more than a warning.
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
+# Value of `own_loss` for the softmax in the place of the loss of a model.
+SOFTMAX = "softmax"
+# `train_neg_sample_args` of a softmax, as RecBole completes it for no negatives.
+NO_NEGATIVES = {"distribution": "none", "sample_num": "none", "alpha": "none", "dynamic": False, "candidate_num": 0}
 _WAY_OUT = "leave it out, or write {distribution: uniform, sample_num: 1}"
 
 
@@ -30,15 +36,17 @@ def learns_from_pairs(backbone: str) -> bool:
     return reads_negatives(backbone) and recommender_class(backbone).input_type == InputType.PAIRWISE
 
 
-def needs_labels(backbone: str, negatives: Mapping[str, Any]) -> bool:
+def needs_labels(backbone: str, settings: Any) -> bool:
     """Whether a model learns from labels in the data, as it draws no negatives.
 
     Args:
         backbone: name of the RecBole model.
-        negatives: `train_neg_sample_args`, as RecBole completes it.
+        settings: settings of the role, as RecBole completes them.
     """
+    if settings["own_loss"] == SOFTMAX:
+        return False
     is_pointwise = learns_by_gradient(backbone) and reads_negatives(backbone) and not learns_from_pairs(backbone)
-    return is_pointwise and negatives["distribution"] == "none"
+    return is_pointwise and settings["train_neg_sample_args"]["distribution"] == "none"
 
 
 def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> None:
@@ -56,6 +64,9 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
     if str(settings["learner"]).lower() not in _LEARNERS:
         raise ConfigError(f"{prefix}learner={settings['learner']!r}: must be one of {', '.join(_LEARNERS)}")
     check_clipping(settings["clip_grad_norm"], f"{prefix}clip_grad_norm")
+    _check_own_training(prefix, backbone, settings)
+    if settings.get("own_loss") == SOFTMAX:
+        return
     where, negatives = f"{prefix}train_neg_sample_args", settings["train_neg_sample_args"]
     if negatives["dynamic"] and not reads_negatives(backbone):
         raise ConfigError(f"{where}: dynamic=True chooses among negatives, but {backbone} draws none")
@@ -71,4 +82,25 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
         raise ConfigError(
             f"{where}=None: without negatives {backbone} learns from labels, and the column "
             f"{settings['LABEL_FIELD']} (LABEL_FIELD) is not loaded; name it in load_col, or {_WAY_OUT}"
+        )
+
+
+def _check_own_training(prefix: str, backbone: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a softmax or an average of weights for a model that is not trained by one loss and one optimizer."""
+    model_class = recommender_class(backbone)
+    for key, default in (("own_loss", "model"), ("weights_average", None)):
+        if (given := settings.get(key, default)) == default:
+            continue
+        where, way_out = f"{prefix}{key}={given}", "set it for the other role only, or leave it out"
+        if not learns_by_gradient(backbone):
+            raise ConfigError(f"{where}: {backbone} has no parameters to train by gradient; {way_out}")
+        if own := traits_of_class(model_class).own_trainer:
+            raise ConfigError(f"{where}: {backbone} needs {own.step}; {way_out}, or choose {own.choice}")
+    if settings.get("own_loss") != SOFTMAX:
+        return
+    if problem := softmax_problem(backbone, model_class, settings):
+        raise ConfigError(f"{prefix}{problem}")
+    if settings["train_neg_sample_args"]["dynamic"]:
+        raise ConfigError(
+            f"{prefix}train_neg_sample_args: dynamic=True chooses negatives, but own_loss=softmax has none"
         )

@@ -13,7 +13,7 @@ from typing import Any
 import recbole.trainer
 
 from recbole_bd.backbones.names import BASELINE, PAIR
-from recbole_bd.backbones.registry import learns_by_gradient, loader_name, own_classes_of, recommender_class
+from recbole_bd.backbones.registry import classes_with_options, learns_by_gradient, loader_name, recommender_class
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import backbone_options, recbole_options
@@ -117,7 +117,7 @@ def _keys_read(backbone: str) -> frozenset[str]:
     trainer = getattr(recbole.trainer, f"{loader_name(model_class)}Trainer", None)
     classes = [*model_class.__mro__, *([trainer] if trainer else [])]
     recboles = [found for found in classes if found.__module__.startswith("recbole.")]
-    source = "".join([*map(inspect.getsource, recboles), *map(source_of, own_classes_of(model_class))])
+    source = "".join([*map(inspect.getsource, recboles), *map(source_of, classes_with_options(model_class))])
     return frozenset(re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source))
 
 
@@ -241,7 +241,7 @@ def _label_notes(config: Any) -> Iterator[str]:
     if "labeled" not in modes(config.final_config_dict):
         return
     for role, backbone in config.backbones.items():
-        if learns_by_gradient(backbone) and not needs_labels(backbone, config.role(role)["train_neg_sample_args"]):
+        if learns_by_gradient(backbone) and not needs_labels(backbone, config.role(role)):
             yield (
                 f"eval_args: mode: labeled: {backbone} takes every training row as a positive; "
                 "only a pointwise model with train_neg_sample_args: ~ learns from labels"

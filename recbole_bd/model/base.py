@@ -17,7 +17,7 @@ from recbole_bd.backbones.registry import recommender_class, require_teachable
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
-from recbole_bd.model.objective import objective_text
+from recbole_bd.model.objective import objective_text, own_loss_text
 from recbole_bd.sampler.sampler import DistillationSampler
 
 
@@ -94,7 +94,10 @@ class Distiller(GeneralRecommender):
             One line by learner, e.g. `loss(student) = BPR + 2.0 * listwise(...)`.
         """
         terms = {role: [] if control else cls.distillation_terms(config, role) for role in cls.learners}
-        return {role: objective_text(role, backbones[role], terms[role]) for role in cls.learners}
+        return {
+            role: objective_text(role, own_loss_text(config.role(role), backbones[role]), terms[role])
+            for role in cls.learners
+        }
 
     @classmethod
     def distillation_terms(cls, config: Config, role: str) -> list[str]:

@@ -1,7 +1,10 @@
 """The loss that a role minimises, as one line of text."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.softmax_loss import ALL, negatives_of
 from recbole_bd.system.own_classes import short_name
 
 
@@ -10,13 +13,35 @@ def objective_text(role: str, own_loss: str, terms: Sequence[str] = ()) -> str:
 
     Args:
         role: the learner.
-        own_loss: name of the model whose loss it is; of the user's own only the class is written.
+        own_loss: result of `own_loss_text`.
         terms: the distillation terms, each with its weight.
 
     Returns:
         E.g. `loss(student) = BPR + 0.5 * pointwise(...)`.
     """
-    return f"loss({role}) = {' + '.join([short_name(own_loss), *terms])}"
+    return f"loss({role}) = {' + '.join([own_loss, *terms])}"
+
+
+def own_loss_text(config: Any, backbone: str) -> str:
+    """Write the loss of a role alone.
+
+    Args:
+        config: settings of the role.
+        backbone: name of its model.
+
+    Returns:
+        The name of the model whose loss it is, or e.g. `softmax(512 shared items, temperature 0.2, cosine, L2 0.01)`.
+    """
+    if config["own_loss"] != "softmax":
+        return short_name(backbone)
+    negatives = negatives_of(recommender_class(backbone), config["softmax_negatives"])
+    facts = [
+        "all items" if negatives == ALL else f"{negatives} shared items",
+        temperature_text(config["softmax_temperature"]),
+        "cosine" if config["softmax_cosine"] else "",
+        f"L2 {number(config['softmax_l2'])}" if config["softmax_l2"] else "",
+    ]
+    return f"softmax({', '.join(fact for fact in facts if fact)})"
 
 
 def term_text(weight: float, name: str, *facts: str) -> str:

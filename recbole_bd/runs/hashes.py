@@ -41,6 +41,12 @@ _SINCE: dict[str, Any] = {
         f"{option}_{direction}": None for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()
     },
     "worker": 0,
+    "own_loss": "model",
+    "softmax_negatives": None,
+    "softmax_temperature": 1.0,
+    "softmax_cosine": False,
+    "softmax_l2": 0.0,
+    "weights_average": None,
 }
 # Settings of RecBole's models that name a file to start from, and files that a model reads beside its data.
 _PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path"}
@@ -148,6 +154,8 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
         block |= _contents(config.backbones[role], block, config["data_path"])
         if role in PAIR:
             block |= _LOGGED
+        for key in [key for key, value in block.items() if not _is_hashed(key, value)]:
+            del block[key]
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
     settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}

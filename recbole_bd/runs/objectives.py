@@ -2,7 +2,7 @@
 
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
 from recbole_bd.config.config import BDConfig
-from recbole_bd.model.objective import objective_text
+from recbole_bd.model.objective import objective_text, own_loss_text
 
 
 def objectives(config: BDConfig) -> dict[str, dict[str, str]]:
@@ -14,7 +14,12 @@ def objectives(config: BDConfig) -> dict[str, dict[str, str]]:
     Returns:
         By arm and by role that learns in it, e.g. `loss(student) = BPR`.
     """
-    found = {SEPARATE: {role: objective_text(role, model) for role, model in config.backbones.items()}}
+    found = {
+        SEPARATE: {
+            role: objective_text(role, own_loss_text(config.role(role), model))
+            for role, model in config.backbones.items()
+        }
+    }
     if config.method_class is not None:
         found[DISTILLED] = config.method_class.objective_of(config, config.backbones)
         if config["control"]:

@@ -40,8 +40,8 @@ def prepare(config: BDConfig, fingerprint: str | None = None) -> tuple[Split, di
     roles = {}
     for name, role_config in role_configs(config).items():
         init_seed(role_config["seed"], config["reproducibility"])
-        negatives, label = role_config["train_neg_sample_args"], role_config["LABEL_FIELD"]
-        if needs_labels(role_config["model"], negatives) and label not in split.train.inter_feat:
+        label = role_config["LABEL_FIELD"]
+        if needs_labels(role_config["model"], role_config) and label not in split.train.inter_feat:
             raise missing_labels(f"{name}: without negatives {role_config['model']} learns from", config)
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:

@@ -47,6 +47,8 @@ class BDTrainer(Resumable, Trainer):
     def __init__(self, config: Config, model: Distiller, journal: Journal | None = None, keeper: Keeper | None = None):
         self.keeper = keeper or nothing_kept()
         self.arm = CONTINUED if model.control else DISTILLED
+        for name in model.learners:
+            model.roles[name].begin()
         self.journal = journal or Journal()
         self.trainers = {
             name: role_trainer(
@@ -186,7 +188,8 @@ class BDTrainer(Resumable, Trainer):
             if self.improvements.is_new_best(name, score if trainer.valid_metric_bigger else -score):
                 trainer._save_checkpoint(trainer.epoch)
                 improved.append(name)
-                self.model.new_best(name)
+                with trainer.averaged():
+                    self.model.new_best(name)
             if self.config["rest_at_best"] and self.improvements.waits[name] > self.stopping_step:
                 self._rest(name)
         return self.improvements.counted(improved), results

@@ -1,7 +1,8 @@
 """RecBole's Trainer for one role: its warm-up, and its optimizer and best state in the distillation."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,6 +26,7 @@ from recbole_bd.trainer.health import Health
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.optimizer import fused
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
+from recbole_bd.trainer.weights_average import WeightsAverage
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,8 @@ class RoleTrainerMixin(Resumable, _Host):
     - Every validation and loss goes to the journal.
     - A loss that is not finite stops the run; the error names the epoch and the step.
     - Training can be stopped and resumed.
+    - The loss is that of the role: its model's, or the softmax.
+    - With `weights_average`, the average of the weights is validated and kept as the best state.
 
     Attributes:
         role: the role whose model is trained.
@@ -48,6 +52,7 @@ class RoleTrainerMixin(Resumable, _Host):
         best: the best state by validation so far; None before the first validation.
         health: checks parameters, scores and validations.
         epoch: the current epoch, from 0; -1 before the first.
+        average: the moving average of the weights; None without `weights_average`.
     """
 
     role: Role
@@ -57,6 +62,7 @@ class RoleTrainerMixin(Resumable, _Host):
     best: Snapshot | None
     health: Health
     epoch = -1
+    average: WeightsAverage | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if self.arm != SEPARATE:
@@ -64,7 +70,20 @@ class RoleTrainerMixin(Resumable, _Host):
                 if self.config[f"distill_{name}"] is not None:
                     kwargs.setdefault(name, self.config[f"distill_{name}"])
         kwargs.setdefault("params", [*self.model.parameters(), *self.beside])
-        return fused(super()._build_optimizer(**kwargs))
+        optimizer = fused(super()._build_optimizer(**kwargs))
+        if (decay := self.config["weights_average"]) is not None:
+            self.average = average = WeightsAverage(self.model, decay)
+            optimizer.register_step_post_hook(lambda *_: average.update())
+        return optimizer
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Put the average of the weights into the model within the scope, if there is one. May be nested."""
+        if self.average is None:
+            yield
+            return
+        with self.average.applied():
+            yield
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -81,8 +100,10 @@ class RoleTrainerMixin(Resumable, _Host):
         self.losses = EpochLosses(name, arm, epoch_idx, self.device, remedy, self._is_shared)
 
         def train(batches: Iterable) -> None:
-            recording = self._recording(loss_func or self.model.calculate_loss) if is_plain else loss_func
-            host(batches, epoch_idx, recording, show_progress)
+            own_loss = loss_func or self.role.parts_of_loss
+            if not is_plain and self.role.softmax is None:
+                own_loss = loss_func  # a trainer of the model's own may ask it for other losses
+            host(batches, epoch_idx, self._recording(own_loss) if is_plain else own_loss, show_progress)
 
         if self._is_trained(train_data):
             return tuple(self.losses.means().values())
@@ -139,9 +160,14 @@ class RoleTrainerMixin(Resumable, _Host):
         self.load_learner_state(state)
 
     def learner_state(self) -> dict[str, Any]:
-        """The states of the optimizers and the best state so far, as plain data."""
+        """The states of optimizers, average and own draws, and the best state so far, as plain data."""
         optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
-        return {"optimizers": optimizers, "best": None if self.best is None else vars(self.best)}
+        return {
+            "optimizers": optimizers,
+            "best": None if self.best is None else vars(self.best),
+            "average": None if self.average is None else self.average.state_dict(),
+            "draws": self.role.draws(),
+        }
 
     def load_learner_state(self, state: dict[str, Any]) -> None:
         """Continue from `learner_state`."""
@@ -149,6 +175,9 @@ class RoleTrainerMixin(Resumable, _Host):
         for name, own in state["optimizers"].items():
             optimizers[name].load_state_dict(own)
         self.best = None if state["best"] is None else Snapshot(**state["best"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.role.set_draws(state.get("draws"))
         self.role.forget()
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -157,7 +186,8 @@ class RoleTrainerMixin(Resumable, _Host):
         return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
-        score, result = super()._valid_epoch(valid_data, show_progress)
+        with self.averaged():
+            score, result = super()._valid_epoch(valid_data, show_progress)
         self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
         self.journal.validation(self.arm, self.role.name, self.epoch, self.valid_result)
         self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
@@ -205,7 +235,8 @@ class RoleTrainerMixin(Resumable, _Host):
         # RecBole calls this after a new best, and once with epoch -1 if there is nothing to train.
         if epoch < 0 and self.best is not None:
             return
-        self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
+        with self.averaged():
+            self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
 
     def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
         pass  # the journal has the means already
@@ -272,6 +303,7 @@ def warm_up(
         Interrupted: the user stops; the keeper has written the resume point.
         TrainingError: a loss, a parameter or a score is not finite.
     """
+    role.begin()
     trainer = role_trainer(role, journal, SEPARATE, keeper=keeper)
     if resume_point is not None:
         trainer.resume_from(resume_point)

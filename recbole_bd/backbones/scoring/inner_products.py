@@ -41,6 +41,18 @@ class InnerProduct(Scores):
         return self.item_vectors(self.all_items())
 
 
+class MFScores(InnerProduct):
+    """MF, whose biases are two more dimensions of its vectors."""
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of users. [B] to [B, d]."""
+        return self.model.user_vectors(users)
+
+    def item_vectors(self, items: Tensor) -> Tensor:
+        """Vectors of items. Any shape to that shape and [d]."""
+        return self.model.item_vectors(items)
+
+
 class GraphConvolution(InnerProduct):
     """Vectors propagated over the interaction graph by a `forward` that takes no users and items."""
 
