@@ -16,11 +16,11 @@ from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.registry import classes_with_options, learns_by_gradient, loader_name, recommender_class
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
-from recbole_bd.config.known_options import backbone_options, recbole_options
+from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options, recbole_options
 from recbole_bd.config.layers import fold_layers
 from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.config.recbole_blocks import SOURCES
-from recbole_bd.config.training_settings import learns_from_pairs, needs_labels, reads_negatives
+from recbole_bd.config.training_settings import SOFTMAX, learns_from_pairs, needs_labels, reads_negatives
 from recbole_bd.config.yaml_text import write_value
 from recbole_bd.system.own_classes import source_of
 
@@ -186,6 +186,10 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         test, reason = READ_IF[key]
         if not test(config.final_config_dict, backbones):
             return reason
+    if key == "train_neg_sample_args" and all(one["own_loss"] == SOFTMAX for one in _readers(config, role)):
+        return "own_loss: softmax draws items of its own"
+    if reason := _unmet_condition(key, config, role):
+        return reason
     if BASELINE in config.backbones:
         is_told = key in _OF_TWO_ROLES and not config.beside
         return f"{backbones[0]} is trained alone" if is_told else _not_of_models(key, backbones)
@@ -193,16 +197,24 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         return f"the {role} does not learn in the distillation stage"
     if key == "epochs" and role and config.role(role)["checkpoint"]:
         return f"the {role} starts from a checkpoint, without a warm-up"
-    for other, values in _conditions(key, config["model"]).items():
-        if config[other] not in values:
-            return f"it is read with {other}: {' or '.join(map(write_value, values))}"
     return _not_of_models(key, backbones)
 
 
-def _conditions(key: str, method: str) -> dict[str, list[Any]]:
-    """Values of other settings with which an option of this package is read."""
-    options = package_options() | method_options(method)
-    return options[key].conditions if key in options else {}
+def _readers(config: Any, role: str) -> list[Any]:
+    """Settings of a role, or of every role where the setting holds for all."""
+    return [config.role(name) for name in ([role] if role else config.backbones)]
+
+
+def _unmet_condition(key: str, config: Any, role: str) -> str:
+    """Say which other setting would have to differ for an option of this package to be read; empty if none."""
+    options = package_options() | method_options(config["model"] if config.method_class else None)
+    if BASELINE in config.backbones and key in _OF_TWO_ROLES:
+        return ""
+    for other, values in options[key].conditions.items() if key in options else ():
+        holders = _readers(config, role) if other in PACKAGE_OPTIONS_OF_A_ROLE else [config]
+        if not any(holder[other] in values for holder in holders):
+            return f"it is read with {other}: {' or '.join(map(write_value, values))}"
+    return ""
 
 
 def _not_of_models(key: str, backbones: Readers) -> str:

@@ -47,7 +47,7 @@ def data(folder):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(sys, "argv", ["x"])
                 config = Config(
-                    model=name,
+                    model=recommender_class(name),  # RecBole knows MF only by its class
                     dataset="blocks",
                     config_dict={
                         **{"data_path": str(folder), "seed": 3, "reproducibility": True, "use_gpu": False},

@@ -84,7 +84,11 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("method", "more"),
-    [("BD", {}), ("BD", {"guide_state": "best"}), *((name, {}) for name in ("RD", "CD", "DE", "RRD"))],
+    [
+        ("BD", {}),
+        ("BD", {"own_loss": "softmax", "weights_average": 0.9}),
+        *((name, {}) for name in ("RD", "CD", "DE", "RRD")),
+    ],
 )
 def test_stopped_within_an_epoch_of_any_method(method, more, quick, tmp_path, monkeypatch):
     settings = for_method(short(quick, model=method, **more), method)

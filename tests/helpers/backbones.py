@@ -57,7 +57,7 @@ CLOSED_FORM = {"Pop", "Random", "ItemKNN", "AsymKNN", "EASE", "ADMMSLIM", "SLIME
 OWN_TRAINER = {"RecVAE", "RaCT", "NCL"}
 TEACHABLE = [name for name in NAMES if name not in CLOSED_FORM | OWN_TRAINER]
 GRAPHS = {"LightGCN", "NGCF", "DGCF", "SpectralCF", "NCL", "SGL", "GCMC"}
-INNER_PRODUCTS = GRAPHS | {"BPR", "LINE", "ENMF", "SimpleX", "DMF", "FISM", "NCEPLRec"}
+INNER_PRODUCTS = GRAPHS | {"BPR", "MF", "LINE", "ENMF", "SimpleX", "DMF", "FISM", "NCEPLRec"}
 
 
 def spread(model, seed=5, std=0.4):

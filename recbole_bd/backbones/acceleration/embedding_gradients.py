@@ -47,7 +47,7 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
-        ctx.collected.append((ctx.ids, gradient.reshape(len(ctx.ids), -1)))
+        ctx.collected.append((ctx.ids, gradient.reshape(len(ctx.ids), gradient.shape[-1])))
         return None, None, None
 
 
