@@ -36,6 +36,40 @@ PAIRS = "learns from pairs of items and needs negatives; leave it out, or write 
             "LABEL_FIELD=None: must name the column of labels that NeuMF is trained with",
         ),
         (
+            {"model": "RD", "teacher_model": "ItemKNN", "own_loss": "softmax"},
+            "teacher.own_loss=softmax: ItemKNN has no parameters to train by gradient; set it for the other role only, "
+            "or leave it out",
+        ),
+        (
+            {"model": "RecVAE", "weights_average": 0.9},
+            "weights_average=0.9: RecVAE needs the alternating encoder and decoder updates of RecVAETrainer; set it "
+            "for the other role only, or leave it out, or choose MultiVAE",
+        ),
+        (
+            {"student_model": "CDAE", "student.own_loss": "softmax", "student.softmax_negatives": 100},
+            "student.softmax_negatives=100: CDAE always scores every item; leave it out",
+        ),
+        (
+            {"model": "NeuMF", "own_loss": "softmax", "softmax_negatives": "all"},
+            "softmax_negatives=all: NeuMF scores one pair at a time; name a small number of items",
+        ),
+        (
+            {"model": "NeuMF", "own_loss": "softmax", "softmax_l2": 0.1},
+            "softmax_l2=0.1: NeuMF has no vectors of users and items; leave it out, or use MF or BPR",
+        ),
+        (
+            {"model": "BPR", "own_loss": "softmax", "softmax_negatives": "most"},
+            "softmax_negatives='most': must be a number of items, all, or ~",
+        ),
+        (
+            {
+                "model": "BPR",
+                "own_loss": "softmax",
+                "train_neg_sample_args": {"dynamic": True, "candidate_num": 2},
+            },
+            "train_neg_sample_args: dynamic=True chooses negatives, but own_loss=softmax has none",
+        ),
+        (
             {"model": "BPR", "learner": "sdg"},
             "learner='sdg': must be one of adam, adamw, sgd, adagrad, rmsprop, sparse_adam",
         ),
@@ -58,6 +92,9 @@ def test_what_a_model_lacks_is_refused_by_the_name_of_the_setting(settings, mess
         {"model": "BPR", "train_neg_sample_args": {"dynamic": True, "candidate_num": 2, "sample_num": 3}},
         {"model": "BPR", "train_neg_sample_args": {}},
         {"model": "BPR", "LABEL_FIELD": None},
+        {"model": "BPR", "own_loss": "softmax", "train_neg_sample_args": None},
+        {"model": "NeuMF", "own_loss": "softmax", "train_neg_sample_args": None},
+        {"model": "MF", "own_loss": "softmax", "softmax_negatives": "all", "softmax_cosine": True},
     ],
 )
 def test_what_a_model_can_do_without_is_accepted(settings):

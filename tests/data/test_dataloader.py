@@ -5,6 +5,7 @@ import torch
 from recbole.data.dataloader import NegSampleEvalDataLoader, TrainDataLoader, UserDataLoader
 from recbole.utils import init_seed
 
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.split import load_split
@@ -19,6 +20,7 @@ def epochs_of(loader, count=3):
 
 
 NEGATIVES = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False}
+DYNAMIC = {"sample_num": 1, "dynamic": True, "candidate_num": 4}
 CASES = {
     "pairwise": ("BPR", {}),
     "three negatives": ("BPR", {"train_neg_sample_args": {**NEGATIVES, "sample_num": 3}}),
@@ -28,6 +30,9 @@ CASES = {
     "users": ("CDAE", {}),
     "no shuffle": ("BPR", {"shuffle": False}),
     "repeatable": ("BPR", {"repeatable": True}),
+    "dynamic negatives": ("BPR", {"train_neg_sample_args": DYNAMIC}),
+    "several dynamic negatives": ("BPR", {"train_neg_sample_args": {**DYNAMIC, "sample_num": 2}}),
+    "pointwise dynamic negatives": ("NeuMF", {"train_neg_sample_args": DYNAMIC}),
     "one batch": ("BPR", {"train_batch_size": 10**6}),
 }
 
@@ -41,6 +46,10 @@ def test_batches_are_recboles_bitwise(case, quick):
     ours, theirs = train_loader(role, split), hosts(role, split)
     assert isinstance(ours, UserDataLoader if name == "CDAE" else TrainDataLoader)
     assert len(ours) == len(theirs)
+    model = build_role("model", role, split.train).model
+    for loader in (ours, theirs):  # as `fit` of RecBole's Trainer does it
+        if role["train_neg_sample_args"]["dynamic"]:
+            loader.get_model(model)
     for mine, reference in zip(epochs_of(ours), epochs_of(theirs), strict=True):
         assert len(mine) == len(reference) == len(ours)
         for batch, expected in zip(mine, reference, strict=True):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, STUDENT, TEACHER
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
 from recbole_bd.model import METHODS
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.objective import number, objective_text, temperature_text, term_text, whole
@@ -108,6 +108,21 @@ def test_the_control_states_the_models_own_losses(method):
     stated = objectives(config)[CONTINUED]
     assert stated == {role: f"loss({role}) = BPR" for role in config.method_class.learners}
     assert stated.keys() == objectives(config)[DISTILLED].keys()
+
+
+def test_a_softmax_stands_in_the_place_of_the_models_name():
+    settings = {"student.own_loss": "softmax", "student.softmax_l2": 0.01, "student.softmax_negatives": 99}
+    stated = objectives(make_config({"model": "CD", **settings}))
+    assert stated[SEPARATE] == {
+        TEACHER: "loss(teacher) = BPR",
+        STUDENT: "loss(student) = softmax(99 shared items, L2 0.01)",
+    }
+    assert stated[CONTINUED] == {STUDENT: "loss(student) = softmax(99 shared items, L2 0.01)"}
+    assert stated[DISTILLED][STUDENT].startswith("loss(student) = softmax(99 shared items, L2 0.01) + 0.5 * collab")
+    more = {"own_loss": "softmax", "softmax_negatives": "all", "softmax_temperature": 0.2, "softmax_cosine": True}
+    assert objectives(make_config({"model": "MF", **more}))[SEPARATE] == {
+        "model": "loss(model) = softmax(all items, temperature 0.2, cosine)"
+    }
 
 
 def test_a_method_that_says_nothing_is_named(quick):
