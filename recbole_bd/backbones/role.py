@@ -32,15 +32,11 @@ class Role:
     Models that draw noise for a score (dropout in train mode; DiffRec with `sampling_noise` or
     `sampling_steps`; Random) draw it anew as well.
 
-    Args:
+    Attributes:
         name: `teacher` or `student`; `model` for a baseline.
         model: RecBole's model.
         config: the configuration the model was built with.
-        dataset: the training part, if the role's own loss is the softmax; None for the model's own loss.
-
-    Attributes:
-        name, model, config: the arguments.
-        softmax: the softmax that is the role's own loss; None for the model's own loss.
+        softmax: the role's own loss in the place of its model's; made if the training part is given as `dataset`.
     """
 
     def __init__(self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None):
@@ -193,14 +189,7 @@ class Role:
             return self._scores.graph_rows(users)
 
     def parts_of_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
-        """Compute the role's own training loss in the form of RecBole's `calculate_loss`.
-
-        Args:
-            interaction: a batch of its own train loader.
-
-        Returns:
-            A scalar, or the several parts of the model's own loss.
-        """
+        """Compute `loss` in the form of RecBole's `calculate_loss`: a scalar, or a model's several parts."""
         if self.softmax is None:
             return self.model.calculate_loss(interaction)
         with self._propagation.fresh():
@@ -217,20 +206,6 @@ class Role:
         """
         parts = self.parts_of_loss(interaction)
         return torch.as_tensor(sum(parts) if isinstance(parts, tuple) else parts).sum()
-
-    def begin(self) -> None:
-        """Seed the draws of the role's own loss anew, at the begin of a stage."""
-        if self.softmax is not None:
-            self.softmax.begin()
-
-    def draws(self) -> Tensor | None:
-        """State of the generator of the role's own loss; None if it draws nothing."""
-        return None if self.softmax is None else self.softmax.generator.get_state()
-
-    def set_draws(self, state: Tensor | None) -> None:
-        """Continue the draws where `draws` was taken."""
-        if self.softmax is not None and state is not None:
-            self.softmax.generator.set_state(state.cpu())
 
     @contextmanager
     def step(self) -> Iterator["Role"]:

@@ -97,7 +97,7 @@ class SoftmaxLoss:
         self._items_per_user = len(items) / max(model.n_users - 1, 1)
 
     def begin(self) -> None:
-        """Seed the generator anew, at the begin of a stage."""
+        """Seed the generator anew, at the start of a stage."""
         self.generator.manual_seed(self.seed)
 
     def __call__(self, interaction: Interaction) -> Tensor:

@@ -94,10 +94,8 @@ class Distiller(GeneralRecommender):
             One line by learner, e.g. `loss(student) = BPR + 2.0 * listwise(...)`.
         """
         terms = {role: [] if control else cls.distillation_terms(config, role) for role in cls.learners}
-        return {
-            role: objective_text(role, own_loss_text(config.role(role), backbones[role]), terms[role])
-            for role in cls.learners
-        }
+        own = {role: own_loss_text(config.role(role), backbones[role]) for role in cls.learners}
+        return {role: objective_text(role, own[role], terms[role]) for role in cls.learners}
 
     @classmethod
     def distillation_terms(cls, config: Config, role: str) -> list[str]:

@@ -48,7 +48,8 @@ class BDTrainer(Resumable, Trainer):
         self.keeper = keeper or nothing_kept()
         self.arm = CONTINUED if model.control else DISTILLED
         for name in model.learners:
-            model.roles[name].begin()
+            if (softmax := model.roles[name].softmax) is not None:
+                softmax.begin()
         self.journal = journal or Journal()
         self.trainers = {
             name: role_trainer(
@@ -188,7 +189,7 @@ class BDTrainer(Resumable, Trainer):
             if self.improvements.is_new_best(name, score if trainer.valid_metric_bigger else -score):
                 trainer._save_checkpoint(trainer.epoch)
                 improved.append(name)
-                with trainer.averaged():
+                with trainer.average.applied():
                     self.model.new_best(name)
             if self.config["rest_at_best"] and self.improvements.waits[name] > self.stopping_step:
                 self._rest(name)

@@ -1,8 +1,7 @@
 """RecBole's Trainer for one role: its warm-up, and its optimizer and best state in the distillation."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,7 +51,7 @@ class RoleTrainerMixin(Resumable, _Host):
         best: the best state by validation so far; None before the first validation.
         health: checks parameters, scores and validations.
         epoch: the current epoch, from 0; -1 before the first.
-        average: the moving average of the weights; None without `weights_average`.
+        average: the moving average of the weights; without `weights_average` it never differs from them.
     """
 
     role: Role
@@ -61,8 +60,8 @@ class RoleTrainerMixin(Resumable, _Host):
     beside: Sequence[torch.nn.Parameter]
     best: Snapshot | None
     health: Health
+    average: WeightsAverage
     epoch = -1
-    average: WeightsAverage | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if self.arm != SEPARATE:
@@ -71,19 +70,9 @@ class RoleTrainerMixin(Resumable, _Host):
                     kwargs.setdefault(name, self.config[f"distill_{name}"])
         kwargs.setdefault("params", [*self.model.parameters(), *self.beside])
         optimizer = fused(super()._build_optimizer(**kwargs))
-        if (decay := self.config["weights_average"]) is not None:
-            self.average = average = WeightsAverage(self.model, decay)
-            optimizer.register_step_post_hook(lambda *_: average.update())
+        self.average = WeightsAverage(self.model, self.config["weights_average"])
+        self.average.follow(optimizer)
         return optimizer
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Put the average of the weights into the model within the scope, if there is one. May be nested."""
-        if self.average is None:
-            yield
-            return
-        with self.average.applied():
-            yield
 
     def _train_epoch(
         self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
@@ -165,8 +154,8 @@ class RoleTrainerMixin(Resumable, _Host):
         return {
             "optimizers": optimizers,
             "best": None if self.best is None else vars(self.best),
-            "average": None if self.average is None else self.average.state_dict(),
-            "draws": self.role.draws(),
+            "average": self.average.state_dict(),
+            "draws": None if self.role.softmax is None else self.role.softmax.generator.get_state(),
         }
 
     def load_learner_state(self, state: dict[str, Any]) -> None:
@@ -175,9 +164,10 @@ class RoleTrainerMixin(Resumable, _Host):
         for name, own in state["optimizers"].items():
             optimizers[name].load_state_dict(own)
         self.best = None if state["best"] is None else Snapshot(**state["best"])
-        if self.average is not None:
+        if "average" in state:  # earlier versions had none
             self.average.load_state_dict(state["average"])
-        self.role.set_draws(state.get("draws"))
+        if self.role.softmax is not None:
+            self.role.softmax.generator.set_state(state["draws"].cpu())
         self.role.forget()
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
@@ -186,7 +176,7 @@ class RoleTrainerMixin(Resumable, _Host):
         return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
-        with self.averaged():
+        with self.average.applied():
             score, result = super()._valid_epoch(valid_data, show_progress)
         self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
         self.journal.validation(self.arm, self.role.name, self.epoch, self.valid_result)
@@ -235,7 +225,7 @@ class RoleTrainerMixin(Resumable, _Host):
         # RecBole calls this after a new best, and once with epoch -1 if there is nothing to train.
         if epoch < 0 and self.best is not None:
             return
-        with self.averaged():
+        with self.average.applied():
             self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
 
     def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
@@ -303,7 +293,8 @@ def warm_up(
         Interrupted: the user stops; the keeper has written the resume point.
         TrainingError: a loss, a parameter or a score is not finite.
     """
-    role.begin()
+    if role.softmax is not None:
+        role.softmax.begin()
     trainer = role_trainer(role, journal, SEPARATE, keeper=keeper)
     if resume_point is not None:
         trainer.resume_from(resume_point)

@@ -19,17 +19,28 @@ class WeightsAverage:
 
     Args:
         model: the model.
-        decay: d, in (0, 1).
+        decay: d, in (0, 1); None for no average.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float | None):
         self.model, self.decay = model, decay
         self.steps = 0
         self._average: dict[str, Tensor] | None = None
         self._is_applied = False
 
+    def follow(self, optimizer: torch.optim.Optimizer) -> None:
+        """Update after every step of an optimizer; without a decay, never."""
+        if self.decay is not None:
+            optimizer.register_step_post_hook(lambda *_: self.update())
+
     def update(self) -> None:
-        """Take the weights after a step into the average."""
+        """Take the weights after a step into the average.
+
+        Raises:
+            ValueError: there is no decay.
+        """
+        if self.decay is None:
+            raise ValueError("no decay is set")
         weights = self._weights()
         with torch.no_grad():
             if self._average is None:

@@ -79,7 +79,7 @@ def test_shared_draws_come_to_the_full_softmax_and_are_new_in_each_step(name, bu
     values = [float(role.loss(batch).detach()) for _ in range(4)]
     assert len(set(values)) == 4
     assert sum(values) / 4 == pytest.approx(expected, rel=0.01)
-    role.begin()
+    role.softmax.begin()
     assert float(role.loss(batch)) == values[0]
 
 
@@ -104,9 +104,9 @@ def test_it_is_a_mean_over_rows_so_that_processes_may_share_a_batch(name, build)
     size = len(batch)
     parts = []
     for part in (slice(0, size // 3), slice(size // 3, size)):
-        role.begin()  # every process draws the same items
+        role.softmax.begin()  # every process draws the same items
         parts.append((part.stop - part.start) / size * float(role.loss(batch[part])))
-    role.begin()
+    role.softmax.begin()
     assert role.shares_batches
     assert sum(parts) == pytest.approx(float(role.loss(batch)), rel=1e-5)
 
@@ -114,10 +114,10 @@ def test_it_is_a_mean_over_rows_so_that_processes_may_share_a_batch(name, build)
 def test_draws_go_on_where_their_state_was_taken(build):
     role, batch, _ = build("BPR")
     role.loss(batch)
-    state = role.draws()
+    state = role.softmax.generator.get_state()
     values = [float(role.loss(batch)) for _ in range(2)]
-    role.begin()
-    role.set_draws(state)
+    role.softmax.begin()
+    role.softmax.generator.set_state(state)
     assert [float(role.loss(batch)) for _ in range(2)] == values
 
 

@@ -49,6 +49,17 @@ def test_it_follows_its_equation(decay):
     assert float(average.model.weight) == 1
 
 
+def test_without_a_decay_it_never_differs_from_the_weights():
+    model = Number()
+    average, optimizer = WeightsAverage(model, None), torch.optim.SGD([model.weight], lr=1.0)
+    average.follow(optimizer)
+    model.weight.sum().backward()
+    optimizer.step()
+    assert average.state_dict() == {"steps": 0, "average": None}
+    with average.applied():
+        assert float(model.weight) == -1
+
+
 def test_before_the_first_step_the_weights_stand():
     average = WeightsAverage(Number(), 0.5)
     average.model.weight.data.fill_(4)
@@ -86,7 +97,7 @@ def test_a_warm_up_validates_and_delivers_the_average_while_the_weights_train_on
         trainer._valid_epoch(scene.split.valid_loader)
         trainer._save_checkpoint(2)
         assert equal_states(role.model.state_dict(), ends[-1])
-        with trainer.averaged():
+        with trainer.average.applied():
             assert equal_states(role.model.state_dict(), trainer.best.state)
             assert trainer.evaluate(scene.split.valid_loader)["ndcg@5"] == trainer.best.valid["ndcg@5"]
         assert equal_states(trainer.best.state, ends[-1]) == (scene is plain)
