@@ -91,10 +91,13 @@ BLOCKS = {
     "additional_feat_suffix": often(["emb"], []),
     "benchmark_filename": often(None, ["train", "valid", "test"], ["a", "b"]), "transform": often(None, "mask_itemseq"),
     "repeatable": often(True, False), "tail_ratio": often(0.2, 3), "worker": often(0), "learner": often("adam", "sgd"),
+    "own_loss": often("softmax", "model"), "softmax_negatives": often(3, "all", None, 0, "most"),
+    "softmax_l2": often(0.1, -1), "softmax_cosine": often(True), "weights_average": often(0.5, None, 1.0),
     "filter_inter_by_user_or_item": often(True, False), "field_separator": often("\t", ","), "encoding": often("utf-8"),
 }  # fmt: skip
 MODELS = [
     {"model": "BPR"}, {"model": "NeuMF"}, {"model": "CDAE"}, {"model": "ItemKNN"}, {"model": "DMF"},
+    {"model": "MF"},
     {"teacher_model": "BPR", "student_model": "NeuMF"}, {"teacher_model": "MultiVAE", "student_model": "BPR"},
     {"model": "RRD", "teacher_model": "ItemKNN", "student_model": "BPR"},
 ]  # fmt: skip
