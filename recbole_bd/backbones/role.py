@@ -45,7 +45,8 @@ class Role:
         self.config = config
         self._scores = family(model)(model)
         self._propagation = SharedPropagation(model, self._scores)
-        self.softmax = None if dataset is None else SoftmaxLoss(model, self._scores, config, dataset)
+        self.softmax = None if dataset is None else SoftmaxLoss(self._propagation, config, dataset)
+        self._of_loss = traits_of(model) if self.softmax is None else SoftmaxLoss.traits
 
     @property
     def n_users(self) -> int:
@@ -66,8 +67,7 @@ class Role:
     def parameter_count(self) -> int:
         """Number of trainable parameters of the model, counted by element.
 
-        A model that is not trained by gradient has what it stores instead, such as the item weights of EASE. RecBole
-        gives it a parameter that nothing reads.
+        A closed-form model has what it stores, such as the item weights of EASE; nothing reads its one parameter.
         """
         if traits_of(self.model).closed_form:
             return sum(map(_stored, vars(self.model).values()))
@@ -81,14 +81,13 @@ class Role:
     @property
     def shares_batches(self) -> bool:
         """Whether processes may split a batch: the loss is a mean over its rows."""
-        return self.softmax is not None or traits_of(self.model).shares_batches
+        return self._of_loss.shares_batches
 
     def interactions_added(self, rows: int, positives_per_user: float) -> float:
         """Count the training interactions that the role's own loss adds up on a batch.
 
-        The softmax and BPR's loss are means over interactions. MultiVAE's adds up the items of a user and takes the
-        mean over users. CDAE's adds up all of them. Multiply another term by this count to give it the same weight per
-        interaction.
+        BPR's loss and the softmax are means over interactions. MultiVAE's adds up the items of a user, CDAE's those of
+        all users. Multiply another term by this count to give it the same weight per interaction.
 
         Args:
             rows: number of rows of the batch.
@@ -97,10 +96,8 @@ class Role:
         Returns:
             1 if the loss is a mean over interactions, which is assumed of models that are not RecBole's own.
         """
-        if self.softmax is not None:
-            return 1
-        traits = traits_of(self.model)
-        return (rows if traits.loss_adds_rows else 1) * (positives_per_user if traits.loss_adds_items else 1)
+        facts = self._of_loss
+        return (rows if facts.loss_adds_rows else 1) * (positives_per_user if facts.loss_adds_items else 1)
 
     def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.
@@ -190,10 +187,7 @@ class Role:
 
     def parts_of_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
         """Compute `loss` in the form of RecBole's `calculate_loss`: a scalar, or a model's several parts."""
-        if self.softmax is None:
-            return self.model.calculate_loss(interaction)
-        with self._propagation.fresh():
-            return self.softmax(interaction)
+        return (self.softmax or self.model.calculate_loss)(interaction)
 
     def loss(self, interaction: Interaction) -> Tensor:
         """Compute the role's own training loss: its model's, or the softmax.

@@ -26,25 +26,25 @@ class SharedPropagation:
 
     def __init__(self, model: AbstractRecommender, scores: Scores):
         self.model = model
-        self._scores = scores
+        self.scores = scores
         self._results: dict | None = None  # results of the open scope; None outside
         self._is_scoring = False
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
         """Run the propagation once per mode, grad mode and state of the parameters while the scope is open."""
-        if self._results is not None or not self._scores.shared:
+        if self._results is not None or not self.scores.shared:
             yield
             return
         results = self._results = {}
         # Fused optimizers change parameters without raising their version, so a hook drops the results too.
         hook = register_optimizer_step_post_hook(lambda *_: results.clear())
-        for owner, method in self._scores.shared:
+        for owner, method in self.scores.shared:
             setattr(owner, method, self._once(method, getattr(owner, method), results))
         try:
             yield
         finally:
-            for owner, method in self._scores.shared:
+            for owner, method in self.scores.shared:
                 delattr(owner, method)
             hook.remove()
             self._results = None

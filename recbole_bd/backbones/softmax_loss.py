@@ -1,18 +1,20 @@
 """Softmax as a role's own loss, in the place of the loss of its RecBole model: the setting `own_loss: softmax`."""
 
+from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
 from recbole_bd.backbones import shared_softmax
-from recbole_bd.backbones.scoring.base import Scores, device_of
+from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family_of_class
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.scoring.pair_networks import PairNetwork
+from recbole_bd.backbones.shared_propagation import SharedPropagation
+from recbole_bd.backbones.traits import OTHER_MODEL
 
 ALL = "all"  # value of `softmax_negatives` for the whole catalogue
 # Shared items where `softmax_negatives` is not set. A pair network computes every pair of a row and an item.
@@ -73,28 +75,34 @@ class SoftmaxLoss:
     more, and the loss is divided by the mean number of items per user. So it is a mean over the rows of a batch.
 
     Args:
-        model: the model.
-        scores: its scoring family.
+        propagation: the model's scopes of one propagation, with the model and its scoring family.
         config: settings of the role.
         dataset: the training part.
 
     Attributes:
         generator: draws the shared items, on the model's device.
+        traits: facts about this loss; its scoring is that of the model.
     """
 
-    def __init__(self, model: AbstractRecommender, scores: Scores, config: Any, dataset: Any):
-        self.model, self.scores = model, scores
-        self.negatives = negatives_of(type(model), config["softmax_negatives"])
+    traits = OTHER_MODEL  # a mean over rows
+
+    def __init__(self, propagation: SharedPropagation, config: Any, dataset: Any):
+        self.propagation, self.model, self.scores = propagation, propagation.model, propagation.scores
+        self.negatives = negatives_of(type(self.model), config["softmax_negatives"])
         self.temperature, self.l2 = config["softmax_temperature"], config["softmax_l2"]
         self.is_cosine, self.seed = config["softmax_cosine"], config["seed"]
-        self.generator = torch.Generator(device_of(model))
+        self.generator = torch.Generator(device_of(self.model))
         self.begin()
-        users, items = (dataset.inter_feat[field] for field in (dataset.uid_field, dataset.iid_field))
-        order = torch.argsort(users, stable=True)
-        counts = torch.bincount(users, minlength=model.n_users)
-        self._items, self._counts = (ids.to(device_of(model)) for ids in (items[order], counts))
-        self._starts = self._counts.cumsum(0) - self._counts
-        self._items_per_user = len(items) / max(model.n_users - 1, 1)
+        self._dataset = dataset
+
+    @cached_property
+    def _training_items(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Items of all users one after the other [interactions], where each user's begin and how many [n_users]."""
+        users, items = (self._dataset.inter_feat[field] for field in (self.model.USER_ID, self.model.ITEM_ID))
+        counts = torch.bincount(users, minlength=self.model.n_users)
+        parts = (items[torch.argsort(users, stable=True)], counts.cumsum(0) - counts, counts)
+        items, begins, counts = (part.to(self.generator.device) for part in parts)
+        return items, begins, counts
 
     def begin(self) -> None:
         """Seed the generator anew, at the start of a stage."""
@@ -113,15 +121,15 @@ class SoftmaxLoss:
         if self.model.ITEM_ID in interaction:
             positives, weights = interaction[self.model.ITEM_ID], torch.full(users.shape, 1 / len(users))
         else:
-            weight = 1 / (len(users) * self._items_per_user)
-            counts = self._counts[users]
-            begins = counts.cumsum(0) - counts
-            rows = torch.repeat_interleave(counts)
-            positives = self._items[
-                self._starts[users][rows] + torch.arange(len(rows), device=rows.device) - begins[rows]
-            ]
+            items, begins, counts = self._training_items
+            weight = (self.model.n_users - 1) / (len(users) * len(items))
+            own = counts[users]
+            rows = torch.repeat_interleave(own)
+            place = torch.arange(len(rows), device=rows.device) - (own.cumsum(0) - own)[rows]
+            positives = items[begins[users][rows] + place]
             users, weights = users[rows], torch.full(rows.shape, weight)
-        return self._loss(users, positives, weights.to(users.device))
+        with self.propagation.fresh():
+            return self._loss(users, positives, weights.to(users.device))
 
     def _loss(self, users: Tensor, positives: Tensor, weights: Tensor) -> Tensor:
         """Weighted sum over interactions. int64 [B], int64 [B] and float32 [B] to a scalar."""

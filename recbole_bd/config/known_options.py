@@ -103,8 +103,18 @@ def models_with(key: str) -> list[str]:
         key: the option, e.g. `n_layers`.
     """
     files = {path.stem: path for path in properties_path("model").glob("*.yaml") if "-" not in path.stem}
-    files |= {name: RECBOLE_PROPERTIES / "model" / f"{name}.yaml" for name in general_recommenders()}
+    files |= {name: yaml_of_model(name) for name in general_recommenders()}
     return sorted(name for name, path in files.items() if path.is_file() and key in declared_options(path))
+
+
+def yaml_of_model(name: str) -> Path:
+    """Path of the file that declares the options of a model of RecBole or of this package; it need not exist.
+
+    Args:
+        name: one of `general_recommenders`.
+    """
+    beside = option_files(classes_with_options(recommender_class(name)))
+    return beside[0] if beside else RECBOLE_PROPERTIES / "model" / f"{name}.yaml"
 
 
 def _or_none(option: Option) -> Option:
