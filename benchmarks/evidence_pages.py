@@ -5,6 +5,7 @@ The pages depend on the records alone: the same runs give the same pages. The dr
 
 import io
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -177,13 +178,17 @@ def _verdict_of(planned: Sequence[Gain]) -> str:
     for role in ROLES:
         mine = [gain for gain in planned if gain.role == role]
         if mine:
-            counts = {
-                verdict: sum(gain.verdict == verdict for gain in mine) for verdict in (BETTER, NO_DIFFERENCE, WORSE)
-            }
-            told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+            counts = Counter(sorted((gain.verdict for gain in mine), key=_order_of_verdicts))
+            told = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
             number_of = f"{len(mine)} planned comparison{'s' * (len(mine) > 1)}"
             said.append(f"The {role} in {number_of}: {told}.")
     return " ".join(said)
+
+
+def _order_of_verdicts(verdict: str) -> int:
+    """Place of a verdict: of methods first, then of the two models of one seed."""
+    known = (BETTER, NO_DIFFERENCE, WORSE)
+    return known.index(verdict) if verdict in known else len(known)
 
 
 def _planned_table(planned: Sequence[Gain]) -> list[str]:

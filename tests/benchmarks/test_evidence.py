@@ -134,6 +134,17 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, claims_module, 
     assert pages_module.claims_picture(gains).startswith(b"\x89PNG")
 
 
+def test_one_seed_is_counted_as_two_models(pages_module, claims_module, tmp_path):
+    wins = {"separate": 0.2, "distilled": 0.3}
+    write_run(tmp_path, "BD", 1, scores(0.28, 0.3), ("teacher", "student"), student_wins=wins)
+    boards = {"toys-bpr": judge(build(runs_below(tmp_path)))}
+    gains = claims_module.all_gains(boards, FORMS)
+    page = pages_module.claims_page(boards, FORMS, gains, [], "the command")
+    said = "**Not shown.** The teacher in 1 planned comparison: 1 these two models: worse. The student in 1 planned"
+    assert said in page
+    assert pages_module.claims_picture(gains).startswith(b"\x89PNG")
+
+
 def test_the_readme_has_a_row_of_the_placebo_where_there_is_one(pages_module, boards):
     table = pages_module.headline(boards["toys-bpr"], "BD")
     assert "| BD | 0.3200 ± 0.0000 | 0.3000 ± 0.0000 |" in table
