@@ -14,6 +14,7 @@ Other files change model and trainer INSTANCES, never a module or a class:
     backbones/acceleration/embedding_gradients.py   class of embedding layers: compact gradients
     backbones/acceleration/sparse_graphs.py         adjacency matrices: compressed rows
     backbones/acceleration/sparse_histories.py      class of the first layer and dropout of an autoencoder
+    backbones/sampled_loss.py                       class of a CDAE that samples the items of its loss
     backbones/extra_state.py                        plain attributes, restored from a checkpoint
     backbones/scoring/pair_networks.py              `full_sort_predict`
     backbones/scoring/row_models.py                 `full_sort_predict`, layers replaced while scores are computed

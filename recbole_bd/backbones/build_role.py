@@ -11,6 +11,7 @@ from recbole_bd.backbones.recbole_pickle import pretrained_files_read_safely
 from recbole_bd.backbones.recorded_split import check_recorded_split
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.sampled_loss import sample_loss
 from recbole_bd.backbones.traits import CLUSTERING, traits_of
 from recbole_bd.errors import CheckpointError, RoleError, named_damage
 
@@ -50,6 +51,8 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     model = model.to(config["device"])
     compress_graphs(model)
     read_histories_sparsely(model)
+    if config["loss_items"] == "sampled":
+        sample_loss(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
     note_attributes(model)

@@ -10,7 +10,7 @@ from recbole.utils import InputType
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.backbones.registry import learns_by_gradient, loader_name, recommender_class
 from recbole_bd.backbones.softmax_loss import softmax_problem
-from recbole_bd.backbones.traits import traits_of_class
+from recbole_bd.backbones.traits import recbole_base, traits_of_class
 from recbole_bd.config.evaluation_settings import may_have
 from recbole_bd.config.recbole_blocks import check_clipping
 from recbole_bd.errors import ConfigError
@@ -29,6 +29,16 @@ def reads_negatives(backbone: str) -> bool:
     model_class = recommender_class(backbone)
     about = {"model": loader_name(model_class), "MODEL_TYPE": model_class.type}
     return get_dataloader(about, "train") is TrainDataLoader
+
+
+def draws_negatives(backbone: str, settings: Mapping[str, Any]) -> bool:
+    """Whether negatives are drawn for a model: by RecBole's loader, or for a loss over sampled items.
+
+    Args:
+        backbone: name of the model.
+        settings: settings of the role.
+    """
+    return settings["own_loss"] != SOFTMAX and (reads_negatives(backbone) or settings["loss_items"] == "sampled")
 
 
 def learns_from_pairs(backbone: str) -> bool:
@@ -65,11 +75,18 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
         raise ConfigError(f"{prefix}learner={settings['learner']!r}: must be one of {', '.join(_LEARNERS)}")
     check_clipping(settings["clip_grad_norm"], f"{prefix}clip_grad_norm")
     _check_own_training(prefix, backbone, settings)
+    _check_sampled_loss(prefix, backbone, settings)
     if settings.get("own_loss") == SOFTMAX:
         return
     where, negatives = f"{prefix}train_neg_sample_args", settings["train_neg_sample_args"]
     if negatives["dynamic"] and not reads_negatives(backbone):
         raise ConfigError(f"{where}: dynamic=True chooses among negatives, but {backbone} draws none")
+    has_negatives = negatives["distribution"] != "none" and not settings["repeatable"]
+    if settings["negatives_leak_held_out"] and draws_negatives(backbone, settings) and not has_negatives:
+        raise ConfigError(
+            f"{prefix}negatives_leak_held_out=True: needs negatives that are no training items; leave repeatable and "
+            "train_neg_sample_args at their defaults"
+        )
     if not settings["LABEL_FIELD"] and reads_negatives(backbone) and not learns_from_pairs(backbone):
         raise ConfigError(
             f"LABEL_FIELD={settings['LABEL_FIELD']!r}: must name the column of labels that {backbone} is trained with"
@@ -104,3 +121,18 @@ def _check_own_training(prefix: str, backbone: str, settings: Mapping[str, Any])
         raise ConfigError(
             f"{prefix}train_neg_sample_args: dynamic=True chooses negatives, but own_loss=softmax has none"
         )
+
+
+def _check_sampled_loss(prefix: str, backbone: str, settings: Mapping[str, Any]) -> None:
+    """Refuse `loss_items: sampled` for other models than CDAE, other losses, and without negatives."""
+    if settings["loss_items"] != "sampled":
+        return
+    base, where = recbole_base(recommender_class(backbone)), f"{prefix}loss_items=sampled"
+    if base is not recommender_class(backbone) or base.__name__ != "CDAE":
+        raise ConfigError(f"{where}: {backbone} has no such loss; set it in the block of a role that CDAE plays")
+    if settings["own_loss"] == SOFTMAX:
+        raise ConfigError(f"{where}: own_loss=softmax takes the place of that loss; leave out one of them")
+    if settings["loss_type"] != "BCE":
+        raise ConfigError(f"{where}: needs loss_type=BCE, but it is {settings['loss_type']}")
+    if settings["train_neg_sample_args"]["distribution"] == "none" or settings["repeatable"]:
+        raise ConfigError(f"{where}: needs negatives; leave repeatable and train_neg_sample_args at their defaults")

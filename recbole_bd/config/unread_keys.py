@@ -20,7 +20,13 @@ from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_
 from recbole_bd.config.layers import fold_layers
 from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.config.recbole_blocks import SOURCES
-from recbole_bd.config.training_settings import SOFTMAX, learns_from_pairs, needs_labels, reads_negatives
+from recbole_bd.config.training_settings import (
+    SOFTMAX,
+    draws_negatives,
+    learns_from_pairs,
+    needs_labels,
+    reads_negatives,
+)
 from recbole_bd.config.yaml_text import write_value
 from recbole_bd.system.own_classes import source_of
 
@@ -61,8 +67,8 @@ REFUSED = frozenset({"transform"})
 _OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "clip_grad_norm")
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
-    "control", "distill_epochs", "distill_learning_rate", "distill_weight_decay", "rank_precision", "ranked_items",
-    "rest_at_best", "stop_on", "student_model", "teacher_model",
+    "control", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
+    "rank_precision", "ranked_items", "rest_at_best", "stop_on", "student_model", "teacher_model",
 )  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -96,7 +102,7 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     "RATING_FIELD": (_read_by_source("RATING_FIELD"), "no model of this run reads ratings"),
     "require_pow": (_read_by_source("require_pow"), "no model of this run reads it"),
     "train_neg_sample_args": (
-        lambda _, names: any(map(reads_negatives, names)),
+        lambda settings, names: any(draws_negatives(name, settings) for name in names),
         "no model draws negatives",
     ),
     **dict.fromkeys(_OF_GRADIENT, (lambda _, names: any(map(learns_by_gradient, names)), "no model is trained by it")),
@@ -107,6 +113,11 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
         lambda settings, _: "tailpercentage" in [name.lower() for name in settings["metrics"]],
         "only the metric TailPercentage reads it",
     ),
+}
+# The same of this package's settings of a role.
+OWN_READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
+    "negatives_leak_held_out": READ_IF["train_neg_sample_args"],
+    "samples_of_user": (lambda _, names: not all(map(reads_negatives, names)), "no model reads whole users"),
 }
 
 
@@ -182,9 +193,10 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
     """Why no model reads a setting; empty if one does."""
     if key in NOT_READ:
         return NOT_READ[key]
-    if key in READ_IF:
-        test, reason = READ_IF[key]
-        if not test(config.final_config_dict, backbones):
+    if key in READ_IF or key in OWN_READ_IF:
+        test, reason = READ_IF.get(key) or OWN_READ_IF[key]
+        roles = {one: config.role(one) for one in ([role] if role else config.backbones)}
+        if not any(test(own.final_config_dict, (config.backbones[one],)) for one, own in roles.items()):
             return reason
     if key == "train_neg_sample_args" and all(one["own_loss"] == SOFTMAX for one in _readers(config, role)):
         return "own_loss: softmax draws items of its own"
@@ -240,7 +252,7 @@ def _unread_inside(config: Any) -> Iterator[str]:
     for role, backbone in config.backbones.items():
         negatives = config.role(role)["train_neg_sample_args"]
         where = "train_neg_sample_args" if role == BASELINE else f"{role}.train_neg_sample_args"
-        if not reads_negatives(backbone) or negatives["distribution"] == "none":
+        if not draws_negatives(backbone, config.role(role)) or negatives["distribution"] == "none":
             continue
         if negatives["distribution"] != "popularity" and negatives["alpha"] != 1.0:
             yield f"{where}: alpha={negatives['alpha']} is not read in this run: distribution is not popularity"

@@ -1,5 +1,6 @@
 """Training batches of one role or of several."""
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -140,6 +141,9 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
     loaders: dict[str, Any] = {}
     made: dict[tuple, Any] = {}
     for role, config in configs.items():
+        if config["distill_batch_size"] is not None:
+            own, config = config, copy.copy(config)
+            config.final_config_dict = {**own.final_config_dict, "train_batch_size": own["distill_batch_size"]}
         negatives = config["train_neg_sample_args"]
         dynamic = bool(negatives.get("dynamic"))
         kind = (
@@ -150,6 +154,8 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
             config["transform"],
             role if dynamic else None,
             str(sorted(negatives.items(), key=str)),
+            config["negatives_leak_held_out"],
+            config["loss_items"],
         )
         if kind not in made:
             made[kind] = train_loader(config, split)

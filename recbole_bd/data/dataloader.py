@@ -72,13 +72,38 @@ class ArrayTrainLoader(_ArrayBatches, TrainDataLoader):
 
 
 class ArrayUserLoader(_ArrayBatches, UserDataLoader):
-    """RecBole's UserDataLoader: users only, padding user 0 included."""
+    """RecBole's UserDataLoader: users only, padding user 0 included.
+
+    With `loss_items: sampled`, a user has `sample_num` negatives for each training item. They are one column,
+    [B, M], padded with 0.
+    """
+
+    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, shuffle: bool = False):
+        super().__init__(config, dataset, sampler, shuffle=shuffle)
+        self._counts = None
+        if config["loss_items"] == "sampled":
+            users, items = _ids(dataset)
+            distinct = torch.unique(users * dataset.item_num + items) // dataset.item_num
+            counts = torch.bincount(distinct, minlength=dataset.user_num)
+            self._counts = counts * config["train_neg_sample_args"]["sample_num"]
+            self._column = config["NEG_PREFIX"] + dataset.iid_field
+
+    def collate_fn(self, index: Any) -> Interaction:
+        """RecBole's batch of some users, for worker processes."""
+        return self._finish(super().collate_fn(index))
 
     def _rows(self) -> Interaction:
         return self.user_list
 
     def _finish(self, interaction: Interaction) -> Interaction:
-        return interaction
+        if self._counts is None:
+            return interaction
+        users = interaction[self.uid_field]
+        counts = self._counts[users]
+        places = torch.arange(max(int(counts.max()), 1)) < counts.unsqueeze(1)
+        negatives = torch.zeros(places.shape, dtype=torch.int64)
+        negatives[places] = self._sampler.sample_by_key_ids(users.repeat_interleave(counts).numpy(), 1)
+        return Interaction({**interaction.interaction, self._column: negatives})
 
 
 class ArrayFullSortLoader(FullSortEvalDataLoader):
@@ -294,6 +319,7 @@ def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) ->
     elif negatives["distribution"] == "none":
         sampler = None
     else:
-        sampler = ArraySampler(parts, negatives["distribution"], negatives["alpha"]).set_phase("train")
+        leaks_held_out = config["negatives_leak_held_out"]
+        sampler = ArraySampler(parts, negatives["distribution"], negatives["alpha"], leaks_held_out).set_phase("train")
     loader = loader_class(config, "train")
     return _ARRAY_LOADERS.get(loader, loader)(config, parts[0], sampler, shuffle=config["shuffle"])

@@ -16,22 +16,27 @@ class ArraySampler(Sampler):
             are rejected as negatives.
         distribution: `uniform` or `popularity`.
         alpha: exponent of the popularity.
+        leaks_held_out: whether validation and test items of the user are rejected too, as the paper's public code does.
+            They alone are never pushed down, which tells the model what it is tested on.
 
     Raises:
         ValueError: a user has seen every item.
     """
 
-    def __init__(self, parts: list[Dataset], distribution: str, alpha: float):
+    def __init__(self, parts: list[Dataset], distribution: str, alpha: float, leaks_held_out: bool = False):
+        self._rejected_of = parts if leaks_held_out else parts[:1]
         super().__init__(["train", "valid", "test"], parts, distribution, alpha)
 
     def get_used_ids(self) -> dict[str, np.ndarray]:
-        """Sorted keys `user * item_num + item` of the distinct training pairs, int64, under `train`.
+        """Sorted keys `user * item_num + item` of the distinct pairs that are no negatives, int64, under `train`.
 
         Raises:
             ValueError: a user has seen every item.
         """
-        features = self.datasets[0].inter_feat
-        users, items = (features[field].numpy().astype(np.int64) for field in (self.uid_field, self.iid_field))
+        users, items = (
+            np.concatenate([part.inter_feat[field].numpy() for part in self._rejected_of]).astype(np.int64)
+            for field in (self.uid_field, self.iid_field)
+        )
         keys = np.unique(users * self.item_num + items)
         if (np.bincount(keys // self.item_num) >= self.item_num - 1).any():
             raise ValueError("Some users have interacted with all items, so no negative is left for them")

@@ -182,22 +182,21 @@ class Distiller(GeneralRecommender):
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """Loss of one role with the method's terms: see `loss`."""
 
-    def in_loss_units(self, role: str, weight: float, term: torch.Tensor, users: torch.Tensor) -> torch.Tensor:
+    def in_loss_units(
+        self, role: str, weight: float, term: torch.Tensor, users: torch.Tensor, per_user: float | None = None
+    ) -> torch.Tensor:
         """Scale a distillation term to the role's own loss, so that one lambda suits means and sums alike.
 
         weight * n * term, where n is the number of interactions that the own loss sums (`Role.interactions_added`).
-        n is 1 where the own loss is a mean over interactions, as BPR's is. MultiVAE's and CDAE's are sums.
 
         Args:
             role: a learner.
             weight: lambda, the term's weight per interaction; the own loss has weight 1 per interaction.
             term: scalar, a mean over interactions.
             users: int64 [B], the users of the batch.
-
-        Returns:
-            A scalar.
+            per_user: their mean number of interactions; None for that of all users.
         """
-        return weight * self.roles[role].interactions_added(len(users), self.positives_per_user) * term
+        return weight * self.roles[role].interactions_added(len(users), per_user or self.positives_per_user) * term
 
     def calculate_loss(self, interaction: Interaction) -> torch.Tensor:
         """Sum of the learners' own losses and distillation terms. Call `refresh` before.

@@ -70,6 +70,8 @@ class BD(Distiller):
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
         # Autoencoder batches hold users only: draw as many items per user as a user has positives on average.
         self.samples_per_user = self.samples_per_positive * max(1, round(self.positives_per_user))
+        if config["samples_of_user"] == "own":
+            self.samples_per_user = self.samples_per_positive * int(self.seen.counts.max())
         self.sampler = DistillationSampler(
             self.seen,
             {learner: one.drawing for learner, one in self.exchanges.items() if one.weight > 0},
@@ -91,6 +93,8 @@ class BD(Distiller):
         bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
         if bare and self.samples_per_positive == 1:
             raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
+        if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in self.exchanges.values()):
+            raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
         if self.config["cf_negatives"] == "distilled":
             for role in self.roles.values():
                 _require_one_negative(role)
@@ -172,7 +176,11 @@ class BD(Distiller):
         logits = learner.pair_logits(users, items)
         target = self._target_logits(role, users, items, batch)
         term = exchange.loss(logits, target, exchange.temperature, exchange.temperature_on)
-        return {"cf": own, "distill": self.in_loss_units(role, weight, term, users)}
+        per_user = None
+        if self.config["samples_of_user"] == "own" and batch.positives is None:
+            draws, users = len(users), users.unique()
+            per_user = draws / self.samples_per_positive / len(users)
+        return {"cf": own, "distill": self.in_loss_units(role, weight, term, users, per_user)}
 
     def _draw(self, role: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Draw the items that a role learns on.
@@ -183,7 +191,8 @@ class BD(Distiller):
 
         Returns:
             Users [B] who have training items, the items drawn for each [B, K], and the positives [B]. The positives are
-            None where the loader gives users only and the exchange takes no positive.
+            None where the loader gives users only and the exchange takes no positive. With `samples_of_user: own` a
+            user has a row for each item, and K is 1.
         """
         users, positives = batch.users, batch.positives
         if positives is not None:
@@ -192,6 +201,10 @@ class BD(Distiller):
         items = self.sampler.sample(role, users, self.samples_per_user, batch.shard)
         if self.exchanges[role].takes_positive:
             positives = self.seen.random_positive(users, self.sampler.generator, batch.shard)
+        if self.config["samples_of_user"] == "own":
+            own = self.seen.counts[users] * self.samples_per_positive
+            rows, columns = (torch.arange(items.shape[1], device=own.device) < own.unsqueeze(1)).nonzero(as_tuple=True)
+            return users[rows], items[rows, columns].unsqueeze(1), None
         real = self.seen.counts[users] > 0
         return users[real], items[real], None if positives is None else positives[real]
 

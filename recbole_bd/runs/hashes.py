@@ -24,7 +24,7 @@ SCHEMA = 1
 # Version of warm-ups, raised when the same settings would give another model.
 _WARMUP_VERSION = 3
 # Settings that only distillation and its control read.
-_OF_DISTILLATION = {"distill_learning_rate", "distill_weight_decay"}
+_OF_DISTILLATION = {"distill_batch_size", "distill_learning_rate", "distill_weight_decay"}
 # Settings of the methods that rank items.
 _OF_RANKING = {"rank_precision", "ranked_items"}
 # Settings that a model trained alone does not read.
@@ -47,6 +47,10 @@ _SINCE: dict[str, Any] = {
     "softmax_cosine": False,
     "softmax_l2": 0.0,
     "weights_average": None,
+    "distill_batch_size": None,
+    "loss_items": "all",
+    "negatives_leak_held_out": False,
+    "samples_of_user": "average",
 }
 # Settings of RecBole's models that name a file to start from, and files that a model reads beside its data.
 _PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path"}

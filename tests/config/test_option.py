@@ -11,9 +11,11 @@ from recbole_bd.config.property_files import properties_path
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError
 
-# A search space and the paper's values declare nothing: their keys are those of methods.
+# Search spaces and published values declare nothing: their keys are those of methods.
 SHIPPED = sorted(
-    path for path in properties_path().rglob("*.yaml") if path.parent.name != "tuning" and path.name != "BD-paper.yaml"
+    path
+    for path in properties_path().rglob("*.yaml")
+    if path.parent.name not in ("tuning", "reproduce") and path.name != "BD-paper.yaml"
 )
 
 

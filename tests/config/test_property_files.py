@@ -5,6 +5,7 @@ import pytest
 from recbole_bd.config import property_files
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.property_files import file_or_shipped, method_yaml, properties_path
+from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
 
@@ -48,3 +49,42 @@ def test_a_run_reads_a_shipped_file_from_any_folder(tmp_path, monkeypatch):
         shipped.as_dict()
         == BDConfig(config_file_list=[properties_path("model", "BD-paper.yaml")], methods=METHODS).as_dict()
     )
+
+
+ORDERS = {"paper": "paper", "notebook": "reference"}
+# By model: settings of the run, of both roles, and the weight decay of the teacher's and the student's warm-up.
+PUBLISHED = {
+    "bpr": (
+        {"lambda": 0.5, "samples_per_positive": 1, "temperature": 5.0, "eps_t": 1e-2, "eps_e": 1e-4},
+        {"epochs": 1000, "learning_rate": 1e-3, "train_batch_size": 128},
+        (1e-3 / 128, 0.0),
+    ),
+    "cdae": (
+        {"lambda": 5 * 0.5, "samples_per_positive": 5, "temperature": 2.0, "eps_t": 1e-4, "eps_e": 1e-4},
+        {"epochs": 1000, "learning_rate": 2e-3, "train_batch_size": 128, "loss_items": "sampled"},
+        (1e-3, 1e-3),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ORDERS)
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_files_of_the_published_form_have_the_published_values(model, form):
+    file = properties_path("reproduce", f"citeulike-{model}-{form}.yaml")
+    config = BDConfig(config_file_list=[file], methods=METHODS)
+    of_run, of_role, decays = PUBLISHED[model]
+    assert (config["model"], config["dataset"], config["refresh_period"]) == ("BD", "citeulike", 10)
+    for way in ("teacher_to_student", "student_to_teacher"):
+        assert (config[f"lambda_{way}"], config[f"rank_order_{way}"]) == (of_run["lambda"], ORDERS[form])
+    assert {key: config[key] for key in of_run if key != "lambda"} == {k: v for k, v in of_run.items() if k != "lambda"}
+    assert config["distill_epochs"] == {"bpr": 100, "cdae": 1000}[model]
+    assert config["stopping_step"] * config["eval_step"] >= 1000
+    assert not config["rest_at_best"]
+    for role, size, decay in zip(("teacher", "student"), (50, 5), decays, strict=True):
+        own = config.role(role)
+        assert {key: own[key] for key in of_role} == of_role
+        assert (own["embedding_size"], own["weight_decay"], own["distill_weight_decay"]) == (size, decay, 0)
+        assert own["distill_learning_rate"] == own["learning_rate"]
+        assert own["negatives_leak_held_out"] == (form == "notebook")
+    assert config["cf_negatives"] == ("distilled" if (model, form) == ("bpr", "notebook") else "sampled")
+    assert settings_notes(config) == []

@@ -70,6 +70,27 @@ PAIRS = "learns from pairs of items and needs negatives; leave it out, or write 
             "train_neg_sample_args: dynamic=True chooses negatives, but own_loss=softmax has none",
         ),
         (
+            {"teacher_model": "CDAE", "loss_items": "sampled"},
+            "student.loss_items=sampled: BPR has no such loss; set it in the block of a role that CDAE plays",
+        ),
+        (
+            {"model": "CDAE", "loss_items": "sampled", "loss_type": "MSE"},
+            "loss_items=sampled: needs loss_type=BCE, but it is MSE",
+        ),
+        (
+            {"model": "CDAE", "loss_items": "sampled", "own_loss": "softmax"},
+            "loss_items=sampled: own_loss=softmax takes the place of that loss; leave out one of them",
+        ),
+        (
+            {"model": "CDAE", "loss_items": "sampled", "train_neg_sample_args": None},
+            "loss_items=sampled: needs negatives; leave repeatable and train_neg_sample_args at their defaults",
+        ),
+        (
+            {"student.negatives_leak_held_out": True, "repeatable": True},
+            "student.negatives_leak_held_out=True: needs negatives that are no training items; leave repeatable and "
+            "train_neg_sample_args at their defaults",
+        ),
+        (
             {"model": "BPR", "learner": "sdg"},
             "learner='sdg': must be one of adam, adamw, sgd, adagrad, rmsprop, sparse_adam",
         ),

@@ -40,6 +40,14 @@ def test_unequal_loaders_are_interleaved_in_proportion(quick):
             assert (batch.users > 0).all()  # RecBole's user loader includes padding
 
 
+def test_the_stage_may_have_batches_of_its_own_size(quick):
+    config, split = split_of(quick, **{"student.distill_batch_size": 50})
+    teachers, students = streams(config, split).loaders
+    assert [len(next(iter(loader))) for loader in (teachers, students)] == [128, 50]
+    warm_up = train_loader(config.role("student"), split)
+    assert len(next(iter(warm_up))) == 128
+
+
 def test_positives_of_a_pointwise_loader_leave_its_negatives_out(quick):
     settings = {key: value for key, value in quick.items() if "." not in key}
     negatives = {"distribution": "uniform", "sample_num": 3}

@@ -19,6 +19,7 @@ def epochs_of(loader, count=3):
     return [[dict(batch.interaction) for batch in loader] for _ in range(count)]
 
 
+PARTS = ("train", "valid", "test")
 NEGATIVES = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False}
 DYNAMIC = {"sample_num": 1, "dynamic": True, "candidate_num": 4}
 CASES = {
@@ -170,3 +171,25 @@ def test_a_loader_without_negatives_has_no_sampler(quick):
     assert loader._sampler is None
     (batch,) = epochs_of(loader, 1)[0][:1]
     assert batch.keys() == {"user_id", "item_id"}
+
+
+def test_users_have_negatives_for_a_sampled_loss(quick):
+    """`sample_num` for each training item, none of them one; held-out items are spared only by the leak."""
+    held_out = []
+    for leaks in (False, True):
+        more = {"loss_items": "sampled", "train_neg_sample_args": {"sample_num": 3}, "negatives_leak_held_out": leaks}
+        config = make_config(alone(quick), model="CDAE", train_batch_size=20, **more)
+        split = load_split(config)
+        known = {name: {*zip(*(ids.tolist() for ids in split.pairs(name)), strict=True)} for name in PARTS}
+        counts = torch.bincount(split.pairs("train")[0], minlength=split.n_users)
+        loader = train_loader(config.role("model"), split)
+        drawn = set()
+        for batch in [*loader, *loader]:
+            users, negatives = batch["user_id"], batch["neg_item_id"]
+            assert torch.equal((negatives > 0).sum(dim=1), 3 * counts[users])
+            rows, columns = (negatives > 0).nonzero(as_tuple=True)
+            drawn |= {*zip(users[rows].tolist(), negatives[rows, columns].tolist(), strict=True)}
+        assert not drawn & known["train"]
+        held_out.append(len(drawn & (known["valid"] | known["test"])))
+    assert held_out[0] > 0
+    assert held_out[1] == 0

@@ -31,6 +31,18 @@ def test_negatives_have_the_distribution_and_are_never_training_items(distributi
         assert stats.chisquare(found[expected > 0], expected[expected > 0]).pvalue > 1e-4
 
 
+def test_negatives_that_leak_spare_the_held_out_items_too(quick):
+    split = load_split(make_config(alone(quick), model="BPR"))
+    parts = [split.train, split.valid, split.test]
+    pairs = [np.stack([ids.numpy() for ids in split.pairs(name)]) for name in ("train", "valid", "test")]
+    for leaks, known in ((False, pairs[:1]), (True, pairs)):
+        sampler = ArraySampler(parts, "uniform", 1.0, leaks).set_phase("train")
+        for user in (3, 8):
+            drawn = sampler.sample_by_user_ids(np.array([user]), None, 600)
+            never = {item for part in known for item in part[1][part[0] == user]}
+            assert set(drawn.tolist()) == set(range(1, split.n_items)) - never
+
+
 def test_a_user_who_knows_everything_is_refused(quick):
     config = make_config(alone(quick), model="BPR")
     split = load_split(config)

@@ -114,6 +114,33 @@ def test_users_without_training_items_exchange_nothing(exchange, quick, tmp_path
         assert set(zip(users.tolist(), items[:, 0].tolist(), strict=True)) <= train
 
 
+def test_samples_by_the_users_own_positives_are_the_public_codes_sum(quick, tmp_path):
+    """L_role = L_CF + lambda / k * sum over u and k * |I_u+| drawn items of BCE(z_role, sigmoid(z_other / tau))."""
+    write_inter(tmp_path, "uneven", [*block_pairs()[::2], ("u0", "i40"), ("u1", "i41")])
+    settings = {**pair(quick, "CDAE", "CDAE"), **PAPER, "dataset": "uneven", "data_path": str(tmp_path)}
+    settings |= {"samples_of_user": "own", "samples_per_positive": 3}
+    scene = Scene(settings, temperature=2.0, lambda_teacher_to_student=1.5, train_batch_size=20, corruption_ratio=0.0)
+    batch = scene.batch_of(STUDENT)
+    counts = torch.bincount(scene.split.pairs("train")[0], minlength=scene.split.n_users)
+    state = scene.method.sampler.generator.get_state()
+    parts = scene.method.loss(STUDENT, batch)
+    scene.method.sampler.generator.set_state(state)
+    drawn = scene.method.sampler.sample(STUDENT, batch.users, 3 * int(counts.max()))
+    logits, targets = (scene.roles[role].all_logits(batch.users) for role in (STUDENT, TEACHER))
+    total = 0.0
+    for row, user in enumerate(batch.users.tolist()):
+        items = drawn[row, : 3 * counts[user]]
+        target = torch.sigmoid(targets[row, items] / 2).detach()
+        total += torch.nn.functional.binary_cross_entropy_with_logits(logits[row, items], target, reduction="sum")
+    assert counts[batch.users].unique().numel() > 1
+    torch.testing.assert_close(parts["distill"], 1.5 / 3 * total)
+
+
+def test_samples_by_the_users_own_positives_make_no_lists(quick):
+    with pytest.raises(ConfigError, match=r"samples_of_user=own .* needs exchange=pointwise"):
+        Scene(quick, samples_of_user="own")
+
+
 def test_samples_are_drawn_anew_every_period_only(quick):
     scene = Scene(quick, refresh_period=3, distill_epochs=9)
     pools = []

@@ -41,7 +41,7 @@ def test_what_can_change_the_numbers_changes_the_hash(quick, tmp_path):
         {"topk": [5, 10]}, {"metrics": ["NDCG"]}, {"temperature": 2.0}, {"control": False}, {"epochs": 4},
         {"distill_epochs": 4}, {"teacher_model": "LINE"}, {"stop_on": "student"}, {"model": "RD"},
         {"rank_precision": "exact"}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}},
-        {"teacher.distill_learning_rate": 0.1},
+        {"teacher.distill_learning_rate": 0.1}, {"teacher.distill_batch_size": 50},
     ]  # fmt: skip
     hashes = []
     for more in changes:
@@ -108,6 +108,14 @@ def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, mo
     assert "own_loss" not in before["student"]
     monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: before)
     assert run_hashes(make_config(quick)) == plain
+
+
+def test_negatives_that_leak_are_another_warm_up(quick):
+    plain, leaking = (
+        run_hashes(make_config(quick, **more)) for more in ({}, {"student.negatives_leak_held_out": True})
+    )
+    assert plain["teacher"] == leaking["teacher"]
+    assert all(plain[key] != leaking[key] for key in ("student", "config", "settings", "control"))
 
 
 def test_a_pretrained_file_counts_by_its_content_wherever_it_is(quick, tmp_path):

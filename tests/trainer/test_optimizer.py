@@ -77,3 +77,19 @@ def test_the_fused_update_is_the_same_mathematics(learner, quick):
         ends.append([parameter.detach().clone() for parameter in parameters])
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*ends, strict=True))
     assert not torch.equal(ends[0][0], start[0])
+
+
+def test_weight_decay_on_a_sum_is_that_on_the_mean_divided_by_the_batch():
+    """The scale in properties/reproduce/: Adam divides it out, up to its epsilon."""
+    torch.manual_seed(3)
+    batches = torch.randn(40, 128, 6, dtype=torch.float64)
+    ends = []
+    for reduce, decay in ((torch.sum, 1e-3), (torch.mean, 1e-3 / 128)):
+        vector = torch.nn.Parameter(torch.linspace(-1, 1, 6, dtype=torch.float64))
+        optimizer = fused(torch.optim.Adam([vector], lr=0.001, weight_decay=decay))
+        for rows in batches:
+            optimizer.zero_grad()
+            reduce(-torch.nn.functional.logsigmoid(rows @ vector)).backward()
+            optimizer.step()
+        ends.append(vector.detach())
+    torch.testing.assert_close(*ends, rtol=1e-5, atol=0)

@@ -1,0 +1,50 @@
+"""CDAE with the loss of the paper's public code: over positives and sampled negatives.
+
+RecBole's CDAE adds up its loss over all items. Changes model instances: CDAE gets the class `SampledLossCDAE`.
+"""
+
+import torch
+import torch.nn.functional as F
+from recbole.data.interaction import Interaction
+from recbole.model.general_recommender import CDAE
+from torch import Tensor
+
+# The model whose loss can be sampled, by RecBole's name.
+SAMPLES_LOSS = "CDAE"
+
+
+class SampledLossCDAE(CDAE):
+    """CDAE whose loss reads some items only.
+
+    sum over u and j in I_u+ and N_u of BCE(z(u, j), 1 if j in I_u+ else 0), plus RecBole's penalties   (public code)
+
+    I_u+ are the user's training items. N_u are the loader's negatives, each counted once.
+    """
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Loss of a batch of users.
+
+        Args:
+            interaction: users [B] and their negatives [B, M], padded with 0.
+
+        Returns:
+            A scalar.
+        """
+        users = interaction[self.USER_ID]
+        ratings = self.get_rating_matrix(users)
+        items = torch.cat([self.history_item_id[users], interaction[self.NEG_ITEM_ID]], dim=1)
+        rows = torch.arange(len(users), device=items.device).unsqueeze(1)
+        pairs = torch.unique((rows * self.n_items + items)[items > 0])
+        rows, items = pairs // self.n_items, pairs % self.n_items
+        hidden = self.h_act(self.h_user(users) + self.h_item(self.dropout(ratings)))
+        logits = (F.embedding(items, self.out_layer.weight) * hidden[rows]).sum(dim=-1) + self.out_layer.bias[items]
+        loss = F.binary_cross_entropy_with_logits(logits, ratings.view(-1)[pairs], reduction="sum")
+        for weight, order in ((self.reg_weight_1, 1), (self.reg_weight_2, 2)):
+            if weight:
+                loss = loss + weight * (self.h_user.weight.norm(p=order) + self.h_item.weight.norm(p=order))
+        return loss
+
+
+def sample_loss(model: CDAE) -> None:
+    """Let a CDAE of RecBole sample the items of its loss; nothing else about it changes."""
+    model.__class__ = SampledLossCDAE
