@@ -136,7 +136,7 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, claims_module, 
 
 def test_one_seed_is_counted_as_two_models(pages_module, claims_module, tmp_path):
     wins = {"separate": 0.2, "distilled": 0.3}
-    write_run(tmp_path, "BD", 1, scores(0.28, 0.3), ("teacher", "student"), student_wins=wins)
+    write_run(tmp_path, "BD", 1, scores(0.2, 0.3), ("teacher", "student"), student_wins=wins)
     boards = {"toys-bpr": judge(build(runs_below(tmp_path)))}
     gains = claims_module.all_gains(boards, FORMS)
     page = pages_module.claims_page(boards, FORMS, gains, [], "the command")
