@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.errors import CheckpointError
+from recbole_bd.system.random_state import seed_of_split
 
 CHECKED, TRUSTED = "checked", "trusted"
 # Settings that decide which rows are left and which ids they get, for every way of splitting.
@@ -128,7 +129,7 @@ def _description(settings: Mapping[str, Any]) -> dict[str, Any]:
     found["load_col"] = _tables(settings)
     uses_time = found["rm_dup_inter"] is not None and _is_loaded(settings, settings.get("TIME_FIELD"))
     if not found["benchmark_filename"]:
-        found |= _way_of_splitting(settings.get("eval_args") or {}, settings.get("seed"))
+        found |= _way_of_splitting(settings.get("eval_args") or {}, seed_of_split(settings))
         uses_time |= found["eval_args.order"] == "TO" or "TS" in found["eval_args.split"]
     if uses_time:
         found |= {key: _one_form(settings.get(key)) or None for key in _TIMES}

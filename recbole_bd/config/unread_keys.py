@@ -48,8 +48,8 @@ NOT_READ = {
     "config_file": "files are named by --config_files",
     "save_dataset": "the data set is always read from its files",
     "dataset_save_path": "the data set is always read from its files",
-    "save_dataloaders": "the split is always made anew, from the seed",
-    "dataloaders_save_path": "the split is always made anew, from the seed",
+    "save_dataloaders": "the split is always made anew, from its seed",
+    "dataloaders_save_path": "the split is always made anew, from its seed",
     "loss_decimal_place": "losses are logged with four decimal places, and written in full",
     **dict.fromkeys(("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH", "POSITION_FIELD"), _SEQUENTIAL),
     **dict.fromkeys(
@@ -171,6 +171,12 @@ def _unread(config: Any) -> Iterator[str]:
                 yield f"{role}.{key}={value!r} is not read in this run: {reason}"
 
 
+def _divides_at_random(settings: Settings) -> bool:
+    """Whether the split, or the candidates of sampled evaluation, are drawn at random."""
+    is_sampled = any(mode not in ("full", "labeled") for mode in modes(settings))
+    return is_sampled or (not settings["benchmark_filename"] and settings["eval_args"]["order"] == "RO")
+
+
 def _own_settings(config: Any, role: str) -> dict[str, Any]:
     """Settings that the user gave for one role alone."""
     own: dict[str, Any] = {}
@@ -202,6 +208,8 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         return "own_loss: softmax draws items of its own"
     if reason := _unmet_condition(key, config, role):
         return reason
+    if key == "split_seed" and not _divides_at_random(config.final_config_dict):
+        return "nothing in the split is random"
     if BASELINE in config.backbones:
         is_told = key in _OF_TWO_ROLES and not config.beside
         return f"{backbones[0]} is trained alone" if is_told else _not_of_models(key, backbones)

@@ -27,6 +27,7 @@ from recbole_bd.data.negative_sampler import ArraySampler
 from recbole_bd.data.protocol import UserItems, left_out_of
 from recbole_bd.data.sampled_candidates import candidate_rule, draw_candidates
 from recbole_bd.system.distributed import group
+from recbole_bd.system.random_state import seed_of_split
 
 # Scores per evaluation batch on a CPU: 2 MiB fit the cache. Batches below 32 users would make matrix products slow.
 _SCORES_CACHED, _LEAST_USERS = 2**19, 32
@@ -153,7 +154,7 @@ class ArraySampledLoader(NegSampleEvalDataLoader):
     """RecBole's loader for ranking among sampled candidates (`uniN`, `popN`), whose candidates are drawn once.
 
     RecBole draws new candidates whenever the part is evaluated, so that no two models are ranked among the same ones.
-    Here all models of a seed are. On a CPU the batch size is fixed, see `ArrayFullSortLoader`.
+    Here all models of a split are. On a CPU the batch size is fixed, see `ArrayFullSortLoader`.
 
     Attributes:
         pairs_at_once: largest number of users' items that a model scores at a time.
@@ -293,7 +294,7 @@ def _evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], 
     is_popular = mode["distribution"] == "popularity"
     rule = candidate_rule(arrays, part, dataset.item_num, is_popular, config["repeatable"])
     users, items = arrays[part]
-    drawn = draw_candidates(rule, users, items, mode["sample_num"], config["seed"], part)
+    drawn = draw_candidates(rule, users, items, mode["sample_num"], seed_of_split(config.final_config_dict), part)
     return ArraySampledLoader(config, dataset, sampler, drawn)
 
 

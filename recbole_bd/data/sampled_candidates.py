@@ -1,4 +1,4 @@
-"""Candidates of sampled evaluation (`uniN`, `popN`): drawn once for a part, and shared by all models of a seed."""
+"""Candidates of sampled evaluation (`uniN`, `popN`): drawn once for a part, and shared by all models of a split."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from recbole_bd.data.key_set import KeySet
 from recbole_bd.data.protocol import BEFORE
 from recbole_bd.errors import DataError
 
-# Streams of random numbers, so that the parts of one seed have independent candidates.
+# Streams of random numbers, so that the parts of one split have independent candidates.
 _STREAMS = {"valid": 1, "test": 2}
 # Rounds of rejection sampling; who knows nearly every item is left after these, and gets draws from the other items.
 _ROUNDS = 16
@@ -77,7 +77,7 @@ def draw_candidates(
         rule: which items may be drawn.
         users, items: int64 [n], the part's interactions.
         count: candidates of each interaction beside its own item, N.
-        seed: seed of the run.
+        seed: seed of the split, see `seed_of_split`.
         part: `valid` or `test`.
 
     Returns:

@@ -20,6 +20,7 @@ from recbole_bd.data.explanations import explain
 from recbole_bd.data.labels import check_labels
 from recbole_bd.data.text_file import shown
 from recbole_bd.errors import ConfigError, DataError
+from recbole_bd.system.random_state import seed_of_split
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,9 @@ class Split:
 def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> Split:
     """Load, filter and split the data set as RecBole does, and check that both roles can learn from it.
 
+    RecBole divides by the global generators. They are seeded by `split_seed` where it is given, and by `seed` again
+    afterwards, so that of a run's draws only those of the split depend on it.
+
     Args:
         config: settings of the run.
         dataset_class: what reads and divides the data.
@@ -122,7 +126,7 @@ def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> 
         ConfigError: a cut-off is above the number of items, or a setting names no column, encoding or separator.
     """
     name = config["dataset"]
-    init_seed(config["seed"], config["reproducibility"])
+    init_seed(seed_of_split(config.final_config_dict), config["reproducibility"])
     _check_files(config)
     try:
         dataset = dataset_class(config)
@@ -139,6 +143,8 @@ def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> 
         test_loader = make_evaluation_loader(config, "test", parts, test_sampler)
     except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:
         raise DataError(f"data set {name}: {explain(error)}") from error
+    if seed_of_split(config.final_config_dict) != config["seed"]:
+        init_seed(config["seed"], config["reproducibility"])  # of the split's seed nothing else may depend
     return Split(dataset, train, valid, test, valid_loader, test_loader)
 
 

@@ -18,6 +18,7 @@ from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.property_files import method_options
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.evaluator.diversity import redefined
+from recbole_bd.system.random_state import seed_of_split
 
 # Version of result.json, raised when a key changes its meaning or disappears.
 SCHEMA = 1
@@ -40,6 +41,7 @@ _SINCE: dict[str, Any] = {
     **{
         f"{option}_{direction}": None for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()
     },
+    "split_seed": None,
     "worker": 0,
     "own_loss": "model",
     "softmax_negatives": None,
@@ -60,13 +62,14 @@ _LOGGED = {"loss_decimal_place": 4}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
 
 
-def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) -> str:
+def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True, split_seed: int | None = None) -> str:
     """Hash of everything that determines a warmed-up model.
 
     Args:
         config: settings of the role.
         fingerprint: fingerprint of the data and its split.
         with_seed: whether the hash depends on the seed.
+        split_seed: seed of the split, and so of validation candidates, if it is another than that of the run.
 
     Returns:
         24 hex digits, as all hashes here.
@@ -86,9 +89,17 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True) ->
         "version": _WARMUP_VERSION,
         **_entry(_evaluation_of_role(config)),
     }
+    if split_seed is not None:
+        settings["split_seed"] = split_seed
     if own := config.own_code():
         settings["own_code"] = own
     return _hash(settings)
+
+
+def own_split_seed(config: BDConfig) -> int | None:
+    """The seed of a run's split; None if it is the seed of the run."""
+    seed = seed_of_split(config.final_config_dict)
+    return None if seed == config["seed"] else seed
 
 
 def evaluation_version(config: BDConfig) -> dict[str, str]:
@@ -172,7 +183,9 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
     hashes = {"config": _hash(settings), "settings": _hash(seedless)}
     for role in config.backbones:
         start = settings[role]["checkpoint"] if role in PAIR else settings["checkpoint"]
-        hashes[role] = start or warmup_hash(roles[role], settings["data"], with_seed=False)
+        # A `split_seed` that equals one of several seeds counts too, so that their hashes without seed are equal.
+        split_seed = settings.get("split_seed")
+        hashes[role] = start or warmup_hash(roles[role], settings["data"], with_seed=False, split_seed=split_seed)
         if role == STUDENT and is_double:
             hashes[role] = _hash({"double": hashes[role]})
     if config.method_class is not None:

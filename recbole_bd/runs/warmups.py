@@ -18,7 +18,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split
 from recbole_bd.errors import CheckpointError
-from recbole_bd.runs.hashes import warmup_hash
+from recbole_bd.runs.hashes import own_split_seed, warmup_hash
 from recbole_bd.runs.progress import Progress
 from recbole_bd.system.distributed import group
 from recbole_bd.system.locks import exclusively
@@ -66,7 +66,7 @@ class WarmUps:
             return self._from_checkpoint(role)
         if not self.config["warmup_cache"]:
             return self._trained_alone(role)
-        name = warmup_hash(role.config, self.split.fingerprint)
+        name = warmup_hash(role.config, self.split.fingerprint, split_seed=own_split_seed(self.config))
         cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
         # Concurrent runs that need the same warm-up: one trains it, the others wait for it.
         lock = cache.with_suffix(".lock")

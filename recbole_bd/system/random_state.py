@@ -1,7 +1,7 @@
-"""States of the global random generators of Python, NumPy and torch, as plain data."""
+"""States of the global random generators of Python, NumPy and torch, as plain data; the seed of a split."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -52,3 +52,13 @@ def seeded(*seeds: int) -> Iterator[None]:
         yield
     finally:
         set_random_state(before)
+
+
+def seed_of_split(settings: Mapping[str, Any]) -> Any:
+    """Return the seed of a random split and of its candidates: `split_seed` where it is given, else `seed`.
+
+    Args:
+        settings: of a run of this package, or RecBole's in a foreign file, which may lack both.
+    """
+    given = settings.get("split_seed")
+    return settings.get("seed") if given is None else given

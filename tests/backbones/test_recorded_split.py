@@ -96,6 +96,14 @@ def test_what_changes_no_split_is_no_difference(base, changes, quick):
     assert not list(differences({**own, **changes}, own))
 
 
+def test_the_seed_of_a_split_is_the_one_that_divides(quick):
+    own = {**settings_of(quick), "split_seed": 5}
+    assert list(differences({**own, "split_seed": None}, own)) == ["seed is 2020 there and 5 here"]
+    assert not list(differences({**own, "seed": 7}, own))
+    of_recbole = {key: value for key, value in own.items() if key != "split_seed"}
+    assert not list(differences({**of_recbole, "seed": 5}, own))
+
+
 def test_a_file_without_settings_is_not_known_to_be_of_this_split(quick):
     own = settings_of(quick)
     incomplete = {key: value for key, value in own.items() if key != "eval_args"}

@@ -22,6 +22,7 @@ OTHERS = {
     "clip_grad_norm": {"max_norm": 5.0}, "normalize_all": True, "tail_ratio": 0.2, "transform": "mask_itemseq",
     "entity_kg_num_interval": "[1,inf)", "relation_kg_num_interval": "[1,inf)",
 }  # fmt: skip
+IN_TIME = {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
 
 
 def other_value(key):
@@ -95,6 +96,11 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
         ({"model": "BPR", "embedding_size": 5}, 0),
         ({"model": "RRD", "teacher_model": "ItemKNN", "teacher.learning_rate": 0.5}, 1),
         ({"model": "RRD", "teacher.distill_learning_rate": 0.5}, 1),
+        ({"split_seed": 7}, 0),
+        ({"model": "BPR", "split_seed": 7}, 0),
+        ({"split_seed": 7, **IN_TIME, "eval_args": {"order": "TO"}}, 1),
+        ({"split_seed": 7, "benchmark_filename": ["a", "b", "c"]}, 1),
+        ({"split_seed": 7, **IN_TIME, "eval_args": {"order": "TO", "mode": {"valid": "uni9", "test": "full"}}}, 0),
         ({"ranked_items": 5}, 1),
         ({"ranked_items": 5, "rank_precision": "sampled"}, 0),
         ({"lambda_warmup_epochs": 3}, 1),

@@ -1,6 +1,8 @@
 """The split of the data: its parts, and data that is refused in one line."""
 
 import pytest
+import torch
+from recbole.utils import init_seed
 
 from recbole_bd.data.dataset import AtomicDataset
 from recbole_bd.data.split import load_split
@@ -15,6 +17,31 @@ def test_split_is_the_same_for_the_same_seed_and_another_for_another(quick):
     assert first.fingerprint == again.fingerprint != other.fingerprint
     assert first.statistics()["users"] == 60
     assert sum(first.statistics()["split"].values()) == first.statistics()["interactions"] == 540
+
+
+def test_seeds_share_the_split_and_candidates_of_one_split_seed(quick):
+    sampled = {"eval_args": {"mode": "uni5"}}
+    data = {
+        case: split_of(quick, **sampled, seed=seed, split_seed=split_seed)[1].statistics()
+        for case, (seed, split_seed) in {
+            "alone": (1, None), "same": (1, 1), "shared": (2, 1), "other": (2, None)
+        }.items()
+    }  # fmt: skip
+    assert data["alone"] == data["same"] == data["shared"]
+    assert data["other"]["fingerprint"] != data["alone"]["fingerprint"]
+    assert data["other"]["candidates"].keys() == {"valid", "test"}
+    assert not set(data["other"]["candidates"].values()) & set(data["alone"]["candidates"].values())
+
+
+def test_a_split_seed_leaves_the_seed_to_everything_after_the_split(quick):
+    drawn = {}
+    for split_seed in (None, 1, 2):
+        split_of(quick, seed=1, split_seed=split_seed)
+        drawn[split_seed] = torch.rand(3).tolist()
+    split_of(quick, seed=1)
+    init_seed(1, True)
+    assert drawn[2] == torch.rand(3).tolist()
+    assert drawn[1] == drawn[None]
 
 
 def test_benchmark_files_are_the_split(tmp_path, quick):

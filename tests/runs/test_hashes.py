@@ -8,7 +8,7 @@ import torch
 from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.runs import hashes
-from recbole_bd.runs.hashes import run_hashes, warmup_hash
+from recbole_bd.runs.hashes import own_split_seed, role_configs, run_hashes, warmup_hash
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without, without_times
@@ -67,6 +67,24 @@ def test_parts_of_runs_are_found_by_what_they_share(quick):
     assert changed["teacher"] == one["teacher"]
     assert changed["student"] != one["student"]
     assert changed["control"] != one["control"]
+
+
+def test_seeds_of_one_split_seed_make_one_row_and_share_warm_ups_where_they_can(quick):
+    def both(**more):
+        config = make_config(quick, **more)
+        warm_ups = [
+            warmup_hash(role, "data", split_seed=own_split_seed(config)) for role in role_configs(config).values()
+        ]
+        return run_hashes(config), warm_ups
+
+    plain, same = both(seed=1), both(seed=1, split_seed=1)
+    shared, other = both(seed=2, split_seed=1), both(seed=2)
+    assert same[1] == plain[1]
+    assert not set(shared[1]) & set(other[1])
+    found = [hashes["config"] for hashes, _ in (plain, same, shared, other)]
+    assert len(set(found)) == 4
+    for name in ("settings", "teacher", "student", "control"):
+        assert same[0][name] == shared[0][name] != plain[0][name] == other[0][name]
 
 
 @pytest.mark.slow
