@@ -30,6 +30,12 @@ def rules(board: Board) -> list[str]:
         f"Test values at the best epoch by validation {board.valid_metric}: mean ± standard deviation (n - 1) over the "
         f"seeds {seeds}.",
     ]
+    if len(board.seeds) > 1 and board.data:
+        said.append(
+            f"The seeds differ in the {board.varied} too, so ± is the spread of both; with split_seed they share it."
+            if board.varied
+            else "All seeds share one split of the data, so ± is the spread of training alone."
+        )
     said.append(
         "Bold: the best mean of a column among the full-size models (baselines and teachers), and among the students; "
         "rows that lack a seed do not compete."

@@ -120,6 +120,7 @@ class Board:
         rows: full-size models first; in each size separate, continued, then the others, the best first; failures last.
         references: by size, the row that the others of it are compared with; absent where there is none.
         notes: what a reader must know, e.g. why a test is missing.
+        varied: what of the data differs between seeds, beside the models: the split, the candidates, or nothing.
         own_less_is_better: the users' own metrics, without cut-off, of which less is better.
     """
 
@@ -132,6 +133,7 @@ class Board:
     rows: list[Row]
     references: dict[str, Row] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    varied: str = ""
     own_less_is_better: frozenset[str] = frozenset()
 
     def less_is_better(self, metric: str) -> bool:
@@ -170,10 +172,19 @@ def build(runs: Iterable[Run]) -> Board:
         data=about.result.get("data", {}),
         settings=about.settings,
         rows=rows,
+        varied=_varied(finished),
         own_less_is_better=frozenset(name for run in finished for name in run.result.get("less_is_better", ())),
     )
     board.rows.sort(key=lambda row: _order(row, board))
     return board
+
+
+def _varied(runs: list[Run]) -> str:
+    """What of the data differs between runs of several seeds."""
+    for name, key in (("split of the data", "fingerprint"), ("candidates of sampled evaluation", "candidates")):
+        if len({str(run.result["data"].get(key)) for run in runs}) > 1:
+            return name
+    return ""
 
 
 def _any_test(run: Run) -> Mapping[str, float]:

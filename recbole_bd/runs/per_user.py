@@ -78,13 +78,13 @@ def paired(
     if data_a != data_b:
         raise ComparisonError(
             f"{folder_a} and {folder_b} have different data or splits (fingerprints {data_a} and {data_b}): "
-            "compare runs with the same data settings and, if the split is random, the same seed"
+            "compare runs with the same data settings and, if the split is random, the same split_seed or seed"
         )
     sampled_a, sampled_b = (run_record(folder)["data"].get("candidates") for folder in (folder_a, folder_b))
     if _of_test(sampled_a) != _of_test(sampled_b):
         raise ComparisonError(
             f"{folder_a} and {folder_b} ranked the test items among other candidates, so their users are no pairs: "
-            "compare runs with the same eval_args and seed, made by the same version"
+            "compare runs with the same eval_args and the same split_seed or seed, made by the same version"
         )
     order_a, order_b = np.argsort(users_a), np.argsort(users_b)
     users = users_a[order_a]

@@ -30,6 +30,30 @@ def test_failures_are_shown_with_their_reason_and_the_rest_is_there(board):
     assert list(csv.DictReader(io.StringIO(tidy_csv(board))))[-1]["status"] == "failed"
 
 
+SHARED = "All seeds share one split of the data, so ± is the spread of training alone."
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ([{"fingerprint": "f"}] * 2, SHARED),
+        ([{"fingerprint": "f"}, {"fingerprint": "g"}],
+         "The seeds differ in the split of the data too, so ± is the spread of both; with split_seed they share it."),
+        ([{"fingerprint": "f", "candidates": {"test": test}} for test in "ab"],
+         "The seeds differ in the candidates of sampled evaluation too, so ± is the spread of both; with split_seed "
+         "they share it."),
+        ([{"fingerprint": "f"}], None),
+    ],
+)  # fmt: skip
+def test_the_page_says_what_the_deviation_over_seeds_holds(data, said, tmp_path):
+    counts = {"users": 4, "items": 9, "interactions": 8, "split": {"train": 6, "valid": 1, "test": 1}}
+    for seed, own in enumerate(data):
+        write_run(tmp_path, "Pop", seed, {"model/separate": 0.25}, data=counts | own)
+    found = rules(judge(build(runs_below(tmp_path))))
+    about = [line for line in found if "±" in line and "standard deviation" not in line]
+    assert about == ([said] if said else [])
+
+
 NASTY = r'<script>alert("x")</script> | a_b & 50% of $x^2$ #1 {~} \end{tabular} `c` *d* ```'
 
 
@@ -123,7 +147,7 @@ def test_a_board_on_which_nothing_has_finished_states_the_failures(failed_board)
 )
 def test_the_rules_name_the_rows_that_others_are_compared_with(reference, compared, folder):
     board = judge(build(runs_below(folder)), reference)
-    assert rules(board)[2:] == [
+    assert rules(board)[3:] == [
         f"*: differs from {compared} by two tests: over users, values averaged over the seeds both have, paired t "
         "test; and over users and seeds, both random, two-way variance with Satterthwaite's degrees of freedom. Each "
         "is corrected by Holm's method over the rows of a column; both have p < 0.05."
