@@ -1,4 +1,4 @@
-"""Ranks of the held-out test items, and the share of them on which the student wins."""
+"""Ranks of the held-out test items."""
 
 import torch
 from torch import Tensor
@@ -59,15 +59,3 @@ def _listed(scores: Tensor, users: Tensor, excluded: UserItems | None, sampled: 
         scores[excluded.of(users)] = torch.nan
     scores[:, 0] = torch.nan
     return scores
-
-
-def share_of_wins(student: torch.Tensor, teacher: torch.Tensor) -> float:
-    """Share of test interactions whose item the student ranks strictly higher (nearer to 1) than the teacher.
-
-    Args:
-        student, teacher: [number of test interactions], ranks in the same order, 1 is best.
-
-    Returns:
-        A number in [0, 1].
-    """
-    return float((student < teacher).float().mean())

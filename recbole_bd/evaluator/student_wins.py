@@ -59,6 +59,33 @@ def student_wins(record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {arm: ranks(STUDENT, arm) < ranks(TEACHER, arm) for arm in (SEPARATE, DISTILLED)}
 
 
+def shares(record: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Compute the student's share of wins on all test interactions, by arm, without intervals.
+
+    Args:
+        record: see `test_ranks_record`; it has one interaction at least.
+
+    Returns:
+        Numbers in [0, 1] for `separate` and `distilled`, rounded to float32 as in records of all versions.
+    """
+    return {arm: float(np.float32(won.sum()) / np.float32(len(won))) for arm, won in student_wins(record).items()}
+
+
+def of_trained_items(record: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Select the test interactions whose item has a training interaction.
+
+    No model has learned anything of the other items, so who ranks them higher is chance, or a habit of the model.
+
+    Args:
+        record: see `test_ranks_record`.
+
+    Returns:
+        The same arrays, with these interactions alone; there may be none.
+    """
+    trained = record["item_popularity"] > 0
+    return {name: array[trained] for name, array in record.items()}
+
+
 def quantile_groups(counts: np.ndarray, groups: int = 5) -> np.ndarray:
     """Number quantile groups of ascending counts, from 0.
 

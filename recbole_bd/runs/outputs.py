@@ -13,7 +13,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_bd.backbones.checkpoint import save_model
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
+from recbole_bd.backbones.names import CONTINUED, SEPARATE
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -21,7 +21,7 @@ from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator import rank_discrepancy, student_wins
 from recbole_bd.evaluator.diversity import redefined
-from recbole_bd.evaluator.held_out_ranks import share_of_wins, test_ranks
+from recbole_bd.evaluator.held_out_ranks import test_ranks
 from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs import plots
 from recbole_bd.runs.folder import machine, peak_memory, versions
@@ -148,12 +148,12 @@ class RunOutputs:
         """Write per-user values; for two roles also held-out ranks, the student's wins and rank discrepancies."""
         per_user.write(self.folder / "per_user.npz")
         if ranks:
-            # A role that does not learn is compared as its warm-up left it.
-            self.result["student_wins"] = {
-                arm: share_of_wins(*(ranks.get((arm, name), ranks[SEPARATE, name]) for name in (STUDENT, TEACHER)))
-                for arm in (SEPARATE, DISTILLED)
-            }
-            self._write_arrays("test_ranks.npz", student_wins.test_ranks_record(self.split, ranks))
+            record = student_wins.test_ranks_record(self.split, ranks)
+            self.result["student_wins"] = student_wins.shares(record)
+            trained = student_wins.of_trained_items(record)
+            if len(trained["user"]):
+                self.result["student_wins_trained"] = student_wins.shares(trained)
+            self._write_arrays("test_ranks.npz", record)
             self._write_arrays("discrepancy.npz", self._discrepancies(arms[SEPARATE]))
 
     def _discrepancies(self, start: Mapping[str, Snapshot]) -> dict[str, numpy.ndarray]:

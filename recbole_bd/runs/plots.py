@@ -150,15 +150,19 @@ def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) 
 def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> "Figure":
     """Draw the student's share of wins on test interactions: overall, by item popularity, by user activity.
 
+    Overall it is drawn twice: with and without items that never occur in training.
+
     Args:
         result: content of `result.json`.
         record: content of `test_ranks.npz`, see `student_wins.test_ranks_record`.
     """
-    figure = empty_figure(figsize=(11, 4.2))
-    axes = figure.subplots(1, 3, sharey=True, width_ratios=(1, 2.4, 2.4))
-    shares = student_wins.overall(record)
-    _bars(axes[0], [f"all\nn = {len(record['user']):,}"], [shares])
-    axes[0].set_xlabel("test interactions")
+    figure = empty_figure(figsize=(12, 4.2))
+    axes = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 2.4, 2.4))
+    records = {"all": record, "trained\nitems": student_wins.of_trained_items(record)}
+    records = {label: one for label, one in records.items() if len(one["user"])}
+    labels = [f"{label}\nn = {len(one['user']):,}" for label, one in records.items()]
+    _bars(axes[0], labels, [student_wins.overall(one) for one in records.values()])
+    axes[0].set_xlabel("test interactions (trained items:\nwithout items that never occur in training)")
     axes[0].set_ylabel("ranked higher by the student (%)")
     titles = {
         "item_popularity": "by popularity of the item\n(its training interactions, from-to)",

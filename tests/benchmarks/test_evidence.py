@@ -56,7 +56,8 @@ def boards(tmp_path):
     both = ("teacher", "student")
     for seed in (1, 2, 3):
         wins = {"separate": 0.2, "distilled": 0.2 + seed / 100}
-        write_run(tmp_path, "BD", seed, scores(0.32, 0.3), both, student_wins=wins)
+        trained = {"student_wins_trained": {arm: share / 2 for arm, share in wins.items()}} if seed < 3 else {}
+        write_run(tmp_path, "BD", seed, scores(0.32, 0.3), both, student_wins=wins, **trained)
         one_way = {key: value for key, value in scores(0, 0.15).items() if not key.startswith("teacher/c")}
         del one_way["teacher/distilled"]
         write_run(tmp_path, "RD", seed, one_way, ("student",), settings={"temperature": 3})
@@ -114,7 +115,7 @@ def test_below_the_strongest_of_several_the_choice_counts(claims_module, tmp_pat
 def test_the_page_says_each_claim_with_its_verdict(pages_module, claims_module, boards):
     gains = claims_module.all_gains(boards, FORMS)
     page = pages_module.claims_page(boards, FORMS, gains, ["of the settings"], "the command")
-    assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% |" in page
+    assert "| toys-bpr | 20.0% ± 0.0% | 22.0% ± 1.0% | 10.0% ± 0.0% | 10.8% ± 0.4% |" in page
     assert "**Holds.** The student in 1 planned comparison: 1 better." in page
     said = "**Holds in part.** The teacher in 1 planned comparison: 1 no difference shown. The student in 1 planned"
     assert said in page

@@ -9,7 +9,6 @@ import torch
 from recbole_bd.data.protocol import UserItems
 from recbole_bd.errors import DataError
 from recbole_bd.evaluator import held_out_ranks
-from recbole_bd.evaluator.held_out_ranks import share_of_wins
 from recbole_bd.evaluator.held_out_ranks import test_ranks as ranks_of_test_items
 from tests.helpers.bpr_settings import BPRSettings
 
@@ -71,11 +70,3 @@ def test_scores_that_are_no_numbers_have_no_test_ranks():
     scores[3, 2] = torch.nan
     with pytest.raises(DataError, match="student: a score is not a number"):
         ranks_of_test_items(role(scores), split())
-
-
-@pytest.mark.parametrize(
-    ("student", "teacher", "share"),
-    [([1, 2, 3], [1, 3, 2], 1 / 3), ([1, 1], [1, 1], 0.0), ([1.5, 2], [2, 2.5], 1.0)],
-)
-def test_only_a_strictly_better_rank_is_won(student, teacher, share):
-    assert share_of_wins(torch.tensor(student), torch.tensor(teacher)) == pytest.approx(share)

@@ -48,6 +48,35 @@ def test_a_teacher_without_a_distilled_arm_is_compared_as_it_was():
     assert found["distilled"].tolist() == [True, False]
 
 
+@pytest.mark.parametrize(
+    ("student", "teacher", "share"),
+    [([1, 2, 3], [1, 3, 2], 1 / 3), ([1, 1], [1, 1], 0.0), ([1.5, 2], [2, 2.5], 1.0)],
+)
+def test_only_a_strictly_better_rank_is_won(student, teacher, share):
+    found = student_wins.shares({"student_separate": np.array(student), "teacher_separate": np.array(teacher)})
+    assert found == {"separate": pytest.approx(share), "distilled": pytest.approx(share)}
+
+
+def test_shares_of_records_stay_as_they_were_computed_before():
+    record = hand_made()
+    for arm, found in student_wins.shares(record).items():
+        ranks = (torch.from_numpy(record[f"{role}_{arm}"]) for role in ("student", "teacher"))
+        assert found == float(torch.lt(*ranks).float().mean())
+
+
+def test_items_that_never_occur_in_training_are_left_out():
+    """The student wins on every untrained item and on no other: with them it wins on some, without on none."""
+    record = hand_made()
+    untrained = record["item_popularity"] == 0
+    assert 0 < untrained.sum() < len(untrained)
+    for arm in ("separate", "distilled"):
+        record |= {f"student_{arm}": np.where(untrained, 1.0, 3.0), f"teacher_{arm}": np.full(len(untrained), 2.0)}
+    assert student_wins.shares(record)["separate"] == pytest.approx(untrained.mean())
+    trained = student_wins.of_trained_items(record)
+    assert set(student_wins.shares(trained).values()) == {0.0}
+    assert {len(array) for array in trained.values()} == {(~untrained).sum()}
+
+
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 8))
 @settings(max_examples=200, deadline=None)
 def test_groups_hold_every_interaction_once_and_part_no_equals(counts, groups):

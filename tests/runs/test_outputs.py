@@ -32,7 +32,7 @@ def test_the_result_has_its_documented_form(finished):
                 assert entry[part].keys() == {"hit@5", "ndcg@5"}
                 assert all(0 <= value <= 1 for value in entry[part].values())
     assert result["teacher"]["parameters"] == 4 * result["student"]["parameters"] == (61 + 49) * 8
-    assert result["student_wins"].keys() == {"separate", "distilled"}
+    assert result["student_wins"].keys() == result["student_wins_trained"].keys() == {"separate", "distilled"}
     own = {role: f"loss({role}) = BPR" for role in ROLES}
     assert {arm: result["objective"][arm] for arm in ("separate", "continued")} == {"separate": own, "continued": own}
     assert all(result["objective"]["distilled"][role].startswith(f"{own[role]} + ") for role in ROLES)
@@ -89,8 +89,10 @@ def test_wins_are_those_of_the_saved_states(finished):
             scores = scores_of(user)
             rivals = [i for i in range(1, split.n_items) if (user, i) not in listed]
             ranks[role].append(1 + sum(scores[i] > scores[item] for i in rivals))
-    wins = np.mean(np.array(ranks["student"]) < np.array(ranks["teacher"]))
-    assert result["student_wins"]["distilled"] == pytest.approx(wins, abs=1e-6)
+    wins = np.array(ranks["student"]) < np.array(ranks["teacher"])
+    assert result["student_wins"]["distilled"] == pytest.approx(wins.mean(), abs=1e-6)
+    trained = np.isin(split.pairs("test")[1], split.pairs("train")[1])
+    assert result["student_wins_trained"]["distilled"] == pytest.approx(wins[trained].mean(), abs=1e-6)
 
 
 @pytest.mark.slow

@@ -88,7 +88,7 @@ def test_what_they_count_changes_no_result(finished, tmp_path, monkeypatch):
     monkeypatch.setattr(RunOutputs, "_discrepancies", lambda self, start: {})
     monkeypatch.setattr(plots, "draw", lambda *arguments: [])
     without = run_bd(config_dict={**settings, "checkpoint_dir": str(tmp_path / "saved")})
-    for key in ("teacher", "student", "student_wins", "data"):
+    for key in ("teacher", "student", "student_wins", "student_wins_trained", "data"):
         assert without[key] == result[key]
     for role in ("teacher", "student"):
         states = [torch.load(f"{run['run_folder']}/{role}.pth", weights_only=True) for run in (result, without)]
@@ -193,6 +193,9 @@ def test_the_bars_are_the_shares(finished):
     result, _ = finished
     record = load(result["run_folder"], "test_ranks.npz")
     figure = plots.wins_figure(result, record)
+    overall = [student_wins.overall(one) for one in (record, student_wins.of_trained_items(record))]
+    for label, arm in (("before distillation", "separate"), ("after distillation", "distilled")):
+        assert heights(figure.axes[0])[label] == pytest.approx([100 * shares[arm].value for shares in overall])
     groups = student_wins.by_count(record, "user_activity")
     found = heights(figure.axes[2])
     for label, arm in (("before distillation", "separate"), ("after distillation", "distilled")):
@@ -201,6 +204,13 @@ def test_the_bars_are_the_shares(finished):
     assert [f"n = {group.size:,}" for group in groups] == [label.split("\n")[1] for label in labels]
     assert all(axis.get_xlabel() for axis in figure.axes)
     assert "%" in figure.axes[0].get_ylabel()
+
+
+def test_without_a_trained_item_there_are_no_bars_of_them(finished):
+    result, _ = finished
+    record = load(result["run_folder"], "test_ranks.npz")
+    figure = plots.wins_figure(result, {**record, "item_popularity": np.zeros_like(record["item_popularity"])})
+    assert len(heights(figure.axes[0])["after distillation"]) == 1
 
 
 def test_the_steps_are_the_counts(finished):

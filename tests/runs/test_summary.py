@@ -64,6 +64,10 @@ def test_wins_and_warnings_are_sentences():
         "The student ranks the held-out item higher than the teacher on 25.0% of test interactions "
         "before distillation, on 40.0% after."
     )
+    trained = {"student_wins_trained": {"separate": 0.2, "distilled": 0.3}}
+    assert wins_line({"student_wins": {"separate": 0.25, "distilled": 0.4}, **trained}).endswith(
+        "on 40.0% after. Without items that never occur in training: 20.0%, then 30.0%."
+    )
     warning = {"role": "student", "stage": "distilled", "epoch": 3, "message": "the loss rises"}
     assert warnings_text({"warnings": [warning] * 2}) == "\n".join(
         ["warning: student distilled, epoch 3: the loss rises"] * 2
