@@ -9,7 +9,7 @@ from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.property_files import method_yaml, properties_path
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import method_names
-from recbole_bd.runs.summary import ONE_SEED, table, warnings_text, wins_line
+from recbole_bd.runs.summary import ONE_SEED, complementarity_line, table, warnings_text, wins_line
 from recbole_bd.system.startup import quick_imports
 from recbole_bd.system.torchrun import started_rank
 
@@ -94,6 +94,8 @@ def execute(words: Sequence[str]) -> int:
     if "student_wins" in result:
         print()
         print(wins_line(result))
+        if "complementarity" in result:
+            print(complementarity_line(result["complementarity"], result["valid_metric"]))
         print(ONE_SEED)
     if result["warnings"]:
         print()

@@ -59,7 +59,7 @@ class UserEvaluator(DefinedEvaluator):
 
 
 class PerUser:
-    """Values of each test user in the metrics that are means over users.
+    """Values of each user of a part in the metrics that are means over users.
 
     These are RecBole's top-k metrics: recall, mrr, ndcg, hit, precision and map. Coverage, GAUC and others are no means
     over users and are left out.
@@ -93,8 +93,16 @@ class PerUser:
         self.users = dataset.id2token(dataset.uid_field, ids.numpy()).astype(str)
         self.values |= {f"{prefix}/{name}": array[order.numpy()] for name, array in values.items()}
 
+    def keep(self, metric: str) -> None:
+        """Drop the values of all other metrics.
+
+        Args:
+            metric: e.g. `ndcg@10`.
+        """
+        self.values = {key: values for key, values in self.values.items() if key.endswith(f"/{metric}")}
+
     def write(self, path: Path) -> None:
-        """Write `users` and the values as plain compressed NumPy arrays; write no file if no value was added."""
-        if self.users is not None:
+        """Write `users` and the values as plain compressed NumPy arrays; write no file if there are no values."""
+        if self.values:
             arrays: dict[str, Any] = {"users": self.users, **self.values}
             write_atomically(path, lambda stream: np.savez_compressed(stream, **arrays))

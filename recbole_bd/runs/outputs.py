@@ -26,8 +26,11 @@ from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs import plots
 from recbole_bd.runs.folder import machine, peak_memory, versions
 from recbole_bd.runs.objectives import objectives
+from recbole_bd.runs.per_user import VALIDATION_VALUES
 from recbole_bd.runs.prepare import build_distiller
 from recbole_bd.runs.progress import Progress
+from recbole_bd.runs.records import is_less_better
+from recbole_bd.runs.teachability import teachability, validation_values
 from recbole_bd.system.atomic_write import write_atomically, write_whole
 from recbole_bd.system.distributed import alone
 from recbole_bd.trainer.evaluation import evaluate
@@ -135,9 +138,20 @@ class RunOutputs:
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
                 if arm != CONTINUED and len(self.roles) == 2 and self.is_first_process:
                     ranks[arm, name] = test_ranks(role, self.split)
+        if len(self.roles) == 2:
+            self._compare_roles(arms[SEPARATE], journal)
         if self.is_first_process:
             with alone():  # the other processes are done
                 self._write_test_records(arms, ranks, per_user)
+
+    def _compare_roles(self, start: Mapping[str, Snapshot], journal: Journal) -> None:
+        """Say whether the student can teach, from the validation part, and write its per-user values."""
+        metric = self.result["valid_metric"]
+        per_user, means = validation_values(self.roles, self.split, start, journal, metric)
+        less_is_better = is_less_better(self.result, metric)
+        self.result["complementarity"] = teachability(per_user, means, metric, less_is_better)
+        if self.is_first_process:
+            per_user.write(self.folder / VALIDATION_VALUES)
 
     def _write_test_records(
         self,

@@ -8,12 +8,16 @@ import numpy as np
 from recbole_bd.errors import ComparisonError
 from recbole_bd.runs.records import read_arrays, read_json
 
+# Files of the values of each user, of the test part and of the validation part.
+TEST_VALUES, VALIDATION_VALUES = "per_user.npz", "per_user_valid.npz"
 
-def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Read the metric values of each test user of a run.
+
+def per_user(folder: str | Path, name: str = TEST_VALUES) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Read the metric values of each user of a run.
 
     Args:
         folder: the run folder.
+        name: `TEST_VALUES`, or `VALIDATION_VALUES`: both roles' selecting metric before distillation.
 
     Returns:
         Original user ids, a unicode array [n_users], and float64 [n_users] by `role/arm/metric`, e.g.
@@ -22,7 +26,7 @@ def per_user(folder: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     Raises:
         ComparisonError: the file is absent, or cannot be read.
     """
-    path = Path(folder) / "per_user.npz"
+    path = Path(folder) / name
     run_record(folder)
     if not path.is_file():
         raise ComparisonError(
@@ -57,12 +61,13 @@ def run_record(folder: str | Path) -> dict:
 
 
 def paired(
-    folder_a: str | Path, folder_b: str | Path
+    folder_a: str | Path, folder_b: str | Path, name: str = TEST_VALUES
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Read the per-user values of two runs of the same data and split, users matched by their ids.
 
     Args:
         folder_a, folder_b: the run folders.
+        name: the file of the values, see `per_user`.
 
     Returns:
         Original user ids [n_users], sorted, then the values of each run, float64 [n_users] by `role/arm/metric`, in the
@@ -72,8 +77,8 @@ def paired(
         ComparisonError: see `per_user`; or the runs differ in data, split, test users or the candidates of sampled
             evaluation.
     """
-    users_a, values_a = per_user(folder_a)
-    users_b, values_b = per_user(folder_b)
+    users_a, values_a = per_user(folder_a, name)
+    users_b, values_b = per_user(folder_b, name)
     data_a, data_b = (run_record(folder)["data"]["fingerprint"] for folder in (folder_a, folder_b))
     if data_a != data_b:
         raise ComparisonError(
@@ -81,15 +86,16 @@ def paired(
             "compare runs with the same data settings and, if the split is random, the same split_seed or seed"
         )
     sampled_a, sampled_b = (run_record(folder)["data"].get("candidates") for folder in (folder_a, folder_b))
-    if _of_test(sampled_a) != _of_test(sampled_b):
+    part, what, seen = ("test", "test", "tested") if name == TEST_VALUES else ("valid", "validation", "validated")
+    if _of(sampled_a, part) != _of(sampled_b, part):
         raise ComparisonError(
-            f"{folder_a} and {folder_b} ranked the test items among other candidates, so their users are no pairs: "
+            f"{folder_a} and {folder_b} ranked the {what} items among other candidates, so their users are no pairs: "
             "compare runs with the same eval_args and the same split_seed or seed, made by the same version"
         )
     order_a, order_b = np.argsort(users_a), np.argsort(users_b)
     users = users_a[order_a]
     if not np.array_equal(users, users_b[order_b]):
-        raise ComparisonError(f"{folder_a} and {folder_b} were tested on different users, so there are no pairs")
+        raise ComparisonError(f"{folder_a} and {folder_b} were {seen} on different users, so there are no pairs")
     of_a, of_b = (
         {key: array[order] for key, array in values.items()}
         for values, order in ((values_a, order_a), (values_b, order_b))
@@ -97,6 +103,6 @@ def paired(
     return users, of_a, of_b
 
 
-def _of_test(candidates: Any) -> Any:
-    """The hash of the test part's candidates; None where the test items were ranked among all items."""
-    return candidates.get("test") if isinstance(candidates, dict) else candidates
+def _of(candidates: Any, part: str) -> Any:
+    """The hash of a part's candidates; None where its items were ranked among all items."""
+    return candidates.get(part) if isinstance(candidates, dict) else candidates

@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,22 @@ def _finished_schema_error(result: dict[str, Any], roles: tuple[str, ...]) -> st
     less_is_better = result.get("less_is_better", [])
     if not isinstance(less_is_better, list) or not all(isinstance(name, str) for name in less_is_better):
         return f"less_is_better is {less_is_better!r:.60}"
+    if not _is_complementarity(result.get("complementarity", {})):
+        return f"complementarity is {result['complementarity']!r:.60}"
     for name in roles:
         if problem := _role_schema_error(name, result.get(name), result["valid_metric"]):
             return problem
     return None
+
+
+def _is_complementarity(found: Any) -> bool:
+    """Whether a value has the numbers of `Complementarity`, or null; runs of earlier versions have none."""
+    if found == {}:
+        return True
+    names = ("correlation", "ratio", "headroom")
+    return isinstance(found, dict) and all(
+        name in found and (found[name] is None or _is_number(found[name])) for name in names
+    )
 
 
 def _role_schema_error(name: str, role: Any, metric: str) -> str | None:
@@ -126,6 +139,16 @@ def read_result(folder: Path) -> dict[str, Any]:
     if problem := schema_error(result):
         raise RunFolderError(f"{path} is damaged: {problem}")
     return result
+
+
+def is_less_better(result: Mapping[str, Any], metric: str) -> bool:
+    """Whether lower values of a metric with values of each user are better; it is then the user's own.
+
+    Args:
+        result: content of `result.json`.
+        metric: e.g. `ndcg@10`.
+    """
+    return metric.partition("@")[0] in result.get("less_is_better", ())
 
 
 def read_arrays(path: Path, error: type[BDError] = RunFolderError) -> dict[str, np.ndarray]:

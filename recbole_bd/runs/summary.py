@@ -55,6 +55,22 @@ ONE_SEED = (
 )
 
 
+def complementarity_line(found: dict[str, Any], metric: str) -> str:
+    """Describe whether the student can teach, from `complementarity` of `result.json`.
+
+    Args:
+        found: the entry; what is not known is left out.
+        metric: the selecting metric.
+    """
+    share = "none" if found["ratio"] is None else f"{found['ratio']:.0%}"
+    said = f"Before distillation the student has {share} of the teacher's validation {metric}"
+    if found["correlation"] is not None:
+        said += f"; over users, the correlation of their values is {found['correlation']:.2f}"
+    if found["headroom"] is not None:
+        said += f"; with the better role for each user it would be {found['headroom']:.1%} above the better role"
+    return said + "."
+
+
 def warnings_text(result: dict[str, Any]) -> str:
     """Format the warnings of a run, one per line; empty if there are none."""
     return "\n".join(f"warning: {_place(warning)}: {warning['message']}" for warning in result["warnings"])

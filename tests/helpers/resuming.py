@@ -15,7 +15,7 @@ from recbole_bd.system.sealed_archive import load_archive
 
 # Keys of result.json and settings that differ between equal runs. The command names the folder.
 VARYING = ("timing", "peak_rss_mb", "run_folder", "pid", "command", "checkpoint_dir")
-ARRAYS = ("per_user.npz", "test_ranks.npz", "discrepancy.npz")
+ARRAYS = ("per_user.npz", "per_user_valid.npz", "test_ranks.npz", "discrepancy.npz")
 
 
 def without_times(result: dict) -> dict:

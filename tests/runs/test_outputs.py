@@ -9,6 +9,8 @@ import pytest
 
 from recbole_bd import run_bd
 from recbole_bd.data.split import load_split
+from recbole_bd.evaluator.complementarity import complementarity
+from recbole_bd.runs.per_user import VALIDATION_VALUES, per_user
 from tests.helpers.finished import ARMS, ROLES, by_hand, saved_scores
 from tests.helpers.paths import SHARED_DATA, needs_data
 from tests.helpers.settings import make_config
@@ -50,8 +52,8 @@ def test_the_run_folder_has_its_files(finished):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "result.json", "config.yaml", "metrics.csv", "run.log", "curves.png", "tensorboard", "teacher.pth",
-        "student.pth", "last.ckpt", ".lock", "per_user.npz", "test_ranks.npz", "wins.png", "discrepancy.npz",
-        "discrepancy.png",
+        "student.pth", "last.ckpt", ".lock", "per_user.npz", "per_user_valid.npz", "test_ranks.npz", "wins.png",
+        "discrepancy.npz", "discrepancy.png",
     }  # fmt: skip
     assert list((folder / "tensorboard").iterdir())
     rows = list(csv.DictReader((folder / "metrics.csv").open()))
@@ -93,6 +95,18 @@ def test_wins_are_those_of_the_saved_states(finished):
     assert result["student_wins"]["distilled"] == pytest.approx(wins.mean(), abs=1e-6)
     trained = np.isin(split.pairs("test")[1], split.pairs("train")[1])
     assert result["student_wins_trained"]["distilled"] == pytest.approx(wins[trained].mean(), abs=1e-6)
+
+
+def test_the_roles_are_compared_by_their_validations_before_distillation(finished):
+    result, _ = finished
+    users, values = per_user(result["run_folder"], VALIDATION_VALUES)
+    assert len(users) == 60
+    assert values.keys() == {"teacher/separate/ndcg@5", "student/separate/ndcg@5"}
+    for role in ROLES:
+        mean = result[role]["separate"]["valid"]["ndcg@5"]
+        assert values[f"{role}/separate/ndcg@5"].mean() == pytest.approx(mean, abs=1e-6)
+    assert result["complementarity"] == pytest.approx(vars(complementarity(*values.values())))
+    assert 0 < result["complementarity"]["headroom"] < 1
 
 
 @pytest.mark.slow
