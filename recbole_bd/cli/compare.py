@@ -2,6 +2,7 @@
 
 import json
 import re
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from recbole_bd.backbones.names import ARMS, DISTILLED, ROLES, SEPARATE
 from recbole_bd.cli.parser import CommandParser
+from recbole_bd.cli.twins import compared_with_twin
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.evaluator.verdict import ALPHA, BETTER, WORSE, verdict
 from recbole_bd.runs.per_user import paired, run_record
@@ -25,7 +27,9 @@ examples:
   recbole-bd compare saved/RUN_A saved/RUN_B               every role that both have: distilled, else separate
   recbole-bd compare saved/RUN:student/continued saved/RUN:student/distilled
                                                            two arms of one run, each as RUN:role/arm
-  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: two methods, not two models"""
+  recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: two methods, not two models
+  recbole-bd compare saved/RUN --twin=saved/OTHER_SEED     what the student knows beside its teacher, and what the same
+                                                           teacher of another seed does"""
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 
 
@@ -53,13 +57,16 @@ class Side:
 def command_parser() -> CommandParser:
     """The parser."""
     parser = CommandParser(
-        "compare", "RUN_A RUN_B [--metric=NAME] [--role=NAME] [--arm=NAME] [--json]", description=_DESCRIPTION
+        "compare",
+        "RUN_A RUN_B [--metric=NAME] [--role=NAME] [--arm=NAME] [--json] | RUN --twin=RUN [--json]",
+        description=_DESCRIPTION,
     )
     add = parser.add_argument
     add("runs", nargs="*", metavar="RUN", help="run folder, RUN:role/arm, or RUN,RUN,... of several seeds")
     add("--metric", metavar="NAME,...", help="only these metrics; by default all that both runs measured")
     add("--role", choices=ROLES, help="role to compare in runs without :role/arm")
     add("--arm", choices=ARMS, help="arm to compare in runs without :role/arm")
+    add("--twin", metavar="RUN", help="with one run: a run with the same teacher of another seed, on the same split")
     add("--json", action="store_true", help="print everything as JSON instead of the table")
     return parser
 
@@ -77,6 +84,9 @@ def execute(words: Sequence[str]) -> int:
         BDError: an error that the user can fix, in one line.
     """
     options = command_parser().parse_intermixed_args(words)
+    if options.twin is not None:
+        print(_with_twin(options))
+        return 0
     if len(options.runs) != 2:
         found = len(options.runs)
         raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {found}. See recbole-bd compare --help")
@@ -89,6 +99,19 @@ def execute(words: Sequence[str]) -> int:
     else:
         print(_text(a, b, rows))
     return 0
+
+
+def _with_twin(options: Namespace) -> str:
+    if len(options.runs) != 1:
+        raise ConfigError(
+            f"--twin compares one run with its twin, found {len(options.runs)} runs: write compare RUN --twin=RUN"
+        )
+    for name in ("metric", "role", "arm"):
+        if getattr(options, name):
+            raise ConfigError(
+                f"--twin compares both roles by the selecting metric: it cannot be combined with --{name}"
+            )
+    return compared_with_twin(options.runs[0], options.twin, options.json)
 
 
 def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str | None = None) -> list[dict[str, Any]]:

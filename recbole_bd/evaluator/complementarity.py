@@ -3,11 +3,12 @@
 This module imports neither torch nor RecBole.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_bd.evaluator.significance import Values
+Values = Sequence[float] | np.ndarray
 
 # Relative spread below which values count as equal, since their correlation would be that of rounding errors.
 _EQUAL = 1e-9

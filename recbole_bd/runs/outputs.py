@@ -126,6 +126,8 @@ class RunOutputs:
             journal: record of the durations.
             show_progress: whether to draw progress bars.
         """
+        if len(self.roles) == 2:
+            self._compare_roles(arms[SEPARATE], journal)
         # A model that scores with noise must not depend on earlier draws: a cached warm-up has drawn nothing.
         init_seed(self.config["seed"], self.config["reproducibility"])
         ranks: dict[tuple[str, str], torch.Tensor] = {}
@@ -138,8 +140,6 @@ class RunOutputs:
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
                 if arm != CONTINUED and len(self.roles) == 2 and self.is_first_process:
                     ranks[arm, name] = test_ranks(role, self.split)
-        if len(self.roles) == 2:
-            self._compare_roles(arms[SEPARATE], journal)
         if self.is_first_process:
             with alone():  # the other processes are done
                 self._write_test_records(arms, ranks, per_user)

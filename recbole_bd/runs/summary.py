@@ -67,7 +67,7 @@ def complementarity_line(found: dict[str, Any], metric: str) -> str:
     if found["correlation"] is not None:
         said += f"; over users, the correlation of their values is {found['correlation']:.2f}"
     if found["headroom"] is not None:
-        said += f"; with the better role for each user it would be {found['headroom']:.1%} above the better role"
+        said += f"; the better role for each user would give {found['headroom']:.1%} more than one role for all"
     return said + "."
 
 

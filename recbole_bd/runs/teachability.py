@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from recbole_bd.backbones.names import PAIR, SEPARATE
+from recbole_bd.backbones.names import PAIR, SEPARATE, STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator.complementarity import Complementarity, complementarity, ratio
 from recbole_bd.evaluator.per_user import PerUser
-from recbole_bd.system.random_state import random_state, set_random_state
 from recbole_bd.trainer.evaluation import evaluate
 from recbole_bd.trainer.journal import Journal
 
@@ -16,7 +15,7 @@ from recbole_bd.trainer.journal import Journal
 def validation_values(
     roles: Mapping[str, Role], split: Split, start: Mapping[str, Snapshot], journal: Journal, metric: str
 ) -> tuple[PerUser, dict[str, float]]:
-    """Evaluate both roles before distillation on the validation part; global random states stay as they are.
+    """Evaluate both roles before distillation on the validation part.
 
     Args:
         roles: teacher and student; their models have the states of `start` afterwards.
@@ -29,11 +28,10 @@ def validation_values(
         The values of the validation users, `role/separate/metric`, none where the metric is no mean over users. Then
         the metric by role, rounded as in results.
     """
-    per_user, means, state = PerUser(split), {}, random_state()
+    per_user, means = PerUser(split), {}
     for name, role in roles.items():
         restore_snapshot(role.model, start[name])
         means[name] = evaluate(role, split, split.valid_loader, journal, SEPARATE, per_user=per_user)[metric]
-    set_random_state(state)
     per_user.keep(metric)
     return per_user, means
 
@@ -51,7 +49,7 @@ def teachability(
     Returns:
         The fields of `Complementarity`, teacher first. Where the metric is no mean over users, only `ratio` is known.
     """
-    values = [per_user.values.get(f"{name}/{SEPARATE}/{metric}") for name in PAIR]
-    if any(one is None for one in values):
-        return vars(Complementarity(None, ratio(*(means[name] for name in PAIR)), None))
-    return vars(complementarity(*values, less_is_better))
+    of_teacher, of_student = (per_user.values.get(f"{name}/{SEPARATE}/{metric}") for name in PAIR)
+    if of_teacher is None or of_student is None:
+        return vars(Complementarity(None, ratio(means[TEACHER], means[STUDENT]), None))
+    return vars(complementarity(of_teacher, of_student, less_is_better))

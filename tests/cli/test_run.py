@@ -168,11 +168,14 @@ def test_the_first_of_several_processes_prints_the_result(rank, prints, runs, cl
 
 def test_warnings_and_wins_stand_below_the_table(runs, cli):
     warning = {"role": "model", "stage": "separate", "epoch": 1, "message": "the loss rises"}
-    runs({**RESULT, "warnings": [warning], "student_wins": {"separate": 0.1, "distilled": 0.2}})
+    of_roles = {"ratio": 0.5, "correlation": None, "headroom": None}
+    wins = {"separate": 0.1, "distilled": 0.2}
+    runs({**RESULT, "warnings": [warning], "student_wins": wins, "complementarity": of_roles})
     lines = cli("run")[1].split("\n\n")
     assert lines[1:] == [
         "The student ranks the held-out item higher than the teacher on 10.0% of test interactions "
-        f"before distillation, on 20.0% after.\n{ONE_SEED}",
+        "before distillation, on 20.0% after.\n"
+        f"Before distillation the student has 50% of the teacher's validation {RESULT['valid_metric']}.\n{ONE_SEED}",
         "warning: model separate, epoch 1: the loss rises",
         "run folder: saved/run\n",
     ]

@@ -50,6 +50,7 @@ def test_a_file_without_an_object_is_damaged(text, problem, tmp_path):
 
 
 ARM = {"valid": {"ndcg@5": 0.1}, "test": {"ndcg@5": 0.1}, "best_epoch": 0}
+WORDS = {"ratio": "x", "correlation": None, "headroom": 0.1}
 SHORT = {"valid": {"ndcg@5": 0.1}, "test": {"ndcg@5": "x"}, "best_epoch": 0}
 
 
@@ -62,6 +63,8 @@ SHORT = {"valid": {"ndcg@5": 0.1}, "test": {"ndcg@5": "x"}, "best_epoch": 0}
         ({"error": 5}, "error is 5"),
         ({"label": ["a"]}, "label is ['a']"),
         ({"objective": 3}, "objective is 3"),
+        ({"complementarity": {"ratio": 1}}, "complementarity is {'ratio': 1}"),
+        ({"complementarity": WORDS}, f"complementarity is {WORDS}"),
         ({"hashes": {"config": "h"}}, "hashes lacks settings, model"),
         ({"learners": ["student"]}, "hashes lacks control, teacher, student"),
         ({"data": {}}, "data is {}"),

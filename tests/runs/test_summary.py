@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_bd.runs.summary import table, warnings_text, wins_line
+from recbole_bd.runs.summary import complementarity_line, table, warnings_text, wins_line
 
 
 def arm(epoch: int, **test: float) -> dict:
@@ -57,6 +57,20 @@ def test_four_metrics_are_shown_and_always_the_one_that_selected(selecting, show
     names = [f"{name}_{k}" for name in ("recall", "mrr", "ndcg", "hit", "precision") for k in (5, 10)]
     entry = arm(0, **{name: 0.1 for name in names})
     assert cells({"valid_metric": selecting, "model": {**BASELINE["model"], "separate": entry}})[0][6:] == shown
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ((0.785, 0.412, 0.1234), "has 78% of the teacher's validation ndcg@5; over users, the correlation of their "
+         "values is 0.41; the better role for each user would give 12.3% more than one role for all."),
+        ((0.785, None, None), "has 78% of the teacher's validation ndcg@5."),
+        ((None, None, None), "has none of the teacher's validation ndcg@5."),
+    ],
+)  # fmt: skip
+def test_whether_the_student_can_teach_is_one_line(found, said):
+    entry = dict(zip(("ratio", "correlation", "headroom"), found, strict=True))
+    assert complementarity_line(entry, "ndcg@5") == f"Before distillation the student {said}"
 
 
 def test_wins_and_warnings_are_sentences():
