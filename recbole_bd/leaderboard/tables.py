@@ -9,6 +9,7 @@ from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE,
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.errors import LeaderboardError
 from recbole_bd.evaluator.verdict import NO_DIFFERENCE, verdict
+from recbole_bd.leaderboard.pairs import pair_notes
 from recbole_bd.leaderboard.run_reader import Run, one_per_configuration
 
 FULL, SMALL = "full", "student"
@@ -172,6 +173,7 @@ def build(runs: Iterable[Run]) -> Board:
         data=about.result.get("data", {}),
         settings=about.settings,
         rows=rows,
+        notes=pair_notes(finished),
         varied=_varied(finished),
         own_less_is_better=frozenset(name for run in finished for name in run.result.get("less_is_better", ())),
     )
