@@ -11,7 +11,7 @@ _EXPLAINED = """\
 other / teacher: means of the validation values. correlation: of these values, over users.
 best of two: gain of whoever knew the better model for each user over the better model.
 wins: share of test interactions whose item the other model ranks higher than the teacher; trained items: without items
-that never occur in training. A student from which its teacher can learn differs from it more than a twin does."""
+that never occur in training. The twin shows what another seed alone changes; the rest is what the student knows."""
 
 
 def compared_with_twin(run: str, twin: str, as_json: bool) -> str:
