@@ -70,8 +70,7 @@ def claims_page(
         "",
         "## 1. On a large share of test interactions the student ranks the held-out item higher than the teacher",
         "",
-        "Without items that never occur in training, on which neither has learned anything: *trained items*. Records "
-        "of earlier versions do not have it.",
+        "*trained items*: without items that never occur in training, of which neither role has learned anything.",
         "",
         "| pair | before distillation | after BD | before, trained items | after BD, trained items |",
         "|---|---:|---:|---:|---:|",
@@ -169,7 +168,7 @@ def _wins_line(name: str, board: Board, form: str) -> str:
     for key, arm in itertools.product(("student_wins", "student_wins_trained"), ("separate", "distilled")):
         shares = [run.result[key][arm] for run in row.runs.values() if key in run.result] if row else []
         spread = f" ± {statistics.stdev(shares):.1%}" if len(shares) > 1 else ""
-        cells.append(f"{statistics.fmean(shares):.1%}{spread}" if shares else "")
+        cells.append(f"{statistics.fmean(shares):.1%}{spread}" if shares else "not recorded")
     return f"| {name} | {' | '.join(cells)} |"
 
 
