@@ -65,6 +65,10 @@ NOT_READ = {
 REFUSED = frozenset({"transform"})
 # Settings that a model reads to learn by gradient.
 _OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "clip_grad_norm")
+# Settings of this package that a role reads only while it learns.
+_OF_OWN_LOSS = (
+    "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2", "weights_average",
+)  # fmt: skip
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
     "control", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
@@ -215,8 +219,11 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         return f"{backbones[0]} is trained alone" if is_told else _not_of_models(key, backbones)
     if role and key.startswith("distill_") and role not in config.method_class.learners:
         return f"the {role} does not learn in the distillation stage"
-    if key == "epochs" and role and config.role(role)["checkpoint"]:
-        return f"the {role} starts from a checkpoint, without a warm-up"
+    if role and config.role(role)["checkpoint"]:
+        if key == "epochs":
+            return f"the {role} starts from a checkpoint, without a warm-up"
+        if key in _OF_OWN_LOSS and role not in config.method_class.learners:
+            return f"the {role} starts from a checkpoint and does not learn"
     return _not_of_models(key, backbones)
 
 

@@ -125,6 +125,8 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
         ({"model": "BPR", "distill_epochs": 3, "student_model": "DMF"}, 2),
         ({"model": "BPR", "distill_epochs": 3, "beside": ["BD"]}, 0),
         ({"teacher.checkpoint": "a.pth", "teacher.epochs": 3}, 1),
+        ({"teacher.checkpoint": "a.pth", "teacher.own_loss": "softmax"}, 0),
+        ({"model": "RD", "teacher.checkpoint": "a.pth", "teacher.own_loss": "softmax"}, 1),
         ({"load_col": {"inter": ["user_id", "item_id"], "kg": "*"}}, 1),
         ({"eval_args": {"order": "TO", "group_by": "none"}, "benchmark_filename": ["a", "b", "c"]}, 2),
         ({"model": "ENMF", "train_neg_sample_args": None}, 0),
