@@ -27,6 +27,7 @@ from typing import Any
 import optuna
 from evidence_claims import all_gains
 from evidence_forms import settings_table
+from evidence_lambda import lambda_picture
 from evidence_pages import claims_page, claims_picture, dataset_page, headline
 
 from recbole_bd.config.config import BDConfig
@@ -142,7 +143,7 @@ def read_arm(board: str, name: str) -> Arm:
     if "as" in arm:
         other = plan["arms"][arm["as"]]
         arm = {**other, **arm, "settings": {**other["settings"], **arm["settings"]}}
-    settings = {**plan["settings"], **arm.get("settings", {})}
+    settings = {**plan["settings"], **arm.get("settings", {}), **plan.get("settings_of", {}).get(name, {})}
     shipped = load_yaml(ROOT / "properties" / "model" / arm["file"]) if "file" in arm else {}
     fixed = {"device": "cpu", **unsearched(plan, settings.get("model")), **shipped, **settings}
     if name in SEPARATE:
@@ -304,7 +305,7 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
 def chosen_now(board: str, given: dict[str, Any]) -> set[str]:
     """Hashes of the runs that the board's tables need, by the settings found so far."""
     plan = read_plans()[board]
-    arms = [name for name in plan["arms"] if settings_file(board, name).is_file()]
+    arms = [name for name, arm in plan["arms"].items() if not arm.get("space") or settings_file(board, name).is_file()]
     return {entry.record["config_hash"] for entry in entries(board, arms, plan["seeds"], given)}
 
 
@@ -335,10 +336,12 @@ def pages(out: Path) -> None:
             write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
             boards[name], forms[name] = build(runs), plan["titles"]["BD"]
             trials[name] = read_rows(path.with_name("trials.csv"))
+            if picture := lambda_picture(trials[name]):
+                write_whole(out / name / "lambda.png", picture)
     command = "python benchmarks/evidence.py pages"
     for dataset in dict.fromkeys(board.dataset for board in boards.values()):
         mine = {name: board for name, board in boards.items() if board.dataset == dataset}
-        write_whole(out / f"{dataset}.md", dataset_page(dataset, mine, command))
+        write_whole(out / f"{dataset}.md", dataset_page(dataset, mine, trials, command))
     gains = all_gains(boards, forms)
     searched = settings_table(read_plans(), trials)
     write_whole(out / "claims.md", claims_page(boards, forms, gains, searched, command))

@@ -22,8 +22,10 @@ PARTS = {
     "BD, discrepancy both ways": "both learn from lists with the positive, on items they rank far above the other role",
     "BD, uniform": "items drawn uniformly, in both directions",
     "BD, top": "items from the top of the guide's list, in both directions",
-    "BD (paper)": "the paper's form",
-    "BD (reference code)": "the paper's form, with the public code's direction",
+    "BD (paper)": "the paper's form with its published values",
+    "BD (public code)": "the same, with the public code's direction and negatives",
+    "BD (paper), searched": "the paper's form with searched values",
+    "BD (public code), searched": "the same, with the public code's direction",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from recbole_bd.backbones.names import PAIR
 
 # Columns of the table: the arms of every board that are no other form of BD.
-_OTHERS = ("continued alone", "RD", "CD", "DE", "RRD", "BD (paper)", "BD (reference code)")
+_OTHERS = ("continued alone", "RD", "CD", "DE", "RRD", "BD (paper), searched", "BD (public code), searched")
 _ABOUT = (
     "Settings tried at one seed, and core-seconds of all trials, those with further seeds included; every trial had "
     "one core. A trial that was cut short counts. *BD* has the arms that led to its form, named below; *all of BD* "

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from evidence_claims import CONTROLS, ONE_WAY, PARTS, ROLES, Gain, rows_of
+from evidence_lambda import SEARCHED
 
 from recbole_bd.evaluator.verdict import BETTER, NO_DIFFERENCE, WORSE
 from recbole_bd.leaderboard.formats import number
@@ -27,7 +28,8 @@ test part was read once. [How settings were chosen](README.md#how-settings-were-
 
 *separate* is the model trained alone. *continued* is the same model trained on for as long without distillation, with \
 BD's learning rates; *continued alone* has learning rates searched for it. *BD* is the form of this package that was \
-chosen on each pair: {forms}. *BD (paper)* is the published form.
+chosen on each pair: {forms}. *BD (paper)* is the published form with its \
+published values, *BD (paper), searched* with searched ones.
 
 **Planned** comparisons have verdicts. For each pair they are, whatever the results: each role against the strongest \
 of its controls (claim 2); the student against the strongest one-way method, and against the same form taught one way \
@@ -278,8 +280,17 @@ def _panel(axis: "Axes", name: str, mine: Sequence[tuple[Gain, str]]) -> None:
         axis.spines[side].set_visible(False)
 
 
-def dataset_page(title: str, boards: Mapping[str, Board], command: str) -> str:
-    """Write the tables of one data set, pair by pair, with changes of the selecting metric."""
+def dataset_page(
+    title: str, boards: Mapping[str, Board], trials: Mapping[str, Sequence[Mapping[str, str]]], command: str
+) -> str:
+    """Write the tables of one data set, pair by pair, with changes of the selecting metric.
+
+    Args:
+        title: name of the data set.
+        boards: its boards by name.
+        trials: rows of each board's trials.csv.
+        command: that makes the page.
+    """
     lines = [f"# {title}", "", f"Made by `{command}` from `results/*/runs.jsonl`.", ""]
     for name, board in boards.items():
         header = ["", "model", "parameters", "seeds", *board.metrics, "vs separate", "vs continued"]
@@ -293,6 +304,8 @@ def dataset_page(title: str, boards: Mapping[str, Board], command: str) -> str:
             lines.append(f"| {' | '.join([*about, *values, *changes])} |")
         if any(row.parameters == 1 for row in rows.values()):
             lines += ["", _COUNTED]
+        if any(row["arm"] in SEARCHED for row in trials.get(name, ())):
+            lines += ["", f"![Validation over lambda]({name}/lambda.png)", "", _LAMBDA]
         lines += ["", _MORE.format(name=name), ""]
     return "\n".join(lines)
 
@@ -305,11 +318,12 @@ def headline(board: Board, form: str) -> str:
         form: name of BD's row, without the role.
     """
     rows = rows_of(board)
-    names = ["separate", "continued", "placebo", *ONE_WAY, "BD (paper)", "BD, to the student", form]
+    names = ["separate", "continued", "placebo", *ONE_WAY, "BD (paper)", "BD (paper), searched"]
+    names += ["BD, to the student", form]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
     for name in names:
         cells = [rows.get(f"{role}, {name}") for role in ROLES]
-        if name == "placebo" and not any(cells):
+        if name in ("placebo", "BD (paper)") and not any(cells):
             continue
         values = ["" if row is None else number(row.cells[board.valid_metric]) for row in cells]
         lines.append(f"| {name} | {' | '.join(values)} |")
@@ -320,6 +334,10 @@ def headline(board: Board, form: str) -> str:
 
 _MORE = (
     "[Settings](./{name}/settings), every [trial](./{name}/trials.csv), [tests and commands](./{name}/leaderboard.md)."
+)
+_LAMBDA = (
+    "Validation of the published form over its weight lambda. Each point is a trial of the search at the first seed; "
+    "its other settings differ."
 )
 _COUNTED = (
     "Parameters are those that gradients train. Models with 1 parameter, RecBole's placeholder, are computed from "

@@ -130,7 +130,7 @@ def test_the_page_says_each_claim_with_its_verdict(pages_module, claims_module, 
     assert "A seed of toys also decides the split" in page
     assert "| toys-bpr | 12% | 0.1000 ± 0.0000 | 0.3000 ± 0.0000 | 0.3200 ± 0.0000 | 94% |" in page
     assert "test NDCG@5: mean" in page
-    table = pages_module.dataset_page("toys", boards, "the command")
+    table = pages_module.dataset_page("toys", boards, {}, "the command")
     assert "| student, BD | BPR | 10 | 3 | 0.3000 ± 0.0000 | 0.4500 ± 0.0000 | +200.0% | +150.0% |" in table
     assert pages_module.claims_picture(gains).startswith(b"\x89PNG")
 
@@ -284,6 +284,42 @@ def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen
     assert recorded() == ["A1-7", "A1-8"]
 
 
+def test_rows_of_the_published_form_have_the_published_values(evidence):
+    given = {"data_path": "dataset", "checkpoint_dir": "saved"}
+    of_bpr = {"temperature": 5.0, "eps_t": 1e-2, "eps_e": 1e-4, "samples_per_positive": 1, "refresh_period": 10}
+    of_cdae = {**of_bpr, "temperature": 2.0, "eps_t": 1e-4, "samples_per_positive": 5, "samples_of_user": "own"}
+    for board, plan in BOARDS.items():
+        for name in {"BD (paper)", "BD (public code)"} & {*plan["arms"]}:
+            config = evidence._config_of(evidence.read_arm(board, name), 2020, given)
+            is_cdae = board.endswith("-cdae")
+            values = {**(of_cdae if is_cdae else of_bpr), "lambda_teacher_to_student": 2.5 if is_cdae else 0.5}
+            assert {key: config[key] for key in values} == values, board
+            assert config["lambda_student_to_teacher"] == config["lambda_teacher_to_student"]
+            order = "paper" if name == "BD (paper)" else "reference"
+            assert config["rank_order_teacher_to_student"] == config["rank_order_student_to_teacher"] == order
+            assert config["distill_epochs"] == (1000 if is_cdae else 100)
+            assert not config["rest_at_best"]
+            for role in ("teacher", "student"):
+                own = config.role(role)
+                assert (own["distill_batch_size"], own["distill_weight_decay"]) == (128, 0), board
+                assert own["distill_learning_rate"] == (2e-3 if is_cdae else 1e-3)
+
+
+def test_the_curve_over_lambda_has_the_trials_of_the_first_seed(evidence):
+    lambdas = importlib.import_module("evidence_lambda")
+    trial = {"arm": "BD (paper), searched", "seed": "1", "teacher": "0.3", "student": "0.1", "pruned": ""}
+
+    def row(weight, **more):
+        return {**trial, "settings": json.dumps(dict.fromkeys(lambdas.LAMBDAS.values(), weight)), **more}
+
+    rows = [row(2.0), row(0.5, teacher="0.4"), row(0.1, seed="2"), row(0.2, pruned="24"), row(0.3, teacher="")]
+    rows += [row(0.0, arm="continued alone", teacher="0.35"), row(0.0, arm="continued alone", teacher="0.5", seed="2")]
+    assert lambdas.lambda_points(rows, trial["arm"], "teacher") == [(0.5, 0.4), (2.0, 0.3)]
+    assert lambdas.continued_alone(rows, "teacher") == 0.35
+    assert lambdas.lambda_picture(rows).startswith(b"\x89PNG")
+    assert lambdas.lambda_picture(rows[-1:]) is None
+
+
 def test_an_arm_of_which_a_seed_is_missing_is_on_no_page(evidence):
     runs = [SimpleNamespace(result={"label": label, "seed": seed}) for label, seed in [("A", 1), ("B", 1), ("A", 2)]]
     assert evidence.whole_arms(runs, [1, 2]) == [runs[0], runs[2]]
@@ -380,5 +416,5 @@ def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
     for path in made:
         assert (out / path).read_text() == (ROOT / "results" / path).read_text(), path
     assert (tmp_path / "README.md").read_text() == readme
-    for row in ("BD (paper)", "BD, to the student", "BD, listwise"):
+    for row in ("BD (paper), searched", "BD, to the student", "BD, listwise"):
         assert f"| {row} | " in readme
