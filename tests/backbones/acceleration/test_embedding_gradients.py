@@ -149,3 +149,10 @@ def test_gathered_lookups_and_compressed_graphs_give_every_models_loss_the_same_
     for key, gradient in found[0].items():
         assert (gradient is None) == (found[1][key] is None), key
         assert gradient is None or close(gradient, found[1][key]), key
+
+
+def test_a_lookup_of_no_rows_has_no_gradient():
+    model = Model()
+    gather_gradients(model)
+    model.table(torch.empty(0, dtype=torch.int64)).sum().backward()
+    assert torch.equal(model.table.weight.grad, torch.zeros(50, 4))
