@@ -119,7 +119,10 @@ class SoftmaxLoss:
         """
         users = interaction[self.model.USER_ID]
         if self.model.ITEM_ID in interaction:
-            positives, weights = interaction[self.model.ITEM_ID], torch.full(users.shape, 1 / len(users))
+            positives, weights = (
+                interaction[self.model.ITEM_ID],
+                torch.full(users.shape, 1 / len(users), device=users.device),
+            )
         else:
             items, begins, counts = self._training_items
             weight = (self.model.n_users - 1) / (len(users) * len(items))
@@ -127,9 +130,9 @@ class SoftmaxLoss:
             rows = torch.repeat_interleave(own)
             place = torch.arange(len(rows), device=rows.device) - (own.cumsum(0) - own)[rows]
             positives = items[begins[users][rows] + place]
-            users, weights = users[rows], torch.full(rows.shape, weight)
+            users, weights = users[rows], torch.full(rows.shape, weight, device=rows.device)
         with self.propagation.fresh():
-            return self._loss(users, positives, weights.to(users.device))
+            return self._loss(users, positives, weights)
 
     def _loss(self, users: Tensor, positives: Tensor, weights: Tensor) -> Tensor:
         """Weighted sum over interactions. int64 [B], int64 [B] and float32 [B] to a scalar."""
@@ -138,19 +141,21 @@ class SoftmaxLoss:
         if self.negatives == ALL:
             distinct, rows = users.unique(return_inverse=True)
             logits = self.scores.rows(distinct, None).float() / self.temperature
-            return weights @ (logits[:, 1:].logsumexp(dim=1)[rows] - logits[rows, positives])
+            return _total(weights, logits[:, 1:].logsumexp(dim=1)[rows] - logits[rows, positives])
         drawn = self._draw()
         items = torch.cat([positives.unsqueeze(1), drawn.expand(len(users), -1)], dim=1)
         logits = self.scores.pairs(users, items).float() / self.temperature
         hits, corrections = self._left_out(positives, drawn)
-        return weights @ shared_softmax.sampled_cross_entropy(logits[:, 0], logits[:, 1:], hits, corrections)
+        losses = shared_softmax.sampled_cross_entropy(logits[:, 0], logits[:, 1:], hits, corrections)
+        return _total(weights, losses)
 
     def _of_vectors(self, scores: InnerProduct, users: Tensor, positives: Tensor, weights: Tensor) -> Tensor:
         """Loss of inner products, whose items are looked up together."""
         is_whole = self.negatives == ALL
         distinct, rows = users.unique(return_inverse=True) if is_whole else (users, None)
         shared = scores.all_items()[1:] if is_whole else self._draw()
-        of_users, of_items = scores.user_vectors(distinct), scores.item_vectors(torch.cat([positives, shared]))
+        of_users = scores.user_vectors(distinct).float()
+        of_items = scores.item_vectors(torch.cat([positives, shared])).float()
         of_positives, of_shared = of_items.split([len(users), len(shared)])
         sizes = _squares(of_users, rows) + _squares(of_positives)
         if self.is_cosine:
@@ -159,11 +164,11 @@ class SoftmaxLoss:
         if rows is not None:
             per_user = torch.zeros(len(distinct), device=users.device).index_add_(0, rows, weights)
             partition = shared_softmax.weighted_log_partition(of_users, of_shared, per_user)
-            loss = partition - weights @ (of_users[rows] * of_positives).sum(dim=1)
+            loss = partition - _total(weights, (of_users[rows] * of_positives).sum(dim=1))
         else:
             left_out = self._left_out(positives, shared)
             loss = shared_softmax.inner_product_cross_entropy(of_users, of_positives, of_shared, *left_out, weights)
-        return loss + self.l2 * (weights @ sizes) if self.l2 else loss
+        return loss + self.l2 * _total(weights, sizes) if self.l2 else loss
 
     def _draw(self) -> Tensor:
         """Draw the shared items uniformly from all but padding, with replacement. int64, ascending."""
@@ -178,5 +183,10 @@ class SoftmaxLoss:
 
 def _squares(vectors: Tensor, rows: Tensor | None = None) -> Tensor:
     """Squared length of each vector, or of the vectors of the given rows. [B]."""
-    squares = vectors.float().square().sum(dim=1)
+    squares = vectors.square().sum(dim=1)
     return squares if rows is None else squares[rows]
+
+
+def _total(weights: Tensor, values: Tensor) -> Tensor:
+    """Weighted sum; a matrix product would round to half precision under autocast. [B] and [B] to a scalar."""
+    return (weights * values).sum()

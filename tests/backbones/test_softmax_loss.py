@@ -111,6 +111,18 @@ def test_it_is_a_mean_over_rows_so_that_processes_may_share_a_batch(name, build)
     assert sum(parts) == pytest.approx(float(role.loss(batch)), rel=1e-5)
 
 
+@pytest.mark.parametrize(("name", "negatives"), [("LightGCN", 20), ("LightGCN", "all"), ("NeuMF", 5), ("CDAE", "all")])
+def test_under_mixed_precision_the_loss_is_summed_in_full_precision(name, negatives, build):
+    role, batch, _ = build(name, softmax_negatives=negatives)
+    plain = float(role.loss(batch))
+    role.softmax.begin()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = role.loss(batch)
+    mixed.backward()
+    assert mixed.dtype == torch.float32
+    assert float(mixed) == pytest.approx(plain, rel=0.02)
+
+
 def test_draws_go_on_where_their_state_was_taken(build):
     role, batch, _ = build("BPR")
     role.loss(batch)
