@@ -290,7 +290,8 @@ def _text(a: Side, b: Side, rows: list[dict[str, Any]]) -> str:
     if seeds > 1 and not both:
         lines += [
             "",
-            "The seeds were tested on different users, so there is no table over users: compare one seed at a time.",
+            "The seeds were tested on different users, so there is no table over users: compare one seed at a time, or "
+            "give the runs one split_seed.",
         ]
     lines += ["", "B - A above 0: B is higher. Tests are paired and two-sided; Holm p is adjusted over its table."]
     if seeds == 1:

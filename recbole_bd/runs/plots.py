@@ -158,11 +158,11 @@ def wins_figure(result: Mapping[str, Any], record: Mapping[str, np.ndarray]) -> 
     """
     figure = empty_figure(figsize=(12, 4.2))
     axes = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 2.4, 2.4))
-    records = {"all": record, "trained\nitems": student_wins.of_trained_items(record)}
+    records = {"all": record, "trained items": student_wins.of_trained_items(record)}
     records = {label: one for label, one in records.items() if len(one["user"])}
     labels = [f"{label}\nn = {len(one['user']):,}" for label, one in records.items()]
     _bars(axes[0], labels, [student_wins.overall(one) for one in records.values()])
-    axes[0].set_xlabel("test interactions (trained items:\nwithout items that never occur in training)")
+    axes[0].set_xlabel("test interactions\n(trained: the item occurs in training)")
     axes[0].set_ylabel("ranked higher by the student (%)")
     titles = {
         "item_popularity": "by popularity of the item\n(its training interactions, from-to)",
@@ -209,7 +209,7 @@ def _bars(axis: Any, labels: list[str], shares: list[dict[str, student_wins.Shar
             )
         for x, value, high in zip(at, values, highs, strict=True):
             axis.annotate(
-                f"{value:.0f}" if len(labels) > 1 else f"{value:.1f}",
+                f"{value:.0f}" if len(labels) > 2 else f"{value:.1f}",
                 (x, high), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=8,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8},
             )  # fmt: skip
