@@ -20,7 +20,7 @@ from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK, alone, for_method, roughly
 
-ENVIRONMENT = {**os.environ, **MEASURED, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
     ENVIRONMENT.pop(name, None)
 PAIRS = {
@@ -79,8 +79,9 @@ def by_several(request, by_one, block_data, tmp_path_factory):
         str(ROOT / "tests" / "helpers" / "together.py"),
         *(str(folder / f) for f in ("settings.json", "out")),
     )
+    environment = ENVIRONMENT | (MEASURED if request.param == 2 else {})
     done = subprocess.run(
-        command, env=ENVIRONMENT, cwd=folder, capture_output=True, text=True, check=False, timeout=300
+        command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return request.param, json.loads((folder / "out").read_text())

@@ -64,7 +64,8 @@ def test_noise_depends_on_seed_and_part(mode, quick):
 @pytest.mark.parametrize("name", sorted({*general_recommenders()} - {name for name, _ in NOISY} - {"Pop"}))
 def test_other_models_score_without_noise(name, quick):
     """Pop is left out: it has no scores before it is fitted."""
-    role, split = role_and_split(quick, name)
+    clusters = {"num_clusters": 3} if name == "NCL" else {}
+    role, split = role_and_split(quick, name, **clusters)
     assert not scores_with_noise(role.config)
     users = torch.arange(1, split.n_users)
     scores = []
