@@ -30,6 +30,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
             on another split.
     """
     backbone = config["model"]
+    read: list[str] = []
 
     def check(path: str, content: dict[str, Any]) -> None:
         with named_damage(f"file {path}", CheckpointError):
@@ -37,6 +38,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
         # The settings of the data, whose seed made the split: a role may warm up from another seed.
         own = {**dataset.config.final_config_dict, "checkpoint_split": config["checkpoint_split"]}
         check_recorded_split(f"pretrained file {path}", recorded, own, name)
+        read.append(path)
 
     try:
         with pretrained_files_read_safely(check):
@@ -56,7 +58,7 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
     note_attributes(model)
-    return Role(name, model, config, dataset if config["own_loss"] == "softmax" else None)
+    return Role(name, model, config, dataset if config["own_loss"] == "softmax" else None, pretrained=bool(read))
 
 
 def _check_clusters(name: str, model: Any, config: Any) -> None:

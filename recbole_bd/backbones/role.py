@@ -37,12 +37,16 @@ class Role:
         model: RecBole's model.
         config: the configuration the model was built with.
         softmax: the role's own loss in the place of its model's; made if the training part is given as `dataset`.
+        pretrained: whether the model took parameters from files when it was built.
     """
 
-    def __init__(self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None):
+    def __init__(
+        self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None, pretrained: bool = False
+    ):
         self.name = name
         self.model = model
         self.config = config
+        self.pretrained = pretrained
         self._scores = family(model)(model)
         self._propagation = SharedPropagation(model, self._scores)
         self.softmax = None if dataset is None else SoftmaxLoss(self._propagation, config, dataset)

@@ -18,7 +18,7 @@ class Snapshot:
         state: parameters and buffers by name, on the CPU.
         other: RecBole's `other_parameter` without caches, such as the similarities of EASE.
         attributes: other attributes that changed since the model was built, such as a step counter.
-        epoch: the epoch after which the snapshot was taken, from 0; -1 before the first.
+        epoch: the epoch of its stage after which the snapshot was taken, from 0; -1 for the state that it starts from.
         valid: validation metrics of that epoch.
     """
 

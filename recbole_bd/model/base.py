@@ -147,7 +147,7 @@ class Distiller(GeneralRecommender):
         return False
 
     def new_best(self, role: str) -> None:
-        """Called when a learner is in a new best state by validation; does nothing by default."""
+        """Called when a learner is better by validation than its start and all states since; nothing by default."""
 
     def sampling_state(self) -> dict[str, Any]:
         """State beside the parameters that a resumed run needs, as tensors by name; empty by default."""

@@ -34,8 +34,8 @@ class BD(Distiller):
 
     Where a model's L_CF adds up interactions instead of averaging them, `in_loss_units` scales the mean to a sum.
     z are logits, and j are items that the user has not seen. No gradient reaches the other role. It is in its current
-    state or, with `guide_state: best`, in its best state by validation so far. Before the first validation that is
-    the state of the warm-up. Samples are drawn every `refresh_period` epochs from both roles' current rankings.
+    state or, with `guide_state: best`, in its best state by validation so far. Until a validation is better, that
+    is the state of the warm-up. Samples are drawn every `refresh_period` epochs from both roles' current rankings.
 
     Args:
         config, dataset, roles, control: see `Distiller`.

@@ -268,6 +268,8 @@ def file_hash(path: str | None) -> str | None:
 def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str, str | None]:
     """Hashes of the files that a model reads while it is built; a setting that names one is replaced by its hash.
 
+    With a file to start from, `start` marks the version of its warm-up.
+
     Args:
         model: name of the model; a subclass reads what its RecBole model reads.
         settings: its settings.
@@ -276,6 +278,8 @@ def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str,
     found = {key: file_hash(settings[key]) for key in _PRETRAINED & settings.keys() if settings[key]}
     base = recbole_base(recommender_class(model))
     beside = Path(folder) / _BESIDE_DATA[base.__name__] if base and base.__name__ in _BESIDE_DATA else None
+    if found:
+        found["start"] = "candidate"  # what a pretrained model starts from may be its best state
     return found | ({beside.name: file_hash(str(beside))} if beside and beside.is_file() else {})
 
 

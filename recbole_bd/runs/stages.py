@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,8 @@ class Run:
     def _trained_on(self, start: dict[str, Snapshot], arm: str) -> dict[str, Snapshot]:
         """Train one arm, and return the best state of every learner.
 
-        Distillation and its control start from the same states and see the same batches and negatives.
+        Distillation and its control start from the same states and see the same batches and negatives. Where no later
+        state of a learner is better by validation, its best is the start, as of epoch -1.
         """
         control = arm == CONTINUED
         for name, role in self.roles.items():
@@ -191,7 +193,8 @@ class Run:
         init_seed(self.config["seed"], self.config["reproducibility"])
         configs = {name: self.roles[name].config for name in distiller.learners}
         stream = batch_stream(configs, self.split, lambda name: self.roles[name].model)
-        trainer = BDTrainer(self.config, distiller, self.journal, self._keeper(arm))
+        valid = {name: start[name].valid for name in distiller.learners}
+        trainer = BDTrainer(self.config, distiller, self.journal, self._keeper(arm), valid)
         if (place := self.progress.resume_point(arm)) is not None:
             trainer.resume_from(place)
         try:
@@ -200,7 +203,7 @@ class Run:
             if not control:
                 self.kept |= trainer.best
         self.journal.write_metrics()
-        return {name: trainer.best.get(name, start[name]) for name in distiller.learners}
+        return {name: trainer.best.get(name) or replace(start[name], epoch=-1) for name in distiller.learners}
 
     def _fail(self, error: BDError) -> None:
         """Write the results of a failed run; a second error, such as a full disk, does not hide the first."""

@@ -1,8 +1,7 @@
 """`BDTrainer`: trains the learners of a method together, by RecBole's `fit`."""
 
 import logging
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recbole.config import Config
@@ -28,6 +27,7 @@ logger = logging.getLogger(__name__)
 class BDTrainer(Resumable, Trainer):
     """Trains the learners of a `Distiller` together: each has its optimizer, its validations and its best state.
 
+    The state that a learner starts from, with its validation, is the first candidate for its best state: epoch -1.
     RecBole's `fit` runs the epochs and the early stopping. The score given to early stopping is the number of
     validations at which a watched role (`stop_on`) reached a new best. Training therefore stops when no watched role
     improves any more. With `rest_at_best`, a role returns to its best state and stops learning as soon as early
@@ -38,14 +38,23 @@ class BDTrainer(Resumable, Trainer):
         model: the method with its two roles; a role that is no learner stays unchanged.
         journal: receives validations, losses and durations.
         keeper: writes the resume points; none by default.
+        start: validation metrics of the learners' present states, by role. A role without them is validated before the
+            first epoch.
 
     Attributes:
         arm: `distilled`, or `continued` for the control.
         trainers: RecBole's trainer of each learner by role; see `role_trainer`.
     """
 
-    def __init__(self, config: Config, model: Distiller, journal: Journal | None = None, keeper: Keeper | None = None):
-        self.keeper = keeper or nothing_kept()
+    def __init__(
+        self,
+        config: Config,
+        model: Distiller,
+        journal: Journal | None = None,
+        keeper: Keeper | None = None,
+        start: Mapping[str, Mapping[str, float]] | None = None,
+    ):
+        self.keeper, self.start = keeper or nothing_kept(), start or {}
         self.arm = CONTINUED if model.control else DISTILLED
         for name in model.learners:
             if (softmax := model.roles[name].softmax) is not None:
@@ -66,14 +75,14 @@ class BDTrainer(Resumable, Trainer):
         self.epochs = config["distill_epochs"]
         self.eval_step = max(1, min(config["eval_step"], self.epochs))
         self.valid_metric_bigger = True  # _valid_epoch returns a count
-        self.best_valid_score = -math.inf
+        self.best_valid_score = 0
         watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
         self.improvements = Improvements(self.trainers, watched)
         self.step = DistillationStep(model, self.trainers, self.device, self.enable_amp)
 
     @property
     def best(self) -> dict[str, Snapshot]:
-        """Each learner's best state by validation so far; empty before the first validation."""
+        """Each learner's best state by validation so far, that of its start included; empty before `fit`."""
         return {name: trainer.best for name, trainer in self.trainers.items() if trainer.best is not None}
 
     def fit(
@@ -89,11 +98,11 @@ class BDTrainer(Resumable, Trainer):
 
         Args:
             train_data: a `BatchStream`.
-            valid_data: RecBole's validation loader; without one `best` stays empty.
+            valid_data: RecBole's validation loader; without one no state is compared with the start.
             verbose, saved, show_progress, callback_fn: as RecBole's `fit` takes them.
 
         Returns:
-            The number of validations at which a watched role reached a new best, or -inf if there was none; and the
+            The number of validations at which a watched role became better than its start and all states since; and the
             metrics by role at the last of them in this call of `fit`, or None.
 
         Raises:
@@ -104,7 +113,22 @@ class BDTrainer(Resumable, Trainer):
         for trainer in self.trainers.values():
             trainer.eval_collector.data_collect(train_data)
         with self.keeper.stop.deferred():
+            if self._resume_point is None:
+                self._enter_start(valid_data, show_progress)
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def _enter_start(self, valid_data: Any, show_progress: bool) -> None:
+        """Make the state that each learner starts from its best state so far, with its validation."""
+        for name, trainer in self.trainers.items():
+            known = self.start.get(name, {})
+            if trainer.valid_metric in known:
+                trainer.validated(known)
+            elif valid_data:
+                trainer._valid_epoch(valid_data, show_progress)
+            else:
+                continue
+            if self.improvements.begins_at(name, _upwards(trainer, trainer.valid_score)):
+                trainer._save_checkpoint(trainer.epoch)
 
     def _build_optimizer(self, **kwargs: Any) -> None:
         return None  # each role's trainer has an optimizer
@@ -186,7 +210,7 @@ class BDTrainer(Resumable, Trainer):
             trainer = self.trainers[name]
             trainer.epoch = self.epoch
             score, results[name] = trainer._valid_epoch(valid_data, show_progress)
-            if self.improvements.is_new_best(name, score if trainer.valid_metric_bigger else -score):
+            if self.improvements.is_new_best(name, _upwards(trainer, score)):
                 trainer._save_checkpoint(trainer.epoch)
                 improved.append(name)
                 with trainer.average.applied():
@@ -220,6 +244,11 @@ class BDTrainer(Resumable, Trainer):
         losses = _losses_text({name: one.means() for name, one in self.losses.items()})
         scores = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
         return f"{losses} | valid {scores}" if scores else losses
+
+
+def _upwards(trainer: Any, score: float) -> float:
+    """A validation score of which more is better."""
+    return score if trainer.valid_metric_bigger else -score
 
 
 def _losses_text(means: dict[str, dict[str, float]]) -> str:

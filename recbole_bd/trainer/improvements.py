@@ -8,6 +8,8 @@ from typing import Any
 class Improvements:
     """Best validation score of each learner, and how long ago it was reached.
 
+    The first score of a learner may be that of the state it starts from: see `begins_at`.
+
     Args:
         roles: the learners.
         watched: roles whose new bests count for early stopping.
@@ -22,6 +24,13 @@ class Improvements:
         self.best_scores = dict.fromkeys(roles, -math.inf)
         self.waits = dict.fromkeys(self.best_scores, 0)
         self.count = 0
+
+    def begins_at(self, role: str, score: float) -> bool:
+        """Record the score of the state that a role starts from, the first to beat; False if it is not a number."""
+        if math.isnan(score):
+            return False
+        self.best_scores[role] = score
+        return True
 
     def is_new_best(self, role: str, score: float) -> bool:
         """Record a validation of one role; the higher score is better."""

@@ -23,7 +23,7 @@ class Journal:
     """Record of every epoch and validation of a run.
 
     An arm is `separate`, `distilled` or `continued`; rows keep it under the key `stage`. A role is `teacher`, `student`
-    or `model`. Epochs count from 0 in each arm; -1 is the state before the first epoch.
+    or `model`. Epochs count from 0 in each arm; -1 is the state that the arm starts from.
 
     Args:
         folder: the run folder; None keeps the record in memory only.

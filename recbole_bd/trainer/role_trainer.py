@@ -1,7 +1,7 @@
 """RecBole's Trainer for one role: its warm-up, and its optimizer and best state in the distillation."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -178,11 +178,16 @@ class RoleTrainerMixin(Resumable, _Host):
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         with self.average.applied():
             score, result = super()._valid_epoch(valid_data, show_progress)
-        self.valid_score, self.valid_result = score, {name: float(value) for name, value in result.items()}
-        self.journal.validation(self.arm, self.role.name, self.epoch, self.valid_result)
+        self.validated(result)
         self.health.after_validation(self.valid_metric, score, self.valid_metric_bigger)
         logger.info("%s %s: epoch %d, valid %s %.4f", self.role.name, self.arm, self.epoch, self.valid_metric, score)
         return score, result
+
+    def validated(self, metrics: Mapping[str, float]) -> None:
+        """Take the validation of the present state, by metric, and record it."""
+        self.valid_score = metrics[self.valid_metric]
+        self.valid_result = {name: float(value) for name, value in metrics.items()}
+        self.journal.validation(self.arm, self.role.name, self.epoch, self.valid_result)
 
     def evaluate(
         self, eval_data: Any, load_best_model: bool = False, model_file: Any = None, show_progress: bool = False
@@ -277,6 +282,9 @@ def warm_up(
 ) -> Snapshot:
     """Train one role alone with RecBole's Trainer, its early stopping and its validation.
 
+    The state before the first epoch is a candidate for the best one only if files gave it parameters (`pretrained`).
+    New parameters are random: they are no model to recommend with, however the first validations turn out.
+
     Args:
         role: the role; its model ends in the best state.
         train_data: RecBole's training loader for its model.
@@ -300,6 +308,10 @@ def warm_up(
         trainer.resume_from(resume_point)
         trainer.epoch = resume_point["epoch"]
     with trainer.keeper.stop.deferred():
+        if role.pretrained and resume_point is None:
+            trainer.eval_collector.data_collect(train_data)
+            trainer.best_valid_score, _ = trainer._valid_epoch(valid_data, show_progress)
+            trainer._save_checkpoint(trainer.epoch)
         trainer.fit(train_data, valid_data, verbose=False, saved=True, show_progress=show_progress)
     if trainer.best is None or not trainer.best.valid:
         trainer._valid_epoch(valid_data, show_progress)

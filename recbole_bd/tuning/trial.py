@@ -69,10 +69,14 @@ class Watch:
             row: `stage`, `role`, `epoch` and each metric.
 
         Returns:
-            The epoch, at its last row and once every role has been validated; else None.
+            The epoch, at its last row and once every role has been validated; else None. The state that a stage starts
+            from, epoch -1, counts among the best and is no point of the curve.
         """
         role, epoch = row["role"], row["epoch"]
         if role not in self._objective or row["stage"] != _STAGES[role] or self.metric not in row:
+            return None
+        if epoch < 0:
+            self._best[role] = row[self.metric]
             return None
         if epoch != self._epoch:
             # A role that rests is no longer validated; the other role's epochs continue.

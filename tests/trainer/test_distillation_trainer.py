@@ -12,7 +12,7 @@ from recbole_bd.errors import TrainingError
 from recbole_bd.trainer import distillation_trainer
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.journal import Journal
-from tests.helpers.scenes import Scene
+from tests.helpers.scenes import Scene, equal_states
 
 
 def test_each_role_has_its_own_settings_of_the_distillation_stage(quick):
@@ -34,13 +34,53 @@ def test_the_best_state_of_each_role_is_kept(quick):
         assert best.epoch == next(row["epoch"] for row in rows if row["ndcg@5"] == best.valid["ndcg@5"])
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_start_is_the_first_candidate(known, quick, monkeypatch):
+    """Validations of .9 at the start, .5 after the first epoch and 1.0 after the second."""
+    scene = Scene(quick, distill_epochs=2, guide_state="best")
+    before, scores = scene.states(), {name: iter([0.5, 1.0] if known else [0.9, 0.5, 1.0]) for name in scene.roles}
+    start = {name: {"hit@5": 0.1, "ndcg@5": 0.9} for name in scene.roles} if known else None
+    trainer = BDTrainer(scene.config, scene.method, Journal(), start=start)
+    handed, guides = [], scene.method.best_guides
+    for name, one in trainer.trainers.items():
+        monkeypatch.setattr(one, "evaluate", lambda *_, n=name, **__: {"hit@5": 0.1, "ndcg@5": next(scores[n])})
+    monkeypatch.setattr(scene.method, "new_best", lambda name: handed.append((name, trainer.epoch)))
+    bests, train = [], trainer._train_epoch
+    monkeypatch.setattr(trainer, "_train_epoch", lambda *a, **o: (bests.append(trainer.best), train(*a, **o))[1])
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert guides.keys() == scene.roles.keys()
+    for best in bests:
+        for name in scene.roles:
+            assert (best[name].epoch, best[name].valid) == (-1, {"hit@5": 0.1, "ndcg@5": 0.9})
+            assert equal_states({f"{name}.{key}": value for key, value in best[name].state.items()},
+                                {key: value for key, value in before.items() if key.startswith(name)})  # fmt: skip
+    assert handed == [(name, 1) for name in scene.roles]
+    assert [best.epoch for best in trainer.best.values()] == [1, 1]
+    for name in scene.roles:
+        rows = trainer.journal.of("distilled", name)
+        assert [(row["epoch"], row["ndcg@5"]) for row in rows] == [(-1, 0.9), (0, 0.5), (1, 1.0)]
+
+
+def test_a_role_that_only_gets_worse_rests_at_its_start(quick, monkeypatch):
+    scene = Scene(quick, distill_epochs=9, stopping_step=1, rest_at_best=True)
+    before = scene.states()
+    trainer = BDTrainer(scene.config, scene.method, Journal(), start={TEACHER: {"ndcg@5": 0.5}, STUDENT: {"ndcg@5": 2}})
+    validate_as_told(trainer, {TEACHER}, monkeypatch)
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert (trainer.epoch, trainer.model.resting) == (8, [STUDENT])
+    now = scene.states()
+    changed = {key.partition(".")[0] for key in now if not torch.equal(now[key], before[key])}
+    assert changed == {TEACHER}
+    assert [len([row for row in trainer.journal.losses if row["role"] == role]) for role in (TEACHER, STUDENT)] == [9, 2]
+
+
 @pytest.mark.parametrize(
     ("stop_on", "improves", "epochs"),
     [
-        ("both", set(), 3),
+        ("both", set(), 2),
         ("both", {TEACHER}, 9),
         ("both", {STUDENT}, 9),
-        ("teacher", {STUDENT}, 3),
+        ("teacher", {STUDENT}, 2),
         ("student", {STUDENT}, 9),
     ],
 )
@@ -53,7 +93,7 @@ def test_it_stops_when_no_watched_role_improves(stop_on, improves, epochs, quick
 
 
 def validate_as_told(trainer, improves, monkeypatch):
-    """Validations without models: some roles are better every time, the others never after the first."""
+    """Validations without models: some roles are better every time, the others never than their start."""
     count = iter(range(1000))
     for name, role_trainer in trainer.trainers.items():
 
@@ -73,6 +113,7 @@ def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(r
     other = STUDENT if tired == TEACHER else TEACHER
     validate_as_told(trainer, {other}, monkeypatch)
     states = {role: [] for role in (tired, other)}
+    start = {role: next(scene.roles[role].model.parameters()).detach().clone() for role in states}
     train = trainer._train_epoch
 
     def noted(*arguments, **options):
@@ -86,9 +127,9 @@ def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(r
     assert trainer.epoch == 8
     moved = {role: [not torch.equal(a, b) for a, b in itertools.pairwise(seen)] for role, seen in states.items()}
     assert all(moved[other])
-    # Best in epoch 0, none better in 1 and 2, so that it goes back after 2 and does not move from then on.
-    assert moved[tired] == ([True] * 3 + [False] * 5 if rests else [True] * 8)
-    assert torch.equal(states[tired][3], states[tired][0]) == rests
+    # Not better than its start in 0 and 1, so that it goes back after 1 and does not move from then on.
+    assert moved[tired] == ([True] * 2 + [False] * 6 if rests else [True] * 8)
+    assert torch.equal(states[tired][2], start[tired]) == rests
     assert trainer.model.resting == ([tired] if rests else [])
     assert set(scene.method.sampler.pools) == ({other} if rests else {tired, other})  # nothing is drawn for who rests
 

@@ -18,6 +18,16 @@ def test_a_best_is_new_only_above_the_one_before():
     assert found.waits["teacher"] == 2
 
 
+def test_the_start_is_the_first_to_beat_and_no_improvement():
+    found = Improvements(["teacher", "student"], ["teacher", "student"])
+    assert found.begins_at("teacher", 0.5)
+    assert not found.begins_at("student", float("nan"))
+    assert [found.is_new_best("teacher", score) for score in (0.25, 0.5, 0.75)] == [False, False, True]
+    assert found.waits == {"teacher": 0, "student": 0}
+    assert found.is_new_best("student", -1.0)
+    assert found.count == 0
+
+
 def test_only_bests_of_watched_roles_count():
     found = Improvements(["teacher", "student"], ["teacher"])
     assert [found.counted(improved) for improved in (["student"], ["teacher"], [], ["student", "teacher"])] == [
