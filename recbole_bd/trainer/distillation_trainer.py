@@ -122,12 +122,13 @@ class BDTrainer(Resumable, Trainer):
         for name, trainer in self.trainers.items():
             known = self.start.get(name, {})
             if trainer.valid_metric in known:
+                score = known[trainer.valid_metric]
                 trainer.validated(known)
             elif valid_data:
-                trainer._valid_epoch(valid_data, show_progress)
+                score, _ = trainer._valid_epoch(valid_data, show_progress)
             else:
                 continue
-            if self.improvements.begins_at(name, _upwards(trainer, trainer.valid_score)):
+            if self.improvements.begins_at(name, _upwards(trainer, score)):
                 trainer._save_checkpoint(trainer.epoch)
 
     def _build_optimizer(self, **kwargs: Any) -> None:

@@ -110,7 +110,9 @@ def test_a_role_that_warms_up_from_another_seed_has_the_same_split(block_data, q
     path = str(Path(recbole_checkpoint(block_data, "NAIS", **OWN["NAIS"]).saved_model_file).absolute())
     both = {f"{role}.{key}": value for role in ("teacher", "student") for key, value in OWN["NAIS"].items()}
     config = make_config({**quick, **both, "teacher_model": "NAIS", "student_model": "NAIS", "pretrain_path": path})
-    seeds = {name: role.config["seed"] for name, role in prepare(config)[1].items()}
+    roles = prepare(config)[1]
+    assert all(role.pretrained for role in roles.values())
+    seeds = {name: role.config["seed"] for name, role in roles.items()}
     assert seeds["teacher"] == 2020 != seeds["student"]
 
 

@@ -147,6 +147,7 @@ def test_a_pretrained_file_counts_by_its_content_wherever_it_is(quick, tmp_path)
     assert not {*both("a.pth", "2")} & {*first}
     assert both("a.pth", "1", checkpoint_split="trusted") == first
     bare = {**alone(quick), "model": "NAIS"}
+    assert first[1] != warmup_hash(make_config(bare).role("model"), "")
     assert run_hashes(make_config(bare)) == run_hashes(make_config(bare, pretrain_path=None))
 
 

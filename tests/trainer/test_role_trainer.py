@@ -142,6 +142,21 @@ def test_a_warm_up_without_epochs_validates_the_state_it_has(quick):
     assert all(torch.equal(snapshot.state[name], before[name]) for name in before)
 
 
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_only_a_pretrained_start_is_a_candidate_of_a_warm_up(pretrained, quick, monkeypatch):
+    """Every validation is worse than the one before."""
+    scene, journal = Scene(quick, epochs=3), Journal()
+    role, values = scene.roles[STUDENT], iter([0.9, 0.8, 0.7, 0.6])
+    role.pretrained = pretrained
+    monkeypatch.setattr(module.Trainer, "evaluate", lambda *_, **__: {"ndcg@5": next(values)})
+    before = {name: tensor.clone() for name, tensor in role.model.state_dict().items()}
+    snapshot = warm_up(role, train_loader(role.config, scene.split), scene.split.valid_loader, journal, False)
+    assert [row["epoch"] for row in journal.validations] == ([-1] * pretrained + [0, 1, 2])
+    assert (snapshot.epoch, snapshot.valid) == (-1 if pretrained else 0, {"ndcg@5": 0.9})
+    assert all(torch.equal(snapshot.state[name], before[name]) for name in before) == pretrained
+    assert all(torch.equal(role.model.state_dict()[name], snapshot.state[name]) for name in before)
+
+
 @pytest.mark.parametrize(("arm", "rate", "decay"), [("separate", 0.25, 0.0), ("distilled", 0.5, 0.125)])
 def test_an_arm_has_its_rate(arm, rate, decay, quick):
     settings = {"learning_rate": 0.25, "distill_learning_rate": 0.5, "distill_weight_decay": 0.125}

@@ -35,6 +35,17 @@ def test_of_two_roles_the_mean_of_their_own_best_is_watched():
     assert watch.curve == {4: 0.2, 9: 0.6, 14: 0.6, 19: 0.6}
 
 
+def test_the_start_is_among_the_best_and_no_point_of_the_curve():
+    watch = Watch(("teacher", "student"), METRIC)
+    seen = [
+        watch.sees(row(role, epoch, value))
+        for epoch, values in ((-1, (0.9, 0.1)), (0, (0.4, 0.4)))
+        for role, value in zip(("teacher", "student"), values, strict=True)
+    ]
+    assert seen == [None, None, None, 0]
+    assert watch.curve == {0: 0.6}
+
+
 def test_a_baseline_is_watched_in_its_own_stage():
     watch = Watch(("model",), METRIC)
     assert [watch.sees(row("model", epoch, value, "separate")) for epoch, value in ((0, 0.1), (1, 0.05))] == [0, 1]
