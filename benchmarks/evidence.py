@@ -38,6 +38,8 @@ from recbole_bd.leaderboard.run_reader import Run, read_runs, runs_jsonl
 from recbole_bd.leaderboard.schedule import Entry, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import run_hashes
+from recbole_bd.runs.records import SCHEMA
 from recbole_bd.system.atomic_write import write_whole
 from recbole_bd.system.child_processes import environment_of
 from recbole_bd.system.locks import exclusively
@@ -49,7 +51,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 COLUMNS = (
     "arm", "trial", "seed", "objective", "teacher", "student", "model", "seconds", "settings", "error",
-    "curve", "pruned",
+    "curve", "pruned", "schema",
 )  # fmt: skip
 SEPARATE = ("teacher", "student")
 HEADLINE = "citeulike-bpr"  # the board of the README's table
@@ -185,7 +187,7 @@ def trial_row(
     if outcome.state == STOPPED:
         raise KeyboardInterrupt
     row = {"arm": arm.name, "trial": number, "seed": seed, "settings": json.dumps(drawn, sort_keys=True)}
-    row |= {"curve": json.dumps(outcome.curve), "seconds": round(outcome.seconds)}
+    row |= {"curve": json.dumps(outcome.curve), "seconds": round(outcome.seconds), "schema": SCHEMA}
     if outcome.state == FAILED:
         return {**row, "error": outcome.error}
     if outcome.state == PRUNED:
@@ -196,6 +198,8 @@ def trial_row(
 def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     """Search until the arm has `trials` trials; run the best three with two more seeds; write the best settings.
 
+    Trials of two roles that an earlier schema measured do not count.
+
     An arm without anything to search has one trial. The best settings are those with the best mean over the seeds.
     Separate models, which all other arms use, are chosen by one seed, as is every arm of a board without finalists.
     """
@@ -204,7 +208,7 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     if arm.name in SEPARATE or not plan.get("finalists", True):
         more = []
     path = ROOT / "results" / arm.board / "trials.csv"
-    rows = [row for row in read_rows(path) if row["arm"] == arm.name]
+    rows = [row for row in read_rows(path) if row["arm"] == arm.name and is_comparable(arm, row)]
     tried = [row for row in rows if int(row["seed"]) == first]
     trials = trials if arm.space else 1
     study = new_study(arm, tried, trials)
@@ -244,6 +248,11 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
         ]
         rows = [*(row for row in rows if int(row["seed"]) != first), *tried, *map(note, again)]
     write_best(arm, rows, tried)
+
+
+def is_comparable(arm: Arm, row: dict[str, Any]) -> bool:
+    """Whether a trial measured as today's would: by this schema, or a model alone, which all measure alike."""
+    return arm.fixed.get("model") not in METHODS or int(row.get("schema") or 1) == SCHEMA
 
 
 def finalists(tried: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -286,7 +295,8 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add the runs to it.
 
-    Runs whose settings are no longer the chosen ones are dropped. Another `run` may add to the file at the same time.
+    Runs whose settings are no longer the chosen ones are dropped, and so are runs of an earlier schema that were run
+    again. Another `run` may add to the file at the same time.
     """
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
@@ -297,22 +307,33 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
         if failed := [one.result["error"] for one in found if one.result["status"] != "finished"]:
             raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
         with exclusively(path.with_suffix(".lock"), f"records of {board}"):
-            current = chosen_now(board, given) - {one.result["config_hash"] for one in found}
+            current, again = chosen_now(board, given), {_label_and_seed(one) for one in found}
             kept = [one for one in recorded(path) if one.result["config_hash"] in current]
+            kept = [one for one in kept if _label_and_seed(one) not in again]
             write_whole(path, runs_jsonl([*kept, *found]))
 
 
 def chosen_now(board: str, given: dict[str, Any]) -> set[str]:
-    """Hashes of the runs that the board's tables need, by the settings found so far."""
+    """Hashes of the runs that the board's tables need, by the settings found so far, in every schema."""
     plan = read_plans()[board]
     arms = [name for name, arm in plan["arms"].items() if not arm.get("space") or settings_file(board, name).is_file()]
-    return {entry.record["config_hash"] for entry in entries(board, arms, plan["seeds"], given)}
+    configs = configs_of(board, arms, plan["seeds"], given)
+    return {run_hashes(config, schema)["config"] for config in configs for schema in range(1, SCHEMA + 1)}
 
 
 def entries(board: str, arms: list[str], seeds: list[int], given: dict[str, Any]) -> list[Entry]:
-    """Runs of some arms and seeds with the chosen settings; the separate models are part of the other arms' runs."""
+    """Runs of some arms and seeds with the chosen settings."""
+    return [entry_of(config) for config in configs_of(board, arms, seeds, given)]
+
+
+def configs_of(board: str, arms: list[str], seeds: list[int], given: dict[str, Any]) -> list[BDConfig]:
+    """Settings of the runs of some arms and seeds; the separate models are part of the other arms' runs."""
     taught = [name for name in arms if name not in SEPARATE]
-    return [entry_of(_config_of(read_arm(board, name), seed, given)) for name in taught for seed in seeds]
+    return [_config_of(read_arm(board, name), seed, given) for name in taught for seed in seeds]
+
+
+def _label_and_seed(run: Run) -> tuple[str, int]:
+    return run.result["label"], run.result["seed"]
 
 
 def recorded(path: Path) -> list[Run]:
@@ -420,13 +441,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def append_row(path: Path, row: dict[str, Any]) -> None:
-    """Add a row to a trials.csv."""
+    """Add a row to a trials.csv; one without today's columns is written anew."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.is_file()
-    with path.open("a", encoding="utf-8", newline="") as stream:
+    before = read_rows(path)
+    is_new = not before or before[0].keys() != set(COLUMNS)
+    with path.open("w" if is_new else "a", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-        if new:
+        if is_new:
             writer.writeheader()
+            writer.writerows({"schema": 1, **one} for one in before)
         writer.writerow(row)
 
 

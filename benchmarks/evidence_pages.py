@@ -68,6 +68,7 @@ def claims_page(
         "",
         f"Made by `{command}` from `results/*/runs.jsonl`. Values are test {metrics_of(boards)}: {told}",
         "",
+        *(line for note in _notes_of(boards) for line in (note, "")),
         "![Gains of BD](claims.png)",
         "",
         "## 1. On a large share of test interactions the student ranks the held-out item higher than the teacher",
@@ -135,6 +136,13 @@ def _splits_of(boards: Mapping[str, Board]) -> str:
     if other:
         told.append(f"A seed of {' and '.join(other)} also decides the split, so ± is over splits and training.")
     return " ".join(told)
+
+
+def _notes_of(boards: Mapping[str, Board]) -> list[str]:
+    """Notes of the boards, each once, with the names of its boards unless it is on all."""
+    notes = dict.fromkeys(note for board in boards.values() for note in board.notes)
+    on = {note: [name for name, board in boards.items() if note in board.notes] for note in notes}
+    return [note if len(names) == len(boards) else f"{', '.join(names)}: {note}" for note, names in on.items()]
 
 
 def metrics_of(boards: Mapping[str, Board]) -> str:
@@ -302,6 +310,7 @@ def dataset_page(
             values = [number(row.cells[metric]) for metric in board.metrics]
             about = [row.name, row.model, f"{row.parameters:,}", str(len(row.runs))]
             lines.append(f"| {' | '.join([*about, *values, *changes])} |")
+        lines += [line for note in board.notes for line in ("", note)]
         if any(row.parameters == 1 for row in rows.values()):
             lines += ["", _COUNTED]
         if any(row["arm"] in SEARCHED for row in trials.get(name, ())):

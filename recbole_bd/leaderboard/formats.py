@@ -11,7 +11,7 @@ import yaml
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.evaluator.verdict import ALPHA
 from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Cell, Row
-from recbole_bd.runs.text_table import grid
+from recbole_bd.runs.text_table import epoch_text, grid
 
 SIZES = {FULL: "full-size models", SMALL: "students"}
 _PROTOCOL = (
@@ -174,11 +174,11 @@ def _md_row(row: Row, board: Board) -> str:
 
 
 def best_settings(row: Row) -> dict[str, str]:
-    """Commonly tuned settings of the row's runs, and the best epoch of each seed, from 0."""
+    """Commonly tuned settings of the row's runs, and the best epoch of each seed, from 0, or `start`."""
     settings = row.first.settings
     block = settings if row.role == BASELINE else settings.get(row.role, {})
     found = {key: _plain(block.get(key, settings.get(key))) for key in _BEST_SETTINGS}
-    return {**found, "best epochs": ", ".join(str(row.entry(seed)["best_epoch"]) for seed in sorted(row.runs))}
+    return {**found, "best epochs": ", ".join(epoch_text(row.entry(seed)["best_epoch"]) for seed in sorted(row.runs))}
 
 
 def _plain(value: Any) -> str:

@@ -1,7 +1,7 @@
 """The rows and cells of a leaderboard, from run folders alone. Nothing here needs torch or RecBole."""
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from recbole_bd.leaderboard.pairs import pair_notes
 from recbole_bd.leaderboard.run_reader import Run, one_per_configuration
 
 FULL, SMALL = "full", "student"
+# The first schema of result.json in which the start of a stage is a candidate for its best epoch.
+_STARTS_COUNT = 2
 # Metrics of RecBole where lower is better.
 _LESS_IS_BETTER = ("mae", "rmse", "logloss", "averagepopularity", "giniindex")
 
@@ -103,7 +105,7 @@ class Row:
         return stated.get(self.arm, {}).get(self.role, "")
 
     def entry(self, seed: int) -> dict[str, Any]:
-        """The entry of this row in the run of a seed: `valid` and `test`, metrics by name, and `best_epoch`, from 0."""
+        """The entry of this row in the run of a seed: `valid` and `test`, metrics by name, and `best_epoch`."""
         return self.runs[seed].result[self.role][self.arm]
 
 
@@ -162,6 +164,7 @@ def build(runs: Iterable[Run]) -> Board:
     about = (finished or runs)[0]
     rows = _rows(runs)
     metrics = list(_any_test(finished[0])) if finished else []
+    note = note_on_schemas(rows)
     for row in rows:
         if row.runs:
             row.cells = {name: Cell({seed: row.entry(seed)["test"][name] for seed in row.runs}) for name in metrics}
@@ -173,7 +176,7 @@ def build(runs: Iterable[Run]) -> Board:
         data=about.result.get("data", {}),
         settings=about.settings,
         rows=rows,
-        notes=pair_notes(finished),
+        notes=[*([note] if note else []), *pair_notes(finished)],
         varied=_varied(finished),
         own_less_is_better=frozenset(name for run in finished for name in run.result.get("less_is_better", ())),
     )
@@ -187,6 +190,19 @@ def _varied(runs: list[Run]) -> str:
         if len({str(run.result["data"].get(key)) for run in runs}) > 1:
             return name
     return ""
+
+
+def note_on_schemas(rows: Sequence[Row]) -> str:
+    """Say which rows have numbers of schema 1, which chose the best epoch otherwise; empty if none has."""
+    of_stages = [row for row in rows if row.arm != SEPARATE and row.runs]
+    old = [row for row in of_stages if any(run.result["schema"] < _STARTS_COUNT for run in row.runs.values())]
+    if not old:
+        return ""
+    named = "every row but the separate ones" if old == of_stages else ", ".join(f"“{row.name}”" for row in old)
+    return (
+        f"Records of schema 1: {named}. In these the start of a stage was no candidate for its best epoch, so a value "
+        "may be below that of the start."
+    )
 
 
 def _any_test(run: Run) -> Mapping[str, float]:
@@ -270,7 +286,8 @@ def _distinguish(rows: list[Row]) -> None:
         if len(alike) == 1:
             continue
         learning = [tuple(row.first.result["learners"]) if row.runs else () for row in alike]
-        if alike[0].arm == CONTINUED and len(set(learning)) == len(alike):
+        is_one_schema = len({row.first.result["schema"] for row in alike if row.runs}) == 1
+        if alike[0].arm == CONTINUED and len(set(learning)) == len(alike) and is_one_schema:
             for row, learners in zip(alike, learning, strict=True):
                 row.name += " (with the other role)" if len(learners) > 1 else " (alone)"
             continue
@@ -285,7 +302,7 @@ def _distinguish(rows: list[Row]) -> None:
 
 
 def _relevant(row: Row) -> dict[str, Any]:
-    """Settings that affect this row, with role blocks dotted."""
+    """Settings that affect this row, with role blocks dotted, and the schema where it matters."""
     settings = row.first.settings if row.runs else {}
     flat: dict[str, Any] = {}
     for key, value in settings.items():
@@ -293,6 +310,8 @@ def _relevant(row: Row) -> dict[str, Any]:
     if row.arm == SEPARATE and row.role != BASELINE:
         flat = {key: value for key, value in flat.items() if key.startswith(f"{row.role}.")}
         flat[f"{row.role}_model"] = row.model
+    elif row.runs:
+        flat["schema"] = row.first.result["schema"]
     return {key: value for key, value in flat.items() if key.rpartition(".")[2] not in WITHOUT_EFFECT and key != "seed"}
 
 

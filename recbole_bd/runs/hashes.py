@@ -18,12 +18,13 @@ from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.property_files import method_options
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.evaluator.diversity import redefined
+from recbole_bd.runs.records import SCHEMA
 from recbole_bd.system.random_state import seed_of_split
 
-# Version of result.json, raised when a key changes its meaning or disappears.
-SCHEMA = 1
 # Version of warm-ups, raised when the same settings would give another model.
 _WARMUP_VERSION = 3
+# Schema in the hash of a model trained alone, whose numbers no later one has changed.
+_SCHEMA_ALONE = 1
 # Settings that only distillation and its control read.
 _OF_DISTILLATION = {"distill_batch_size", "distill_learning_rate", "distill_weight_decay"}
 # Settings of the methods that rank items.
@@ -146,11 +147,12 @@ def role_configs(config: BDConfig) -> dict[str, RoleConfig]:
     return roles
 
 
-def run_hashes(config: BDConfig) -> dict[str, str]:
+def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
     """Hash the settings and the data's files, before anything is loaded.
 
     Args:
         config: settings of the run.
+        schema: of its result; the same settings give other numbers by an earlier one, unless a model is trained alone.
 
     Returns:
         Hashes by name. `config` covers everything that can change the run's numbers. The others leave the seed out:
@@ -173,7 +175,8 @@ def run_hashes(config: BDConfig) -> dict[str, str]:
             del block[key]
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
-    settings |= {"device": config["device"].type, "schema": SCHEMA, "data": data_hash(config)}
+        schema = _SCHEMA_ALONE
+    settings |= {"device": config["device"].type, "schema": schema, "data": data_hash(config)}
     if own := config.own_code():
         settings["own_code"] = own
     roles = role_configs(config)

@@ -18,6 +18,9 @@ from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, PAIR, SEP
 from recbole_bd.config.yaml_text import is_name
 from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
 
+# Version of result.json, raised when a key changes its meaning or disappears. Since 2 the state that a stage starts
+# from is a candidate for its best one: `best_epoch` -1.
+SCHEMA = 2
 # Keys of every result.json and their types.
 _TYPES = {
     "schema": int, "status": str, "method": str, "dataset": str, "seed": int, "valid_metric": str, "learners": list,

@@ -15,7 +15,7 @@ from recbole_bd.errors import ConfigError, RunFolderError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import evaluation_version, run_hashes
 from recbole_bd.runs.progress import Progress, has_progress, no_progress, runs_of
-from recbole_bd.runs.records import read_result
+from recbole_bd.runs.records import SCHEMA, read_result
 from recbole_bd.runs.stages import Run
 from recbole_bd.system.atomic_write import remove_torn_files
 from recbole_bd.system.distributed import group
@@ -85,6 +85,11 @@ def resume_run(
             raise RunFolderError(
                 f"{folder} cannot resume: an earlier version started it, which drew other candidates or defined its "
                 "metrics otherwise; start a new run"
+            )
+        if config.method_class is not None and progress.record.get("schema") != SCHEMA:
+            raise RunFolderError(
+                f"{folder} cannot resume: an earlier version started it, in which the start of a stage was no "
+                "candidate for its best state; start a new run, which uses its warm-ups again"
             )
         return Run(config, stop, watch, folder, progress, changes).execute()
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from recbole_bd.backbones.names import ARMS, CONTINUED, DATA, DISTILLED, ROLES, SEPARATE
-from recbole_bd.runs.text_table import grid
+from recbole_bd.runs.text_table import epoch_text, grid
 
 
 def table(result: dict[str, Any]) -> str:
@@ -14,7 +14,7 @@ def table(result: dict[str, Any]) -> str:
 
     Returns:
         Lines of text. They show the first cut-off of each metric, at most four, always including `valid_metric`.
-        Gains are relative changes of `valid_metric`, in percent. Epochs count from 0.
+        Gains are relative changes of `valid_metric`, in percent. Epochs count from 0; `start` is the state before.
     """
     roles = [name for name in ROLES if name in result]
     shown = _shown_metrics(result)
@@ -28,7 +28,7 @@ def table(result: dict[str, Any]) -> str:
         entries = {arm: result[role][arm] for arm in ARMS if result[role].get(arm)}
         for index, (arm, entry) in enumerate(entries.items()):
             about = [role, result[role]["model"], f"{result[role]['parameters']:,}"] if index == 0 else [""] * 3
-            row = [*about, arm, str(entry["best_epoch"]), *(f"{entry['test'][name]:.4f}" for name in shown)]
+            row = [*about, arm, epoch_text(entry["best_epoch"]), *(f"{entry['test'][name]:.4f}" for name in shown)]
             if compared:
                 for base, where in ((SEPARATE, (CONTINUED, DISTILLED)), (CONTINUED, (DISTILLED,))):
                     known = arm in where and base in entries

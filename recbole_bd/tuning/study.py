@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from tqdm import tqdm
 
+from recbole_bd.backbones.names import BASELINE
 from recbole_bd.errors import ConfigError, InstallationError, Interrupted
+from recbole_bd.runs.records import SCHEMA
 from recbole_bd.system.process_pool import Child, ProcessPool
 from recbole_bd.system.signals import stoppable
 from recbole_bd.tuning.space import draw_settings
@@ -65,7 +67,10 @@ class Search:
 
     @property
     def identity(self) -> str:
-        """Hash by which two searches are the same: space, settings except for folders, objective and metric."""
+        """Hash by which two searches are the same: space, settings except for folders, objective and metric.
+
+        For searches of two roles it also depends on the schema of their results.
+        """
         return self._hash({key: value for key, value in self.settings.items() if key not in _FOLDERS})
 
     @property
@@ -74,7 +79,8 @@ class Search:
         return self.identity, self._hash(self.settings)
 
     def _hash(self, settings: Mapping[str, Any]) -> str:
-        text = json.dumps([self.space, settings, self.objective, self.metric], sort_keys=True, default=str)
+        schema = [] if BASELINE in self.objective else [SCHEMA]
+        text = json.dumps([self.space, settings, self.objective, self.metric, *schema], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run_settings(self, drawn: Mapping[str, Any]) -> dict[str, Any]:

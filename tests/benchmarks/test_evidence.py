@@ -17,6 +17,7 @@ from recbole_bd.leaderboard.run_reader import read_runs, runs_below, runs_jsonl
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
 from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import run_hashes
 from tests.helpers.boards import write_run
 from tests.helpers.paths import ROOT, SHARED_DATA, needs_data
 from tests.helpers.settings import make_config
@@ -265,7 +266,11 @@ def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen
                 driver.run("toys", ["B"], 1, {"checkpoint_dir": tmp_path / "saved"})
         return [run for run in runs_below(tmp_path / "saved") if run.folder in folders]
 
+    def hashes_of(config, schema):
+        return {"config": entry(config).record["config_hash"] + ("" if schema == 2 else ", schema 1")}
+
     monkeypatch.setattr(driver, "entry_of", entry)
+    monkeypatch.setattr(driver, "run_hashes", hashes_of)
     monkeypatch.setattr(driver, "run_entries", run_entries)
     records = tmp_path / "results" / "toys" / "runs.jsonl"
     for name in chosen:
@@ -282,6 +287,23 @@ def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen
     chosen["B"] = 2
     driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
     assert recorded() == ["A1-7", "A1-8"]
+    chosen |= {"A": 3, "B": 3}
+    for name in chosen:
+        write_run(tmp_path / "old", name, 7, values, label=name, config_hash=f"{name}3-7, schema 1", schema=1)
+    records.write_text(runs_jsonl(runs_below(tmp_path / "old")))
+    driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert recorded() == ["A3-7", "A3-8", "B3-7, schema 1"]
+
+
+def test_trials_of_an_earlier_schema_count_for_models_alone_only(driver, tmp_path):
+    path = tmp_path / "trials.csv"
+    path.write_text("arm,trial,seed,objective\nBD,0,7,0.5\n")
+    driver.append_row(path, {"arm": "BD", "trial": 1, "seed": 7, "objective": 0.6, "schema": 2})
+    rows = driver.read_rows(path)
+    assert [(row["trial"], row["objective"], row["schema"]) for row in rows] == [("0", "0.5", "1"), ("1", "0.6", "2")]
+    arms = [driver.Arm("toys", "BD", {"model": model}, {}, ("student",), {}) for model in ("BD", "BPR")]
+    assert [[driver.is_comparable(arm, row) for row in rows] for arm in arms] == [[False, True], [True, True]]
+    assert driver.is_comparable(arms[1], {"trial": "0"})
 
 
 def test_rows_of_the_published_form_have_the_published_values(evidence):
@@ -401,7 +423,7 @@ def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
     for run in read_runs(ROOT / "results" / board / "runs.jsonl"):
         label, seed = run.result["label"], run.result["seed"]
         config = evidence._config_of(evidence.read_arm(board, label), seed, given)
-        assert run.result["config_hash"] == evidence.entry_of(config).record["config_hash"], (label, seed)
+        assert run.result["config_hash"] == run_hashes(config, run.result["schema"])["config"], (label, seed)
         assert seed in BOARDS[board]["seeds"]
 
 

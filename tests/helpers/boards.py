@@ -40,7 +40,7 @@ def write_run(
     hashes = {"config": f"{method}-{seed}-{settings}", "settings": f"{method}-{settings.get('temperature')}"}
     hashes |= {"teacher": "t", "student": "s", "control": "c", "model": method}
     result = {
-        "schema": 1, "status": "finished", "method": method, "dataset": "toys", "seed": seed, "valid_metric": "ndcg@5",
+        "schema": 2, "status": "finished", "method": method, "dataset": "toys", "seed": seed, "valid_metric": "ndcg@5",
         "learners": list(learners), "config_hash": hashes["config"], "hashes": hashes,
         "command": f"recbole-bd run --model={method} --seed={seed}", "versions": {"recbole_bd": "0.1.0"},
         "data": {"users": users, "items": 9, "interactions": 80, "split": {"train": 60, "valid": 10, "test": 10},

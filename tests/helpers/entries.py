@@ -14,7 +14,7 @@ if how == "refuse":
     sys.exit("some warning\\nrecbole-bd: error: no such thing")
 mine = folder / f"{hash_}-{os.getpid()}"
 mine.mkdir(parents=True)
-record = {"schema": 1, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
+record = {"schema": 2, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
           "hashes": {"settings": hash_, "model": hash_}, "learners": [], "valid_metric": "ndcg@5", "command": "",
           "data": {"fingerprint": "f"}, "started": time.time(), "pid": os.getpid()}
 def write(**more):
@@ -41,7 +41,7 @@ write(status="finished", ended=time.time(), timing={"total_s": seconds},
 
 def entry(folder: Path, name: str, seconds: float = 0.05, how: str = "finish") -> Entry:
     record = {
-        "schema": 1,
+        "schema": 2,
         "method": name,
         "dataset": "toys",
         "seed": 1,

@@ -49,6 +49,29 @@ def test_rows_of_one_name_are_told_apart_by_their_settings(tmp_path):
     assert names.count("student, separate") == 1
 
 
+def test_records_of_schema_1_are_told(tmp_path):
+    def notes(*runs):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for method, schema in runs:
+            values = {f"{role}/{arm}": 0.3 for role in ("teacher", "student") for arm in ("separate", "distilled")}
+            hashes = {"config": f"{method} {schema}", "settings": f"{method} {schema}", "teacher": "t", "student": "s"}
+            hashes["control"] = f"c {schema}"
+            write_run(folder, method, 1, values, ("teacher", "student"), name=f"{method}-{schema}", schema=schema,
+                      hashes=hashes, config_hash=hashes["config"])  # fmt: skip
+        write_run(folder, "Pop", 1, {"model/separate": 0.1}, schema=1)
+        board = build(runs_below(folder))
+        return [row.name for row in board.rows if row.role == "student"], board.notes
+
+    rest = (
+        "In these the start of a stage was no candidate for its best epoch, so a value may be below that of the start."
+    )
+    assert notes(("BD", 2), ("RD", 2))[1] == []
+    assert notes(("BD", 1), ("RD", 1))[1] == [f"Records of schema 1: every row but the separate ones. {rest}"]
+    names, said = notes(("BD", 1), ("BD", 2))
+    assert names == ["student, separate", "student, BD (schema=1)", "student, BD (schema=2)"]
+    assert said == [f"Records of schema 1: “teacher, BD (schema=1)”, “student, BD (schema=1)”. {rest}"]
+
+
 @pytest.mark.parametrize(
     ("change", "kind"),
     [

@@ -115,6 +115,15 @@ def test_a_student_that_is_a_double_has_hashes_of_its_own(quick):
     assert hashes(**checkpoint)["student"] == hashes(**checkpoint, teacher_model="LightGCN")["student"]
 
 
+def test_a_schema_changes_the_hashes_of_stages_and_of_nothing_else(quick):
+    old, new = (run_hashes(make_config(quick), schema) for schema in (1, 2))
+    assert run_hashes(make_config(quick)) == new
+    assert {name for name in new if old[name] != new[name]} == {"config", "settings", "control"}
+    baseline = make_config(alone(quick), model="BPR")
+    assert run_hashes(baseline, 1) == run_hashes(baseline, 2)
+    assert hashes.opening_record(baseline, "running")["schema"] == 2
+
+
 def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, monkeypatch):
     later = {"exchange_student_to_teacher": "pointwise"}
     plain, changed = (run_hashes(make_config({**quick, **more})) for more in ({}, later))

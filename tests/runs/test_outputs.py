@@ -21,7 +21,7 @@ def test_the_result_has_its_documented_form(finished):
     result, _ = finished
     with open(f"{result['run_folder']}/result.json") as stream:
         assert json.load(stream) == result
-    assert (result["schema"], result["status"], result["method"], result["dataset"]) == (1, "finished", "BD", "blocks")
+    assert (result["schema"], result["status"], result["method"], result["dataset"]) == (2, "finished", "BD", "blocks")
     assert result["data"]["users"] == 60
     assert {"recbole_bd", "python", "torch", "numpy", "recbole"} <= result["versions"].keys()
     assert result["machine"]["device"] == "cpu"

@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_bd import run_bd
+from recbole_bd.errors import RunFolderError
 from recbole_bd.runs import resume
-from recbole_bd.runs.progress import PROGRESS_FILE
+from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 
 
 def test_a_folder_without_progress_is_refused(tmp_path, cli):
@@ -36,6 +37,20 @@ def test_runs_that_kept_nothing_are_not_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "run_hashes", lambda config: {"config": "mine"})
     monkeypatch.setattr(resume, "runs_of", lambda wanted, folder: found if wanted == "mine" else [])
     assert resume.unfinished_runs({"checkpoint_dir": str(tmp_path)}) == [tmp_path / "a", tmp_path / "c"]
+
+
+def test_an_unfinished_run_of_an_earlier_schema_is_refused(finished, tmp_path):
+    """Its start was no candidate; a new run has the warm-ups from the cache."""
+    result, _ = finished
+    folder = Path(shutil.copytree(result["run_folder"], tmp_path / "old"))
+    progress = Progress.load(folder)
+    progress.record = {**progress.record, "schema": 1}
+    progress.save(folder)
+    (folder / "result.json").unlink()
+    with pytest.raises(
+        RunFolderError, match="in which the start of a stage was no candidate for its best state; start"
+    ):
+        run_bd(resume=folder)
 
 
 def test_a_moved_run_that_has_finished_is_told_by_its_new_folder(finished, tmp_path):

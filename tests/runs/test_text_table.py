@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_bd.runs.text_table import grid
+from recbole_bd.runs.text_table import epoch_text, grid
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ from recbole_bd.runs.text_table import grid
 )  # fmt: skip
 def test_cells_stand_in_columns_under_a_ruled_header(header, rows, left, lines):
     assert grid(header, rows, left=left).splitlines() == lines
+
+
+def test_the_state_before_the_first_epoch_is_the_start():
+    assert [epoch_text(epoch) for epoch in (-1, 0, 12)] == ["start", "0", "12"]

@@ -114,6 +114,16 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
         open_study("s", f"sqlite:///{tmp_path / 'text.db'}", search)
 
 
+def test_searches_of_two_roles_depend_on_the_schema_of_their_results(search, monkeypatch):
+    def identities():
+        objectives = (("teacher", "student"), ("student",), ("model",))
+        return [Search(**{**vars(search), "objective": objective}).identity for objective in objectives]
+
+    before = identities()
+    monkeypatch.setattr(study, "SCHEMA", 1)
+    assert [now == then for now, then in zip(identities(), before, strict=True)] == [False, False, True]
+
+
 def test_a_search_may_move_and_its_data_may_not_change(search, formula, tmp_path, monkeypatch):
     def moved(place, data="1", **more):
         settings = {"dataset": "d", "data_path": f"{place}/d", "checkpoint_dir": f"{place}/saved", **more}
