@@ -300,6 +300,7 @@ def dataset_page(
         command: that makes the page.
     """
     lines = [f"# {title}", "", f"Made by `{command}` from `results/*/runs.jsonl`.", ""]
+    lines += [line for note in _notes_of(boards) for line in (note, "")]
     for name, board in boards.items():
         header = ["", "model", "parameters", "seeds", *board.metrics, "vs separate", "vs continued"]
         lines += [f"## {name}", "", f"| {' | '.join(header)} |", f"|---|---|{'---:|' * (len(header) - 2)}"]
@@ -310,7 +311,6 @@ def dataset_page(
             values = [number(row.cells[metric]) for metric in board.metrics]
             about = [row.name, row.model, f"{row.parameters:,}", str(len(row.runs))]
             lines.append(f"| {' | '.join([*about, *values, *changes])} |")
-        lines += [line for note in board.notes for line in ("", note)]
         if any(row.parameters == 1 for row in rows.values()):
             lines += ["", _COUNTED]
         if any(row["arm"] in SEARCHED for row in trials.get(name, ())):

@@ -198,10 +198,10 @@ def note_on_schemas(rows: Sequence[Row]) -> str:
     old = [row for row in of_stages if any(run.result["schema"] < _STARTS_COUNT for run in row.runs.values())]
     if not old:
         return ""
-    named = "every row but the separate ones" if old == of_stages else ", ".join(f"“{row.name}”" for row in old)
+    named = "all continued and taught rows" if old == of_stages else ", ".join(f"“{row.name}”" for row in old)
     return (
-        f"Records of schema 1: {named}. In these the start of a stage was no candidate for its best epoch, so a value "
-        "may be below that of the start."
+        f"Records of schema 1: {named}. The state that training went on from was no candidate for their best epoch, so "
+        "that a row may be below its own start."
     )
 
 

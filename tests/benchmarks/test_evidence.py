@@ -181,6 +181,12 @@ def test_metrics_that_differ_are_said_by_data_set(pages_module):
     assert pages_module.metrics_of(boards) == "NDCG@5 (toys) and MRR@10 (films)"
 
 
+def test_pages_say_once_which_boards_have_records_of_schema_1(pages_module):
+    boards = {name: SimpleNamespace(notes=notes) for name, notes in (("a", ["old"]), ("b", []), ("c", ["old"]))}
+    assert pages_module._notes_of(boards) == ["a, c: old"]
+    assert pages_module._notes_of({"a": boards["a"], "c": boards["c"]}) == ["old"]
+
+
 @pytest.fixture
 def driver(evidence, monkeypatch, tmp_path):
     """The driver with a board of one arm whose trials are a formula, below a folder of its own."""

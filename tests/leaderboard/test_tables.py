@@ -63,10 +63,11 @@ def test_records_of_schema_1_are_told(tmp_path):
         return [row.name for row in board.rows if row.role == "student"], board.notes
 
     rest = (
-        "In these the start of a stage was no candidate for its best epoch, so a value may be below that of the start."
+        "The state that training went on from was no candidate for their best epoch, so that a row may be below its "
+        "own start."
     )
     assert notes(("BD", 2), ("RD", 2))[1] == []
-    assert notes(("BD", 1), ("RD", 1))[1] == [f"Records of schema 1: every row but the separate ones. {rest}"]
+    assert notes(("BD", 1), ("RD", 1))[1] == [f"Records of schema 1: all continued and taught rows. {rest}"]
     names, said = notes(("BD", 1), ("BD", 2))
     assert names == ["student, separate", "student, BD (schema=1)", "student, BD (schema=2)"]
     assert said == [f"Records of schema 1: “teacher, BD (schema=1)”, “student, BD (schema=1)”. {rest}"]
