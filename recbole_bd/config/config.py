@@ -47,6 +47,7 @@ from recbole_bd.config.layers import (
     read_names,
     refuse_other_blocks,
     unwrap_model_block,
+    with_patience,
 )
 from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.own_names import import_names, names_given, refuse_untrusted, with_names
@@ -133,6 +134,7 @@ class BDConfig(HostConfig):
             self._drop_ignored(ignored, self.layers[-len(users_layers) : -2])
         self.users_layers = self.layers[-len(users_layers) :]
         self.command = command_of(files, self.layers[-2:])
+        self.layers = [with_patience(layer) for layer in self.layers]
         self._checks = LayerChecks(known, self.backbones, blocks, ignored)
         for layer in self.layers:
             self._checks.check(layer)

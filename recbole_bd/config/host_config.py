@@ -61,6 +61,9 @@ class HostConfig(Config):
         smaller = smaller_is_better(self.final_config_dict["valid_metric"], self.final_config_dict["metrics"])
         if smaller is not None:
             self.final_config_dict["valid_metric_bigger"] = not smaller
+        # RecBole stops after more than stopping_step validations: at the first one after more than so many epochs.
+        if (epochs := self.final_config_dict.get("stopping_epochs")) is not None:
+            self.final_config_dict["stopping_step"] = epochs // self.final_config_dict["eval_step"]
 
     def _init_device(self) -> None:
         self.final_config_dict.update(single_spec=True, local_rank=0, device=self._choose_device())

@@ -160,6 +160,25 @@ def dotted(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
+def with_patience(layer: Layer) -> Layer:
+    """Let `stopping_step` and `stopping_epochs` replace each other, so that of two layers the later one holds.
+
+    Args:
+        layer: settings that may hold one of them, or both: then `stopping_epochs` holds.
+
+    Returns:
+        The layer, with `stopping_epochs: ~` beside a `stopping_step` that holds, in the blocks of roles too.
+    """
+    return Layer(layer.source, _with_patience(layer.values))
+
+
+def _with_patience(block: Mapping[str, Any]) -> dict[str, Any]:
+    found = {key: _with_patience(value) if isinstance(value, Mapping) else value for key, value in block.items()}
+    if "stopping_step" in found:
+        found.setdefault("stopping_epochs", None)
+    return found
+
+
 def fold_layers(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
     """Fold layers into one mapping. A block of a later layer replaces the whole block of an earlier one.
 

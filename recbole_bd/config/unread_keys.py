@@ -64,7 +64,9 @@ NOT_READ = {
 # Settings of RecBole that are refused, see `recbole_blocks`.
 REFUSED = frozenset({"transform"})
 # Settings that a model reads to learn by gradient.
-_OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "clip_grad_norm")
+_OF_GRADIENT = (
+    "epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "stopping_epochs", "clip_grad_norm",
+)  # fmt: skip
 # Settings of this package that a role reads only while it learns.
 _OF_OWN_LOSS = (
     "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2", "weights_average",
@@ -72,7 +74,8 @@ _OF_OWN_LOSS = (
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
     "control", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
-    "rank_precision", "ranked_items", "rest_at_best", "stop_on", "student_model", "teacher_model",
+    "early_stopping", "rank_precision", "ranked_items", "rest_at_best", "stop_on", "student_model",
+    "teacher_model",
 )  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -147,7 +150,7 @@ def settings_notes(config: Any) -> list[str]:
     """
     by_pairs = [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
     about_metrics = metric_notes(config.final_config_dict, by_pairs)
-    notes = [*_unread(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
+    notes = [*_unread(config), *_patience_notes(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
     return list(dict.fromkeys(notes))
 
 
@@ -179,6 +182,17 @@ def _divides_at_random(settings: Settings) -> bool:
     """Whether the split, or the candidates of sampled evaluation, are drawn at random."""
     is_sampled = any(mode not in ("full", "labeled") for mode in modes(settings))
     return is_sampled or (not settings["benchmark_filename"] and settings["eval_args"]["order"] == "RO")
+
+
+def _patience_notes(config: Any) -> Iterator[str]:
+    """Values of `stopping_step` beside `stopping_epochs`, which replaces it, unless they say the same."""
+    for layer in config.users_layers:
+        for role in ("", *(name for name in PAIR if name in config.backbones)):
+            block, resolved = (layer.values.get(role) or {}, config.role(role)) if role else (layer.values, config)
+            epochs, steps = block.get("stopping_epochs"), block.get("stopping_step")
+            if None not in (epochs, steps) and steps != resolved["stopping_step"]:
+                where = f"{role}.stopping_step" if role else "stopping_step"
+                yield f"{where}={steps} is not read in this run: stopping_epochs={epochs} replaces it"
 
 
 def _own_settings(config: Any, role: str) -> dict[str, Any]:

@@ -17,8 +17,8 @@ SIZES = {FULL: "full-size models", SMALL: "students"}
 _PROTOCOL = (
     "eval_args", "metrics", "topk", "valid_metric", "metric_decimal_place", "USER_ID_FIELD", "ITEM_ID_FIELD",
     "load_col", "benchmark_filename", "val_interval", "filter_inter_by_user_or_item", "user_inter_num_interval",
-    "item_inter_num_interval", "epochs", "distill_epochs", "eval_step", "stopping_step", "train_batch_size",
-    "train_neg_sample_args",
+    "item_inter_num_interval", "epochs", "distill_epochs", "eval_step", "stopping_epochs", "stopping_step",
+    "early_stopping", "train_batch_size", "train_neg_sample_args",
 )  # fmt: skip
 _BEST_SETTINGS = ("embedding_size", "learning_rate", "weight_decay", "train_batch_size")
 

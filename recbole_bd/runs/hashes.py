@@ -31,8 +31,8 @@ _OF_DISTILLATION = {"distill_batch_size", "distill_learning_rate", "distill_weig
 _OF_RANKING = {"rank_precision", "ranked_items"}
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = {
-    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "rest_at_best", "stop_on", "student_model",
-    "teacher_model",
+    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "early_stopping", "rest_at_best", "stop_on",
+    "student_model", "teacher_model",
 }  # fmt: skip
 # Offset of the seed of a student with its teacher's settings, far from the seeds of other runs.
 _OF_A_DOUBLE = 2**16
@@ -55,6 +55,10 @@ _SINCE: dict[str, Any] = {
     "negatives_leak_held_out": False,
     "samples_of_user": "average",
 }
+# Settings that runs of earlier schemas lack, with the first schema that has them.
+_SINCE_SCHEMA = {"early_stopping": 2}
+# The setting that counts as what it makes of another one, `stopping_step`.
+_RESOLVED = "stopping_epochs"
 # Settings of RecBole's models that name a file to start from, and files that a model reads beside its data.
 _PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path"}
 _BESIDE_DATA = {"LDiffRec": "item_emb.npy"}
@@ -75,7 +79,7 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True, sp
     Returns:
         24 hex digits, as all hashes here.
     """
-    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint", "metrics_as"}
+    drop = WITHOUT_EFFECT | _OF_DISTILLATION | {"checkpoint", "metrics_as", _RESOLVED}
     start = _contents(config["model"], config.final_config_dict, config["data_path"])
     plain = config.final_config_dict | start
     settings: dict[str, Any] = {
@@ -159,15 +163,15 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
         `settings` covers the whole run, each role's name its warm-up, and `control` (methods only) the continued
         control.
     """
+    drop = WITHOUT_EFFECT | {"metrics_as", _RESOLVED} | {key for key, since in _SINCE_SCHEMA.items() if schema < since}
     settings = {
-        key: value
-        for key, value in config.as_dict().items()
-        if key not in WITHOUT_EFFECT | {"metrics_as"} and _is_hashed(key, value)
+        key: value for key, value in config.as_dict().items() if key not in drop and _is_hashed(key, value)
     } | _entry(evaluation_version(config))
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = file_hash(block.get("checkpoint"))
-        block.pop("checkpoint_split", None)
+        for key in ("checkpoint_split", _RESOLVED):
+            block.pop(key, None)
         block |= _contents(config.backbones[role], block, config["data_path"])
         if role in PAIR:
             block |= _LOGGED

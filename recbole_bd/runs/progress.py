@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 PROGRESS_FILE = "last.ckpt"
 PROGRESS_FORMAT, PROGRESS_VERSION = "recbole-bd progress", 1
 # Settings that may change on resume: how long a run trains, and when it stops.
-MAY_CHANGE = ("epochs", "distill_epochs", "stopping_step", "stop_on", "eval_step")
+MAY_CHANGE = (
+    "epochs", "distill_epochs", "stopping_epochs", "stopping_step", "early_stopping", "stop_on", "eval_step",
+)  # fmt: skip
 
 
 @dataclass

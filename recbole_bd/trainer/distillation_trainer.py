@@ -31,7 +31,8 @@ class BDTrainer(Resumable, Trainer):
     RecBole's `fit` runs the epochs and the early stopping. The score given to early stopping is the number of
     validations at which a watched role (`stop_on`) reached a new best. Training therefore stops when no watched role
     improves any more. With `rest_at_best`, a role returns to its best state and stops learning as soon as early
-    stopping by this role alone would have ended the training.
+    stopping by this role alone would have ended the training. An arm that `early_stopping` leaves out trains to the
+    end, and its roles never rest.
 
     Args:
         config: settings of the run.
@@ -76,6 +77,10 @@ class BDTrainer(Resumable, Trainer):
         self.eval_step = max(1, min(config["eval_step"], self.epochs))
         self.valid_metric_bigger = True  # _valid_epoch returns a count
         self.best_valid_score = 0
+        stops = config["early_stopping"] == "all" or (config["early_stopping"] == "taught" and not model.control)
+        self.rests = stops and config["rest_at_best"]
+        if not stops:
+            self.stopping_step = self.epochs  # more than there are validations
         watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
         self.improvements = Improvements(self.trainers, watched)
         self.step = DistillationStep(model, self.trainers, self.device, self.enable_amp)
@@ -211,12 +216,13 @@ class BDTrainer(Resumable, Trainer):
             trainer = self.trainers[name]
             trainer.epoch = self.epoch
             score, results[name] = trainer._valid_epoch(valid_data, show_progress)
-            if self.improvements.is_new_best(name, _upwards(trainer, score)):
+            if self.improvements.is_new_best(name, _upwards(trainer, score), self.epoch):
                 trainer._save_checkpoint(trainer.epoch)
                 improved.append(name)
                 with trainer.average.applied():
                     self.model.new_best(name)
-            if self.config["rest_at_best"] and self.improvements.waits[name] > self.stopping_step:
+            waited = self.epoch - self.improvements.best_epochs[name]
+            if self.rests and waited > self.stopping_step * self.eval_step:
                 self._rest(name)
         return self.improvements.counted(improved), results
 

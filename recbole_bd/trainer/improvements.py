@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Improvements:
-    """Best validation score of each learner, and how long ago it was reached.
+    """Best validation score of each learner, and the epoch at which it was reached.
 
     The first score of a learner may be that of the state it starts from: see `begins_at`.
 
@@ -16,13 +16,13 @@ class Improvements:
 
     Attributes:
         count: number of validations at which a watched role reached a new best.
-        waits: validations since each role's last new best.
+        best_epochs: epoch of each role's best score, from 0; -1 for the state that it starts from.
     """
 
     def __init__(self, roles: Iterable[str], watched: Collection[str]):
         self.watched = watched
         self.best_scores = dict.fromkeys(roles, -math.inf)
-        self.waits = dict.fromkeys(self.best_scores, 0)
+        self.best_epochs = dict.fromkeys(self.best_scores, -1)
         self.count = 0
 
     def begins_at(self, role: str, score: float) -> bool:
@@ -32,14 +32,12 @@ class Improvements:
         self.best_scores[role] = score
         return True
 
-    def is_new_best(self, role: str, score: float) -> bool:
-        """Record a validation of one role; the higher score is better."""
-        if score > self.best_scores[role]:
-            self.best_scores[role] = score
-            self.waits[role] = 0
-            return True
-        self.waits[role] += 1
-        return False
+    def is_new_best(self, role: str, score: float, epoch: int) -> bool:
+        """Record a validation of one role after an epoch; the higher score is better."""
+        if not score > self.best_scores[role]:
+            return False
+        self.best_scores[role], self.best_epochs[role] = score, epoch
+        return True
 
     def counted(self, improved: Collection[str]) -> int:
         """Close a validation of all learners.
@@ -57,9 +55,10 @@ class Improvements:
 
     def state_dict(self) -> dict[str, Any]:
         """Scores and counts, as plain data."""
-        return {"best_scores": dict(self.best_scores), "improvements": self.count, "waits": dict(self.waits)}
+        bests = {"best_scores": dict(self.best_scores), "best_epochs": dict(self.best_epochs)}
+        return {**bests, "improvements": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; other keys are ignored."""
         self.best_scores, self.count = dict(state["best_scores"]), state["improvements"]
-        self.waits = dict(state["waits"])
+        self.best_epochs = dict(state["best_epochs"])

@@ -93,6 +93,7 @@ class Resumable:
     start_epoch: int
     epochs: int
     cur_step: int
+    eval_step: int
     best_valid_score: float
     _resume_point: dict[str, Any] | None = None
 
@@ -110,7 +111,11 @@ class Resumable:
         Args:
             resume_point: written by the keeper of another trainer with the same settings.
         """
-        self.start_epoch, self.cur_step = resume_point["epoch"], resume_point["cur_step"]
+        self.start_epoch = resume_point["epoch"]
+        # RecBole counts validations, which may be at other distances now.
+        self.cur_step = (
+            resume_point["cur_step"] * resume_point.get("eval_step", self.eval_step) // max(self.eval_step, 1)
+        )
         self.best_valid_score = resume_point["best_valid_score"]
         self._resume_point = resume_point
         if self.start_epoch >= self.epochs:  # the settings now want fewer epochs, so that fit will do nothing
@@ -157,6 +162,7 @@ class Resumable:
         return {
             "epoch": epoch,
             "cur_step": self.cur_step,
+            "eval_step": self.eval_step,
             "best_valid_score": float(self.best_valid_score),
             "state": self._state(),
             "random": random_state(),

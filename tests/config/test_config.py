@@ -19,13 +19,50 @@ def test_layers_go_command_line_files_dataset_method_recbole(tmp_path):
         methods=METHODS,
     )
     assert config["temperature"] == 2.0  # config_dict above file
-    assert config["stopping_step"] == 7  # file above dataset yaml (5)
+    assert config["stopping_step"] == 7  # file above dataset yaml (stopping_epochs: 5)
     assert config["distill_epochs"] == 20  # dataset yaml above overall.yaml (100)
     assert config["eps_t"] == 0.01  # method yaml
     assert config["eval_batch_size"] == 4096000  # overall.yaml above RecBole
     assert config["weight_decay"] == 0.0  # RecBole
     teacher = config.role("teacher")
     assert (teacher["embedding_size"], teacher["learning_rate"], teacher["epochs"]) == (11, 0.05, 80)
+
+
+@pytest.mark.parametrize(
+    ("settings", "validations", "of_teacher"),
+    [
+        ({}, 5, 5),  # of the data set: 25 epochs, one validation in 5
+        ({"eval_step": 1}, 25, 25),
+        ({"eval_step": 10}, 2, 2),
+        ({"eval_step": 40}, 0, 0),
+        ({"stopping_step": 7}, 7, 7),
+        ({"stopping_step": 7, "eval_step": 1}, 7, 7),
+        ({"stopping_epochs": 60}, 12, 12),
+        ({"stopping_epochs": 60, "stopping_step": 7}, 12, 12),
+        ({"stopping_epochs": 60, "teacher.stopping_step": 7}, 12, 7),
+        ({"stopping_step": 7, "teacher.stopping_epochs": 60}, 7, 12),
+    ],
+)
+def test_patience_is_counted_in_epochs_or_in_validations(settings, validations, of_teacher, tmp_path):
+    config = make_config(dataset="citeulike", **settings)
+    found = config["stopping_step"], config.role("teacher")["stopping_step"], config.role("student")["stopping_step"]
+    assert found == (validations, of_teacher, validations)
+    resolved = config.as_dict()
+    again = make_config(resolved)
+    assert again.as_dict() == resolved
+    assert again["stopping_step"] == validations
+    assert make_config({**resolved, "stopping_epochs": 10}, eval_step=1)["stopping_step"] == 10
+
+
+def test_of_two_layers_the_later_patience_holds(tmp_path):
+    (tmp_path / "a.yaml").write_text("stopping_step: 7\n")
+    (tmp_path / "b.yaml").write_text("stopping_epochs: 40\n")
+
+    def patience(*names):
+        files = [tmp_path / f"{name}.yaml" for name in names]
+        return BDConfig(None, "citeulike", files, methods=METHODS)["stopping_step"]
+
+    assert (patience("a", "b"), patience("b", "a")) == (8, 7)
 
 
 def test_a_higher_layer_beats_a_more_specific_lower_one():

@@ -156,7 +156,7 @@ def test_all_of_them_may_differ_on_resume(plain, tmp_path):
 # --- settings that one part of a run does not read: they are in no hash of that part ---------------------------------
 OTHERS = {
     "control": False, "distill_epochs": 5, "distill_learning_rate": 0.5, "distill_weight_decay": 0.5,
-    "rank_precision": "exact", "ranked_items": 50, "rest_at_best": False, "stop_on": "student",
+    "early_stopping": "none", "rank_precision": "exact", "ranked_items": 50, "rest_at_best": False, "stop_on": "student",
     "student_model": "LightGCN", "teacher_model": "NeuMF",
 }  # fmt: skip
 
@@ -202,7 +202,10 @@ def test_what_only_distillation_items_depend_on_changes_no_number_of_the_control
 
 
 # --- settings that may change on resume: the run counts as another from then on ---------------------------------------
-CHANGED = {"epochs": 3, "distill_epochs": 3, "stopping_step": 5, "stop_on": "student", "eval_step": 2}
+CHANGED = {
+    "epochs": 3, "distill_epochs": 3, "stopping_epochs": 5, "stopping_step": 5, "early_stopping": "all",
+    "stop_on": "student", "eval_step": 2,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("key", MAY_CHANGE)

@@ -115,10 +115,25 @@ def test_a_student_that_is_a_double_has_hashes_of_its_own(quick):
     assert hashes(**checkpoint)["student"] == hashes(**checkpoint, teacher_model="LightGCN")["student"]
 
 
+def test_patience_in_epochs_and_in_validations_have_one_hash(quick):
+    def found(**more):
+        config = make_config({**quick, "eval_step": 5, **more})
+        return run_hashes(config, 1), warmup_hash(config.role("student"), "data")
+
+    assert found(stopping_epochs=25) == found(stopping_epochs=29) == found(stopping_step=5)
+    assert found(stopping_epochs=30) == found(stopping_step=6) != found(stopping_step=5)
+    role = {"student.stopping_epochs": 30}
+    assert found(stopping_step=5, **role) == found(stopping_step=5, **{"student.stopping_step": 6})
+    assert found(stopping_step=5, **role)[1] == found(stopping_step=6)[1]
+
+
 def test_a_schema_changes_the_hashes_of_stages_and_of_nothing_else(quick):
     old, new = (run_hashes(make_config(quick), schema) for schema in (1, 2))
     assert run_hashes(make_config(quick)) == new
     assert {name for name in new if old[name] != new[name]} == {"config", "settings", "control"}
+    later = make_config(quick, early_stopping="all")
+    assert run_hashes(later, 1) == old
+    assert run_hashes(later)["control"] != new["control"]
     baseline = make_config(alone(quick), model="BPR")
     assert run_hashes(baseline, 1) == run_hashes(baseline, 2)
     assert hashes.opening_record(baseline, "running")["schema"] == 2

@@ -66,8 +66,8 @@ def test_changes_of_length_are_told_and_those_without_effect_are_not(kept, tmp_p
 
 
 REFUSED = (
-    "it was started with {}. Only epochs, distill_epochs, stopping_step, stop_on, eval_step and settings that change "
-    "no result may differ; start a new run for anything else"
+    "it was started with {}. Only epochs, distill_epochs, stopping_epochs, stopping_step, early_stopping, stop_on, "
+    "eval_step and settings that change no result may differ; start a new run for anything else"
 )
 
 

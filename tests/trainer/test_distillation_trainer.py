@@ -11,7 +11,9 @@ from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.errors import TrainingError
 from recbole_bd.trainer import distillation_trainer
 from recbole_bd.trainer.distillation_trainer import BDTrainer
+from recbole_bd.system.signals import Stop
 from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.resumable import Keeper
 from tests.helpers.scenes import Scene, equal_states
 
 
@@ -133,6 +135,47 @@ def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(r
     assert torch.equal(states[tired][2], start[tired]) == rests
     assert trainer.model.resting == ([tired] if rests else [])
     assert set(scene.method.sampler.pools) == ({other} if rests else {tired, other})  # nothing is drawn for who rests
+
+
+@pytest.mark.parametrize(
+    ("setting", "control", "epochs"),
+    [("taught", False, 2), ("taught", True, 9), ("all", True, 2), ("none", False, 9), ("none", True, 9)],
+)
+def test_which_arms_stop_and_rest_early(setting, control, epochs, quick, monkeypatch):
+    scene = Scene(quick, control, distill_epochs=9, stopping_step=1, early_stopping=setting)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    validate_as_told(trainer, set(), monkeypatch)
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert trainer.epoch + 1 == epochs
+    assert len(trainer.journal.losses) == 2 * epochs
+    assert trainer.model.resting == ([TEACHER, STUDENT] if epochs == 2 else [])
+
+
+@pytest.mark.parametrize("rests", [True, False])
+@pytest.mark.parametrize("eval_step", [1, 2, 3, 4])
+def test_the_distance_of_validations_does_not_change_how_long_a_stage_trains(eval_step, rests, quick, monkeypatch):
+    """Twelve epochs fit all four distances: it stops after more than eleven without a new best."""
+    settings = {"distill_epochs": 30, "stopping_epochs": 11, "eval_step": eval_step, "rest_at_best": rests}
+    scene = Scene(quick, **settings)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    validate_as_told(trainer, set(), monkeypatch)
+    monkeypatch.setattr(trainer.step, "update", lambda *_: None)
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert trainer.epoch + 1 == 12
+
+
+def test_a_stage_that_goes_on_with_other_distances_of_validations_waits_as_long(quick, monkeypatch):
+    """Four of eleven epochs have passed, as four validations, and the next ones come in every other epoch."""
+    kept, settings = {}, {"distill_epochs": 4, "stopping_epochs": 11, "rest_at_best": False}
+    keeper = Keeper(kept.update, Stop())
+    for more in ({}, {"distill_epochs": 30, "eval_step": 2}):
+        scene = Scene(quick, **settings | more)
+        trainer = BDTrainer(scene.config, scene.method, Journal(), keeper)
+        validate_as_told(trainer, set(), monkeypatch)
+        if kept:
+            trainer.resume_from(kept)
+        trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert trainer.epoch + 1 == 12
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
