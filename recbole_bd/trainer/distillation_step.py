@@ -56,12 +56,9 @@ class DistillationStep:
             for name in learning:
                 losses[name].add(parts[name])
                 self.trainers[name].optimizer.zero_grad()
-                totals[name].backward()
+                self.trainers[name].scaler.scale(totals[name]).backward()
         for name in learning:
-            trainer = self.trainers[name]
-            if trainer.clip_grad_norm:
-                clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
-            trainer.optimizer.step()
+            _step(self.trainers[name])
 
     def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The loss parts of a role and their sum; for shared roles, this process's share, weighted."""
@@ -75,3 +72,12 @@ class DistillationStep:
         trainer = self.trainers[name]
         learned = [*trainer.model.parameters(), *trainer.beside]
         return parts, with_gradient_all_reduce(torch.stack([*parts.values()]).sum(), learned)
+
+
+def _step(trainer: Any) -> None:
+    """Update a role by its gradients; where these are scaled and one is not finite, the scale is lowered instead."""
+    if trainer.clip_grad_norm:
+        trainer.scaler.unscale_(trainer.optimizer)  # the largest norm is one of gradients, not of scaled ones
+        clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
+    trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()

@@ -119,22 +119,8 @@ class BDTrainer(Resumable, Trainer):
             trainer.eval_collector.data_collect(train_data)
         with self.keeper.stop.deferred():
             if self._resume_point is None:
-                self._enter_start(valid_data, show_progress)
+                _enter_start(self, valid_data, show_progress)
             return super().fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
-
-    def _enter_start(self, valid_data: Any, show_progress: bool) -> None:
-        """Make the state that each learner starts from its best state so far, with its validation."""
-        for name, trainer in self.trainers.items():
-            known = self.start.get(name, {})
-            if trainer.valid_metric in known:
-                score = known[trainer.valid_metric]
-                trainer.validated(known)
-            elif valid_data:
-                score, _ = trainer._valid_epoch(valid_data, show_progress)
-            else:
-                continue
-            if self.improvements.begins_at(name, _upwards(trainer, score)):
-                trainer._save_checkpoint(trainer.epoch)
 
     def _build_optimizer(self, **kwargs: Any) -> None:
         return None  # each role's trainer has an optimizer
@@ -223,17 +209,8 @@ class BDTrainer(Resumable, Trainer):
                     self.model.new_best(name)
             waited = self.epoch - self.improvements.best_epochs[name]
             if self.rests and waited > self.stopping_step * self.eval_step:
-                self._rest(name)
+                _rest(self, name)
         return self.improvements.counted(improved), results
-
-    def _rest(self, name: str) -> None:
-        """Restore the best state of a role, which learns no more."""
-        trainer = self.trainers[name]
-        if trainer.best is None:
-            return
-        restore_snapshot(trainer.model, trainer.best, f"best state of the {name}")
-        self.model.resting.append(name)
-        logger.info("%s: the %s rests at its best state, from epoch %d", self.arm, name, trainer.best.epoch)
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
         pass  # each role's trainer keeps its own best
@@ -251,6 +228,31 @@ class BDTrainer(Resumable, Trainer):
         losses = _losses_text({name: one.means() for name, one in self.losses.items()})
         scores = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
         return f"{losses} | valid {scores}" if scores else losses
+
+
+def _enter_start(trainer: BDTrainer, valid_data: Any, show_progress: bool) -> None:
+    """Make the state that each learner starts from its best state so far, with its validation."""
+    for name, one in trainer.trainers.items():
+        known = trainer.start.get(name, {})
+        if one.valid_metric in known:
+            score = known[one.valid_metric]
+            one.validated(known)
+        elif valid_data:
+            score, _ = one._valid_epoch(valid_data, show_progress)
+        else:
+            continue
+        if trainer.improvements.begins_at(name, _upwards(one, score)):
+            one._save_checkpoint(one.epoch)
+
+
+def _rest(trainer: BDTrainer, name: str) -> None:
+    """Restore the best state of a role, which learns no more."""
+    one = trainer.trainers[name]
+    if one.best is None:
+        return
+    restore_snapshot(one.model, one.best, f"best state of the {name}")
+    trainer.model.resting.append(name)
+    logger.info("%s: the %s rests at its best state, from epoch %d", trainer.arm, name, one.best.epoch)
 
 
 def _upwards(trainer: Any, score: float) -> float:

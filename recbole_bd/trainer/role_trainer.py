@@ -50,6 +50,8 @@ class RoleTrainerMixin(Resumable, _Host):
         beside: further parameters of the optimizer, outside the model; never part of a saved state.
         best: the best state by validation so far; None before the first validation.
         health: checks parameters, scores and validations.
+        scaler: scales the gradients of the distillation stage where `enable_scaler` scales those of the warm-up, on a
+            GPU; elsewhere it does nothing.
         epoch: the current epoch, from 0; -1 before the first.
         average: the moving average of the weights; without `weights_average` it never differs from them.
     """
@@ -60,6 +62,7 @@ class RoleTrainerMixin(Resumable, _Host):
     beside: Sequence[torch.nn.Parameter]
     best: Snapshot | None
     health: Health
+    scaler: torch.amp.GradScaler
     average: WeightsAverage
     epoch = -1
 
@@ -149,10 +152,11 @@ class RoleTrainerMixin(Resumable, _Host):
         self.load_learner_state(state)
 
     def learner_state(self) -> dict[str, Any]:
-        """The states of optimizers, average and own draws, and the best state so far, as plain data."""
+        """The states of optimizers, scaler, average and own draws, and the best state so far, as plain data."""
         optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
         return {
             "optimizers": optimizers,
+            "scaler": self.scaler.state_dict(),
             "best": None if self.best is None else vars(self.best),
             "average": self.average.state_dict(),
             "draws": None if self.role.softmax is None else self.role.softmax.generator.get_state(),
@@ -163,6 +167,8 @@ class RoleTrainerMixin(Resumable, _Host):
         optimizers = self._optimizers()
         for name, own in state["optimizers"].items():
             optimizers[name].load_state_dict(own)
+        if scale := state.get("scaler"):  # empty without scaling
+            self.scaler.load_state_dict(scale)
         self.best = None if state["best"] is None else Snapshot(**state["best"])
         if "average" in state:  # earlier versions had none
             self.average.load_state_dict(state["average"])
@@ -266,6 +272,9 @@ def role_trainer(
     with without_host_tensorboard():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector, trainer.evaluator = ArrayCollector(role.config), DefinedEvaluator(role.config)
+    trainer.enable_scaler = trainer.enable_scaler and trainer.device.type == "cuda"
+    # RecBole makes the scaler of a warm-up itself, anew in every epoch.
+    trainer.scaler = torch.amp.GradScaler(trainer.device.type, enabled=trainer.enable_scaler and arm != SEPARATE)
     rate = "learning_rate" if arm == SEPARATE else "distill_learning_rate"
     trainer.health = Health(role, arm, journal, rate, beside)
     return trainer

@@ -28,6 +28,7 @@ pytestmark = [
 @pytest.mark.parametrize("amp", [False, True])
 def test_runs_finish_on_the_device(teacher, student, amp, quick):
     settings = {**alone(quick), "teacher_model": teacher, "student_model": student, "device": "cuda", "enable_amp": amp}
+    settings["enable_scaler"] = amp
     result = run_bd(config_dict={**settings, "epochs": 2, "distill_epochs": 2})
     assert result["machine"]["device"].startswith("cuda")
     for role in ("teacher", "student"):

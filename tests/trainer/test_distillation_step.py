@@ -7,7 +7,8 @@ from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.journal import Journal
-from tests.helpers.scenes import Scene
+from recbole_bd.trainer.role_trainer import role_trainer
+from tests.helpers.scenes import Scene, equal_states
 
 
 def losses_of(*roles: str) -> dict[str, EpochLosses]:
@@ -61,3 +62,67 @@ def test_a_role_that_rests_neither_moves_nor_counts(quick):
 def test_one_process_shares_no_batches(quick):
     scene = Scene(quick)
     assert BDTrainer(scene.config, scene.method, Journal()).step.shared_roles == set()
+
+
+def scaled(trainer: BDTrainer, scale: float) -> None:
+    """Give each role a scaler, as `enable_scaler` does on a GPU."""
+    for one in trainer.trainers.values():
+        one.scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+
+
+@pytest.mark.parametrize("learner", ["adam", "sgd"])
+@pytest.mark.parametrize("bound", [None, 1e-3])
+def test_scaled_gradients_give_the_same_step(bound, learner, quick):
+    """A power of two is divided out without rounding; gradients are clipped as they are without it."""
+    more = {} if bound is None else {"clip_grad_norm": {"max_norm": bound}}
+    states = []
+    for scale in (None, 1024.0):
+        scene = Scene(quick, learner=learner, **more)
+        trainer = BDTrainer(scene.config, scene.method, Journal())
+        if scale:
+            scaled(trainer, scale)
+        for batch in scene.batches[:3]:
+            trainer.step.update(batch, losses_of(TEACHER, STUDENT))
+        states.append(scene.states())
+    assert equal_states(*states)
+
+
+def test_a_scaled_gradient_that_is_not_finite_lowers_the_scale_of_its_role_alone(quick, monkeypatch):
+    scene = Scene(quick)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    scaled(trainer, 2.0**127)
+    loss = scene.method.loss
+    tiny = {TEACHER: 1.0, STUDENT: 2.0**-120}
+    monkeypatch.setattr(
+        scene.method, "loss", lambda role, batch: {k: v * tiny[role] for k, v in loss(role, batch).items()}
+    )
+    before = scene.states()
+    trainer.step.update(scene.batches[0], losses_of(TEACHER, STUDENT))
+    moved = {name.split(".")[0] for name, tensor in scene.states().items() if not torch.equal(tensor, before[name])}
+    assert moved == {STUDENT}
+    assert [trainer.trainers[role].scaler.get_scale() for role in (TEACHER, STUDENT)] == [2.0**126, 2.0**127]
+
+
+def test_the_scale_is_part_of_a_learners_state(quick):
+    first, second = (BDTrainer(scene.config, scene.method, Journal()) for scene in (Scene(quick), Scene(quick)))
+    for one in first.trainers.values():
+        assert one.learner_state()["scaler"] == {}, "nothing is scaled on a CPU"
+    scaled(first, 512.0)
+    scaled(second, 2.0)
+    kept = first.trainers[STUDENT].learner_state()
+    second.trainers[STUDENT].load_learner_state(kept)
+    second.trainers[TEACHER].load_learner_state({**first.trainers[TEACHER].learner_state(), "scaler": {}})
+    assert [one.scaler.get_scale() for one in second.trainers.values()] == [2.0, 512.0]
+
+
+def test_only_a_stage_on_a_gpu_scales(quick, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    role = Scene(quick).roles[STUDENT]
+    role.config["enable_scaler"] = True
+    for arm, device, is_scaled in (
+        ("distilled", "cuda", True),
+        ("distilled", "cpu", False),
+        ("separate", "cuda", False),
+    ):
+        role.config["device"] = torch.device(device)
+        assert role_trainer(role, Journal(), arm).scaler.is_enabled() == is_scaled

@@ -9,9 +9,9 @@ import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.errors import TrainingError
+from recbole_bd.system.signals import Stop
 from recbole_bd.trainer import distillation_trainer
 from recbole_bd.trainer.distillation_trainer import BDTrainer
-from recbole_bd.system.signals import Stop
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.resumable import Keeper
 from tests.helpers.scenes import Scene, equal_states
