@@ -119,10 +119,7 @@ def test_only_a_stage_on_a_gpu_scales(quick, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     role = Scene(quick).roles[STUDENT]
     role.config["enable_scaler"] = True
-    for arm, device, is_scaled in (
-        ("distilled", "cuda", True),
-        ("distilled", "cpu", False),
-        ("separate", "cuda", False),
-    ):
+    cases = (("distilled", "cuda", True), ("distilled", "cpu", False), ("separate", "cuda", False))
+    for arm, device, is_scaled in cases:
         role.config["device"] = torch.device(device)
         assert role_trainer(role, Journal(), arm).scaler.is_enabled() == is_scaled
