@@ -153,7 +153,7 @@ class RoleTrainerMixin(Resumable, _Host):
 
     def learner_state(self) -> dict[str, Any]:
         """The states of optimizers, scaler, average and own draws, and the best state so far, as plain data."""
-        optimizers = {name: optimizer.state_dict() for name, optimizer in self._optimizers().items()}
+        optimizers = {name: optimizer.state_dict() for name, optimizer in _optimizers(self).items()}
         return {
             "optimizers": optimizers,
             "scaler": self.scaler.state_dict(),
@@ -164,7 +164,7 @@ class RoleTrainerMixin(Resumable, _Host):
 
     def load_learner_state(self, state: dict[str, Any]) -> None:
         """Continue from `learner_state`."""
-        optimizers = self._optimizers()
+        optimizers = _optimizers(self)
         for name, own in state["optimizers"].items():
             optimizers[name].load_state_dict(own)
         if scale := state.get("scaler"):  # empty without scaling
@@ -175,11 +175,6 @@ class RoleTrainerMixin(Resumable, _Host):
         if self.role.softmax is not None:
             self.role.softmax.generator.set_state(state["draws"].cpu())
         self.role.forget()
-
-    def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
-        """Each optimizer once, by the name of the last attribute that holds it."""
-        held = {name: value for name, value in vars(self).items() if isinstance(value, torch.optim.Optimizer)}
-        return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         with self.average.applied():
@@ -210,19 +205,13 @@ class RoleTrainerMixin(Resumable, _Host):
         self.eval_collector.is_shared = isinstance(eval_data, ArrayFullSortLoader | ArraySampledLoader)
         # RecBole divides larger batches of sampled evaluation.
         self.test_batch_size = getattr(eval_data, "pairs_at_once", self.config["eval_batch_size"])
-        if len(set(group().all_gather(self._fingerprint()))) > 1:
+        if len(set(group().all_gather(_fingerprint(self.model)))) > 1:
             raise TrainingError(f"{self.role.name}: the processes of this run have reached different parameters")
         self.eval_collector.watch = self.health.before_evaluation(self.epoch)
         with self.journal.timed("eval"), shared_noise(self.role, eval_data):
             result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
         self.role.forget()
         return result
-
-    def _fingerprint(self) -> float:
-        """Sum of all parameters, by which processes compare their models; 0 for a single process."""
-        if group().size == 1:
-            return 0.0
-        return float(sum(parameter.detach().double().sum() for parameter in self.model.parameters()))
 
     def _full_sort_batch_eval(self, batched_data: Any) -> Any:
         self.keeper.validating()
@@ -244,6 +233,19 @@ class RoleTrainerMixin(Resumable, _Host):
 
     def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
         pass  # the run folder holds the resolved configuration
+
+
+def _optimizers(trainer: Any) -> dict[str, torch.optim.Optimizer]:
+    """Each optimizer of a trainer once, by the name of the last attribute that holds it."""
+    held = {name: value for name, value in vars(trainer).items() if isinstance(value, torch.optim.Optimizer)}
+    return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
+
+
+def _fingerprint(model: torch.nn.Module) -> float:
+    """Sum of all parameters, by which processes compare their models; 0 for a single process."""
+    if group().size == 1:
+        return 0.0
+    return float(sum(parameter.detach().double().sum() for parameter in model.parameters()))
 
 
 def role_trainer(
