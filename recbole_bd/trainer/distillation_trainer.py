@@ -129,7 +129,7 @@ class BDTrainer(Resumable, Trainer):
         self, train_data: BatchStream, epoch_idx: int, loss_func: Any = None, show_progress: bool = False
     ) -> tuple[float, ...]:
         self.epoch = epoch_idx
-        self.losses = {name: self._epoch_losses(name, epoch_idx) for name in self.trainers}
+        self.losses = {name: _epoch_losses(self, name, epoch_idx) for name in self.trainers}
         if self._is_trained(train_data):
             return self._totals()
         self._refresh(epoch_idx, show_progress)
@@ -155,10 +155,6 @@ class BDTrainer(Resumable, Trainer):
 
     def _totals(self) -> tuple[float, ...]:
         return tuple(sum(one.means().values()) for one in self.losses.values())
-
-    def _epoch_losses(self, role: str, epoch: int) -> EpochLosses:
-        remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
-        return EpochLosses(role, self.arm, epoch, self.device, remedy, role in self.step.shared_roles)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -228,6 +224,11 @@ class BDTrainer(Resumable, Trainer):
         losses = _losses_text({name: one.means() for name, one in self.losses.items()})
         scores = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
         return f"{losses} | valid {scores}" if scores else losses
+
+
+def _epoch_losses(trainer: BDTrainer, role: str, epoch: int) -> EpochLosses:
+    remedy = f"lower {role}.distill_learning_rate or the lambda of its direction"
+    return EpochLosses(role, trainer.arm, epoch, trainer.device, remedy, role in trainer.step.shared_roles)
 
 
 def _enter_start(trainer: BDTrainer, valid_data: Any, show_progress: bool) -> None:
