@@ -58,7 +58,9 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
     note_attributes(model)
-    return Role(name, model, config, dataset if config["own_loss"] == "softmax" else None, pretrained=bool(read))
+    role = Role(name, model, config, dataset if config["own_loss"] == "softmax" else None)
+    role.pretrained = bool(read)
+    return role
 
 
 def _check_clusters(name: str, model: Any, config: Any) -> None:

@@ -40,13 +40,9 @@ class Role:
         pretrained: whether the model took parameters from files when it was built.
     """
 
-    def __init__(
-        self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None, pretrained: bool = False
-    ):
-        self.name = name
-        self.model = model
-        self.config = config
-        self.pretrained = pretrained
+    def __init__(self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None):
+        self.name, self.model, self.config = name, model, config
+        self.pretrained = False
         self._scores = family(model)(model)
         self._propagation = SharedPropagation(model, self._scores)
         self.softmax = None if dataset is None else SoftmaxLoss(self._propagation, config, dataset)

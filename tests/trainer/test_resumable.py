@@ -17,7 +17,7 @@ class Counting(Resumable):
 
     def __init__(self, keeper: Keeper, epochs: int = 3):
         self.keeper, self.epochs = keeper, epochs
-        self.start_epoch, self.cur_step, self.best_valid_score = 0, 0, 0.0
+        self.start_epoch, self.cur_step, self.eval_step, self.best_valid_score = 0, 0, 1, 0.0
         self.seen: list[tuple[int, float]] = []
 
     def _state(self):
