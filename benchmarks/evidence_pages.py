@@ -15,7 +15,7 @@ from evidence_lambda import SEARCHED
 
 from recbole_bd.evaluator.verdict import BETTER, NO_DIFFERENCE, WORSE
 from recbole_bd.leaderboard.formats import number
-from recbole_bd.leaderboard.tables import Board, Row
+from recbole_bd.leaderboard.tables import Board, Row, note_on_schemas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -139,10 +139,12 @@ def _splits_of(boards: Mapping[str, Board]) -> str:
 
 
 def _notes_of(boards: Mapping[str, Board]) -> list[str]:
-    """Notes of the boards, each once, with the names of its boards unless it is on all."""
-    notes = dict.fromkeys(note for board in boards.values() for note in board.notes)
-    on = {note: [name for name, board in boards.items() if note in board.notes] for note in notes}
-    return [note if len(names) == len(boards) else f"{', '.join(names)}: {note}" for note, names in on.items()]
+    """Notes on records of schema 1, each once, with the names of its boards unless it is on all."""
+    notes: dict[str, list[str]] = {}
+    for name, board in boards.items():
+        if note := note_on_schemas(board.rows):
+            notes.setdefault(note, []).append(name)
+    return [note if len(names) == len(boards) else f"{', '.join(names)}: {note}" for note, names in notes.items()]
 
 
 def metrics_of(boards: Mapping[str, Board]) -> str:

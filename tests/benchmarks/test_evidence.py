@@ -181,8 +181,9 @@ def test_metrics_that_differ_are_said_by_data_set(pages_module):
     assert pages_module.metrics_of(boards) == "NDCG@5 (toys) and MRR@10 (films)"
 
 
-def test_pages_say_once_which_boards_have_records_of_schema_1(pages_module):
-    boards = {name: SimpleNamespace(notes=notes) for name, notes in (("a", ["old"]), ("b", []), ("c", ["old"]))}
+def test_pages_say_once_which_boards_have_records_of_schema_1(pages_module, monkeypatch):
+    monkeypatch.setattr(pages_module, "note_on_schemas", lambda rows: rows)
+    boards = {name: SimpleNamespace(rows=note) for name, note in (("a", "old"), ("b", ""), ("c", "old"))}
     assert pages_module._notes_of(boards) == ["a, c: old"]
     assert pages_module._notes_of({"a": boards["a"], "c": boards["c"]}) == ["old"]
 
