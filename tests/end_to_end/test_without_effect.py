@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.runs import hashes
 from recbole_bd.runs.hashes import role_configs, run_hashes, warmup_hash
 from recbole_bd.runs.progress import MAY_CHANGE, PROGRESS_FILE
+from recbole_bd.runs.records import read_validations
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import Killed, differences, run_differences, writes_counted
 from tests.helpers.settings import QUICK, alone, make_config
@@ -196,8 +198,13 @@ def test_what_only_distillation_items_depend_on_changes_no_number_of_the_control
     result, other = run_bd(config_dict=settings), run_bd(config_dict={**settings, **own})
     assert other["config_hash"] != result["config_hash"]
     assert other["hashes"]["control"] == result["hashes"]["control"]
+    rows, others = (read_validations(Path(run["run_folder"]) / "metrics.csv") for run in (result, other))
     for role in ROLES:
-        assert other[role]["distilled"] != result[role]["distilled"]
+        trained = [
+            [row for row in found if (row["stage"], row["role"]) == ("distilled", role)] for found in (rows, others)
+        ]
+        assert trained[0][0] == trained[1][0], "the start"
+        assert trained[0] != trained[1]
         assert differences(result[role]["continued"], other[role]["continued"]) == []
 
 
