@@ -12,6 +12,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 
 from recbole_bd.backbones.registry import classes_with_options, is_own, loader_name
 from recbole_bd.backbones.traits import recbole_base
+from recbole_bd.config.layers import with_resolved_patience
 from recbole_bd.config.own_metrics import smaller_is_better
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import option_files
@@ -61,9 +62,8 @@ class HostConfig(Config):
         smaller = smaller_is_better(self.final_config_dict["valid_metric"], self.final_config_dict["metrics"])
         if smaller is not None:
             self.final_config_dict["valid_metric_bigger"] = not smaller
-        # RecBole stops after more than stopping_step validations: at the first one after more than so many epochs.
-        if (epochs := self.final_config_dict.get("stopping_epochs")) is not None:
-            self.final_config_dict["stopping_step"] = epochs // self.final_config_dict["eval_step"]
+        settings = self.final_config_dict
+        settings.update(with_resolved_patience(settings, settings["eval_step"]))
 
     def _init_device(self) -> None:
         self.final_config_dict.update(single_spec=True, local_rank=0, device=self._choose_device())

@@ -179,6 +179,15 @@ def _with_patience(block: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def with_resolved_patience(settings: Mapping[str, Any], eval_step: int) -> dict[str, Any]:
+    """Settings with the `stopping_step` that `stopping_epochs` means, if this is set.
+
+    RecBole stops after more than `stopping_step` validations: at the first one after more than `stopping_epochs`.
+    """
+    epochs = settings.get("stopping_epochs")
+    return {**settings, **({} if epochs is None else {"stopping_step": epochs // eval_step})}
+
+
 def fold_layers(layers: Iterable[Layer], drop: Iterable[str]) -> dict[str, Any]:
     """Fold layers into one mapping. A block of a later layer replaces the whole block of an earlier one.
 

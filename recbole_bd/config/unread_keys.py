@@ -17,7 +17,7 @@ from recbole_bd.backbones.registry import classes_with_options, learns_by_gradie
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options, recbole_options
-from recbole_bd.config.layers import fold_layers
+from recbole_bd.config.layers import fold_layers, with_resolved_patience
 from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import (
@@ -64,9 +64,7 @@ NOT_READ = {
 # Settings of RecBole that are refused, see `recbole_blocks`.
 REFUSED = frozenset({"transform"})
 # Settings that a model reads to learn by gradient.
-_OF_GRADIENT = (
-    "epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "stopping_epochs", "clip_grad_norm",
-)  # fmt: skip
+_OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "clip_grad_norm")
 # Settings of this package that a role reads only while it learns.
 _OF_OWN_LOSS = (
     "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2", "weights_average",
@@ -123,6 +121,7 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
 }
 # The same of this package's settings of a role.
 OWN_READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
+    "stopping_epochs": READ_IF["stopping_step"],
     "negatives_leak_held_out": READ_IF["train_neg_sample_args"],
     "samples_of_user": (lambda _, names: not all(map(reads_negatives, names)), "no model reads whole users"),
 }
@@ -164,12 +163,14 @@ def _unread(config: Any) -> Iterator[str]:
     if BASELINE in config.backbones:
         given |= config.role_settings(BASELINE, users)
         defaults |= config.role(BASELINE).internal_config_dict | config.role_settings(BASELINE, shipped)
+    defaults = with_resolved_patience(defaults, top["eval_step"])
     for key, value in given.items():
         if not _is_default(key, value, top.get(key, value), defaults) and (reason := _reason(key, config, backbones)):
             yield f"{key}={value!r} is not read in this run: {reason}"
     for role in PAIR if BASELINE not in config.backbones else ():
         resolved = config.role(role)
         defaults = resolved.internal_config_dict | config.role_settings(role, shipped)
+        defaults = with_resolved_patience(defaults, resolved["eval_step"])
         for key, value in _own_settings(config, role).items():
             final = resolved.final_config_dict.get(key, value)
             if _is_default(key, value, final, defaults) or final == top.get(key, ...):

@@ -42,6 +42,20 @@ def test_every_key_of_recbole_is_read_refused_or_told():
     assert sum(map(len, groups)) == len(recbole_options())
 
 
+def test_patience_beside_its_replacement_is_told():
+    def told(**more):
+        found = settings_notes(make_config({"dataset": "blocks", "device": "cpu", "eval_step": 2, **more}))
+        return [note for note in found if "stopping" in note]
+
+    both = {"stopping_epochs": 40, "stopping_step": 7}
+    said = "stopping_step=7 is not read in this run: stopping_epochs=40 replaces it"
+    assert told(**both) == [said]
+    assert told(**{f"student.{key}": value for key, value in both.items()}) == [f"student.{said}"]
+    assert told(**{**both, "stopping_step": 20}) == told(stopping_step=7) == told(stopping_epochs=40) == []
+    alone = "stopping_epochs=40 is not read in this run: no model is trained by it"
+    assert told(model="EASE", stopping_epochs=40) == [alone]
+
+
 @pytest.mark.parametrize("key", [*NOT_READ, *READ_IF])
 def test_a_key_that_nothing_reads_is_told_by_name(key):
     settings = {"model": "EASE", "dataset": "blocks", "device": "cpu", key: other_value(key)}
