@@ -10,6 +10,7 @@ from torch import nn
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.data.batches import train_loader
 from recbole_bd.system.signals import Stop
+from recbole_bd.trainer import distillation_trainer
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.resumable import Keeper
@@ -112,7 +113,7 @@ def test_the_other_role_learns_from_the_average_and_a_role_rests_at_it(quick):
         best = trainer.best[name].state
         assert equal_states(scene.method.best_guides[name].state_dict()["model"], best)
         assert not equal_states(scene.roles[name].model.state_dict(), best)
-    trainer._rest(STUDENT)
+    distillation_trainer._rest(trainer, STUDENT)
     assert equal_states(scene.roles[STUDENT].model.state_dict(), trainer.best[STUDENT].state)
 
 
