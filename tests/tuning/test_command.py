@@ -98,11 +98,15 @@ def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
     words = words_of({**quick, "distill_epochs": 4}, tmp_path, trials=6, jobs=2)
     command = [sys.executable, "-m", "recbole_bd", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    first = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    said = tmp_path / "said"
+    with said.open("w") as stream:
+        first = subprocess.Popen(command, env=environment, cwd=tmp_path, stderr=stream)
     database = f"sqlite:///{tmp_path / 'out' / 'study.db'}"
     limit = time.monotonic() + 120
-    while time.monotonic() < limit:
+    while True:
         time.sleep(0.3)
+        assert first.poll() is None, f"the search ended before it was killed: {said.read_text()[-2000:]}"
+        assert time.monotonic() < limit, f"no two trials ended: {said.read_text()[-2000:]}"
         if (tmp_path / "out" / "study.db").exists():
             try:
                 found = optuna.load_study(study_name="BD-blocks", storage=database)
