@@ -60,7 +60,7 @@ FINALISTS = 3
 # From this epoch on, a trial ends if its best value so far is below the median of the arm's other trials at that epoch.
 PRUNED_FROM = 20
 # Settings of every trial and run: one core each, and few checkpoints, whose cost exceeds that of a new start.
-OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "control": False}
+OF_A_TRIAL = {"threads": 1, "checkpoint_every": 1000, "show_progress": False, "controls": []}
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,9 @@ def read_arm(board: str, name: str) -> Arm:
     settings = {**plan["settings"], **arm.get("settings", {}), **plan.get("settings_of", {}).get(name, {})}
     shipped = load_yaml(ROOT / "properties" / "model" / arm["file"]) if "file" in arm else {}
     fixed = {"device": "cpu", **unsearched(plan, settings.get("model")), **shipped, **settings}
+    if "like" in arm:
+        other = read_arm(board, arm["like"])
+        fixed = {**other.fixed, **chosen(other.settings_file), **arm["settings"]}
     if name in SEPARATE:
         fixed |= {"model": fixed[f"{name}_model"], **plan["sizes"][name]}
     if fixed["model"] not in METHODS:

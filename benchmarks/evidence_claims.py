@@ -20,6 +20,12 @@ PARTS = {
     "BD, pointwise to the teacher": "the teacher learns the student's softened probabilities, item by item",
     "BD, listwise to the teacher": "the teacher learns the student's order of a list that includes the positive",
     "BD, discrepancy both ways": "both learn from lists with the positive, on items they rank far above the other role",
+    "BD, uniform to the teacher": "the teacher's items drawn uniformly, the student's as in BD",
+    "BD, top to the teacher": "the teacher's items from the top of the student's list, the student's as in BD",
+    "BD, own top to the teacher": "the teacher's items from the top of its own list, the student's as in BD",
+    "BD, uniform to the student": "the student's items drawn uniformly, the teacher's as in BD",
+    "BD, top to the student": "the student's items from the top of the teacher's list, the teacher's as in BD",
+    "BD, discrepancy to the student": "the student's items by the ratio of their ranks, the teacher's as in BD",
     "BD, uniform": "items drawn uniformly, in both directions",
     "BD, top": "items from the top of the guide's list, in both directions",
     "BD (paper)": "the paper's form with its published values",
@@ -108,6 +114,16 @@ def rows_of(board: Board) -> dict[str, Row]:
     return {row.name: row for row in board.rows if row.runs}
 
 
+def row_named(role: str, name: str, form: str) -> str:
+    """Name of a role's row: a placebo is that of BD's form.
+
+    Args:
+        role, name: the role, and the row without it.
+        form: name of BD's row, without the role.
+    """
+    return f"{role}, {form}, placebo" if name == "placebo" else f"{role}, {name}"
+
+
 def all_gains(boards: Mapping[str, Board], forms: Mapping[str, str]) -> list[Gain]:
     """Make every comparison that the boards have rows for: the planned ones, and BD with each other row of its role.
 
@@ -144,7 +160,7 @@ def _compared(name: str, board: Board, asked: Iterable[tuple[str, str, str]]) ->
     pairs = {}
     for key in asked:
         role, mine, against = key
-        sides = [f"{role}, {against}", f"{role}, {mine}"]
+        sides = [row_named(role, against, mine), f"{role}, {mine}"]
         if mine == against or not all(side in rows for side in sides):
             continue
         for side in sides:
@@ -155,7 +171,7 @@ def _compared(name: str, board: Board, asked: Iterable[tuple[str, str, str]]) ->
     tests = compare_crossed_pairs(list(pairs.values()))
     return {
         (role, mine, against): Gain(
-            name, role, mine, against, rows[f"{role}, {mine}"], rows[f"{role}, {against}"], test,
+            name, role, mine, against, rows[f"{role}, {mine}"], rows[row_named(role, against, mine)], test,
             t_test(*(side.mean(axis=1) for side in pair)),
         )
         for ((role, mine, against), pair), test in zip(pairs.items(), tests, strict=True)

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from evidence_claims import CONTROLS, ONE_WAY, PARTS, ROLES, Gain, rows_of
+from evidence_claims import CONTROLS, ONE_WAY, PARTS, ROLES, Gain, row_named, rows_of
 from evidence_lambda import SEARCHED
 
 from recbole_bd.evaluator.verdict import BETTER, NO_DIFFERENCE, WORSE
@@ -89,7 +89,8 @@ def claims_page(
         others = [g for g in shown if g.against in against and (claim != 3 or g.role == "student")]
         lines += ["", f"## {claim}. {title}", "", _verdict_of(mine), "", *_planned_table(mine)]
         lines += ["", f"{rest}, without a verdict:", "", *_shown_table(others)]
-    lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
+    compared = {gain.against for gain in gains}
+    lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items() if name in compared), ""]
     lines += ["## How many settings each form had", "", *searched, ""]
     lines += [
         "## By the size of the student",
@@ -333,7 +334,7 @@ def headline(board: Board, form: str) -> str:
     names += ["BD, to the student", form]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
     for name in names:
-        cells = [rows.get(f"{role}, {name}") for role in ROLES]
+        cells = [rows.get(row_named(role, name, form)) for role in ROLES]
         if name in ("placebo", "BD (paper)") and not any(cells):
             continue
         values = ["" if row is None else number(row.cells[board.valid_metric]) for row in cells]

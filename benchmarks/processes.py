@@ -22,7 +22,7 @@ from recbole_bd.system.child_processes import environment_of
 
 def measure(count: int, settings: dict, folder: str) -> dict:
     """Train one run with `count` processes."""
-    given = {**settings, "nproc": count, "threads": 1, "checkpoint_dir": folder, "control": False}
+    given = {**settings, "nproc": count, "threads": 1, "checkpoint_dir": folder, "controls": []}
     words = [f"--{key}={value}" for key, value in given.items()]
     command = [sys.executable, "-m", "recbole_bd", "run", *words]
     done = subprocess.run(command, env=environment_of(1), capture_output=True, text=True, check=False)

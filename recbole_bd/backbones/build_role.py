@@ -16,16 +16,18 @@ from recbole_bd.backbones.traits import CLUSTERING, traits_of
 from recbole_bd.errors import CheckpointError, RoleError, named_damage
 
 
-def build_role(name: str, config: Any, dataset: Any) -> Role:
+def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True) -> Role:
     """Build the RecBole model of a role.
 
     Args:
         name: `teacher`, `student`, or `model` for a baseline.
         config: settings of the role.
         dataset: the training part, from which RecBole models take sizes, graphs and histories.
+        is_pretrained: whether the model may start from a file that its settings name.
 
     Raises:
-        RoleError: the model is unknown, refuses its settings or needs a package that is missing.
+        RoleError: the model is unknown, refuses its settings, needs a package that is missing, or starts from a file
+            that it must not start from.
         CheckpointError: a file that the model's settings name cannot be read, asks for code to be run, or was trained
             on another split.
     """
@@ -33,6 +35,8 @@ def build_role(name: str, config: Any, dataset: Any) -> Role:
     read: list[str] = []
 
     def check(path: str, content: dict[str, Any]) -> None:
+        if not is_pretrained:
+            raise RoleError(f"{name}: {backbone} starts from {path}, so it is never untrained; leave the placebo out")
         with named_damage(f"file {path}", CheckpointError):
             recorded = settings_recorded_in(content)
         # The settings of the data, whose seed made the split: a role may warm up from another seed.

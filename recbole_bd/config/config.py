@@ -28,6 +28,7 @@ from recbole_bd.backbones.registry import general_recommenders, own_backbones, o
 from recbole_bd.config.checks import LayerChecks, check_model
 from recbole_bd.config.device import choose_device
 from recbole_bd.config.evaluation_settings import check_protocol, check_valid_metric
+from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import (
     PACKAGE_OPTIONS_OF_A_ROLE,
@@ -113,6 +114,7 @@ class BDConfig(HostConfig):
         # A block without a dot may come from a file, which several models share.
         typed = Layer(COMMAND_LINE, expand_dotted({k: v for k, v in (command_line or {}).items() if "." in k}))
         users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
+        users_layers = [Layer(layer.source, with_todays(layer.values, layer.source)) for layer in users_layers]
         names = read_names((overall, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside"))
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
         refuse_other_blocks(typed, blocks, [model, *(names["beside"] or ())])
@@ -172,7 +174,13 @@ class BDConfig(HostConfig):
         Raises:
             ConfigError: an unknown key, a wrong type, or a value out of range.
         """
-        self._checks.check(Layer(source, expand_dotted(settings)))
+        self._checks.check(Layer(source, with_todays(expand_dotted(settings), source)))
+
+    def with_values(self, values: Mapping[str, Any]) -> "BDConfig":
+        """The same settings, but for some resolved values: what one arm of a run reads otherwise."""
+        changed = copy.copy(self)
+        changed.final_config_dict = {**self.final_config_dict, **values}
+        return changed
 
     def own_code(self) -> list[str]:
         """Identity of each class of the user's own that the run uses, for hashes; empty if there is none."""

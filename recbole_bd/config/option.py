@@ -17,7 +17,7 @@ from recbole_bd.errors import ConfigError
 _DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<meaning>.*?)\s*$")
 _INTERVAL = re.compile(r"Range: (?P<left>[\[(])(?P<low>[^,\]]+), (?P<high>[^)\]]+)(?P<right>[\])])\.?")
 _CONDITION = re.compile(r"Read with (?P<key>\w+): (?P<values>[^.]+)\.")
-_CHOICES = re.compile(r"One of: (?P<names>[^.]+)\.?$")
+_CHOICES = re.compile(r"(?:One|Any) of: (?P<names>[^.]+)\.?$")
 
 # Settings that choose the machine's part in a run: its number of threads, its device among equal ones, the users ranked
 # at a time on a GPU. They divide sums differently, so the last bits may differ, as they do on another machine.
@@ -88,7 +88,10 @@ class Option:
             raise ConfigError(f"{where}={value!r}: must be text without zero bytes")
         if choices := _CHOICES.search(self.meaning):
             names = [name.strip() for name in choices.group("names").split(",")]
-            if value is not None and value not in names:
+            if isinstance(value, list | tuple):
+                if any(one not in names for one in value):
+                    raise ConfigError(f"{where}={value!r}: must be a list of {', '.join(names)}, or []")
+            elif value is not None and value not in names:
                 raise ConfigError(f"{where}={value!r}: must be one of {', '.join(names)}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             return

@@ -71,8 +71,8 @@ _OF_OWN_LOSS = (
 )  # fmt: skip
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
-    "control", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
-    "early_stopping", "rank_precision", "ranked_items", "rest_at_best", "stop_on", "student_model",
+    "controls", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
+    "early_stopping", "placebo", "rank_precision", "ranked_items", "rest_at_best", "stop_on", "student_model",
     "teacher_model",
 )  # fmt: skip
 
@@ -239,6 +239,8 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
             return f"the {role} starts from a checkpoint, without a warm-up"
         if key in _OF_OWN_LOSS and role not in config.method_class.learners:
             return f"the {role} starts from a checkpoint and does not learn"
+    if reason := config.method_class.not_read(config).get(key):
+        return str(reason)
     return _not_of_models(key, backbones)
 
 

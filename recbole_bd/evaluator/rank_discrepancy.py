@@ -1,7 +1,7 @@
 """Histograms of rank discrepancies between teacher and student on unseen items, and of a sampler's draws."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -67,7 +67,12 @@ def histogram(values: Tensor, edges: Tensor) -> Tensor:
 
 
 def count_discrepancies(
-    roles: Mapping[str, Role], split: Split, sampler: DistillationSampler | None, seed: int, n_users: int = _USERS
+    roles: Mapping[str, Role],
+    split: Split,
+    sampler: DistillationSampler | None,
+    seed: int,
+    n_users: int = _USERS,
+    rankings: Mapping[str, Callable[..., Tensor]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Count rank_student - rank_teacher over the unseen items of some users, and over the items drawn for them.
 
@@ -82,14 +87,14 @@ def count_discrepancies(
         sampler: the method's sampler; None for a method without one.
         seed: seed of the draws and of the choice of users, who all have training items.
         n_users: largest number of users; a large catalogue lowers it, so that there are at most 10 million pairs.
+        rankings: what the sampler draws by, see `Distiller.rankings`; None for the roles.
 
     Returns:
         Content of `discrepancy.npz`:
         `edges`: float32 [bins + 1], see `bin_edges`.
         `linear_width`: float32, see `linear_width`.
         `unseen`: int64 [bins], counts of all pairs of these users and their unseen items.
-        `drawn_<direction>`: int64 [bins], counts of drawn items, for each sampled direction.
-        `how_<direction>`: text, see `formula`.
+        `drawn_<direction>`, `how_<direction>`: counts of drawn items, int64 [bins], and text, see `formula`.
         `user`: unicode [users], original ids.
         `unseen_items`: int64 [users], the number of unseen items of each.
 
@@ -99,33 +104,35 @@ def count_discrepancies(
     device = roles[STUDENT].device
     seen = SeenItems(*split.pairs("train"), split.n_users, split.n_items).to(device)
     generator = torch.Generator(device).manual_seed(seed)
-    active = (seen.counts > 0).nonzero().squeeze(1)
-    wanted = max(1, min(n_users, _PAIRS // seen.n_items))
-    users = active[torch.randperm(len(active), generator=generator, device=device)[:wanted]].sort().values
+    users = _some_users(seen, min(n_users, _PAIRS // seen.n_items), generator)
     edges = bin_edges(seen.n_items).to(device)
     directions = sampler.directions if sampler else {}
+    scores = rankings or {name: role.all_logits for name, role in roles.items()}
     counts = {name: torch.zeros(len(edges) - 1, dtype=torch.int64, device=device) for name in ("unseen", *directions)}
     with roles[TEACHER].scoring(), roles[STUDENT].scoring():
         for chunk in users.split(max(1, _CHUNK_SCORES // seen.n_items)):
-            logits = {name: role.all_logits(chunk.to(role.device)).to(device) for name, role in roles.items()}
+            logits = {name: score(chunk).to(device) for name, score in scores.items()}
             difference = _rank_difference(logits, seen, chunk, _rank_method(sampler, device))
             counts["unseen"] += histogram(difference, edges)
             if sampler:
                 owners, pools = _draw(sampler, seen, chunk, logits, generator)
                 for learner, items in pools.items():
                     counts[learner] += histogram(difference[owners, items], edges)
-    record = {
-        "edges": edges,
-        "linear_width": torch.tensor(linear_width(seen.n_items)),
-        "unseen": counts["unseen"],
-        "unseen_items": seen.n_items - 1 - seen.counts[users],
-        **{f"drawn_{DIRECTION_INTO[learner]}": counts[learner] for learner in directions},
-    }
+    found = {f"drawn_{DIRECTION_INTO[learner]}": counts[learner] for learner in directions}
+    found |= {"edges": edges, "unseen": counts["unseen"], "unseen_items": seen.n_items - 1 - seen.counts[users]}
     return {
-        **{name: tensor.cpu().numpy() for name, tensor in record.items()},
+        **{name: tensor.cpu().numpy() for name, tensor in found.items()},
+        "linear_width": np.array(linear_width(seen.n_items), dtype=np.float32),
         "user": split.dataset.id2token(split.dataset.uid_field, users.cpu()).astype(str),
         **{f"how_{DIRECTION_INTO[learner]}": np.array(formula(direction)) for learner, direction in directions.items()},
     }
+
+
+def _some_users(seen: SeenItems, count: int, generator: torch.Generator) -> Tensor:
+    """Draw users who have training items, `count` at most and at least one; int64, ascending."""
+    active = (seen.counts > 0).nonzero().squeeze(1)
+    order = torch.randperm(len(active), generator=generator, device=active.device)
+    return active[order[: max(1, count)]].sort().values
 
 
 def _rank_method(sampler: DistillationSampler | None, device: torch.device) -> str:
@@ -162,6 +169,7 @@ def _draw(
         torch.cat([sizes.new_zeros(1), sizes]),
         sampler.ranks,
         device=seen.items.device,
+        guides=sampler.guides,
     )
     few.generator = generator
     few.refresh({role: lambda rows, table=table: table[rows - 1] for role, table in logits.items()})

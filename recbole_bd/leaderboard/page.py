@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE
+from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE
 from recbole_bd.leaderboard.formats import best_settings, failures, number, rules
 from recbole_bd.leaderboard.tables import SMALL, Board, Cell, Row
 
@@ -108,7 +108,7 @@ def _details(row: Row) -> dict[str, Any]:
     details["objective"] = row.objective
     if row.runs:
         details["settings"] = best_settings(row)
-    stages = [SEPARATE] if row.role == BASELINE else [SEPARATE, CONTINUED, DISTILLED]
+    stages = [SEPARATE] if row.role == BASELINE else [*ARMS]
     stages = stages[: stages.index(row.arm) + 1]
     for seed, run in sorted(row.runs.items()):
         curves = {stage: _curve(run.validations, row.role, stage) for stage in stages}

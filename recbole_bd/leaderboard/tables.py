@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
+from recbole_bd.backbones.names import ARMS, BASELINE, CONTINUED, DISTILLED, PLACEBO, SEPARATE, STUDENT, TEACHER
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.errors import LeaderboardError
 from recbole_bd.evaluator.verdict import NO_DIFFERENCE, verdict
@@ -120,7 +120,8 @@ class Board:
         seeds: in ascending order.
         data: counts of users, items (without padding) and interactions; empty where no run came so far.
         settings: of the first run that finished, else of the first.
-        rows: full-size models first; in each size separate, continued, then the others, the best first; failures last.
+        rows: full-size models first; in each size separate, continued, placebo, then the others, each the best first;
+            failures last.
         references: by size, the row that the others of it are compared with; absent where there is none.
         notes: what a reader must know, e.g. why a test is missing.
         varied: what of the data differs between seeds, beside the models: the split, the candidates, or nothing.
@@ -241,17 +242,17 @@ def _rows(runs: list[Run]) -> list[Row]:
 
     for run in runs:
         result, seed = run.result, run.result["seed"]
-        method, hashes, learners = result.get("label", result["method"]), result["hashes"], result["learners"]
+        method, learners = result.get("label", result["method"]), result["learners"]
         if not learners:
             mine = [(BASELINE, SEPARATE)]
         else:
-            mine = [(role, arm) for role in (TEACHER, STUDENT) for arm in (SEPARATE, CONTINUED, DISTILLED)]
+            mine = [(role, arm) for role in (TEACHER, STUDENT) for arm in ARMS]
             mine = [(role, arm) for role, arm in mine if arm == SEPARATE or role in learners]
         for role, arm in mine:
             size = SMALL if role == STUDENT else FULL
             own = not learners or arm == DISTILLED
-            key = (role, arm, hashes["settings"] if own else hashes["control"] if arm == CONTINUED else hashes[role])
-            title = method if not learners else f"{role}, {method if arm == DISTILLED else arm}"
+            key = (role, arm, _hash_of(role, arm, result))
+            title = method if not learners else f"{role}, {_title(arm, method)}"
             if result["status"] == "failed":
                 if role in (BASELINE, STUDENT) and own:
                     row(key, title, size, role, arm).errors[seed] = result.get("error") or "unknown reason"
@@ -260,6 +261,19 @@ def _rows(runs: list[Run]) -> list[Row]:
     found = _without_repeats(rows.values())
     _distinguish(found)
     return found
+
+
+def _hash_of(role: str, arm: str, result: Mapping[str, Any]) -> str:
+    """The hash that runs share whose numbers in an arm are the same but for the seed."""
+    hashes = result["hashes"]
+    if result["learners"] and arm in (SEPARATE, CONTINUED):
+        return hashes[role] if arm == SEPARATE else hashes["control"]
+    return hashes["settings"]
+
+
+def _title(arm: str, method: str) -> str:
+    """Name of an arm in a table: a placebo belongs to one method."""
+    return {DISTILLED: method, PLACEBO: f"{method}, {PLACEBO}"}.get(arm, arm)
 
 
 def _without_repeats(rows: Iterable[Row]) -> list[Row]:
@@ -316,8 +330,8 @@ def _relevant(row: Row) -> dict[str, Any]:
 
 
 def _order(row: Row, board: Board) -> tuple:
-    """Full size first; in each size separate and continued, then by value, the best first; failures last."""
-    shared = {SEPARATE: 0, CONTINUED: 1}.get(row.arm, 2) if row.role != BASELINE else 2
+    """Full size first; in each size separate, continued and placebo, then by value, the best first; failures last."""
+    shared = ARMS.index(row.arm) if row.role != BASELINE else len(ARMS) - 1
     value = row.cells[board.valid_metric].mean if row.runs else 0.0
     signed = value if board.less_is_better(board.valid_metric) else -value
     return row.size != FULL, not row.runs, shared, signed, row.name

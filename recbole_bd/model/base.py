@@ -12,16 +12,15 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import GeneralRecommender
 from recbole.utils import InputType
 
-from recbole_bd.backbones.names import STUDENT, TEACHER
-from recbole_bd.backbones.registry import recommender_class, require_teachable
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
-from recbole_bd.model.objective import objective_text, own_loss_text
+from recbole_bd.model.method_facts import MethodFacts
 from recbole_bd.sampler.sampler import DistillationSampler
 
 
-class Distiller(GeneralRecommender):
+class Distiller(MethodFacts, GeneralRecommender):
     """Two roles, a refresh before each epoch, and a loss for each role that learns.
 
     As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses. The
@@ -34,7 +33,7 @@ class Distiller(GeneralRecommender):
         control: train the learners by their own loss only, as in the *continued* rows of a table.
 
     Attributes:
-        learners: names of the roles that learn in the distillation stage.
+        arm: `continued` with `control`, else `distilled`, or `placebo` where the run says so.
         sampler: draws items by both roles' rankings; None where a method has no such sampler.
         resting: learners that have stopped in their best state; the trainer adds to it.
         positives_per_user: training items of a user, on average.
@@ -44,7 +43,6 @@ class Distiller(GeneralRecommender):
     """
 
     input_type = InputType.PAIRWISE
-    learners: tuple[str, ...] = (TEACHER, STUDENT)
     # True if processes may split a batch: draws for some rows advance the generator as draws for all rows do.
     shares_batches = False
     sampler: DistillationSampler | None = None
@@ -59,53 +57,12 @@ class Distiller(GeneralRecommender):
         self.config = config
         self.roles = roles
         self.control = control
+        self.arm = CONTINUED if control else DISTILLED
         self.resting: list[str] = []
         self.positives_per_user = dataset.inter_num / (dataset.user_num - 1)
         # Name the submodules after the roles, so that parameters and states are called teacher.* and student.*
         for name, role in roles.items():
             self.add_module(name, role.model)
-
-    @classmethod
-    def check_roles(cls, backbones: dict[str, str]) -> None:
-        """Refuse models that cannot take their role in this method, before any data is loaded.
-
-        Args:
-            backbones: name of the RecBole model by role.
-
-        Raises:
-            RoleError: names the model and the role, and says which to use instead.
-        """
-        for role, name in backbones.items():
-            if role in cls.learners:
-                require_teachable(name, role)
-            else:
-                recommender_class(name)
-
-    @classmethod
-    def objective_of(cls, config: Config, backbones: dict[str, str], control: bool = False) -> dict[str, str]:
-        """Write the losses of the distillation stage, or of its control, from the settings alone.
-
-        Args:
-            config: settings of the run, with the method's options.
-            backbones: name of the RecBole model by role.
-            control: the learners train by their own loss only.
-
-        Returns:
-            One line by learner, e.g. `loss(student) = BPR + 2.0 * listwise(...)`.
-        """
-        terms = {role: [] if control else cls.distillation_terms(config, role) for role in cls.learners}
-        own = {role: own_loss_text(config.role(role), backbones[role]) for role in cls.learners}
-        return {role: objective_text(role, own[role], terms[role]) for role in cls.learners}
-
-    @classmethod
-    def distillation_terms(cls, config: Config, role: str) -> list[str]:
-        """Write the terms that a learner's loss adds to the model's own, with weights; by default the method's name.
-
-        Args:
-            config: settings of the run, with the method's options.
-            role: a learner.
-        """
-        return [cls.__name__]
 
     def require_items(self, *names: str) -> None:
         """Refuse options that ask for more items per user than there are.
@@ -145,6 +102,14 @@ class Distiller(GeneralRecommender):
             DataError: a score is NaN, so that items cannot be ranked.
         """
         return False
+
+    def rankings(self) -> dict[str, Callable[..., torch.Tensor]]:
+        """Logits of all that ranks items for the sampler, by name: the roles, and what stands in for one of them.
+
+        Returns:
+            Functions for `DistillationSampler.refresh`.
+        """
+        return {name: role.all_logits for name, role in self.roles.items()}
 
     def new_best(self, role: str) -> None:
         """Called when a learner is better by validation than its start and all states since; nothing by default."""

@@ -21,8 +21,8 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
-from recbole_bd.model.best_guide import BestGuide
-from recbole_bd.model.exchange import exchange_into, exchange_text
+from recbole_bd.model.exchange import exchange_into, exchange_text, placebo_guides, unread_of_placebos
+from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
@@ -36,6 +36,7 @@ class BD(Distiller):
     z are logits, and j are items that the user has not seen. No gradient reaches the other role. It is in its current
     state or, with `guide_state: best`, in its best state by validation so far. Until a validation is better, that
     is the state of the warm-up. Samples are drawn every `refresh_period` epochs from both roles' current rankings.
+    With another `guide` a placebo stands in for z_other, see `recbole_bd.model.guides`.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -43,11 +44,13 @@ class BD(Distiller):
     Attributes:
         exchanges: the direction into each role, by learner.
         weight: lambda of the current epoch, by learner.
-        best_guides: the teaching roles in their best states, by role; empty with `guide_state: current`.
+        guides: the targets of both directions, and whose rankings choose items.
+        best_guides: roles in their best states that some direction learns from, by name.
 
     Raises:
-        ConfigError: options that contradict the chosen models, or ask for more items than there are.
+        ConfigError: options that contradict each other or the chosen models, or ask for more items than there are.
         DataError: a user who has seen every item.
+        RoleError: an untrained guide whose kind starts from a pretrained file.
     """
 
     sampler: DistillationSampler
@@ -60,12 +63,10 @@ class BD(Distiller):
         self.require_items("samples_per_positive")
         self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
         self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
-        self.best_guides: dict[str, BestGuide] = {}
-        if not control:
-            learned_from = (self.exchanges[learner] for learner in roles)
-            guides = [exchange.guide for exchange in learned_from if exchange.weight > 0 and exchange.from_best]
-            self.best_guides = {guide: BestGuide(roles[guide], dataset) for guide in guides}
         self._check_options()
+        active = {learner: self.exchanges[learner] for learner in roles if self.exchanges[learner].weight > 0}
+        self.guides = Guides({} if control else active, roles, dataset, config["seed"], self.device)
+        self.best_guides, self.shares_batches = self.guides.best, not self.guides.mixes_rows
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
         # Autoencoder batches hold users only: draw as many items per user as a user has positives on average.
@@ -80,6 +81,7 @@ class BD(Distiller):
             ranked_items=config["ranked_items"],
             seed=config["seed"],
             device=self.device,
+            guides=self.guides.rankers,
         )
 
     @classmethod
@@ -88,6 +90,16 @@ class BD(Distiller):
         exchange = exchange_into(role, config)
         return [exchange_text(exchange, config)] if exchange.weight else []
 
+    @classmethod
+    def placebo_settings(cls, config: Config) -> dict[str, Any]:
+        """The guide of each direction in the placebo arm: see `Distiller.placebo_settings`."""
+        return placebo_guides(config)
+
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of placebos that no arm reads: see `Distiller.not_read`."""
+        return {**super().not_read(config), **unread_of_placebos(config)}
+
     def _check_options(self) -> None:
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
         bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
@@ -95,9 +107,9 @@ class BD(Distiller):
             raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
         if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in self.exchanges.values()):
             raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
-        if self.config["cf_negatives"] == "distilled":
-            for role in self.roles.values():
-                _require_one_negative(role)
+        for learner, exchange in self.exchanges.items():
+            if exchange.is_negative:
+                _require_one_negative(self.roles[learner])
 
     def _pool_sizes(self) -> torch.Tensor:
         """Number of draws per user until the next refresh: positives * samples * epochs. [n_users]."""
@@ -131,30 +143,31 @@ class BD(Distiller):
             everyone = torch.arange(1, self.n_users, device=self.device)
             users = everyone[everyone % self.refresh_period == epoch % self.refresh_period]
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
-            scores = {name: role.all_logits for name, role in self.roles.items()}
-            self.sampler.refresh(scores, progress, users, [name for name in self.roles if name not in self.resting])
+            awake = [name for name in self.roles if name not in self.resting]
+            self.sampler.refresh(self.rankings(), progress, users, awake)
         return True
 
+    def rankings(self) -> dict[str, Callable[..., torch.Tensor]]:
+        """Logits of all that ranks items: see `Distiller.rankings` and `Guides.rankings`."""
+        return self.guides.rankings()
+
     def new_best(self, role: str) -> None:
-        """Copy the role's new best state for the other role to learn from, with `guide_state: best`."""
-        if role in self.best_guides:
-            self.best_guides[role].take(self.roles[role])
+        """Copy the role's new best state, if a role learns from it."""
+        self.guides.new_best(self.roles[role])
 
     def sampling_state(self) -> dict[str, Any]:
-        """State of the sampler (`DistillationSampler.state_dict`) and, as `guides`, of the best guides."""
-        guides = {name: guide.state_dict() for name, guide in self.best_guides.items()}
-        return {**self.sampler.state_dict(), "guides": guides}
+        """State of the sampler (`DistillationSampler.state_dict`) and of the guides (`Guides.state_dict`)."""
+        return {**self.sampler.state_dict(), **self.guides.state_dict()}
 
     def load_sampling_state(self, state: dict[str, Any]) -> None:
         """Continue exactly where `sampling_state` was taken."""
         self.sampler.load_state_dict(state)
-        for name, guide in state["guides"].items():
-            self.best_guides[name].load_state_dict(guide)
+        self.guides.load_state_dict(state)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """Scalars `cf`, the model's own loss, and `distill`, the weighted exchange.
 
-        The exchange is absent where its weight is 0 or no user of the batch has a training item.
+        The exchange is absent where its weight is 0 or no user of the batch has a training item and a target.
 
         Raises:
             RuntimeError: nothing has been drawn yet.
@@ -163,18 +176,20 @@ class BD(Distiller):
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
         users, items, positives = self._draw(role, batch)
-        interaction = batch.interaction
-        if self.config["cf_negatives"] == "distilled":
+        exchange, interaction = self.exchanges[role], batch.interaction
+        if exchange.is_negative:
             interaction = self._with_negatives(interaction, items[:, 0])
         own = learner.loss(interaction)
         if len(users) == 0:
             return {"cf": own}
-        exchange = self.exchanges[role]
         if exchange.takes_positive:
             assert positives is not None
             items = torch.cat([positives[:, None], items], dim=1)
         logits = learner.pair_logits(users, items)
-        target = self._target_logits(role, users, items, batch)
+        target, rows = self.guides.target(role, users, items, exchange.guide in batch.roles)
+        logits, target = logits[rows], target[rows]
+        if len(logits) == 0:
+            return {"cf": own}
         term = exchange.loss(logits, target, exchange.temperature, exchange.temperature_on)
         per_user = None
         if self.config["samples_of_user"] == "own" and batch.positives is None:
@@ -207,14 +222,6 @@ class BD(Distiller):
             return users[rows], items[rows, columns].unsqueeze(1), None
         real = self.seen.counts[users] > 0
         return users[real], items[real], None if positives is None else positives[real]
-
-    def _target_logits(self, role: str, users: torch.Tensor, items: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """The other role's logits [B, K] without gradient, in its best state or as it is."""
-        guide = self.other(role)
-        best = self.best_guides.get(guide.name)
-        if best:
-            return best.logits(users, items)
-        return guide.target_logits(users, items, learning=guide.name in batch.roles)
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)

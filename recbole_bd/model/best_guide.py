@@ -1,4 +1,4 @@
-"""Copy of a role in its best state so far, for the other role to learn from."""
+"""Models that teach without learning: copies of roles in a stored state, and new ones."""
 
 from typing import Any
 
@@ -7,15 +7,64 @@ from torch import Tensor
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
+from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
-from recbole_bd.system.random_state import random_state, set_random_state
+from recbole_bd.errors import RoleError
+from recbole_bd.system.random_state import random_state, seeded, set_random_state
+
+# Second number of the seed of a new model, which therefore differs from that of every warm-up.
+_OF_A_NEW_MODEL = 1
 
 
-class BestGuide:
-    """Copy of a role's model that scores in a stored state.
+class StoredGuide:
+    """Model that scores in one state at a time, without gradient, dropout or noise.
 
     Where logits are inner products, the user and item vectors are computed once per state and kept, not once per step.
     This takes the memory of these vectors.
+
+    Args:
+        copy: a role that nothing else uses.
+    """
+
+    def __init__(self, copy: Role):
+        self._copy = copy
+        self._vectors: tuple[Tensor, Tensor] | None = None
+
+    def logits(self, users: Tensor, items: Tensor) -> Tensor:
+        """Score some items for each user.
+
+        Args:
+            users: [B] int64; users may repeat.
+            items: [B, K] int64, K items for each user.
+
+        Returns:
+            Logits [B, K] without gradient.
+        """
+        if (vectors := self._kept_vectors()) is None:
+            return self._copy.target_logits(users, items, learning=False)
+        of_users, of_items = vectors
+        return (of_items[items] * of_users[users].unsqueeze(1)).sum(dim=-1)
+
+    def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Score all items, or a few, for each user, as `Role.all_logits` does; without gradient."""
+        if items is not None and items.dim() == 2:
+            return self.logits(users, items)
+        if (vectors := self._kept_vectors()) is None:
+            with self._copy.scoring():
+                return self._copy.all_logits(users, items)
+        of_users, of_items = vectors
+        return of_users[users] @ (of_items if items is None else of_items[items]).T
+
+    def _kept_vectors(self) -> tuple[Tensor, Tensor] | None:
+        """The vectors of all users and items; None for models that need no pass over the whole model for a pair."""
+        if self._vectors is None and self._copy.propagates:
+            with self._copy.scoring():
+                self._vectors = self._copy.embeddings()
+        return self._vectors
+
+
+class BestGuide(StoredGuide):
+    """Copy of a role in its best state so far, for a role to learn from.
 
     Args:
         role: the role to copy, in its current state.
@@ -24,7 +73,7 @@ class BestGuide:
 
     def __init__(self, role: Role, dataset: Dataset):
         before = random_state()
-        self._copy = build_role(role.name, role.config, dataset)
+        super().__init__(build_role(role.name, role.config, dataset))
         set_random_state(before)
         self.take(role)
 
@@ -40,25 +89,26 @@ class BestGuide:
         """Load a state of `state_dict`."""
         self._copy.model.load_state_dict(state["model"])
         restore_attributes(self._copy.model, state["attributes"])
-        self._vectors: tuple[Tensor, Tensor] | None = None
+        self._vectors = None
 
-    def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score some items for each user, without gradient, dropout or noise.
 
-        Args:
-            users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each user.
+def untrained_role(role: Role, dataset: Dataset) -> Role:
+    """Build a new model of a role's kind, from a seed that no warm-up has; no other random number moves.
 
-        Returns:
-            Logits [B, K] without gradient.
-        """
-        if self._vectors is None and self._copy.propagates:
-            with self._copy.scoring():
-                self._vectors = self._copy.embeddings()
-        if self._vectors is None:
-            return self._copy.target_logits(users, items, learning=False)
-        of_users, of_items = self._vectors
-        return (of_items[items] * of_users[users].unsqueeze(1)).sum(dim=-1)
+    Args:
+        role: the role; its model is not used.
+        dataset: the training part.
+
+    Raises:
+        RoleError: the model would start from a pretrained file, or is computed from the data instead of trained.
+    """
+    if not learns_by_gradient(role.config["model"]):
+        raise RoleError(
+            f"{role.name}: {role.config['model']} is computed from the data as soon as it is built, so it is never "
+            "untrained; leave the placebo out"
+        )
+    with seeded(role.config["seed"], _OF_A_NEW_MODEL):
+        return build_role(role.name, role.config, dataset, is_pretrained=False)
 
 
 def _state_of(role: Role) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, whole
-from recbole_bd.model.one_way import OneWay
+from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_positions, head_length
 from recbole_bd.sampler.top_lists import top_lists
 
@@ -55,11 +55,11 @@ class CD(OneWay):
     @classmethod
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
         """Name the loss, the drawn items and the target: see `OneWay.transfer_facts`."""
-        guide = "teacher's" if config["guide"] == TEACHER else "student's own"
+        guide = f"{teacher_text(config, is_listed=True)}'s" if config["guide"] == TEACHER else "student's own"
         return (
             "collaborative",
             f"{config['samples_per_positive']} of the {guide} top {whole(config['rank_temperature'])}",
-            "target frozen teacher",
+            f"target {teacher_text(config)}",
             f"shift {number(config['shift'])}" if config["shift"] else "",
             temperature_text(config["temperature"]),
         )
@@ -69,7 +69,8 @@ class CD(OneWay):
         is_moving = self.config["guide"] == STUDENT
         if self.lists is not None and (not is_moving or epoch % self.config["refresh_period"]):
             return False
-        guide, length = self.roles[self.config["guide"]], head_length(self.config["rank_temperature"])
+        guide = self.learner if is_moving else self.frozen
+        length = head_length(self.config["rank_temperature"])
         with guide.scoring(), self.frozen.scoring():
             self.lists = top_lists(guide.all_logits, self.seen, length, self.generator, progress, guide.name)
             chunks = torch.arange(self.n_users, device=self.device).split(_USERS_AT_ONCE)

@@ -18,7 +18,7 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
-from recbole_bd.model.one_way import OneWay
+from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.unseen_items import UnseenItems
 
 
@@ -142,7 +142,7 @@ class DE(OneWay):
             "squared_distance",
             "users, positives and negatives of the batch",
             f"{config['experts']} experts, temperature {start} to {end} over {epochs} epochs",
-            "target frozen teacher's embeddings",
+            f"target {teacher_text(config)}'s embeddings",
         )
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:

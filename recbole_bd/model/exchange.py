@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from recbole.config import Config
 from torch import Tensor
 
-from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
+from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO, STUDENT, TEACHER
+from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, term_text, whole
 from recbole_bd.sampler.direction import Direction
@@ -16,6 +18,11 @@ EXCHANGE_LOSSES = {
     "listwise": losses.listwise_exchange,
     "pairwise": losses.pairwise_exchange,
 }
+
+# What a learner is given as target: the other role, or a placebo that stands in for it.
+OTHER, ONE_HOT, CONSTANT, SHUFFLED, UNTRAINED, SELF = TARGETS = (
+    "other", "one_hot", "constant", "shuffled", "untrained", "self",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,10 @@ class Exchange:
         takes_positive: whether the positive is column 0 of the logits, before the drawn items.
         from_best: whether the guide is in its best state so far; False takes it as it is.
         drawing: how the items are drawn.
+        target: what the learner is given as target, one of `TARGETS`.
+        constant: target probability with `target: constant`, in (0, 1).
+        ranks_of: `both`, or `learner` where the guide's ranks do not choose items, unless it is the target.
+        is_negative: whether the first drawn item is also the negative of the learner's own loss.
     """
 
     learner: str
@@ -45,6 +56,22 @@ class Exchange:
     takes_positive: bool
     from_best: bool
     drawing: Direction
+    target: str = OTHER
+    constant: float = 0.5
+    ranks_of: str = "both"
+    is_negative: bool = False
+
+    @property
+    def ranker(self) -> str:
+        """Name of what ranks items in the guide's place; with `ranks_of: both` the guide itself."""
+        if self.ranks_of == "both":
+            return self.guide
+        return {
+            OTHER: self.guide,
+            SHUFFLED: f"{self.guide} for another user",
+            UNTRAINED: f"untrained {self.guide}",
+            SELF: f"{self.learner}'s best state",
+        }.get(self.target, "random order")
 
 
 def exchange_into(learner: str, config: Config) -> Exchange:
@@ -56,33 +83,96 @@ def exchange_into(learner: str, config: Config) -> Exchange:
 
     Returns:
         The direction into `learner`.
+
+    Raises:
+        ConfigError: the direction is on, and its target is a positive that its exchange does not hold.
     """
     direction = DIRECTION_INTO[learner]
-    kind = config[f"exchange_{direction}"] or config["exchange"]
-    return Exchange(
+    kind = _of_direction("exchange", learner, config)
+    exchange = Exchange(
         learner=learner,
         guide=STUDENT if learner == TEACHER else TEACHER,
         weight=config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0,
         kind=kind,
         loss=EXCHANGE_LOSSES[kind],
-        temperature=config[f"temperature_{direction}"] or config["temperature"],
-        temperature_on=config["temperature_on"],
+        temperature=_of_direction("temperature", learner, config),
+        temperature_on=_of_direction("temperature_on", learner, config),
         takes_positive=kind == "pairwise" or (kind == "listwise" and bool(config[f"list_positive_{direction}"])),
-        from_best=config["guide_state"] == "best",
+        from_best=_of_direction("guide_state", learner, config) == "best",
         drawing=_drawing_into(learner, config),
+        target=_of_direction("guide", learner, config),
+        constant=config["guide_constant"],
+        ranks_of=config["ranks_of"],
+        is_negative=_of_direction("cf_negatives", learner, config) == "distilled",
     )
+    if exchange.target == ONE_HOT and exchange.weight and not exchange.takes_positive:
+        raise ConfigError(
+            f"guide=one_hot: the {learner} learns from items without the positive; use list_positive_{direction}=True "
+            f"with exchange_{direction}=listwise, or exchange_{direction}=pairwise, or guide_{direction}=constant"
+        )
+    return exchange
+
+
+def placebo_guides(config: Config) -> dict[str, str]:
+    """Choose the placebo of each direction, by `placebo`.
+
+    Args:
+        config: settings of the run, with BD's options.
+
+    Returns:
+        Values of the options `guide_<direction>`. `auto` is one-hot where the list holds the positive, else constant.
+
+    Raises:
+        ConfigError: `one_hot` for a direction that is on and does not hold the positive.
+    """
+    found = {}
+    for learner, direction in DIRECTION_INTO.items():
+        exchange = exchange_into(learner, config)
+        wanted = config["placebo"]
+        if wanted == "auto":
+            wanted = ONE_HOT if exchange.takes_positive else CONSTANT
+        elif wanted == ONE_HOT and exchange.weight and not exchange.takes_positive:
+            raise ConfigError(
+                f"placebo=one_hot: the {learner} learns from items without the positive; use placebo=auto, which is "
+                "constant there"
+            )
+        found[f"guide_{direction}"] = wanted
+    return found
+
+
+def unread_of_placebos(config: Any) -> dict[str, str]:
+    """Options of placebos that no direction of any arm reads, with the reason.
+
+    Args:
+        config: settings of the run, with BD's options.
+    """
+    arms = [config, *([config.with_values(placebo_guides(config))] if PLACEBO in config["controls"] else [])]
+    exchanges = [exchange_into(learner, arm) for arm in arms for learner in DIRECTION_INTO]
+    found = [one for one in exchanges if one.weight and one.target != OTHER]
+    unread = {}
+    if not any(one.target == CONSTANT and one.kind != "listwise" for one in found):
+        unread["guide_constant"] = "no direction has a constant target, item by item or in pairs"
+    if not any(one.drawing.sampling in ("rank_discrepancy", "top") for one in found):
+        unread["ranks_of"] = "no direction has a placebo and items chosen by the other role's ranks"
+    return unread
+
+
+def _of_direction(option: str, learner: str, config: Config) -> Any:
+    """The value of an option for one direction: its own, or where that is ~ the value for both."""
+    own = config[f"{option}_{DIRECTION_INTO[learner]}"]
+    return config[option] if own is None else own
 
 
 def _drawing_into(learner: str, config: Config) -> Direction:
     direction = DIRECTION_INTO[learner]
-    shape = config[f"shape_{direction}"]
+    shape, eps = config[f"shape_{direction}"], config[f"eps_{direction}"]
     return Direction(
         sampling=config["sampling"] or config[f"sampling_{direction}"],
         shape=shape,
-        eps=config["eps_t" if shape == "tanh" else "eps_e"],
+        eps=config["eps_t" if shape == "tanh" else "eps_e"] if eps is None else eps,
         rank_order=config[f"rank_order_{direction}"],
-        rank_scale=config["rank_scale"],
-        top_temperature=config["top_temperature"],
+        rank_scale=_of_direction("rank_scale", learner, config),
+        top_temperature=_of_direction("top_temperature", learner, config),
     )
 
 
@@ -98,23 +188,43 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
     """
     positive = "the positive and " if exchange.takes_positive else ""
     is_linear = config["lambda_schedule"] == "linear"
+    has_temperature = exchange.target not in (ONE_HOT, CONSTANT) or exchange.temperature_on == "both"
     return term_text(
         exchange.weight,
         exchange.kind,
         f"{positive}{config['samples_per_positive']} {_drawing_text(exchange)}",
-        f"target {exchange.guide}'s {'best' if exchange.from_best else 'current'} state",
-        temperature_text(exchange.temperature, exchange.temperature_on),
+        _target_text(exchange),
+        temperature_text(exchange.temperature, exchange.temperature_on) if has_temperature else "",
         f"weight linear over {config['lambda_warmup_epochs']} epochs" if is_linear else "",
-        "the first item also the negative" if config["cf_negatives"] == "distilled" else "",
+        "the first item also the negative" if exchange.is_negative else "",
+    )
+
+
+def _target_text(exchange: Exchange) -> str:
+    state = f"{exchange.guide}'s {'best' if exchange.from_best else 'current'} state"
+    uniform = "uniform over the list" if exchange.kind == "listwise" else f"constant {number(exchange.constant)}"
+    return (
+        "target "
+        + {
+            OTHER: state,
+            ONE_HOT: "one-hot positive",
+            CONSTANT: uniform,
+            SHUFFLED: f"{state} for another user's row",
+            UNTRAINED: f"untrained {exchange.guide}",
+            SELF: f"{exchange.learner}'s own best state",
+        }[exchange.target]
     )
 
 
 def _drawing_text(exchange: Exchange) -> str:
-    drawing = exchange.drawing
+    drawing, guide = exchange.drawing, exchange.ranker
     if drawing.sampling == "uniform":
         return "uniform items"
     if drawing.sampling == "rank_discrepancy":
         scale = f"{drawing.rank_scale} ranks, {drawing.rank_order} order"
-        return f"by rank discrepancy ({drawing.shape} {number(drawing.eps)}, {scale})"
-    listed = f"{exchange.learner}'s own" if drawing.sampling == "own_top" else f"{exchange.guide}'s"
-    return f"of the {listed} top {whole(drawing.top_temperature)}"
+        stand_in = "" if guide == exchange.guide else f", {guide} in the {exchange.guide}'s place"
+        return f"by rank discrepancy ({drawing.shape} {number(drawing.eps)}, {scale}{stand_in})"
+    width = f"top {whole(drawing.top_temperature)}"
+    if drawing.sampling == "own_top":
+        return f"of the {exchange.learner}'s own {width}"
+    return f"of the {guide}'s {width}" if guide == exchange.guide else f"of the {width} of {guide}"

@@ -11,9 +11,13 @@ from recbole.data.dataset import Dataset
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
+from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
+from recbole_bd.model.best_guide import untrained_role
 from recbole_bd.model.objective import term_text
 from recbole_bd.sampler.seen_items import SeenItems
+
+UNTRAINED = "untrained"
 
 
 class OneWay(Distiller):
@@ -28,7 +32,7 @@ class OneWay(Distiller):
         config, dataset, roles, control: see `Distiller`.
 
     Attributes:
-        frozen, learner: the roles of teacher and student.
+        frozen, learner: the roles of teacher and student. With `taught_by: untrained` the frozen role is a new model.
         weight: lambda.
         seen: the training items, on the device.
         generator: random generator of all draws, on the device.
@@ -36,6 +40,7 @@ class OneWay(Distiller):
 
     Raises:
         DataError: a user who has seen every item.
+        RoleError: `taught_by: untrained` with a teacher whose kind is never untrained.
     """
 
     learners = (STUDENT,)
@@ -45,6 +50,8 @@ class OneWay(Distiller):
         super().__init__(config, dataset, roles, control)
         self.frozen, self.learner = roles[TEACHER], roles[STUDENT]
         self.weight = config["lambda_teacher_to_student"]
+        if config["taught_by"] == UNTRAINED and self.weight and not control:
+            self.frozen = untrained_role(self.frozen, dataset)
         self.generator = torch.Generator(self.device).manual_seed(config["seed"])
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
@@ -56,13 +63,23 @@ class OneWay(Distiller):
         return [term_text(weight, *cls.transfer_facts(config))] if weight else []
 
     @classmethod
+    def placebo_settings(cls, config: Config) -> dict[str, Any]:
+        """An untrained teacher: see `Distiller.placebo_settings`."""
+        if config["placebo"] not in ("auto", UNTRAINED):
+            raise ConfigError(
+                f"placebo={config['placebo']}: the placebo of {config['model']} is an untrained teacher; use "
+                f"placebo=auto or {UNTRAINED}"
+            )
+        return {"taught_by": UNTRAINED}
+
+    @classmethod
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
         """Name the transfer's loss, and then what it takes; by default the method's name.
 
         Args:
             config: settings of the run, with the method's options.
         """
-        return cls.__name__, "target frozen teacher"
+        return cls.__name__, f"target {teacher_text(config)}"
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Store the teacher's outputs before the first epoch, and draw each epoch's samples.
@@ -113,3 +130,15 @@ class OneWay(Distiller):
         self.generator.set_state(state["generator"].cpu())
         for name in self.prepared:
             setattr(self, name, state[name].to(self.device) if name in state else None)
+
+
+def teacher_text(config: Config, is_listed: bool = False) -> str:
+    """Name the teacher: trained and frozen, or untrained.
+
+    Args:
+        config: settings of the run, with the method's options.
+        is_listed: whether items of its list are named, where a trained one needs no adjective.
+    """
+    if config["taught_by"] == UNTRAINED:
+        return "untrained teacher"
+    return "teacher" if is_listed else "frozen teacher"

@@ -14,7 +14,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
-from recbole_bd.model.one_way import OneWay
+from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems
 
@@ -55,11 +55,11 @@ class RD(OneWay):
         dynamic = f"dynamic weights {number(config['dynamic_sharpness'])} by {samples} samples from epoch {epoch}"
         return (
             "ranking",
-            f"the teacher's top {config['top_items']}",
+            f"the {teacher_text(config, is_listed=True)}'s top {config['top_items']}",
             by_rank if config["position_weights"] else "equal weights",
             dynamic if config["dynamic_weights"] else "",
             "" if config["normalised_weights"] else "not normalised",
-            "target frozen teacher",
+            f"target {teacher_text(config)}",
         )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:

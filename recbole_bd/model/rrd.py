@@ -14,7 +14,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
-from recbole_bd.model.one_way import OneWay
+from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_head, head_length
 from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems
@@ -52,12 +52,13 @@ class RRD(OneWay):
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
         """Name the loss, and the items of both kinds: see `OneWay.transfer_facts`."""
         count, temperature = config["interesting_items"], number(config["rank_temperature"])
-        drawn = f"{count} of the teacher's list by exp(-rank / {temperature})"
+        listed = teacher_text(config, is_listed=True)
+        drawn = f"{count} of the {listed}'s list by exp(-rank / {temperature})"
         return (
             "relaxed_ranking",
-            drawn if config["interesting"] == "sampled" else f"the teacher's top {count}",
+            drawn if config["interesting"] == "sampled" else f"the {listed}'s top {count}",
             f"above {config['uninteresting_items']} uniform items",
-            "target frozen teacher",
+            f"target {teacher_text(config)}",
         )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:

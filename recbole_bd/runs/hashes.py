@@ -9,7 +9,7 @@ from typing import Any
 
 import recbole
 
-from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR, STUDENT, TEACHER
+from recbole_bd.backbones.names import BASELINE, CONTINUED, DIRECTION_INTO, PAIR, PLACEBO, STUDENT, TEACHER
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.traits import recbole_base, scores_with_noise
 from recbole_bd.config.config import BDConfig
@@ -31,18 +31,25 @@ _OF_DISTILLATION = {"distill_batch_size", "distill_learning_rate", "distill_weig
 _OF_RANKING = {"rank_precision", "ranked_items"}
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = {
-    *_OF_DISTILLATION, *_OF_RANKING, "control", "distill_epochs", "early_stopping", "rest_at_best", "stop_on",
-    "student_model", "teacher_model",
+    *_OF_DISTILLATION, *_OF_RANKING, "control", "controls", "distill_epochs", "early_stopping", "placebo",
+    "rest_at_best", "stop_on", "student_model", "teacher_model",
 }  # fmt: skip
 # Offset of the seed of a student with its teacher's settings, far from the seeds of other runs.
 _OF_A_DOUBLE = 2**16
 # Settings that entered the hashes after runs were recorded, with the value that means the behaviour of those runs. This
 # value is not hashed, so old hashes stay. Worker processes draw negatives with random states of their own.
+_OF_A_DIRECTION = (
+    "exchange", "temperature", "temperature_on", "guide", "guide_state", "eps", "rank_scale", "top_temperature",
+    "cf_negatives",
+)  # fmt: skip
 _SINCE: dict[str, Any] = {
-    **{
-        f"{option}_{direction}": None for option in ("exchange", "temperature") for direction in DIRECTION_INTO.values()
-    },
+    **{f"{option}_{direction}": None for option in _OF_A_DIRECTION for direction in DIRECTION_INTO.values()},
+    "guide": "other",
+    "guide_constant": 0.5,
+    "placebo": "auto",
+    "ranks_of": "both",
     "split_seed": None,
+    "taught_by": "teacher",
     "worker": 0,
     "own_loss": "model",
     "softmax_negatives": None,
@@ -177,6 +184,13 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
             block |= _LOGGED
         for key in [key for key, value in block.items() if not _is_hashed(key, value)]:
             del block[key]
+    # Records of earlier versions have `control`, and no placebo.
+    controls = settings.pop("controls")
+    settings["control"] = CONTINUED in controls
+    if PLACEBO in controls:
+        settings["placebo"] = config["placebo"]
+    else:
+        settings.pop("placebo", None)
     if config.method_class is None:
         settings = {key: value for key, value in settings.items() if key not in _OF_TWO_ROLES}
         schema = _SCHEMA_ALONE
@@ -196,13 +210,18 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
         if role == STUDENT and is_double:
             hashes[role] = _hash({"double": hashes[role]})
     if config.method_class is not None:
-        methods_own = {"model", *_OF_RANKING, *method_options(config["model"])}
+        methods_own = {"model", "placebo", *_OF_RANKING, *method_options(config["model"])}
         control_settings = {key: value for key, value in seedless.items() if key not in methods_own}
         learners = config.method_class.learners
         hashes["control"] = _hash(
             {"stage": control_settings, "learners": learners, "start": [hashes[role] for role in PAIR]}
         )
     return hashes
+
+
+def settings_of_before(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the settings that a record of an earlier version lacks, with the values that mean its behaviour."""
+    return {**_SINCE, **settings}
 
 
 def changed_hashes(hashes: Mapping[str, str], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:

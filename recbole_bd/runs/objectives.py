@@ -1,8 +1,9 @@
 """The loss that each arm of a run minimises, as text."""
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PLACEBO, SEPARATE
 from recbole_bd.config.config import BDConfig
 from recbole_bd.model.objective import objective_text, own_loss_text
+from recbole_bd.runs.prepare import settings_of
 
 
 def objectives(config: BDConfig) -> dict[str, dict[str, str]]:
@@ -22,6 +23,8 @@ def objectives(config: BDConfig) -> dict[str, dict[str, str]]:
     }
     if config.method_class is not None:
         found[DISTILLED] = config.method_class.objective_of(config, config.backbones)
-        if config["control"]:
+        if CONTINUED in config["controls"]:
             found[CONTINUED] = config.method_class.objective_of(config, config.backbones, control=True)
+        if PLACEBO in config["controls"]:
+            found[PLACEBO] = config.method_class.objective_of(settings_of(config, PLACEBO), config.backbones)
     return found

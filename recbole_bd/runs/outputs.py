@@ -13,7 +13,7 @@ import torch
 from recbole.utils import init_seed
 
 from recbole_bd.backbones.checkpoint import save_model
-from recbole_bd.backbones.names import CONTINUED, SEPARATE
+from recbole_bd.backbones.names import DISTILLED, SEPARATE
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
@@ -138,7 +138,7 @@ class RunOutputs:
                 restore_snapshot(role.model, snapshot)
                 test = evaluate(role, self.split, self.split.test_loader, journal, arm, show_progress, per_user)
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
-                if arm != CONTINUED and len(self.roles) == 2 and self.is_first_process:
+                if arm in (SEPARATE, DISTILLED) and len(self.roles) == 2 and self.is_first_process:
                     ranks[arm, name] = test_ranks(role, self.split)
         if self.is_first_process:
             with alone():  # the other processes are done
@@ -178,8 +178,10 @@ class RunOutputs:
         began = time.perf_counter()
         for name, role in self.roles.items():
             restore_snapshot(role.model, start[name])
-        sampler = build_distiller(self.config, self.split, self.roles, control=False).sampler
-        record = rank_discrepancy.count_discrepancies(self.roles, self.split, sampler, self.config["seed"])
+        distiller = build_distiller(self.config, self.split, self.roles)
+        record = rank_discrepancy.count_discrepancies(
+            self.roles, self.split, distiller.sampler, self.config["seed"], rankings=distiller.rankings()
+        )
         seconds, users = time.perf_counter() - began, len(record["user"])
         logger.info("rank discrepancies of %d of %d users computed in %.1f s", users, self.split.n_users - 1, seconds)
         return record
@@ -211,6 +213,7 @@ class RunOutputs:
             **{f"warmup_{name}_s": sum(seconds.get(f"warmup_{name}", [])) for name in self.roles},
             "distill_epoch_s": seconds.get("distill_epoch", []),
             "control_epoch_s": seconds.get("control_epoch", []),
+            **({"placebo_epoch_s": seconds["placebo_epoch"]} if "placebo_epoch" in seconds else {}),
             "refresh_s": seconds.get("refresh", []),
             "eval_s": seconds.get("eval", []),
             "total_s": total_seconds,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, ROLES, SEPARATE, TEACHER
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO, ROLES, SEPARATE, TEACHER
 from recbole_bd.errors import RunFolderError
 from recbole_bd.evaluator import student_wins
 from recbole_bd.runs.records import read_arrays, read_result, read_validations
@@ -20,7 +20,12 @@ if TYPE_CHECKING:  # matplotlib is imported only to draw
     from matplotlib.figure import Figure
 
 # Colour and line style of each arm; black and blue also differ in lightness.
-_ARMS = {SEPARATE: ("#000000", ":"), CONTINUED: ("#E69F00", "--"), DISTILLED: ("#0072B2", "-")}
+_ARMS = {
+    SEPARATE: ("#000000", ":"),
+    CONTINUED: ("#E69F00", "--"),
+    PLACEBO: ("#009E73", "-."),
+    DISTILLED: ("#0072B2", "-"),
+}
 # Label, fill and hatch of the bars before and after distillation.
 _BARS = {
     SEPARATE: ("before distillation", "white", ""),
@@ -115,7 +120,7 @@ def _models(result: Mapping[str, Any]) -> str:
 
 # --- learning curves -------------------------------------------------------------------------------------------------
 def curves_figure(result: Mapping[str, Any], validations: list[dict[str, Any]]) -> "Figure":
-    """Draw validation curves of each role: warm-up, distillation and control, and separate and continued levels.
+    """Draw validation curves of each role: warm-up, distillation and controls, and levels of the other arms.
 
     Args:
         result: content of `result.json`.

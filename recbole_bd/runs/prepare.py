@@ -7,7 +7,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.names import PAIR
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO
 from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_validation
 from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
@@ -46,7 +46,8 @@ def prepare(config: BDConfig, fingerprint: str | None = None) -> tuple[Split, di
         roles[name] = build_role(name, role_config, split.train)
     if config.method_class is not None:
         try:
-            config.method_class(config, split.train, roles)  # raises where options contradict each other or the models
+            for arm in (DISTILLED, *(arm for arm in (PLACEBO,) if arm in config["controls"])):
+                build_distiller(config, split, roles, arm)  # raises where options contradict each other or the models
         except (RuntimeError, MemoryError) as error:
             problem = str(error).split("\n")[0] or "out of memory"
             raise ConfigError(f"{config['model']} cannot be built with these settings: {problem}") from error
@@ -100,13 +101,25 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
     return snapshot
 
 
-def build_distiller(config: BDConfig, split: Split, roles: dict[str, Role], control: bool) -> Distiller:
+def settings_of(config: BDConfig, arm: str) -> BDConfig:
+    """Return the settings of an arm, which are the run's but for the guides of the placebo.
+
+    Raises:
+        ConfigError: the method has no such placebo.
+    """
+    return config.with_values(config.method_class.placebo_settings(config)) if arm == PLACEBO else config
+
+
+def build_distiller(config: BDConfig, split: Split, roles: dict[str, Role], arm: str = DISTILLED) -> Distiller:
     """Build the method of a run on the run's device.
 
     Args:
         config: settings of the run.
         split: its data.
         roles: teacher and student.
-        control: whether to leave the distillation terms out.
+        arm: `continued` leaves the distillation terms out; `placebo` puts placebos in the place of the other role.
     """
-    return config.method_class(config, split.train, roles, control=control).to(config["device"])
+    settings = settings_of(config, arm)
+    distiller = config.method_class(settings, split.train, roles, control=arm == CONTINUED).to(config["device"])
+    distiller.arm = arm
+    return distiller

@@ -8,11 +8,12 @@ from typing import Any
 
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.backbones.snapshot import Snapshot
+from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.layers import dotted
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
-from recbole_bd.runs.hashes import changed_hashes, file_hash
+from recbole_bd.runs.hashes import changed_hashes, file_hash, settings_of_before
 from recbole_bd.runs.records import read_result
 from recbole_bd.system.sealed_archive import load_archive, save_archive
 
@@ -35,7 +36,7 @@ class Progress:
         settings: the resolved settings, as plain data.
         device: the type of its device.
         fingerprint: fingerprint of the data and its split.
-        arms: best states by arm (`separate`, `distilled`, `continued`) and role, of finished stages.
+        arms: best states by arm (`separate`, `distilled`, `continued`, `placebo`) and role, of finished stages.
         journal: state of the journal.
         stage: the unfinished stage, e.g. `separate teacher` or `distilled`; None between two stages.
         place: resume point within this stage, as `resumable.Resumable` gives it.
@@ -86,6 +87,7 @@ class Progress:
                 f"{path} has format version {version}, but this recbole-bd reads version {PROGRESS_VERSION}"
             )
         with named_damage(str(path), CheckpointError):
+            content["settings"] = with_todays(content["settings"], str(path))
             content["arms"] = {
                 arm: {role: Snapshot(**snapshot) for role, snapshot in roles.items()}
                 for arm, roles in content["arms"].items()
@@ -132,7 +134,9 @@ class Progress:
         Raises:
             ConfigError: a setting that must not change would change; the message names it.
         """
-        before, now = dict(dotted(self.settings)), dict(dotted(settings))
+        now = dict(dotted(settings))
+        known = {*now, *self.settings}
+        before = dict(dotted({k: value for k, value in settings_of_before(self.settings).items() if k in known}))
         changes: list[dict[str, Any]] = [
             {"setting": key, "before": before.get(key), "now": now.get(key), "after": self.reached()}
             for key in dict.fromkeys([*before, *now])

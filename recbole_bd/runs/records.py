@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_bd.backbones.names import BASELINE, CONTINUED, DISTILLED, PAIR, SEPARATE
+from recbole_bd.backbones.names import ARMS, BASELINE, PAIR, SEPARATE
 from recbole_bd.config.yaml_text import is_name
 from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
 
@@ -114,7 +114,7 @@ def _is_complementarity(found: Any) -> bool:
 def _role_schema_error(name: str, role: Any, metric: str) -> str | None:
     if not isinstance(role, dict) or not isinstance(role.get("model"), str) or type(role.get("parameters")) is not int:
         return f"{name} is {role!r:.60}"
-    arms = [role.get(SEPARATE), *(role[arm] for arm in (CONTINUED, DISTILLED) if role.get(arm))]
+    arms = [role.get(SEPARATE), *(role[arm] for arm in ARMS[1:] if role.get(arm))]
     for arm in arms:
         parts = [arm.get(part) for part in ("valid", "test")] if isinstance(arm, dict) else [None]
         numbers = all(isinstance(part, dict) and all(map(_is_number, part.values())) for part in parts)

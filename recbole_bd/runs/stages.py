@@ -1,4 +1,4 @@
-"""One run: warm-ups, the distillation arm and its control, and the test, in this order."""
+"""One run: warm-ups, the distillation arm and its controls, and the test, in this order."""
 
 import logging
 import shlex
@@ -13,7 +13,7 @@ from typing import Any
 
 from recbole.utils import init_seed
 
-from recbole_bd.backbones.names import CONTINUED, DATA, DISTILLED, SEPARATE
+from recbole_bd.backbones.names import CONTINUED, DATA, DISTILLED, PLACEBO, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.own_names import words_again
@@ -39,7 +39,8 @@ logger = logging.getLogger(__name__)
 class Run:
     """One run: its settings, data, models, folder and progress.
 
-    A stage is one unit of training and resume: `separate <role>` (a warm-up), `distilled`, or `continued`.
+    A stage is one unit of training and resume: `separate <role>` (a warm-up), `distilled`, `continued`
+    or `placebo`.
 
     Args:
         config: settings of the run.
@@ -164,7 +165,7 @@ class Run:
                 self._over()
         self.kept = {**start, **arms.get(DISTILLED, {})}
         if self.config.method_class is not None:
-            for arm in (DISTILLED, CONTINUED) if self.config["control"] else (DISTILLED,):
+            for arm in (DISTILLED, *(arm for arm in (CONTINUED, PLACEBO) if arm in self.config["controls"])):
                 if arm not in arms:
                     arms[arm] = self._trained_on(start, arm)
                     self._over()
@@ -178,15 +179,14 @@ class Run:
     def _trained_on(self, start: dict[str, Snapshot], arm: str) -> dict[str, Snapshot]:
         """Train one arm, and return the best state of every learner.
 
-        Distillation and its control start from the same states and see the same batches and negatives. Where no later
+        Distillation and its controls start from the same states and see the same batches and negatives. Where no later
         state of a learner is better by validation, its best is the start, as of epoch -1.
         """
-        control = arm == CONTINUED
         for name, role in self.roles.items():
             restore_snapshot(role.model, start[name])
             role.forget()
         init_seed(self.config["seed"], self.config["reproducibility"])
-        distiller = build_distiller(self.config, self.split, self.roles, control)
+        distiller = build_distiller(self.config, self.split, self.roles, arm)
         for text in self.outputs.result["objective"][arm].values():
             logger.info("%s: %s", arm, text)
         # Seeding again after the method's own draws gives every method with these learners the same control.
@@ -200,7 +200,7 @@ class Run:
         try:
             trainer.fit(stream, self.split.valid_loader, show_progress=self.show_progress)
         finally:
-            if not control:
+            if arm == DISTILLED:
                 self.kept |= trainer.best
         self.journal.write_metrics()
         return {name: trainer.best.get(name) or replace(start[name], epoch=-1) for name in distiller.learners}

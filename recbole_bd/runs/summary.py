@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from recbole_bd.backbones.names import ARMS, CONTINUED, DATA, DISTILLED, ROLES, SEPARATE
+from recbole_bd.backbones.names import ARMS, CONTINUED, DATA, DISTILLED, PLACEBO, ROLES, SEPARATE
 from recbole_bd.runs.text_table import epoch_text, grid
 
 
@@ -22,7 +22,10 @@ def table(result: dict[str, Any]) -> str:
     header = ["role", "model", "parameters", "arm", "best epoch", *shown]
     compared = any(DISTILLED in result[role] for role in roles)
     if compared:
-        header += [f"{selected} vs separate", "vs continued"]
+        bases = {SEPARATE: (CONTINUED, PLACEBO, DISTILLED), CONTINUED: (PLACEBO, DISTILLED)}
+        if any(PLACEBO in result[role] for role in roles):
+            bases[PLACEBO] = (DISTILLED,)
+        header += [f"{selected} vs {SEPARATE}", *(f"vs {base}" for base in [*bases][1:])]
     rows = []
     for role in roles:
         entries = {arm: result[role][arm] for arm in ARMS if result[role].get(arm)}
@@ -30,7 +33,7 @@ def table(result: dict[str, Any]) -> str:
             about = [role, result[role]["model"], f"{result[role]['parameters']:,}"] if index == 0 else [""] * 3
             row = [*about, arm, epoch_text(entry["best_epoch"]), *(f"{entry['test'][name]:.4f}" for name in shown)]
             if compared:
-                for base, where in ((SEPARATE, (CONTINUED, DISTILLED)), (CONTINUED, (DISTILLED,))):
+                for base, where in bases.items():
                     known = arm in where and base in entries
                     row.append(_gain(entry["test"][selected], entries[base]["test"][selected]) if known else "")
             rows.append(row)

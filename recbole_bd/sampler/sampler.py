@@ -39,6 +39,8 @@ class DistillationSampler:
         device: holds the ranks and the drawn items.
         chunk_scores: scores ranked at a time; by default few on a CPU, to stay in its cache. At least 40 users are
             scored at once.
+        guides: name, among the scores of a refresh, of what ranks in the guide's place, by learner. By default the
+            guide is the first of the scores that is not the learner.
 
     Attributes:
         pools: int32 [sum of `sizes`] by learner, the drawn items, user by user; never padding or training items.
@@ -59,13 +61,14 @@ class DistillationSampler:
         seed: int = 0,
         device: torch.device | str = "cpu",
         chunk_scores: int | None = None,
+        guides: Mapping[str, str] | None = None,
     ):
         if ranks not in RANKINGS:
             raise ValueError(f"ranks={ranks!r}: must be one of {', '.join(RANKINGS)}")
         self.generator = torch.Generator(device).manual_seed(seed)
         self.device = self.generator.device
         self.seen = seen.to(self.device)
-        self.directions = dict(directions)
+        self.directions, self.guides = dict(directions), dict(guides or {})
         # Sampled items are binned too: with eight bins for each item, few items share a bin.
         self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
         is_sampled = ranks == "sampled" and ranked_items < seen.n_items - 1
@@ -97,7 +100,7 @@ class DistillationSampler:
         Raises:
             DataError: a score is NaN; names the role. Earlier items stay, except those of some of `users`.
         """
-        rules = _rules(self.directions, scores, learners, self.seen.n_items)
+        rules = _rules(self.directions, self.guides, scores, learners, self.seen.n_items)
         pools = self._begin(rules, is_new=users is None)
         users = torch.arange(1, len(self.sizes), device=self.device) if users is None else users
         own, done = group(), 0
@@ -223,12 +226,16 @@ class DistillationSampler:
 
 
 def _rules(
-    directions: Mapping[str, Direction], roles: Collection[str], learners: Collection[str] | None, n_items: int
+    directions: Mapping[str, Direction],
+    guides: Mapping[str, str],
+    names: Collection[str],
+    learners: Collection[str] | None,
+    n_items: int,
 ) -> dict[str, Rule]:
-    """Rules by learner, only for `learners` if given. The guide is the other role."""
+    """Rules by learner, only for `learners` if given. The guide is one of the names, by default the other role."""
     rules = {}
     for learner, direction in directions.items():
         if learners is None or learner in learners:
-            guide = next(role for role in roles if role != learner)
+            guide = guides.get(learner) or next(name for name in names if name != learner)
             rules[learner] = Rule(learner, guide, direction, n_items)
     return rules

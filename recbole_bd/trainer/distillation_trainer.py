@@ -9,7 +9,7 @@ from recbole.trainer import Trainer
 from tqdm import tqdm
 
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
-from recbole_bd.backbones.names import CONTINUED, DISTILLED
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PLACEBO
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.compat import without_host_tensorboard
 from recbole_bd.data.batches import Batch, BatchStream
@@ -22,6 +22,9 @@ from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 from recbole_bd.trainer.role_trainer import role_trainer
 
 logger = logging.getLogger(__name__)
+
+# Names of the durations of an arm's epochs.
+_EPOCH_OF = {DISTILLED: "distill_epoch", CONTINUED: "control_epoch", PLACEBO: "placebo_epoch"}
 
 
 class BDTrainer(Resumable, Trainer):
@@ -43,7 +46,7 @@ class BDTrainer(Resumable, Trainer):
             first epoch.
 
     Attributes:
-        arm: `distilled`, or `continued` for the control.
+        arm: `distilled`, or a control: `continued` or `placebo`.
         trainers: RecBole's trainer of each learner by role; see `role_trainer`.
     """
 
@@ -56,7 +59,7 @@ class BDTrainer(Resumable, Trainer):
         start: Mapping[str, Mapping[str, float]] | None = None,
     ):
         self.keeper, self.start = keeper or nothing_kept(), start or {}
-        self.arm = CONTINUED if model.control else DISTILLED
+        self.arm = model.arm
         for name in model.learners:
             if (softmax := model.roles[name].softmax) is not None:
                 softmax.begin()
@@ -142,7 +145,7 @@ class BDTrainer(Resumable, Trainer):
                 if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
                     bar.set_postfix_str(self._progress_text())
 
-        timed = "distill_epoch" if self.arm == DISTILLED else "control_epoch"
+        timed = _EPOCH_OF[self.arm]
         with self.journal.timed(timed):
             self._run_epoch(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}

@@ -46,7 +46,7 @@ class RoleTrainerMixin(Resumable, _Host):
     Attributes:
         role: the role whose model is trained.
         journal: receives validations, losses and durations.
-        arm: `separate`, `distilled` or `continued`.
+        arm: `separate`, `distilled`, `continued` or `placebo`.
         beside: further parameters of the optimizer, outside the model; never part of a saved state.
         best: the best state by validation so far; None before the first validation.
         health: checks parameters, scores and validations.
@@ -260,7 +260,7 @@ def role_trainer(
     Args:
         role: the role to train or evaluate.
         journal: receives validations, losses and durations.
-        arm: `separate`, `distilled` or `continued`.
+        arm: `separate`, `distilled`, `continued` or `placebo`.
         beside: further parameters of the role's optimizer, outside the model; never part of a saved state.
         keeper: writes the resume points; none by default.
     """

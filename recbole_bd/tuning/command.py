@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_bd.config.arguments import count_of
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.layers import COMMAND_LINE, Layer
 from recbole_bd.config.own_names import names_given
 from recbole_bd.config.property_files import file_or_shipped
@@ -45,8 +46,7 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         BDError: an error that the user can fix, in one line; a failed trial is a row of the trials, not an error.
     """
     own = {key: settings[key] for key in OPTIONS if key in settings}
-    given = {key: value for file in map(file_or_shipped, config_files) for key, value in load_yaml(file).items()}
-    given |= {key: value for key, value in settings.items() if key not in OPTIONS}
+    given = _given(settings, config_files)
     import_optuna()
     if "space" not in own:
         raise ConfigError(
@@ -67,7 +67,7 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     storage = str(own.get("storage") or f"sqlite:///{folder / 'study.db'}")
     folder.mkdir(parents=True, exist_ok=True)
     # Controls do not help the selection; the run with the chosen settings trains them.
-    of_trials = {"show_progress": False, **({} if config.method_class is None else {"control": False})}
+    of_trials = {"show_progress": False, **({} if config.method_class is None else {"controls": []})}
     threads = given.get("threads") or max(1, cores() // jobs)
     metric = str(config["valid_metric"]).lower()
     search = Search(
@@ -90,6 +90,14 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     if (folder / "best.yaml") in files:
         lines += ["", f"best settings: recbole-bd run --config_files={shlex.quote(str(folder / 'best.yaml'))}"]
     return "\n".join(lines)
+
+
+def _given(settings: Mapping[str, Any], config_files: Sequence[str]) -> dict[str, Any]:
+    """Settings of a run from the files and the command line, a later one above an earlier one."""
+    given: dict[str, Any] = {}
+    for file in map(file_or_shipped, config_files):
+        given |= with_todays(load_yaml(file), file)
+    return given | {key: value for key, value in with_todays(settings, COMMAND_LINE).items() if key not in OPTIONS}
 
 
 def _config(

@@ -14,7 +14,7 @@ def test_each_role_learns_in_a_direction_of_its_own():
 def test_roles_and_arms_are_in_the_order_of_tables():
     assert names.ROLES == ("teacher", "student", "model")
     assert names.ROLES[:2] == names.PAIR
-    assert names.ARMS == ("separate", "continued", "distilled")
+    assert names.ARMS == ("separate", "continued", "placebo", "distilled")
 
 
 def test_readers_of_runs_need_no_torch():

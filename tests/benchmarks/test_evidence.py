@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.crossed import compare_crossed
@@ -152,7 +153,7 @@ def test_the_readme_has_a_row_of_the_placebo_where_there_is_one(pages_module, bo
     assert "| BD | 0.3200 ± 0.0000 | 0.3000 ± 0.0000 |" in table
     assert "placebo" not in table
     row = boards["toys-bpr"].rows[0]
-    boards["toys-bpr"].rows.append(replace(row, name="teacher, placebo"))
+    boards["toys-bpr"].rows.append(replace(row, name="teacher, BD, placebo"))
     assert "| placebo | 0.3000 ± 0.0000 |  |" in pages_module.headline(boards["toys-bpr"], "BD")
 
 
@@ -382,7 +383,7 @@ def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, evi
     given = {"data_path": "dataset", "checkpoint_dir": "saved"}
     found = evidence._config_of(evidence.read_arm(f"{dataset}-bpr", method), 2020, given)
     shipped = make_config({"dataset": dataset, "model": method, "topk": topk, "seed": 2020, **given})
-    beside = {"threads", "show_progress", "checkpoint_every", "label", "control", "stop_on"}
+    beside = {"threads", "show_progress", "checkpoint_every", "label", "controls", "stop_on"}
     for name, config in (("", shipped), *((role, shipped.role(role)) for role in shipped.backbones)):
         of_arm = found.role(name) if name else found
         differing = {key for key, value in config.final_config_dict.items() if value != of_arm[key]} - beside
@@ -429,7 +430,8 @@ def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
     given = {"data_path": str(SHARED_DATA), "checkpoint_dir": "saved"}
     for run in read_runs(ROOT / "results" / board / "runs.jsonl"):
         label, seed = run.result["label"], run.result["seed"]
-        config = evidence._config_of(evidence.read_arm(board, label), seed, given)
+        controls = with_todays(run.settings, board)["controls"]  # the arms may ask for more of them since
+        config = evidence._config_of(evidence.read_arm(board, label), seed, {**given, "controls": controls})
         assert run.result["config_hash"] == run_hashes(config, run.result["schema"])["config"], (label, seed)
         assert seed in BOARDS[board]["seeds"]
 
@@ -450,3 +452,14 @@ def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
     assert (tmp_path / "README.md").read_text() == readme
     for row in ("BD (paper), searched", "BD, to the student", "BD, listwise"):
         assert f"| {row} | " in readme
+
+
+def test_an_arm_like_another_keeps_its_best_settings_but_for_what_it_searches(evidence):
+    best = evidence.chosen(evidence.settings_file("citeulike-bpr", "BD"))
+    arm, bd = (evidence.read_arm("citeulike-bpr", name) for name in ("BD, uniform to the teacher", "BD"))
+    assert arm.space.keys() > {"lambda_student_to_teacher", "teacher.distill_learning_rate"}
+    assert not any("teacher_to_student" in key or key.startswith("student.") for key in arm.space)
+    assert {key: arm.fixed[key] for key in best} == best
+    changed = {"controls", "sampling_student_to_teacher"}
+    assert {key for key in arm.fixed if key in bd.fixed and arm.fixed[key] != bd.fixed[key] != best.get(key)} <= changed
+    assert arm.fixed["sampling_student_to_teacher"] == "uniform"

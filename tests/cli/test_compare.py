@@ -223,7 +223,7 @@ REFUSED = {
     "a gap": (["runs/a,", "runs/b"], "'runs/a,' is not a run folder"),
     "no run": (["runs", "runs/a"], "runs is not a run folder: it has no result.json"),
     "unknown role": (["runs/a:pupil/distilled", "runs/b"], "expected RUN:role/arm, role one of teacher, student"),
-    "unknown arm": (["runs/a:student/after", "runs/b"], "arm separate, continued, distilled"),
+    "unknown arm": (["runs/a:student/after", "runs/b"], "arm separate, continued, placebo, distilled"),
     "missing role": (["runs/a:model/separate", "runs/b:student/separate"], "it has no model, only teacher"),
     "missing arm": (["runs/pop", "runs/pop", "--arm=distilled"], "the model has no arm distilled; it has separate"),
     "nothing in common": (["runs/pop", "runs/a"], "name what to compare, RUN_A:role/arm RUN_B:role/arm"),

@@ -32,8 +32,8 @@ def test_options_of_recbole_have_ranges(key, interval):
 
 def test_what_each_level_takes():
     assert {"checkpoint", "learning_rate", "embedding_size"} <= role_options("BPR").keys()
-    assert not {"topk", "control", "temperature"} & role_options("BPR").keys()
-    assert {"topk", "control", "temperature", "embedding_size"} <= top_level_options("BD", ["BPR"]).keys()
+    assert not {"topk", "controls", "temperature"} & role_options("BPR").keys()
+    assert {"topk", "controls", "temperature", "embedding_size"} <= top_level_options("BD", ["BPR"]).keys()
     assert "temperature" not in top_level_options(None, ["BPR"])
-    assert {"control", "teacher_model"} <= options_unknown_to_recbole() <= package_options().keys()
+    assert {"controls", "teacher_model"} <= options_unknown_to_recbole() <= package_options().keys()
     assert not {"model", "dataset", "seed"} & options_unknown_to_recbole()

@@ -131,6 +131,18 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
         ({"own_loss": "softmax", "train_neg_sample_args": {"sample_num": 2}}, 1),
         ({"student.own_loss": "softmax", "train_neg_sample_args": {"sample_num": 2}}, 0),
         ({"model": "MF", "biases": True}, 0),
+        ({"placebo": "constant"}, 1),
+        ({"placebo": "constant", "controls": ["placebo"]}, 0),
+        ({"guide_constant": 0.2}, 1),
+        ({"guide_constant": 0.2, "guide": "constant"}, 1),  # both directions are listwise
+        ({"guide_constant": 0.2, "guide": "constant", "exchange": "pointwise"}, 0),
+        ({"guide_constant": 0.2, "exchange_teacher_to_student": "pointwise", "controls": ["placebo"]}, 0),
+        ({"ranks_of": "learner"}, 1),
+        ({"ranks_of": "learner", "guide": "self"}, 0),
+        ({"ranks_of": "learner", "guide_teacher_to_student": "self"}, 1),  # its items are of its own list
+        ({"ranks_of": "learner", "controls": ["placebo"]}, 0),
+        ({"control": False}, 0),
+        ({"model": "BPR", "control": False, "placebo": "self"}, 2),
         ({"model": "RD", "position_temperature": 3, "position_weights": False}, 1),
         ({"model": "RD", "dynamic_samples": 3, "dynamic_weights": False}, 1),
         ({"model": "RRD", "rank_temperature": 3, "interesting": "top"}, 1),

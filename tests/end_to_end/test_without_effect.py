@@ -157,15 +157,15 @@ def test_all_of_them_may_differ_on_resume(plain, tmp_path):
 
 # --- settings that one part of a run does not read: they are in no hash of that part ---------------------------------
 OTHERS = {
-    "control": False, "distill_batch_size": 64, "distill_epochs": 5, "distill_learning_rate": 0.5,
-    "distill_weight_decay": 0.5,
+    "controls": [], "distill_batch_size": 64, "distill_epochs": 5, "distill_learning_rate": 0.5,
+    "distill_weight_decay": 0.5, "placebo": "untrained",
     "early_stopping": "none", "rank_precision": "exact", "ranked_items": 50, "rest_at_best": False,
     "stop_on": "student", "student_model": "LightGCN", "teacher_model": "NeuMF",
 }  # fmt: skip
 
 
 def test_what_only_two_roles_read_changes_no_number_of_a_baseline(plain, tmp_path):
-    assert OTHERS.keys() == hashes._OF_TWO_ROLES
+    assert {*OTHERS, "control"} == hashes._OF_TWO_ROLES, "control is what records of earlier versions have"
     result, settings = plain("alone")
     other = run_bd(config_dict={**settings, **OTHERS, "checkpoint_dir": str(tmp_path)})
     assert other["hashes"] == result["hashes"]
@@ -189,7 +189,8 @@ def another(option: Option) -> object:
         return next(name for name in names if name != option.default)
     if isinstance(option.default, bool):
         return not option.default
-    return 2 * (option.default or 1)
+    is_probability = option.range.startswith("Range: (0, 1)")
+    return option.default / 2 if is_probability else 2 * (option.default or 1)
 
 
 def test_what_only_distillation_items_depend_on_changes_no_number_of_the_control(block_data, tmp_path):

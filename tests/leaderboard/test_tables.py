@@ -141,3 +141,15 @@ def test_rows_whose_shown_settings_are_the_same_are_numbered(tmp_path):
     assert [row.name for row in build(runs_below(tmp_path)).rows] == [
         "Pop (a=1, b=1, c=1, ...) [1]", "Pop (a=1, b=1, c=1, ...)", "Pop (a=2, b=2, c=2, ...)",
     ]  # fmt: skip
+
+
+def test_each_method_has_a_placebo_of_its_own_after_the_continued_rows(tmp_path):
+    for method, gain in (("BD", 0.05), ("BD2", 0.02)):
+        values = {**two_roles(0.3, 0.2, gain), "teacher/placebo": 0.31, "student/placebo": 0.21 + gain / 2}
+        write_run(tmp_path, method, 1, values, ("teacher", "student"), hashes=hashes_of(settings=method))
+    rows = [row.name for row in build(runs_below(tmp_path)).rows]
+    assert rows[6:] == [
+        "student, separate", "student, continued", "student, BD, placebo", "student, BD2, placebo", "student, BD",
+        "student, BD2",
+    ]  # fmt: skip
+    assert sorted(rows[2:4]) == ["teacher, BD, placebo", "teacher, BD2, placebo"]

@@ -4,9 +4,12 @@ import copy
 
 import pytest
 import torch
+from recbole.utils import init_seed
 
+from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.names import STUDENT, TEACHER
-from recbole_bd.model.best_guide import BestGuide
+from recbole_bd.errors import RoleError
+from recbole_bd.model.best_guide import BestGuide, untrained_role
 from tests.helpers.scenes import Scene, pair
 
 
@@ -60,3 +63,37 @@ def test_an_attribute_that_training_changed_is_part_of_the_state(quick):
     assert guide.state_dict()["attributes"] == {"update": 7}
     guide.take(role)
     assert guide.state_dict()["attributes"] == {"update": 9}
+
+
+def test_a_new_model_moves_no_random_number_and_has_a_seed_of_its_own(quick):
+    scene = Scene(pair(quick, "BPR", "BPR"))
+    role = scene.roles[TEACHER]
+    before = torch.get_rng_state()
+    first, second = (untrained_role(role, scene.split.train).model.user_embedding.weight for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
+    init_seed(role.config["seed"], True)
+    assert not torch.equal(build_role(TEACHER, role.config, scene.split.train).model.user_embedding.weight, first)
+
+
+def test_what_is_never_untrained_is_refused_by_name(quick, tmp_path):
+    scene = Scene(pair(quick, "NeuMF", "BPR"))
+    role = scene.roles[TEACHER]
+    path = tmp_path / "start.pth"
+    torch.save({"state_dict": role.model.state_dict()}, path)
+    for key in ("mf_pretrain_path", "mlp_pretrain_path"):
+        role.config[key] = str(path)
+    role.config["use_pretrain"] = True
+    with pytest.raises(RoleError, match=r"teacher: NeuMF starts from .*start.pth, so it is never untrained"):
+        untrained_role(role, scene.split.train)
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "MultiVAE"])
+def test_all_items_are_scored_as_the_role_scores_them(model, quick):
+    scene = Scene(pair(quick, model, "BPR"))
+    role, users = scene.roles[TEACHER], torch.tensor([1, 4, 9])
+    guide = BestGuide(role, scene.split.train)
+    items = torch.tensor([[3, 5], [1, 2], [8, 8]])
+    with role.scoring():
+        for chosen in (None, torch.tensor([7, 2, 30]), items):
+            assert torch.allclose(guide.all_logits(users, chosen), role.all_logits(users, chosen), atol=1e-5)

@@ -1,8 +1,10 @@
 """Directions of the exchange as the settings give them, and as they are written."""
 
+from operator import attrgetter
+
 import pytest
 
-from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
 from recbole_bd.model import losses
 from recbole_bd.model.exchange import EXCHANGE_LOSSES, exchange_into, exchange_text
 from recbole_bd.sampler.direction import Direction
@@ -113,3 +115,62 @@ def test_a_direction_is_written_as_a_weighted_term(settings, text):
     }  # fmt: skip
     config = make_config({**base, **settings})
     assert exchange_text(exchange_into(STUDENT, config), config) == text
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"guide": "constant"}, "pointwise(3 uniform items, target constant 0.5)"),
+        ({"guide": "constant", "guide_constant": 0.2}, "pointwise(3 uniform items, target constant 0.2)"),
+        ({"guide": "constant", "exchange": "listwise", "list_positive_teacher_to_student": False},
+         "listwise(3 uniform items, target uniform over the list)"),
+        ({"guide": "constant", "exchange": "pairwise", "temperature_on": "both"},
+         "pairwise(the positive and 3 uniform items, target constant 0.5, temperature 2.0 on both)"),
+        ({"guide": "one_hot", "exchange": "pairwise"},
+         "pairwise(the positive and 3 uniform items, target one-hot positive)"),
+        ({"guide": "shuffled", "guide_state": "best"},
+         "pointwise(3 uniform items, target teacher's best state for another user's row, temperature 2.0)"),
+        ({"guide": "untrained"}, "pointwise(3 uniform items, target untrained teacher, temperature 2.0)"),
+        ({"guide": "self"}, "pointwise(3 uniform items, target student's own best state, temperature 2.0)"),
+        ({"guide": "untrained", "sampling": "top", "ranks_of": "learner"},
+         "pointwise(3 of the top 20 of untrained teacher, target untrained teacher, temperature 2.0)"),
+        ({"guide": "untrained", "sampling": "top"},
+         "pointwise(3 of the teacher's top 20, target untrained teacher, temperature 2.0)"),
+        ({"guide": "constant", "sampling": "top", "ranks_of": "learner"},
+         "pointwise(3 of the top 20 of random order, target constant 0.5)"),
+        ({"guide": "shuffled", "sampling": "rank_discrepancy", "ranks_of": "learner"},
+         "pointwise(3 by rank discrepancy (tanh 0.01, absolute ranks, paper order, teacher for another user in the "
+         "teacher's place), target teacher's current state for another user's row, temperature 2.0)"),
+    ],
+)  # fmt: skip
+def test_a_placebo_is_written_in_words(settings, text):
+    base = {
+        **PAPER, "model": "BD", "lambda_teacher_to_student": 0.25, "samples_per_positive": 3, "temperature": 2.0,
+        "sampling": "uniform", "top_temperature": 20.0,
+    }  # fmt: skip
+    config = make_config({**base, **settings})
+    assert exchange_text(exchange_into(STUDENT, config), config) == f"0.25 * {text}"
+
+
+OF_BOTH = {
+    "exchange": ("listwise", "kind", "pairwise"), "temperature": (2.0, "temperature", 3.0),
+    "temperature_on": ("target", "temperature_on", "both"), "guide_state": ("best", "from_best", False),
+    "guide": ("other", "target", "self"), "cf_negatives": ("sampled", "is_negative", True),
+    "rank_scale": ("absolute", "drawing.rank_scale", "relative"),
+    "top_temperature": (20.0, "drawing.top_temperature", 30.0), "eps_e": (1.5, "drawing.eps", 0.25),
+}  # fmt: skip
+VALUE_OF = {"from_best": "current", "is_negative": "distilled"}
+
+
+@pytest.mark.parametrize("option", OF_BOTH)
+@pytest.mark.parametrize("learner", [STUDENT, TEACHER])
+def test_each_option_may_change_in_one_direction_alone(learner, option):
+    """Ablations of one direction leave the other as it is."""
+    before, attribute, after = OF_BOTH[option]
+    one = f"{'eps' if option == 'eps_e' else option}_{DIRECTION_INTO[learner]}"
+    both = {option: before, "shape_teacher_to_student": "exp", "shape_student_to_teacher": "exp"}
+    changed = {one: VALUE_OF.get(attribute, after)}
+    for role in (STUDENT, TEACHER):
+        plain, other = into(role, **both), into(role, **both, **changed)
+        assert attrgetter(attribute)(other) == (after if role == learner else attrgetter(attribute)(plain))
+        assert (plain == other) is (role != learner)

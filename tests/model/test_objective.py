@@ -3,6 +3,7 @@
 import pytest
 
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, SEPARATE, STUDENT, TEACHER
+from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.objective import number, objective_text, temperature_text, term_text, whole
@@ -134,6 +135,8 @@ def test_a_method_that_says_nothing_is_named(quick):
 
     config, backbones = make_config({"model": "CD"}), {TEACHER: "BPR", STUDENT: "BPR"}
     assert Mine.objective_of(config, backbones) == {STUDENT: "loss(student) = BPR + Mine"}
+    with pytest.raises(ConfigError, match=r"controls=\['continued'\]: CD has no placebo; leave placebo out"):
+        Mine.placebo_settings(config)
     assert Shown.objective_of(config, backbones) == {
         STUDENT: "loss(student) = BPR + 0.5 * Shown(target frozen teacher)"
     }

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from recbole.model.general_recommender import LightGCN
 
 from recbole_bd import load_data_and_model, run_bd
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.names import STUDENT
+from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.model import METHODS
+from recbole_bd.model.best_guide import untrained_role
 from recbole_bd.runs import plots, summary
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.scenes import Scene, pair
@@ -117,3 +119,26 @@ def test_a_tiny_student_is_lifted_above_its_separate_self(method, sparse_blocks)
     )
     assert distilled > separate + 0.06
     assert distilled > continued + 0.01
+
+
+@pytest.mark.parametrize("method", ONE_WAY)
+def test_an_untrained_teacher_stands_in_for_the_trained_one(method, quick):
+    scene = Scene(quick, model=method, taught_by="untrained")
+    role, frozen = scene.roles[TEACHER], scene.method.frozen
+    new = untrained_role(role, scene.split.train).model.state_dict()
+    assert all(torch.equal(new[name], tensor) for name, tensor in frozen.model.state_dict().items())
+    assert not any(torch.equal(new[name], tensor) for name, tensor in role.model.state_dict().items())
+    assert scene.gradients(STUDENT)[STUDENT] > 0
+    assert all(parameter.grad is None for parameter in frozen.model.parameters())
+    plain = Scene(quick, model=method)
+    parts = [one.method.loss(STUDENT, one.batch_of(STUDENT)) for one in (scene, plain)]
+    assert torch.equal(*(part["cf"] for part in parts))
+    assert not torch.equal(*(part["distill"] for part in parts))
+
+
+def test_the_list_of_an_untrained_teacher_is_its_own(quick):
+    scene = Scene(quick, model="CD", taught_by="untrained", guide="teacher")
+    seen, user = scene.method.seen, 5
+    logits = scene.method.frozen.all_logits(torch.tensor([user]))[0].detach().clone()
+    logits[0] = logits[seen.items[seen.starts[user] : seen.starts[user + 1]]] = -torch.inf
+    assert scene.method.lists[user, 0] == logits.argmax()

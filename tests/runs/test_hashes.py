@@ -145,7 +145,7 @@ def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, mo
     assert plain["config"] != changed["config"]
     resolved = make_config(quick).as_dict()
     before = without(resolved, hashes._SINCE)
-    assert len(before) == len(resolved) - len(hashes._SINCE)
+    assert len(before) == len(resolved) - len(hashes._SINCE.keys() & resolved.keys())
     assert "own_loss" in resolved["student"]
     assert "own_loss" not in before["student"]
     monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: before)
@@ -213,3 +213,17 @@ def test_only_runs_that_measure_otherwise_than_before_have_other_hashes(quick, m
         assert (before == found) == (not version), more
     plain, recboles = now[0], now[3]
     assert plain == recboles
+
+
+def test_controls_are_hashed_as_control_was_and_a_placebo_by_its_guide(quick):
+    def hashes_with(**more):
+        return run_hashes(make_config({**quick, **more}))
+
+    plain = hashes_with()
+    assert hashes_with(control=True) == hashes_with(controls=["continued"]) == plain
+    assert hashes_with(placebo="constant") == plain, "no arm reads it"
+    assert hashes_with(control=False) == hashes_with(controls=[]) != plain
+    placebos = [hashes_with(controls=["continued", "placebo"], placebo=guide) for guide in ("auto", "constant")]
+    assert len({one["config"] for one in (plain, *placebos)}) == 3
+    assert {one["control"] for one in placebos} == {plain["control"]}
+    assert hashes_with(controls=["placebo", "continued"]) == placebos[0]

@@ -65,6 +65,17 @@ def test_changes_of_length_are_told_and_those_without_effect_are_not(kept, tmp_p
     assert kept.record["config_hash"] == kept.record["hashes"]["config"] != "c"
 
 
+def test_what_an_earlier_version_did_not_record_is_what_it_did(kept, tmp_path):
+    """Options that came later, at the value that means the same, are no change; `control` is read as `controls`."""
+    kept.settings["control"] = True
+    kept.save(tmp_path)
+    kept = Progress.load(tmp_path)
+    now = {**SETTINGS, "controls": ["continued"], "placebo": "auto", "guide": "other", "guide_constant": 0.5}
+    assert kept.check_settings(now, "cpu", tmp_path) == []
+    with pytest.raises(ConfigError, match="cannot resume with guide='self': it was started with 'other'"):
+        kept.check_settings({**now, "guide": "self"}, "cpu", tmp_path)
+
+
 REFUSED = (
     "it was started with {}. Only epochs, distill_epochs, stopping_epochs, stopping_step, early_stopping, stop_on, "
     "eval_step and settings that change no result may differ; start a new run for anything else"

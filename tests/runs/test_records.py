@@ -110,3 +110,14 @@ def test_validations_that_are_cut_off_are_damage(text, tmp_path):
     with pytest.raises(RunFolderError) as error:
         read_validations(tmp_path / "metrics.csv")
     assert str(error.value) == f"{tmp_path / 'metrics.csv'} is damaged: its last line is cut off"
+
+
+def test_a_placebo_arm_is_checked_as_the_others(tmp_path):
+    values = {**two_roles(0.3, 0.2), "student/placebo": 0.2}
+    folder = write_run(tmp_path, "BD", 1, values, ("teacher", "student"))
+    assert read_result(folder)["student"]["placebo"]["best_epoch"] == 1
+    result = json.loads((folder / "result.json").read_text())
+    del result["student"]["placebo"]["test"]
+    (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(RunFolderError, match="an arm of student is"):
+        read_result(folder)

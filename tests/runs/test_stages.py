@@ -4,16 +4,21 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.errors import TrainingError
+from recbole_bd.backbones.names import ARMS
+from recbole_bd.errors import ConfigError, RoleError, TrainingError
+from recbole_bd.runs import plots
+from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.runs.records import read_validations
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES
-from tests.helpers.settings import alone
+from tests.helpers.resuming import Killed, differences, run_differences, writes_counted
+from tests.helpers.settings import alone, for_method
 
 
 def test_a_diverged_run_leaves_the_last_good_states(quick, monkeypatch):
@@ -81,3 +86,78 @@ def test_warnings_of_the_data_are_recorded_once(quick, tmp_path):
     assert json.loads((folder / "result.json").read_text())["warnings"] == result["warnings"]
     log = (folder / "run.log").read_text()
     assert [log.count(f"data: {warning['message']}") for warning in of_data] == [1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "given", "same"),
+    [
+        # The teacher's list holds the positive, the student's does not.
+        ("BD", {}, {"guide_teacher_to_student": "constant", "guide_student_to_teacher": "one_hot"}),
+        ("BD", {"placebo": "shuffled", "ranks_of": "learner"}, {"guide": "shuffled", "ranks_of": "learner"}),
+        ("RD", {}, {"taught_by": "untrained"}),
+    ],
+)
+def test_the_placebo_arm_is_a_run_with_that_guide(method, given, same, quick, monkeypatch):
+    """The other arms are those of a run without it, and its own files hold it like any other arm."""
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
+    settings = {**for_method(quick, method), "epochs": 2, "distill_epochs": 2, "model": method}
+    both = {**settings, "controls": ["continued", "placebo"], **given}
+    result = run_bd(config_dict=both)
+    plain, guided = run_bd(config_dict=settings), run_bd(config_dict={**settings, "controls": [], **same})
+    learners = result["learners"]
+    arms, guided_arms = (Progress.load(Path(one["run_folder"])).arms for one in (result, guided))
+    for role in learners:
+        assert result[role]["placebo"] == guided[role]["distilled"]
+        state = arms["placebo"][role].state
+        assert differences(state, guided_arms["distilled"][role].state) == []
+        assert differences(state, arms["distilled"][role].state) != []
+        assert {arm: result[role][arm] for arm in plain[role]} == plain[role]
+        assert result["objective"]["placebo"][role] == guided["objective"]["distilled"][role]
+    assert set(result["timing"]) - set(plain["timing"]) == {"placebo_epoch_s"}
+    assert len(result["timing"]["placebo_epoch_s"]) == 2
+    users = np.load(f"{result['run_folder']}/per_user.npz")
+    assert {key.split("/")[1] for key in users.files if "/" in key} == set(ARMS)
+    rows = (Path(result["run_folder"]) / "metrics.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == set(ARMS)
+    for role in learners:
+        states = [load_model(f"{one['run_folder']}/{role}.pth")[0].state for one in (result, plain)]
+        assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert result["hashes"]["control"] == plain["hashes"]["control"]
+    assert result["config_hash"] != plain["config_hash"]
+    assert run_bd(config_dict=both, resume="auto")["run_folder"] == result["run_folder"]
+
+
+@pytest.mark.parametrize("number", [9, 10, 11])
+def test_a_run_killed_in_its_placebo_arm_goes_on_bitwise_equal(number, quick, tmp_path, monkeypatch):
+    """The ninth write of last.ckpt is at the end of an epoch of the placebo arm."""
+    monkeypatch.setattr(plots, "draw", lambda *_: [])
+    settings = {**quick, "epochs": 1, "distill_epochs": 2, "controls": ["placebo"], "placebo": "shuffled"}
+    settings |= {"ranks_of": "learner", "sampling": "top", "warmup_cache": False}
+    whole = run_bd(config_dict={**settings, "checkpoint_dir": str(tmp_path / "whole")})
+    with writes_counted(number, Killed()), pytest.raises(Killed):
+        run_bd(config_dict={**settings, "checkpoint_dir": str(tmp_path / "killed")})
+    (folder,) = {path.parent for path in (tmp_path / "killed").glob(f"*/{PROGRESS_FILE}")}
+    progress = Progress.load(folder)
+    assert ("placebo" in progress.arms) == (number == 11)
+    assert progress.stage == (None if number == 11 else "placebo")
+    assert run_differences(whole, run_bd(resume=folder)) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        (
+            "BD",
+            {"placebo": "one_hot"},
+            "placebo=one_hot: the student learns from items without the positive; use",
+        ),
+        ("CD", {"placebo": "self"}, "placebo=self: the placebo of CD is an untrained teacher; use placebo=auto"),
+        ("RD", {"teacher_model": "ItemKNN"}, "teacher: ItemKNN is computed from the data as soon as it is built"),
+    ],
+)
+def test_a_placebo_that_there_is_not_is_refused_before_anything_is_written(method, given, message, quick):
+    settings = {key: value for key, value in for_method(quick, method).items() if "teacher." not in key}
+    with pytest.raises((ConfigError, RoleError), match=message):
+        run_bd(config_dict={**settings, "model": method, "controls": ["placebo"], **given})
+    assert not list(Path(quick["checkpoint_dir"]).glob(f"{method}-*"))

@@ -89,3 +89,14 @@ def test_wins_and_warnings_are_sentences():
     assert warnings_text({"warnings": []}) == ""
     of_data = {"stage": "data", "role": "test", "epoch": -1, "message": "5 users have no training"}
     assert warnings_text({"warnings": [of_data]}) == "warning: data: 5 users have no training"
+
+
+def test_a_placebo_stands_before_the_distilled_arm_and_is_compared_with():
+    student = {**TWO_ROLES["student"], "placebo": arm(4, ndcg_5=0.16)}
+    found = cells({"valid_metric": "ndcg@5", "student": student})
+    assert found[0][-6:] == ["vs", "separate", "vs", "continued", "vs", "placebo"]
+    assert found[2:] == [
+        ["continued", "8", "0.2000", "+100.0%"],
+        ["placebo", "4", "0.1600", "+60.0%", "-20.0%"],
+        ["distilled", "9", "0.2500", "+150.0%", "+25.0%", "+56.2%"],
+    ]

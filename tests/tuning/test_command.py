@@ -165,7 +165,7 @@ def test_a_method_is_searched_by_its_student_or_by_what_is_asked_for(more, objec
     run, seen = searched
     run(**more)
     assert seen[0].objective == objective
-    assert seen[0].of_trials == {"show_progress": False, "control": False}
+    assert seen[0].of_trials == {"show_progress": False, "controls": []}
 
 
 def test_a_search_without_a_finished_trial_names_no_best_settings(searched, tmp_path):

@@ -3,7 +3,9 @@
 import pytest
 import yaml
 
+from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.errors import ConfigError
+from recbole_bd.model.exchange import exchange_into
 from recbole_bd.tuning.space import draw_settings, read_space
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import make_config
@@ -120,3 +122,23 @@ def test_what_is_no_space_of_recbole_is_refused(text, message, tmp_path):
         read_space(tmp_path / "hyper.test")
     with pytest.raises(ConfigError, match="cannot be read"):
         read_space(tmp_path / "gone.test")
+
+
+OF_ONE_DIRECTION = [
+    *(f"BD-{sampling}-to-teacher" for sampling in ("uniform", "top", "own-top")),
+    *(f"BD-{sampling}-to-student" for sampling in ("uniform", "top", "discrepancy")),
+]
+
+
+@pytest.mark.parametrize("space", OF_ONE_DIRECTION)
+def test_an_ablation_of_one_directions_sampling_leaves_the_other_as_it_is(space):
+    learner = space.rpartition("-")[2]
+    plain = make_config({"model": "BD"})
+    for drawn in trials(read_space(ROOT / "properties" / "tuning" / f"{space}.yaml"), 5):
+        config = make_config({"model": "BD", **drawn})
+        for role in (TEACHER, STUDENT):
+            before, after = (exchange_into(role, one) for one in (plain, config))
+            assert (before.drawing == after.drawing) is (role != learner)
+            assert role == learner or before == after
+        other = TEACHER if learner == STUDENT else STUDENT
+        assert all(plain.role(other)[key] == config.role(other)[key] for key in config.role(other).final_config_dict)
