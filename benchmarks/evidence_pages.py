@@ -89,8 +89,7 @@ def claims_page(
         others = [g for g in shown if g.against in against and (claim != 3 or g.role == "student")]
         lines += ["", f"## {claim}. {title}", "", _verdict_of(mine), "", *_planned_table(mine)]
         lines += ["", f"{rest}, without a verdict:", "", *_shown_table(others)]
-    compared = {gain.against for gain in gains}
-    lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items() if name in compared), ""]
+    lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
     lines += ["## How many settings each form had", "", *searched, ""]
     lines += [
         "## By the size of the student",
