@@ -106,12 +106,15 @@ def test_the_placebo_arm_is_a_run_with_that_guide(method, given, same, quick, mo
     result = run_bd(config_dict=both)
     plain, guided = run_bd(config_dict=settings), run_bd(config_dict={**settings, "controls": [], **same})
     learners = result["learners"]
-    arms, guided_arms = (Progress.load(Path(one["run_folder"])).arms for one in (result, guided))
+    here, there = (Progress.load(Path(one["run_folder"])) for one in (result, guided))
+
+    def losses(progress, arm):
+        return [{**row, "stage": ""} for row in progress.journal["losses"] if row["stage"] == arm]
+
+    assert losses(here, "placebo") == losses(there, "distilled") != losses(here, "distilled")
     for role in learners:
         assert result[role]["placebo"] == guided[role]["distilled"]
-        state = arms["placebo"][role].state
-        assert differences(state, guided_arms["distilled"][role].state) == []
-        assert differences(state, arms["distilled"][role].state) != []
+        assert differences(here.arms["placebo"][role].state, there.arms["distilled"][role].state) == []
         assert {arm: result[role][arm] for arm in plain[role]} == plain[role]
         assert result["objective"]["placebo"][role] == guided["objective"]["distilled"][role]
     assert set(result["timing"]) - set(plain["timing"]) == {"placebo_epoch_s"}
