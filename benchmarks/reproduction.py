@@ -4,8 +4,8 @@
     python benchmarks/reproduction.py page
 
 `run` takes files of properties/reproduce/ by name. One run has the separate models, both trained on without
-distillation, and distilled. It keeps its record in results/reproduction/NAME.jsonl, repeats none that is in it, and a
-stopped run resumes. `page` writes results/reproduction.md from the records alone.
+distillation and with a placebo, and distilled. It keeps its record in results/reproduction/NAME.jsonl, repeats none
+that is in it, and a stopped run resumes. `page` writes results/reproduction.md from the records alone.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, SEPARATE
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO, SEPARATE
 from recbole_bd.config.config import BDConfig
 from recbole_bd.errors import BDError
 from recbole_bd.leaderboard.command import entry_of
@@ -47,14 +47,13 @@ PRINTED = {
                     "N@50": (0.0238, 0.0300), "N@100": (0.0316, 0.0389)},
     },
 }  # fmt: skip
-PLACEBO = "placebo"
 ARMS = {SEPARATE: "separate", CONTINUED: "continued", PLACEBO: "placebo", DISTILLED: "BD"}
 _ABOUT = """\
 Made by `python benchmarks/reproduction.py page` from `results/reproduction/*.jsonl`. *printed*: in the public notebooks
 of the paper (github.com/WonbinKweon/BD_WWW2021), one run each, before and after distillation. All other columns are
 runs of `properties/reproduce/*.yaml` with this package, test, mean ± standard deviation over seeds. *separate* is the
 warm-up, from which all others start. *continued* is the same stage without distillation: it also changes weight decay
-to 0 and starts a new optimizer. *placebo* is BD with a target that knows nothing of the other role.
+to 0 and starts a new optimizer. *placebo* is BD with the target 1/2 for every item in the place of the other role's.
 
 The metrics are the notebooks', which are off by one. The best rank is 1, a hit needs a rank below the cut-off, and the
 gain of a rank is

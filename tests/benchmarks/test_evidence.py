@@ -328,7 +328,7 @@ def test_rows_of_the_published_form_have_the_published_values(evidence):
             order = "paper" if name == "BD (paper)" else "reference"
             assert config["rank_order_teacher_to_student"] == config["rank_order_student_to_teacher"] == order
             assert config["distill_epochs"] == (1000 if is_cdae else 100)
-            assert not config["rest_at_best"]
+            assert config["early_stopping"] == "none"
             for role in ("teacher", "student"):
                 own = config.role(role)
                 assert (own["distill_batch_size"], own["distill_weight_decay"]) == (128, 0), board

@@ -79,7 +79,8 @@ def test_files_of_the_published_form_have_the_published_values(model, form):
     assert {key: config[key] for key in of_run if key != "lambda"} == {k: v for k, v in of_run.items() if k != "lambda"}
     assert config["distill_epochs"] == {"bpr": 100, "cdae": 1000}[model]
     assert config["stopping_step"] * config["eval_step"] >= 1000
-    assert not config["rest_at_best"]
+    assert config["early_stopping"] == "none"
+    assert config["controls"] == ["continued", "placebo"]
     for role, size, decay in zip(("teacher", "student"), (50, 5), decays, strict=True):
         own = config.role(role)
         assert {key: own[key] for key in of_role} == of_role
