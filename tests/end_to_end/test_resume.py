@@ -62,6 +62,19 @@ def short(quick: dict, **more) -> dict:
     return {**quick, "epochs": 2, "distill_epochs": 2, "refresh_period": 2, "warmup_cache": False, **more}
 
 
+@pytest.mark.slow
+def test_killed_between_epochs_of_a_sampled_loss(quick, tmp_path):
+    """Negatives of a CDAE and items by its users' own positives."""
+    sampled = {"loss_items": "sampled", "exchange": "pointwise", "samples_of_user": "own", "distill_batch_size": 30}
+    pair = {"teacher_model": "CDAE", "student_model": "CDAE", "student.embedding_size": 2}
+    settings = short(alone(quick), **pair, **sampled, negatives_leak_held_out=True, train_batch_size=16)
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    for number in (3, 8):  # in the teacher's warm-up, and in the distillation
+        mine = in_folder(settings, tmp_path / str(number))
+        result = run_bd(resume=killed_at_write(number, mine))
+        assert run_differences(whole, result) == []
+
+
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
 
 
