@@ -69,10 +69,9 @@ class BD(Distiller):
         self.best_guides, self.shares_batches = self.guides.best, not self.guides.mixes_rows
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items)
-        # Autoencoder batches hold users only: draw as many items per user as a user has positives on average.
-        self.samples_per_user = self.samples_per_positive * max(1, round(self.positives_per_user))
-        if config["samples_of_user"] == "own":
-            self.samples_per_user = self.samples_per_positive * int(self.seen.counts.max())
+        # Autoencoder batches hold users only: as many items per user as positives on average, or at most.
+        positives = self.seen.counts.max() if config["samples_of_user"] == "own" else round(self.positives_per_user)
+        self.samples_per_user = self.samples_per_positive * max(1, int(positives))
         self.sampler = DistillationSampler(
             self.seen,
             {learner: one.drawing for learner, one in self.exchanges.items() if one.weight > 0},
@@ -206,20 +205,21 @@ class BD(Distiller):
 
         Returns:
             Users [B] who have training items, the items drawn for each [B, K], and the positives [B]. The positives are
-            None where the loader gives users only and the exchange takes no positive. With `samples_of_user: own` a
-            user has a row for each item, and K is 1.
+            None where the loader gives users only and the exchange takes no positive. K is 1 if samples_of_user=own.
         """
         users, positives = batch.users, batch.positives
         if positives is not None:
             return users, self.sampler.sample(role, users, self.samples_per_positive, batch.shard), positives
         # Batch of users only: leave out those without a training item.
-        items = self.sampler.sample(role, users, self.samples_per_user, batch.shard)
+        count = self.samples_per_user
+        if self.config["samples_of_user"] == "own" and not self.roles[role].shares_batches:
+            count = self.samples_per_positive * max(self.seen.counts[users].tolist(), default=0)  # no process has more
+        items = self.sampler.sample(role, users, count, batch.shard)
         if self.exchanges[role].takes_positive:
             positives = self.seen.random_positive(users, self.sampler.generator, batch.shard)
         if self.config["samples_of_user"] == "own":
             own = self.seen.counts[users] * self.samples_per_positive
-            rows, columns = (torch.arange(items.shape[1], device=own.device) < own.unsqueeze(1)).nonzero(as_tuple=True)
-            return users[rows], items[rows, columns].unsqueeze(1), None
+            return *_first_items(users, items, own), None
         real = self.seen.counts[users] > 0
         return users[real], items[real], None if positives is None else positives[real]
 
@@ -236,3 +236,18 @@ def _require_one_negative(role: Role) -> None:
             f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
             f"{role.config['model']} is not one: use cf_negatives=sampled"
         )
+
+
+def _first_items(users: torch.Tensor, items: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Take the first items of each user, by the user's own count.
+
+    Args:
+        users: int64 [B].
+        items: int64 [B, K].
+        counts: int64 [B], at most K.
+
+    Returns:
+        The users [P], once per item, and the items [P, 1].
+    """
+    rows, columns = (torch.arange(items.shape[1], device=items.device) < counts.unsqueeze(1)).nonzero(as_tuple=True)
+    return users[rows], items[rows, columns].unsqueeze(1)

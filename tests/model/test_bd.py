@@ -125,7 +125,7 @@ def test_samples_by_the_users_own_positives_are_the_public_codes_sum(quick, tmp_
     state = scene.method.sampler.generator.get_state()
     parts = scene.method.loss(STUDENT, batch)
     scene.method.sampler.generator.set_state(state)
-    drawn = scene.method.sampler.sample(STUDENT, batch.users, 3 * int(counts.max()))
+    drawn = scene.method.sampler.sample(STUDENT, batch.users, 3 * int(counts[batch.users].max()))
     logits, targets = (scene.roles[role].all_logits(batch.users) for role in (STUDENT, TEACHER))
     total = 0.0
     for row, user in enumerate(batch.users.tolist()):
