@@ -20,5 +20,5 @@ PLACEBO = "placebo"
 # Trained on with it.
 DISTILLED = "distilled"
 ARMS = (SEPARATE, CONTINUED, PLACEBO, DISTILLED)
-# Stands for the arm in warnings of the data; their role is the part, valid or test.
+# Stands for the arm in warnings of the data; their role is the part: train, valid or test.
 DATA = "data"

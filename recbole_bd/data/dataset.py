@@ -36,6 +36,8 @@ class AtomicDataset(Dataset):
     # Set by RecBole: the interactions, and the name of their column of times.
     inter_feat: Any
     time_field: Any
+    # Whether the file has labels of interactions that load_col leaves out.
+    has_unread_labels = False
 
     def _get_preset(self) -> None:
         super()._get_preset()
@@ -47,6 +49,9 @@ class AtomicDataset(Dataset):
             return super()._load_feat(filepath, source)  # no column is loaded
         separators = (self.config[key] for key in ("field_separator", "seq_separator"))
         file = AtomicFile(filepath, self.config["encoding"] or "utf-8", *separators)
+        if wanted is not None and getattr(source, "value", source) == "inter":
+            names = {column.name for column in file.columns}
+            self.has_unread_labels |= self.config["LABEL_FIELD"] in names - set(wanted)
         keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
         file.require(sorted(wanted or ()), keys.get(getattr(source, "value", source), ()))
         with reading_through(file.header, file.frame):

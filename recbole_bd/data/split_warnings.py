@@ -1,4 +1,4 @@
-"""Properties of a split that change what its metrics mean: untrained users and items, pairs in several parts."""
+"""Properties of data and split that change what metrics mean: unread labels, untrained ids, pairs in several parts."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ class SplitWarning(NamedTuple):
     """One property of one part.
 
     Attributes:
-        kind: `untrained`, `repeated`, or `overlap` where the parts come from files.
-        part: valid or test.
+        kind: `labels`, `untrained`, `repeated`, or `overlap` where the parts come from files.
+        part: valid or test; train for `labels`.
         message: one line with counts.
     """
 
@@ -33,11 +33,16 @@ def split_warnings(split: Split) -> list[SplitWarning]:
     Returns:
         A warning for each part and kind that occurs:
 
+        - `labels`: the file has labels that are not loaded, so that interactions of label 0 count as positives.
         - `untrained`: users and items of the part without a training interaction.
         - `repeated` and `overlap`: interactions whose user has one with the same item in an earlier part; none if
           `repeatable` is set, which makes repeats the task.
     """
     found = []
+    if split.dataset.has_unread_labels:
+        label = split.dataset.config["LABEL_FIELD"]
+        message = f"the column {label} is not loaded: interactions of label 0 count as positives; add it to load_col"
+        found.append(SplitWarning("labels", "train", message))
     keys = {part: _keys(split, part) for part in _PARTS}
     for number, part in enumerate(_PARTS):
         if part == "train":

@@ -17,7 +17,7 @@ from recbole_bd.sampler.seen_items import SeenItems
 
 # Largest numbers of users and of (user, item) pairs counted. More would look the same, and a million pairs take half a
 # second on one core.
-_USERS, _PAIRS = 1000, 10_000_000
+_USERS, _PAIRS = 500, 10_000_000
 # Scores of one role computed at a time; about ten arrays of this size are alive.
 _CHUNK_SCORES = 2**20
 # Bins are equally wide in asinh(difference / width): linear within one width of 0, logarithmic beyond.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.backbones.names import BASELINE
+from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.layers import dotted
@@ -148,12 +148,30 @@ class Progress:
                 continue
             if name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])
+        self._check_arms(settings, folder)
         if device != self.device:
             raise ConfigError(
                 f"{folder} cannot resume with device={device}: it was started on {self.device}, which gives different "
                 "numbers"
             )
         return [change for change in changes if change["setting"].rpartition(".")[2] in MAY_CHANGE]
+
+    def _check_arms(self, settings: Mapping[str, Any], folder: Path) -> None:
+        """Refuse another number of epochs for the arms still to come than an arm has had that has ended or begun."""
+        before, now = self.settings.get("distill_epochs"), settings.get("distill_epochs")
+        if before == now or not isinstance(now, int):
+            return
+        ended = [arm for arm in self.arms if arm in ARMS and arm != SEPARATE]
+        if ended:
+            raise ConfigError(
+                f"{folder} cannot resume with distill_epochs={now}: the arm {ended[0]} has ended with {before}, and "
+                "arms of different length cannot be compared; start a new run"
+            )
+        if self.stage in ARMS and self.place and now <= self.place["epoch"] and settings.get("controls"):
+            raise ConfigError(
+                f"{folder} cannot resume with distill_epochs={now}: the arm {self.stage} is in epoch "
+                f"{self.place['epoch']}, and the other arms would be shorter; name at least {self.place['epoch'] + 1}"
+            )
 
     def _is_same_checkpoint(self, setting: str, before: str | None, now: str | None, after: str) -> bool:
         """Whether a role's checkpoint is the same file as before, at the same or another place."""

@@ -24,6 +24,17 @@ def test_a_sound_split_has_no_warnings(tmp_path, quick):
     assert split_warnings(fixed(tmp_path, quick)) == []
 
 
+def test_labels_that_are_not_loaded_are_told(tmp_path, quick):
+    (tmp_path / "marked").mkdir()
+    rows = "".join(f"{user}\t{item}\t{number % 2}\n" for number, (user, item) in enumerate(TRAIN))
+    (tmp_path / "marked" / "marked.inter").write_text(f"user_id:token\titem_id:token\tlabel:float\n{rows}")
+    own = {"dataset": "marked", "data_path": str(tmp_path)}
+    said = "the column label is not loaded: interactions of label 0 count as positives; add it to load_col"
+    assert SplitWarning("labels", "train", said) in split_warnings(split_of(quick, **own)[1])
+    kept = {"load_col": {"inter": ["user_id", "item_id", "label"]}, "val_interval": {"label": "[1,inf)"}}
+    assert "labels" not in [warning.kind for warning in split_warnings(split_of(quick, **own, **kept)[1])]
+
+
 def test_users_and_items_without_training_are_counted(tmp_path, quick):
     """Three new users have two test interactions each, one of them with a new item; so does one known user."""
     new = [(f"new{u}", item) for u in range(3) for item in ("i0", f"fresh{u}")]

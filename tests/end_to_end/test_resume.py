@@ -278,13 +278,18 @@ def test_longer_training_is_accepted_logged_and_noted(quick, tmp_path, monkeypat
     assert result["teacher"]["separate"] == whole["teacher"]["separate"]
 
 
-def test_fewer_epochs_than_were_trained_end_the_stage(quick, tmp_path, monkeypatch):
+def test_arms_of_different_length_are_refused(quick, tmp_path):
     folder = killed_at_write(11, in_folder(short(quick, distill_epochs=6), tmp_path / "k"))
     reached = Progress.load(folder)
     assert (reached.stage, reached.place["epoch"]) == ("distilled", 3)
-    result = run_bd(resume=folder, config_dict={"distill_epochs": 2})
-    assert len(result["timing"]["distill_epoch_s"]) == 4
-    assert len(result["timing"]["control_epoch_s"]) == 2
+    with pytest.raises(ConfigError) as error:
+        run_bd(resume=folder, config_dict={"distill_epochs": 3})
+    assert str(error.value) == (
+        f"{folder} cannot resume with distill_epochs=3: the arm distilled is in epoch 3, and the other arms would be "
+        "shorter; name at least 4"
+    )
+    result = run_bd(resume=folder, config_dict={"distill_epochs": 4})
+    assert len(result["timing"]["distill_epoch_s"]) == len(result["timing"]["control_epoch_s"]) == 4
 
 
 # --- which run --------------------------------------------------------------------------------------------------------

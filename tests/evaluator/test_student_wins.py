@@ -100,7 +100,7 @@ def test_one_interaction_a_user_has_wilsons_interval():
     won = np.arange(50) < 17
     found = student_wins.share(won, np.arange(50))
     expected = stats.binomtest(17, 50).proportion_ci(0.95, method="wilson")
-    assert (found.value, found.low, found.high) == (0.34, expected.low, expected.high)
+    assert (found.value, found.low, found.high) == pytest.approx((0.34, expected.low, expected.high), abs=1e-12)
 
 
 def test_interactions_of_one_user_are_not_counted_as_independent():

@@ -112,6 +112,30 @@ def test_another_kind_of_device_is_refused(kept, tmp_path):
     )
 
 
+@pytest.mark.parametrize("now", [1, 3])
+def test_the_length_of_arms_stays_once_one_has_ended(now, kept, tmp_path):
+    kept.settings["distill_epochs"] = 2
+    kept.arms = {"separate": {}, "distilled": {}}
+    with pytest.raises(ConfigError) as error:
+        kept.check_settings({**SETTINGS, "distill_epochs": now}, "cpu", tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} cannot resume with distill_epochs={now}: the arm distilled has ended with 2, and arms of "
+        "different length cannot be compared; start a new run"
+    )
+
+
+@pytest.mark.parametrize(("controls", "now", "is_refused"), [(["continued"], 4, 1), (["continued"], 5, 0), ([], 1, 0)])
+def test_an_arm_is_no_longer_than_its_controls(controls, now, is_refused, kept, tmp_path):
+    kept.settings |= {"distill_epochs": 9, "controls": controls}
+    kept.stage, kept.place = "distilled", {"epoch": 4, "step": 3}
+    settings = {**SETTINGS, "controls": controls, "distill_epochs": now}
+    if is_refused:
+        with pytest.raises(ConfigError, match=r"the arm distilled is in epoch 4, .*; name at least 5$"):
+            kept.check_settings(settings, "cpu", tmp_path)
+    else:
+        assert [change["setting"] for change in kept.check_settings(settings, "cpu", tmp_path)] == ["distill_epochs"]
+
+
 @pytest.mark.parametrize(
     ("arms", "stage", "place", "words"),
     [
