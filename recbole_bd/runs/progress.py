@@ -148,7 +148,6 @@ class Progress:
                 continue
             if name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])
-        self._check_arms(settings, folder)
         if device != self.device:
             raise ConfigError(
                 f"{folder} cannot resume with device={device}: it was started on {self.device}, which gives different "
@@ -156,8 +155,16 @@ class Progress:
             )
         return [change for change in changes if change["setting"].rpartition(".")[2] in MAY_CHANGE]
 
-    def _check_arms(self, settings: Mapping[str, Any], folder: Path) -> None:
-        """Refuse another number of epochs for the arms still to come than an arm has had that has ended or begun."""
+    def check_length(self, settings: Mapping[str, Any], folder: Path) -> None:
+        """Refuse another number of epochs for the arms still to come than an arm has had that has ended or begun.
+
+        Args:
+            settings: the resolved settings, as plain data.
+            folder: run folder, named in errors.
+
+        Raises:
+            ConfigError: the arms of the run would differ in length.
+        """
         before, now = self.settings.get("distill_epochs"), settings.get("distill_epochs")
         if before == now or not isinstance(now, int):
             return

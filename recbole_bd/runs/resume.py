@@ -81,6 +81,7 @@ def resume_run(
         if group().is_first:
             remove_torn_files(folder)
         config, changes = _merged_settings(folder, given, progress)
+        progress.check_length(config.as_dict(), folder)
         if progress.record.get("evaluation", {}) != evaluation_version(config):
             raise RunFolderError(
                 f"{folder} cannot resume: an earlier version started it, which drew other candidates or defined its "

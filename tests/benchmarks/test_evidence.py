@@ -390,7 +390,6 @@ def test_the_defaults_on_real_data_are_what_was_found(dataset, topk, method, evi
         assert not differing, name
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_no_arm_changes_with_what_is_shipped_for_the_data_set(evidence, monkeypatch):
     given = {"data_path": "dataset", "checkpoint_dir": "saved"}
@@ -421,7 +420,6 @@ def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board
     assert shipped == {**sizes, **load_yaml(ROOT / "results" / board / "settings" / f"{role}.yaml")}
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "board", [pytest.param(board, marks=needs_data(BOARDS[board]["settings"]["dataset"])) for board in RECORDED]
@@ -436,7 +434,6 @@ def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
         assert seed in BOARDS[board]["seeds"]
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
 def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):

@@ -42,7 +42,6 @@ def test_neither_role_writes_over_the_others_card(trained_run):
         assert f"the {role} of BD" in (path.parent / "export" / role / "MODEL_CARD.md").read_text()
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_on_movielens_all_outputs_agree(tmp_path, capsys):
     """recommend, ONNX, npz, safetensors and the checkpoint of RecBole's form, for every user."""

@@ -1,7 +1,4 @@
-"""Every test of this folder goes through whole runs. It is slow, and its coverage is not measured.
-
-Measuring makes a run a third slower, and the tests of each module cover the same lines.
-"""
+"""Every test of this folder goes through whole runs and is slow."""
 
 from pathlib import Path
 
@@ -13,4 +10,3 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slow)
-            item.add_marker("no_cover")

@@ -109,7 +109,6 @@ def test_the_roles_are_compared_by_their_validations_before_distillation(finishe
     assert 0 < result["complementarity"]["headroom"] < 1
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @needs_data("citeulike")
 def test_metrics_on_citeulike_are_those_of_the_saved_states(tmp_path):

@@ -117,7 +117,7 @@ def test_the_length_of_arms_stays_once_one_has_ended(now, kept, tmp_path):
     kept.settings["distill_epochs"] = 2
     kept.arms = {"separate": {}, "distilled": {}}
     with pytest.raises(ConfigError) as error:
-        kept.check_settings({**SETTINGS, "distill_epochs": now}, "cpu", tmp_path)
+        kept.check_length({**SETTINGS, "distill_epochs": now}, tmp_path)
     assert str(error.value) == (
         f"{tmp_path} cannot resume with distill_epochs={now}: the arm distilled has ended with 2, and arms of "
         "different length cannot be compared; start a new run"
@@ -131,8 +131,9 @@ def test_an_arm_is_no_longer_than_its_controls(controls, now, is_refused, kept, 
     settings = {**SETTINGS, "controls": controls, "distill_epochs": now}
     if is_refused:
         with pytest.raises(ConfigError, match=r"the arm distilled is in epoch 4, .*; name at least 5$"):
-            kept.check_settings(settings, "cpu", tmp_path)
+            kept.check_length(settings, tmp_path)
     else:
+        kept.check_length(settings, tmp_path)
         assert [change["setting"] for change in kept.check_settings(settings, "cpu", tmp_path)] == ["distill_epochs"]
 
 

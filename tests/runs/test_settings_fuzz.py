@@ -157,7 +157,6 @@ def refused(attempt) -> str:
     return said
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_any_block_is_prepared_or_refused_in_one_line(rated, pytestconfig):
     @tried(400)

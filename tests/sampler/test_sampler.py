@@ -175,7 +175,6 @@ def test_nothing_is_handed_out_before_a_refresh():
         sampler.sample("student", torch.tensor([1]), 1)
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["exact", "binned"])
 def test_no_array_of_users_times_items_is_made(precision):

@@ -109,7 +109,6 @@ def test_lists_have_the_hit_rate_of_the_record(repeatable, tmp_path):
         assert lists_of(tmp_path / "t.csv", trained.split) != lists
 
 
-@pytest.mark.no_cover
 @needs_data("citeulike")
 @pytest.mark.slow
 def test_lists_of_fixed_parts_have_the_hit_rate_of_the_record(tmp_path):
