@@ -10,7 +10,7 @@ from recbole_bd.leaderboard.tables import Board, Row
 from recbole_bd.leaderboard.verdicts import Values, users_by_seeds, values_of
 
 ROLES = ("teacher", "student")
-# What a role becomes without the other's knowledge. A board may lack some: early records have no placebo.
+# Rows of a role trained without the other's knowledge. A board may lack some: early records have no placebo.
 CONTROLS = ("separate", "continued", "continued alone", "placebo")
 ONE_WAY = ("RD", "CD", "DE", "RRD")
 PARTS = {

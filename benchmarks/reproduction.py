@@ -62,7 +62,7 @@ gain of a rank is
 
 So H@50 is Hit@49 elsewhere. They are computed from each user's NDCG@200. The last two lines have the usual metrics.
 
-What differs from the notebooks: the split is the published one, the first values and the order of batches are not; each
+The split is that of the notebooks. The first values and the order of batches differ from theirs. Each
 arm is in its best state by validation, where the notebooks print test values as they train; validation items are left
 out of the test ranking. Targets have no dropout, and a CDAE draws dropout anew for what it learns from the other. Items
 drawn twice for a CDAE count twice. Training items are never drawn, where the notebooks give them the score 0. Files

@@ -49,11 +49,12 @@ class AtomicDataset(Dataset):
             return super()._load_feat(filepath, source)  # no column is loaded
         separators = (self.config[key] for key in ("field_separator", "seq_separator"))
         file = AtomicFile(filepath, self.config["encoding"] or "utf-8", *separators)
-        if wanted is not None and getattr(source, "value", source) == "inter":
+        table = getattr(source, "value", source)
+        if wanted is not None and table == "inter":
             names = {column.name for column in file.columns}
             self.has_unread_labels |= self.config["LABEL_FIELD"] in names - set(wanted)
         keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
-        file.require(sorted(wanted or ()), keys.get(getattr(source, "value", source), ()))
+        file.require(sorted(wanted or ()), keys.get(table, ()))
         with reading_through(file.header, file.frame):
             return super()._load_feat(filepath, source)
 

@@ -186,7 +186,7 @@ def build(runs: Iterable[Run]) -> Board:
 
 
 def _varied(runs: list[Run]) -> str:
-    """What of the data differs between runs of several seeds."""
+    """Name the first property of the data that differs between runs of several seeds; empty if none does."""
     for name, key in (("split of the data", "fingerprint"), ("candidates of sampled evaluation", "candidates")):
         if len({str(run.result["data"].get(key)) for run in runs}) > 1:
             return name

@@ -19,7 +19,7 @@ EXCHANGE_LOSSES = {
     "pairwise": losses.pairwise_exchange,
 }
 
-# What a learner is given as target: the other role, or a placebo that stands in for it.
+# Targets of a learner: the other role, or a placebo in its place.
 OTHER, ONE_HOT, CONSTANT, SHUFFLED, UNTRAINED, SELF = TARGETS = (
     "other", "one_hot", "constant", "shuffled", "untrained", "self",
 )  # fmt: skip

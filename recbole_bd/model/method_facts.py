@@ -1,4 +1,4 @@
-"""What is known of a distillation method from its class and the settings alone, before anything is built."""
+"""Facts of a distillation method that its class and the settings give, before anything is built."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ def test_every_command_has_a_help_with_examples(command, cli):
     assert cli(command, "saved/RUN", "-h") == (0, out, "")
 
 
-# What a command that trains needs, and what takes time to import.
+# Modules that a command that trains needs, and modules that take time to import.
 HEAVY = ("torch", "recbole", "pandas", "scipy.stats", "sklearn", "matplotlib", "optuna")
 
 

@@ -22,7 +22,7 @@ def test_recommendations_from_a_run_folder(trained_run, tmp_path, capsys):
 
 
 def test_the_summary_counts_what_is_written(trained_run, tmp_path, cli):
-    """Of 48 items each user has eight in the training and validation parts."""
+    """Each user has 8 of the 48 items in the training and validation parts."""
     code, out, err = cli("recommend", trained_run, "--out=r.csv", "-k", "500")
     assert (code, err) == (0, "")
     assert out.splitlines() == [

@@ -1,4 +1,4 @@
-"""What a model needs for its training is checked before data are loaded."""
+"""Settings that a model's training needs are checked before data are loaded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is told of a split: untrained users and items, and pairs in several parts, counted by hand."""
+"""Warnings of a split: unread labels, untrained users and items, pairs in several parts, counted by hand."""
 
 import pytest
 

@@ -44,7 +44,7 @@ VARIED = {
     "wandb_project": "mine",
     "warmup_cache": False,
 }
-# What RecBole's Config holds beside settings; a user cannot set them.
+# Entries of RecBole's Config that are no settings; a user cannot set them.
 NO_SETTINGS = {"local_rank", "single_spec"}
 PATHS = ("checkpoint_dir", "data_path")
 # Keys of result.json that tell which machine, which time and which name.

@@ -1,4 +1,4 @@
-"""What two models could learn from each other: known answers, and users counted one by one."""
+"""Correlation, ratio and headroom of two models: known answers, and users counted one by one."""
 
 import statistics
 
