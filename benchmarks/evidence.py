@@ -29,12 +29,13 @@ from evidence_claims import all_gains
 from evidence_forms import settings_table
 from evidence_lambda import lambda_picture
 from evidence_pages import claims_page, claims_picture, dataset_page, headline
+from records import label_and_seed, recorded
 
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.yaml_text import load_yaml, to_yaml
 from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
-from recbole_bd.leaderboard.run_reader import Run, read_runs, runs_jsonl
+from recbole_bd.leaderboard.run_reader import Run, runs_jsonl
 from recbole_bd.leaderboard.schedule import Entry, run_entries
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.model import METHODS
@@ -310,9 +311,9 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
         if failed := [one.result["error"] for one in found if one.result["status"] != "finished"]:
             raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
         with exclusively(path.with_suffix(".lock"), f"records of {board}"):
-            current, again = chosen_now(board, given), {_label_and_seed(one) for one in found}
+            current, again = chosen_now(board, given), {label_and_seed(one) for one in found}
             kept = [one for one in recorded(path) if one.result["config_hash"] in current]
-            kept = [one for one in kept if _label_and_seed(one) not in again]
+            kept = [one for one in kept if label_and_seed(one) not in again]
             write_whole(path, runs_jsonl([*kept, *found]))
 
 
@@ -333,15 +334,6 @@ def configs_of(board: str, arms: list[str], seeds: list[int], given: dict[str, A
     """Settings of the runs of some arms and seeds; the separate models are part of the other arms' runs."""
     taught = [name for name in arms if name not in SEPARATE]
     return [_config_of(read_arm(board, name), seed, given) for name in taught for seed in seeds]
-
-
-def _label_and_seed(run: Run) -> tuple[str, int]:
-    return run.result["label"], run.result["seed"]
-
-
-def recorded(path: Path) -> list[Run]:
-    """Read the runs of a runs.jsonl; none if the file does not exist."""
-    return read_runs(path) if path.is_file() else []
 
 
 def pages(out: Path) -> None:

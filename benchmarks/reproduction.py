@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from records import add_missing, recorded
 
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO, SEPARATE
 from recbole_bd.config.config import BDConfig
 from recbole_bd.errors import BDError
 from recbole_bd.leaderboard.command import entry_of
-from recbole_bd.leaderboard.run_reader import Run, read_runs, runs_jsonl
-from recbole_bd.leaderboard.schedule import run_entries
+from recbole_bd.leaderboard.run_reader import Run
 from recbole_bd.model import METHODS
 from recbole_bd.system.atomic_write import write_whole
-from recbole_bd.system.child_processes import environment_of
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "results" / "reproduction"
@@ -189,25 +188,14 @@ def run(name: str, seeds: Sequence[int], given: Mapping[str, Any]) -> None:
     """Run a file with every seed that its records lack, one after the other, and keep the records."""
     file, records = ROOT / "properties" / "reproduce" / f"{name}.yaml", RECORDS / f"{name}.jsonl"
     own = {"label": name, "device": "cpu", "threads": 1, "checkpoint_every": 20, "show_progress": False, **given}
-    for seed in seeds:
-        known = read_runs(records) if records.is_file() else []
-        entry = entry_of(BDConfig(config_file_list=[file], command_line={**own, "seed": seed}, methods=METHODS))
-        if entry.record["config_hash"] in {one.result["config_hash"] for one in known}:
-            continue
-        folder = Path(given["checkpoint_dir"])
-        (found,) = run_entries([entry], folder, folder / "logs", 1, environment_of(1))
-        if found.result["status"] != "finished":
-            raise SystemExit(f"{name}, seed {seed} failed: {found.result['error']}")
-        kept = [one for one in known if one.result["seed"] != seed]
-        runs = sorted([*kept, _Compact(found.folder, found.result)], key=lambda one: one.result["seed"])
-        RECORDS.mkdir(parents=True, exist_ok=True)
-        write_whole(records, runs_jsonl(runs))
+    configs = [BDConfig(config_file_list=[file], command_line={**own, "seed": seed}, methods=METHODS) for seed in seeds]
+    folder = Path(given["checkpoint_dir"])
+    add_missing(records, [*map(entry_of, configs)], folder, kept_as=lambda run: _Compact(run.folder, run.result))
 
 
-def recorded() -> dict[str, list[Run]]:
+def all_recorded() -> dict[str, list[Run]]:
     """Read the records of every file; an empty list where nothing has been run."""
-    paths = {name: RECORDS / f"{name}.jsonl" for name in FILES}
-    return {name: read_runs(path) if path.is_file() else [] for name, path in paths.items()}
+    return {name: recorded(RECORDS / f"{name}.jsonl") for name in FILES}
 
 
 def main() -> int:
@@ -222,7 +210,7 @@ def main() -> int:
     if unknown := [name for name in known.files if name not in FILES]:
         parser.error(f"unknown file {unknown[0]!r}: must be one of {', '.join(FILES)}")
     if known.what == "page":
-        write_whole(RECORDS.with_suffix(".md"), page(recorded()))
+        write_whole(RECORDS.with_suffix(".md"), page(all_recorded()))
         return 0
     if not known.files:
         parser.error(f"name a file to run: {', '.join(FILES)}")

@@ -63,6 +63,6 @@ def test_every_file_to_reproduce_is_known(reproduction):
 
 def test_the_page_is_what_the_records_give(reproduction):
     page = ROOT / "results" / "reproduction.md"
-    if not any(reproduction.recorded().values()):
+    if not any(reproduction.all_recorded().values()):
         pytest.skip("results/reproduction/ holds no records")
-    assert page.read_text() == reproduction.page(reproduction.recorded())
+    assert page.read_text() == reproduction.page(reproduction.all_recorded())
