@@ -1,0 +1,74 @@
+"""Sphinx settings of the documentation: `sphinx-build -W docs docs/_build`."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+project = "recbole_bd"
+author = "the recbole_bd authors"
+copyright = "the recbole_bd authors, MIT licence"
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx_copybutton",
+    "sphinx_design",
+]
+exclude_patterns = ["_build", "notebooks/.ipynb_checkpoints"]
+nitpicky = False
+
+myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "fieldlist"]
+myst_heading_anchors = 4  # `page.md#a-heading` is a link, and one that leads nowhere is an error
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+copybutton_exclude = ".linenos, .gp, .go"
+
+html_theme = "furo"
+html_title = "recbole_bd"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"top_of_page_buttons": []}
+# Links to the repository's files lead to GitHub where its workflow builds the pages; elsewhere they are names.
+repository_files = None
+if repository := os.environ.get("GITHUB_REPOSITORY"):
+    repository_files = f"https://github.com/{repository}/blob/main"
+    html_theme_options = {
+        "source_repository": f"https://github.com/{repository}/",
+        "source_branch": "main",
+        "source_directory": "docs/",
+    }
+# A Markdown link, no picture, whose target begins with at least one step up.
+LINK_UPWARDS = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)+[^)\s]*)\)")
+
+
+def link_to_repository(app: Any, page: str, source: list[str]) -> None:
+    """Point relative links that leave docs/ to the repository's files: the pages are read on GitHub as well."""
+    folder = (Path(app.srcdir) / page).parent
+
+    def pointed(match: re.Match[str]) -> str:
+        path, _, anchor = match[2].partition("#")
+        target = (folder / path).resolve()
+        if target.is_relative_to(app.srcdir):
+            return match[0]
+        name = str(target.relative_to(ROOT))
+        if repository_files is None:
+            return match[1] if name in match[1] else f"{match[1]} (`{name}`)"
+        return f"[{match[1]}]({repository_files}/{name}" + (f"#{anchor})" if anchor else ")")
+
+    source[0] = LINK_UPWARDS.sub(pointed, source[0])
+
+
+def setup(app: Any) -> None:
+    """Register the handler above."""
+    app.connect("source-read", link_to_repository)
