@@ -156,7 +156,7 @@ def read_arm(board: str, name: str) -> Arm:
         fixed |= {"model": fixed[f"{name}_model"], **plan["sizes"][name]}
     if fixed["model"] not in METHODS:
         for role in SEPARATE:
-            del fixed[f"{role}_model"]
+            fixed.pop(f"{role}_model", None)
     else:
         for role in SEPARATE:
             best = {**plan["sizes"][role], **chosen(separate_file(board, role))}
@@ -350,7 +350,8 @@ def pages(out: Path) -> None:
         if runs := whole_arms(recorded(path), plan["seeds"]):
             runs = titled(runs, plan["titles"])
             write_outputs(runs, out / name, kinds=("md", "csv", "tex", "png"))  # the others are made from runs.jsonl
-            boards[name], forms[name] = build(runs), plan["titles"]["BD"]
+            boards[name] = build(runs)
+            forms |= {name: plan["titles"]["BD"]} if "BD" in plan["arms"] else {}
             trials[name] = read_rows(path.with_name("trials.csv"))
             if picture := lambda_picture(trials[name]):
                 write_whole(out / name / "lambda.png", picture)
@@ -358,9 +359,10 @@ def pages(out: Path) -> None:
     for dataset in dict.fromkeys(board.dataset for board in boards.values()):
         mine = {name: board for name, board in boards.items() if board.dataset == dataset}
         write_whole(out / f"{dataset}.md", dataset_page(dataset, mine, trials, command))
-    gains = all_gains(boards, forms)
-    searched = settings_table(read_plans(), trials)
-    write_whole(out / "claims.md", claims_page(boards, forms, gains, searched, command))
+    pairs = {name: boards[name] for name in forms}
+    gains = all_gains(pairs, forms)
+    searched = settings_table(read_plans(), {name: trials[name] for name in forms})
+    write_whole(out / "claims.md", claims_page(pairs, forms, gains, searched, command))
     write_whole(out / "claims.png", claims_picture(gains))
     readme = out.parent / "README.md"
     if HEADLINE in boards and readme.is_file():
