@@ -28,6 +28,7 @@ import optuna
 from evidence_claims import all_gains
 from evidence_forms import settings_table
 from evidence_lambda import lambda_picture
+from evidence_methods import students_table
 from evidence_pages import claims_page, claims_picture, dataset_page, headline
 from records import label_and_seed, recorded
 
@@ -337,12 +338,12 @@ def configs_of(board: str, arms: list[str], seeds: list[int], given: dict[str, A
 
 
 def pages(out: Path) -> None:
-    """Write every page of results/, and the README's table, from the records of all boards that have some.
+    """Write every page of results/, the README's table and the methods', from the records of all boards that have some.
 
     Arms that lack a seed of their board are left out.
 
     Args:
-        out: the folder: results/, or another one to compare with it. The README is beside it.
+        out: the folder: results/, or another one to compare with it. README and docs/ are beside it.
     """
     boards, forms, trials = {}, {}, {}
     for name, plan in read_plans().items():
@@ -364,11 +365,17 @@ def pages(out: Path) -> None:
     searched = settings_table(read_plans(), {name: trials[name] for name in forms})
     write_whole(out / "claims.md", claims_page(pairs, forms, gains, searched, command))
     write_whole(out / "claims.png", claims_picture(gains))
-    readme = out.parent / "README.md"
-    if HEADLINE in boards and readme.is_file():
-        head, start, rest = readme.read_text().partition("<!-- headline -->\n")
-        _, end, tail = rest.partition("<!-- /headline -->")
-        write_whole(readme, head + start + headline(boards[HEADLINE], forms[HEADLINE]) + end + tail)
+    if HEADLINE in boards:
+        fill(out.parent / "README.md", "headline", headline(boards[HEADLINE], forms[HEADLINE]))
+    fill(out.parent / "docs" / "methods" / "index.md", "students", students_table(boards, forms))
+
+
+def fill(page: Path, name: str, text: str) -> None:
+    """Replace what a page has between `<!-- name -->` and `<!-- /name -->`; nothing where there is no page."""
+    if page.is_file():
+        head, start, rest = page.read_text().partition(f"<!-- {name} -->\n")
+        _, end, tail = rest.partition(f"<!-- /{name} -->")
+        write_whole(page, head + start + text + end + tail)
 
 
 def titled(runs: list[Run], titles: dict[str, str]) -> list[Run]:

@@ -34,6 +34,12 @@ def pages_module(monkeypatch):
 
 
 @pytest.fixture
+def methods_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("evidence_methods")
+
+
+@pytest.fixture
 def claims_module(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     return importlib.import_module("evidence_claims")
@@ -155,6 +161,13 @@ def test_the_readme_has_a_row_of_the_placebo_where_there_is_one(pages_module, bo
     row = boards["toys-bpr"].rows[0]
     boards["toys-bpr"].rows.append(replace(row, name="teacher, BD, placebo"))
     assert "| placebo | 0.3000 ± 0.0000 |  |" in pages_module.headline(boards["toys-bpr"], "BD")
+
+
+def test_the_table_of_the_methods_has_the_students_of_every_board(methods_module, boards):
+    table = methods_module.students_table(boards, FORMS)
+    assert table.startswith("| pair | seeds | separate | control | RD | CD | DE | RRD | BD, paper's form, searched |")
+    assert "| toys-bpr | 3 | 0.1000 | " in table
+    assert all(line.endswith(" 0.3000 |") for line in table.splitlines()[2:] if line.startswith("| toys-bpr"))
 
 
 def test_settings_are_counted_by_form_with_all_arms_that_led_to_it(evidence):
@@ -437,18 +450,21 @@ def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
 @pytest.mark.slow
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
 def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
-    out, readme = tmp_path / "results", (ROOT / "README.md").read_text()
-    (tmp_path / "README.md").write_text(
-        re.sub("(<!-- headline -->\n).*(<!-- /headline -->)", r"\1\2", readme, flags=re.DOTALL)
-    )
+    out, tables = tmp_path / "results", {"README.md": "headline", "docs/methods/index.md": "students"}
+    for page, name in tables.items():
+        (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / page).write_text(
+            re.sub(f"(<!-- {name} -->\n).*(<!-- /{name} -->)", r"\1\2", (ROOT / page).read_text(), flags=re.DOTALL)
+        )
     evidence.pages(out)
     made = [path.relative_to(out) for path in out.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".html")]
     assert {path.parent.name for path in made} >= set(RECORDED)
     for path in made:
         assert (out / path).read_text() == (ROOT / "results" / path).read_text(), path
-    assert (tmp_path / "README.md").read_text() == readme
+    for page in tables:
+        assert (tmp_path / page).read_text() == (ROOT / page).read_text(), page
     for row in ("BD (paper), searched", "BD, to the student", "BD, listwise"):
-        assert f"| {row} | " in readme
+        assert f"| {row} | " in (ROOT / "README.md").read_text()
 
 
 def test_an_arm_like_another_keeps_its_best_settings_but_for_what_it_searches(evidence):
