@@ -367,7 +367,7 @@ def pages(out: Path) -> None:
     write_whole(out / "claims.png", claims_picture(gains))
     if HEADLINE in boards:
         fill(out.parent / "README.md", "headline", headline(boards[HEADLINE], forms[HEADLINE]))
-    fill(out.parent / "docs" / "methods" / "index.md", "students", students_table(boards, forms))
+    fill(out.parent / "docs" / "methods" / "index.md", "students", students_table(pairs, forms))
 
 
 def fill(page: Path, name: str, text: str) -> None:
