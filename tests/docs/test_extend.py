@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
@@ -24,15 +23,11 @@ def package(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     (tmp_path / "my_package" / "__init__.py").touch()
-    project = tomllib.loads(FILES["pyproject.toml"])["project"]
     info = tmp_path / "my_package-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = [
-        "\n".join([f"[{group}]", *(f"{name} = {target}" for name, target in points.items()), ""])
-        for group, points in project["entry-points"].items()
-    ]
-    (info / "entry_points.txt").write_text("\n".join(groups))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    points = re.findall(r'^\[project\.entry-points\."(.+)"\]\n(\w+) = "(.+)"$', FILES["pyproject.toml"], re.M)
+    (info / "entry_points.txt").write_text("".join(f"[{group}]\n{name} = {where}\n" for group, name, where in points))
     return tmp_path
 
 
