@@ -4,9 +4,18 @@ The names below are imported when they are first used: RecBole and torch take se
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from recbole_bd import compat
+
+if TYPE_CHECKING:
+    from recbole_bd.errors import BDError
+    from recbole_bd.evaluator.crossed import compare_crossed
+    from recbole_bd.evaluator.significance import compare, holm
+    from recbole_bd.model.base import Distiller
+    from recbole_bd.runs.per_user import paired, per_user
+    from recbole_bd.runs.pipeline import run_bd
+    from recbole_bd.runs.trained_model import load_data_and_model
 
 __version__ = "0.1.0"
 __all__ = [
@@ -35,13 +44,15 @@ _WITH_RECBOLE = {"Distiller": "model", "load_data_and_model": "runs.trained_mode
 compat.apply()
 
 
-def __getattr__(name: str) -> Any:
-    if name in _WITH_RECBOLE:
-        compat.require()
-    elif name not in _WITHOUT_RECBOLE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = (_WITH_RECBOLE | _WITHOUT_RECBOLE)[name]
-    return getattr(importlib.import_module(f"recbole_bd.{module}"), name)
+if not TYPE_CHECKING:  # a checker of types would take any name for one of the package's
+
+    def __getattr__(name: str) -> Any:
+        if name in _WITH_RECBOLE:
+            compat.require()
+        elif name not in _WITHOUT_RECBOLE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = (_WITH_RECBOLE | _WITHOUT_RECBOLE)[name]
+        return getattr(importlib.import_module(f"recbole_bd.{module}"), name)
 
 
 def __dir__() -> list[str]:

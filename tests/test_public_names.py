@@ -1,5 +1,6 @@
 """The names that `import recbole_bd` offers, each imported when it is first used."""
 
+import ast
 import importlib
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 
 import recbole_bd
+from tests.helpers.paths import ROOT
 
 WITHOUT_TORCH = {
     "BDError": "recbole_bd.errors", "compare": "recbole_bd.evaluator.significance",
@@ -37,3 +39,14 @@ def test_statistics_come_without_torch_and_recbole():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_checker_of_types_sees_every_public_name():
+    """`mypy` of the continuous integration checks the file that uses them."""
+    tree = ast.parse((ROOT / "recbole_bd" / "__init__.py").read_text())
+    checked = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    used = (ROOT / "tests" / "helpers" / "public_types.py").read_text()
+    for name in {*WITHOUT_TORCH, *WITH_RECBOLE}:
+        assert name in checked
+        assert f"{name}(" in used or f"({name})" in used
+    assert (ROOT / "recbole_bd" / "py.typed").is_file()

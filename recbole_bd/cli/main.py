@@ -24,6 +24,9 @@ COMMANDS = {
     "recommend": "write the best items for every user",
     "export": "write a trained model for other programs",
     "serve-bench": "measure latency and size of teacher and student",
+    "configs": "list the shipped configuration files, or copy one",
+    "schema": "print a JSON schema of all settings, for editors",
+    "completion": "print the completion script of a shell",
 }
 
 
@@ -64,7 +67,7 @@ def overview() -> str:
     """Help of the program: one line for each command."""
     parser = CommandParser(
         "",
-        "COMMAND ...\n       recbole-bd COMMAND --help\n       recbole-bd --help\n       recbole-bd --version",
+        "COMMAND ...\n       recbole-bd [COMMAND] --help | recbole-bd --version",
         description="Bidirectional distillation for RecBole: a teacher and a compact student that teach each other.",
         epilog="Options and examples of a command: recbole-bd COMMAND --help",
     )

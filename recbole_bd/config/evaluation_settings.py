@@ -16,9 +16,9 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.system.own_classes import short_name
 
 # RecBole's splits: by ratio (RS), by leaving interactions out (LS), by ratio in order of time (TS).
-_SPLITS = ("RS", "LS", "TS")
-_LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
-_EVAL_ARGS = ("split", "group_by", "order", "mode")
+SPLITS = ("RS", "LS", "TS")
+LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+EVAL_ARGS = ("split", "group_by", "order", "mode")
 _MOST_CANDIDATES = 1_000_000
 # RecBole's metrics that have no cut-off.
 _WITHOUT_CUTOFF = ("auc", "gauc", "logloss", "mae", "rmse")
@@ -90,16 +90,16 @@ def may_have(column: str | None, settings: Mapping[str, Any]) -> bool:
 
 def _check_eval_args(given: Mapping[str, Any]) -> None:
     if not isinstance(given, Mapping):
-        raise ConfigError(f"eval_args={given!r}: expected a block with {', '.join(_EVAL_ARGS)}")
+        raise ConfigError(f"eval_args={given!r}: expected a block with {', '.join(EVAL_ARGS)}")
     for key in given:
-        if key not in _EVAL_ARGS:
-            raise unknown_key("eval_args", key, _EVAL_ARGS)
+        if key not in EVAL_ARGS:
+            raise unknown_key("eval_args", key, EVAL_ARGS)
     split = given.get("split", {"RS": [8, 1, 1]})
-    if not (isinstance(split, Mapping) and len(split) == 1 and next(iter(split)) in _SPLITS):
-        raise ConfigError(f"eval_args: split={split!r}: expected one of {', '.join(_SPLITS)} and its value")
+    if not (isinstance(split, Mapping) and len(split) == 1 and next(iter(split)) in SPLITS):
+        raise ConfigError(f"eval_args: split={split!r}: expected one of {', '.join(SPLITS)} and its value")
     kind, value = next(iter(split.items()))
-    if kind == "LS" and value not in _LEFT_OUT:
-        raise ConfigError(f"eval_args: LS={value!r}: must be one of {', '.join(_LEFT_OUT)}")
+    if kind == "LS" and value not in LEFT_OUT:
+        raise ConfigError(f"eval_args: LS={value!r}: must be one of {', '.join(LEFT_OUT)}")
     if kind != "LS" and not (isinstance(value, list) and len(value) == 3 and _are_shares(value)):
         raise ConfigError(f"eval_args: {kind}={value!r}: expected three shares of the data, such as [0.8, 0.1, 0.1]")
     for key, allowed in (("order", ("RO", "TO")), ("group_by", ("user", "none", "None", None))):

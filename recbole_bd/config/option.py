@@ -57,6 +57,19 @@ class Option:
         return ""
 
     @property
+    def choices(self) -> list[str]:
+        """Names of which a value, or each member of a list, is one; empty if none are declared."""
+        found = _CHOICES.search(self.meaning)
+        return [name.strip() for name in found.group("names").split(",")] if found else []
+
+    @property
+    def interval(self) -> tuple[str, float, float, str] | None:
+        """Left bracket, lower bound, upper bound and right bracket of the range; None if none is declared."""
+        if found := _INTERVAL.search(self.meaning):
+            return found["left"], float(found["low"]), float(found["high"]), found["right"]
+        return None
+
+    @property
     def conditions(self) -> dict[str, list[Any]]:
         """Values of other settings with which this one is read, by key, as `Read with key: value.` declares them."""
         found = _CONDITION.finditer(self.meaning)
@@ -86,8 +99,7 @@ class Option:
             raise ConfigError(f"{where}: a number of {value.bit_length()} bits is too large")
         if isinstance(value, str) and "\0" in value:
             raise ConfigError(f"{where}={value!r}: must be text without zero bytes")
-        if choices := _CHOICES.search(self.meaning):
-            names = [name.strip() for name in choices.group("names").split(",")]
+        if names := self.choices:
             if isinstance(value, list | tuple):
                 if any(one not in names for one in value):
                     raise ConfigError(f"{where}={value!r}: must be a list of {', '.join(names)}, or []")
@@ -95,14 +107,12 @@ class Option:
                 raise ConfigError(f"{where}={value!r}: must be one of {', '.join(names)}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
-        if interval := _INTERVAL.search(self.meaning):
-            low, high = float(interval.group("low")), float(interval.group("high"))
-            above = value > low if interval.group("left") == "(" else value >= low
-            below = value < high if interval.group("right") == ")" else value <= high
+        if interval := self.interval:
+            left, low, high, right = interval
+            above = value > low if left == "(" else value >= low
+            below = value < high if right == ")" else value <= high
             if not (above and below):
-                raise ConfigError(
-                    f"{where}={value!r}: must be in {interval.group(0).removeprefix('Range: ').strip('.')}"
-                )
+                raise ConfigError(f"{where}={value!r}: must be in {self.range.removeprefix('Range: ').strip('.')}")
 
 
 def declared_options(path: str | Path) -> dict[str, Option]:

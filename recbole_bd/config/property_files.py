@@ -10,6 +10,10 @@ from recbole_bd.system.method_plugins import options_beside
 
 logger = logging.getLogger(__name__)
 
+# Shipped JSON schemas, made by `recbole-bd schema`: of configuration files, and of search spaces.
+SETTINGS_SCHEMA = "settings.schema.json"
+SPACE_SCHEMA = "search-space.schema.json"
+
 
 def properties_path(*parts: str) -> Path:
     """Path of a shipped property file: beside the package in a checkout, inside it when installed.

@@ -14,8 +14,8 @@ from recbole_bd.errors import ConfigError
 # Kinds of atomic files that RecBole reads by itself.
 SOURCES = ("inter", "user", "item", "kg", "link", "net")
 NEGATIVES = ("distribution", "sample_num", "alpha", "dynamic", "candidate_num")
-_DISTRIBUTIONS = ("uniform", "popularity")
-_MOST_NEGATIVES = 100_000
+DISTRIBUTIONS = ("uniform", "popularity")
+MOST_NEGATIVES = 100_000
 _CLIPPING = ("max_norm", "norm_type")
 
 
@@ -73,18 +73,18 @@ def _check_negatives(given: Mapping[str, Any], where: str) -> None:
         if key not in NEGATIVES:
             raise unknown_key(where, key, NEGATIVES)
     distribution = given.get("distribution", "uniform")
-    if distribution not in (*_DISTRIBUTIONS, None, "None"):
+    if distribution not in (*DISTRIBUTIONS, None, "None"):
         raise ConfigError(
-            f"{where}: distribution={distribution!r}: must be one of {', '.join(_DISTRIBUTIONS)}, or ~ for no negatives"
+            f"{where}: distribution={distribution!r}: must be one of {', '.join(DISTRIBUTIONS)}, or ~ for no negatives"
         )
     for key, low in (("sample_num", 1), ("candidate_num", 0)):
-        if not _is_count(number := given.get(key, 1), low) or number > _MOST_NEGATIVES:
-            raise ConfigError(f"{where}: {key}={number!r}: must be a whole number from {low} to {_MOST_NEGATIVES:,}")
+        if not _is_count(number := given.get(key, 1), low) or number > MOST_NEGATIVES:
+            raise ConfigError(f"{where}: {key}={number!r}: must be a whole number from {low} to {MOST_NEGATIVES:,}")
     if not _is_number(alpha := given.get("alpha", 1.0)) or not -10 <= alpha <= 10:
         raise ConfigError(f"{where}: alpha={alpha!r}: must be a number from -10 to 10")
     if not isinstance(dynamic := given.get("dynamic", False), bool):
         raise ConfigError(f"{where}: dynamic={dynamic!r}: must be True or False")
-    if dynamic and distribution in _DISTRIBUTIONS and given.get("candidate_num", 0) < 1:
+    if dynamic and distribution in DISTRIBUTIONS and given.get("candidate_num", 0) < 1:
         raise ConfigError(f"{where}: dynamic=True chooses among candidate_num items: set candidate_num, at least 1")
 
 

@@ -139,7 +139,9 @@ def _on_this_machine(settings: dict[str, Any], device: str | None) -> dict[str, 
     return {**moved, "device": device or ("cpu" if settings.get("device") == "cpu" else "auto")}
 
 
-def load_data_and_model(path: str | Path, data_path: str | Path | None = None, allow_code: bool = False) -> tuple:
+def load_data_and_model(
+    path: str | Path, data_path: str | Path | None = None, allow_code: bool = False
+) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Load a trained model of a run with its data, as RecBole's function of the same name does.
 
     Args:

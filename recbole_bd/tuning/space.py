@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 # Distributions by RecBole's names, and the number of parameters of each.
-_RANGES = {"uniform": 2, "loguniform": 2, "quniform": 3}
+RANGES = {"uniform": 2, "loguniform": 2, "quniform": 3}
 CHOICE = "choice"
 
 
@@ -54,9 +54,9 @@ def _read_hyper_test(path: Path) -> dict[str, Any]:
         words = line.split(maxsplit=2)
         if not words or words[0].startswith("#"):
             continue
-        if len(words) < 3 or words[1] not in (CHOICE, *_RANGES):
+        if len(words) < 3 or words[1] not in (CHOICE, *RANGES):
             raise ConfigError(
-                f"{path}: line {number}: expected KEY KIND VALUES, KIND one of {CHOICE}, {', '.join(_RANGES)}"
+                f"{path}: line {number}: expected KEY KIND VALUES, KIND one of {CHOICE}, {', '.join(RANGES)}"
             )
         key, kind, text = words
         values = parse_value(text if kind == CHOICE else f"[{text}]")
@@ -108,7 +108,7 @@ def examples_of(space: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def is_range(value: Any) -> bool:
     """Whether a value of a space is a range to draw from, not a fixed setting."""
-    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in (CHOICE, *_RANGES)
+    return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in (CHOICE, *RANGES)
 
 
 def _fault(kind: str, numbers: Any) -> str | None:
@@ -116,8 +116,8 @@ def _fault(kind: str, numbers: Any) -> str | None:
         return f"{kind} needs a list"
     if kind == CHOICE:
         return None
-    if len(numbers) != _RANGES[kind] or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        return f"{kind} needs {_RANGES[kind]} numbers"
+    if len(numbers) != RANGES[kind] or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        return f"{kind} needs {RANGES[kind]} numbers"
     if not numbers[0] < numbers[1] or (kind == "loguniform" and numbers[0] <= 0) or min(numbers[2:], default=1) <= 0:
         return f"{kind}: {numbers} is not a range"
     return None
