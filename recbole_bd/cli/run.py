@@ -9,7 +9,7 @@ from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.property_files import method_yaml, properties_path
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import method_names
-from recbole_bd.runs.summary import ONE_SEED, complementarity_line, table, warnings_text, wins_line
+from recbole_bd.runs.summary import report
 from recbole_bd.system.startup import quick_imports
 from recbole_bd.system.torchrun import started_rank
 
@@ -89,16 +89,5 @@ def execute(words: Sequence[str]) -> int:
     result = run_bd(config_files=files, command_line=settings, resume=None if resume is None else str(resume))
     if started_rank():
         return 0  # only the first of several processes prints the result
-    print()
-    print(table(result))
-    if "student_wins" in result:
-        print()
-        print(wins_line(result))
-        if "complementarity" in result:
-            print(complementarity_line(result["complementarity"], result["valid_metric"]))
-        print(ONE_SEED)
-    if result["warnings"]:
-        print()
-        print(warnings_text(result))
-    print(f"\nrun folder: {result['run_folder']}")
+    print(f"\n{report(result)}")
     return 0

@@ -5,6 +5,31 @@ from typing import Any
 from recbole_bd.backbones.names import ARMS, CONTINUED, DATA, DISTILLED, PLACEBO, ROLES, SEPARATE
 from recbole_bd.runs.text_table import epoch_text, grid
 
+ONE_SEED = (
+    "One seed: the changes are between these two models. Whether a method is better takes several seeds: "
+    "recbole-bd compare."
+)
+
+
+def report(result: dict[str, Any]) -> str:
+    """Format all that a run prints at its end: the table, what is said of both roles, warnings, and the folder.
+
+    Args:
+        result: content of `result.json`.
+
+    Returns:
+        Lines of text.
+    """
+    parts = [table(result)]
+    if "student_wins" in result:
+        lines = [wins_line(result)]
+        if "complementarity" in result:
+            lines.append(complementarity_line(result["complementarity"], result["valid_metric"]))
+        parts.append("\n".join([*lines, ONE_SEED]))
+    if result["warnings"]:
+        parts.append(warnings_text(result))
+    return "\n\n".join([*parts, f"run folder: {result['run_folder']}"])
+
 
 def table(result: dict[str, Any]) -> str:
     """Format the table of a run: a row per role and arm, with test metrics and gains.
@@ -50,12 +75,6 @@ def wins_line(result: dict[str, Any]) -> str:
     if trained is None:  # of an earlier version, or no item has training interactions
         return said
     return f"{said} Without items that never occur in training: {trained[SEPARATE]:.1%}, then {trained[DISTILLED]:.1%}."
-
-
-ONE_SEED = (
-    "One seed: the changes are between these two models. Whether a method is better takes several seeds: "
-    "recbole-bd compare."
-)
 
 
 def complementarity_line(found: dict[str, Any], metric: str) -> str:
