@@ -4,7 +4,8 @@ The command line prints the message alone and exits with the error's `exit_code`
 exceptions. Any other exception is a defect of this package.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 
@@ -91,6 +92,22 @@ class Interrupted(BDError):
         super().__init__(message)
         self.signal = number
         self.exit_code = 128 + number
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """Suggest the known name that is most like a misspelt one, whatever its case.
+
+    Args:
+        name: the misspelt name.
+        known: the names that there are.
+        cutoff: similarity that a suggestion needs, in [0, 1].
+
+    Returns:
+        ` Did you mean NAME?`, or an empty text.
+    """
+    spelled = {one.lower(): one for one in known}
+    nearest = difflib.get_close_matches(name.lower(), spelled, n=1, cutoff=cutoff)
+    return f" Did you mean {spelled[nearest[0]]}?" if nearest else ""
 
 
 def reason_of(error: Exception) -> str:

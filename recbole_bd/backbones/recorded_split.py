@@ -48,7 +48,7 @@ def check_recorded_split(where: str, recorded: Mapping[str, Any] | None, own: Ma
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
         raise CheckpointError(
             f"{where} was trained on another split, so it may know test rows: {', '.join(found[:_NAMED])}{more}; "
-            f"use the same settings, or {_way_out(role)}"
+            f"use the same settings{split_seed_option(recorded, own)}, or {_way_out(role)}"
         )
 
 
@@ -119,6 +119,16 @@ def differences(recorded: Mapping[str, Any], own: Mapping[str, Any]) -> Iterator
         there, here = first.get(key), second.get(key)
         if there != here:
             yield f"{key} is {_shown(there)} there and {_shown(here)} here"
+
+
+def split_seed_option(recorded: Mapping[str, Any], own: Mapping[str, Any]) -> str:
+    """Write the option that draws the split of a file, in brackets; empty where the splits' seeds are the same.
+
+    Args:
+        recorded, own: settings of the file and of the run, each RecBole's or this package's.
+    """
+    there, here = (_description(settings).get("seed") for settings in (recorded, own))
+    return "" if there is None or there == here else f" (--split_seed={there})"
 
 
 def _description(settings: Mapping[str, Any]) -> dict[str, Any]:

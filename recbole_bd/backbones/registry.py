@@ -1,6 +1,5 @@
 """Look up general recommenders by name, RecBole's and the user's own, and refuse those that cannot learn."""
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -13,7 +12,7 @@ from recbole.utils import InputType, ModelType
 from recbole_bd.backbones.mf import MF
 from recbole_bd.backbones.scoring.families import FAMILIES
 from recbole_bd.backbones.traits import PACKAGE, BackboneTraits, declared_traits, recbole_base, traits_of_class
-from recbole_bd.errors import InstallationError, RoleError
+from recbole_bd.errors import InstallationError, RoleError, did_you_mean
 from recbole_bd.system.own_classes import BACKBONES, import_name, is_import_name, offered_classes, own_class
 
 _OTHER_KINDS = ("sequential", "context_aware", "knowledge_aware", "exlib")
@@ -108,10 +107,9 @@ def recommender_class(name: str) -> type[GeneralRecommender]:
     if kind := _other_kind(name):
         raise RoleError(f"{name} is a {kind} recommender; a role needs a general recommender, e.g. BPR or LightGCN")
     known = [*shipped, *own_backbones()]
-    spelled = {other.lower(): other for other in known}
-    nearest = difflib.get_close_matches(str(name).lower(), spelled, n=1, cutoff=0.5)
-    hint = f" Did you mean {spelled[nearest[0]]}?" if nearest else ""
-    raise RoleError(f"unknown model {name!r}.{hint} Available models: {', '.join(sorted(known))}")
+    raise RoleError(
+        f"unknown model {name!r}.{did_you_mean(str(name), known)} Available models: {', '.join(sorted(known))}"
+    )
 
 
 def name_of_class(model_class: type) -> str:

@@ -74,7 +74,10 @@ def execute(words: Sequence[str]) -> int:
         raise ConfigError("--resume needs a run folder: write --resume=saved/RUN or --resume=auto")
     resume = settings.pop("resume", None)
     if dry_run and resume is not None:
-        raise ConfigError("--dry-run shows what a new run would do: it cannot be combined with --resume")
+        raise ConfigError(
+            "--dry-run shows what a new run would do: it cannot be combined with --resume. What a run has done so far "
+            "is in its result.json and run.log, and its settings are in its config.yaml"
+        )
     processes = None if dry_run else launch.wanted(settings)
     if processes is not None:
         return launch.launch(processes, ["run", *words])

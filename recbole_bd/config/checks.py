@@ -12,7 +12,7 @@ from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
 from recbole_bd.config.option import Option
 from recbole_bd.config.recbole_blocks import check_inside
 from recbole_bd.config.renamed_keys import todays_setting
-from recbole_bd.errors import ConfigError, RoleError
+from recbole_bd.errors import ConfigError, RoleError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ class LayerChecks:
             elif key == "backbones":
                 _check_backbones(value, layer.source)
             elif key not in self.top_level:
-                similar = self.model_names if isinstance(value, Mapping) else {*self.top_level, *self.ignored}
+                blocks = (*PAIR, "backbones", *self.model_names)
+                similar = blocks if isinstance(value, Mapping) else {*self.top_level, *self.ignored}
                 raise ConfigError(_unknown_setting(key, key, similar, layer.source))
             else:
                 check_option(self.top_level[key], value, key, layer.source)
@@ -138,8 +139,7 @@ def check_model(name: str, methods: Iterable[str]) -> None:
 def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) -> str:
     if today := todays_setting(key):
         return f"{where} ({source}) {today}"
-    similar = difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
-    hint = f" Did you mean {similar[0]}?" if similar else ""
+    hint = did_you_mean(key, known, cutoff=0.6)
     if having := models_with(key):
         hint = f" Of the models, only these have it: {', '.join(having)}."
     return (

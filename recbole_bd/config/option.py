@@ -92,7 +92,8 @@ class Option:
         """
         allowed = self.types
         if not any(_is_a(value, name) for name in allowed):
-            raise ConfigError(f"{where}={value!r}: expected {self.type or ' or '.join(sorted(allowed))}")
+            given = f"{where} is empty" if value is None else f"{where}={value!r}"
+            raise ConfigError(f"{given}: expected {self.type or ' or '.join(sorted(allowed))}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}={value!r}: must be a finite number")
         if isinstance(value, int) and abs(value) >= 2**63:

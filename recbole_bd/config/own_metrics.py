@@ -7,7 +7,7 @@ from recbole.evaluator.base_metric import AbstractMetric
 from recbole.utils import EvaluatorType
 
 from recbole_bd.compat import add_metric
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, did_you_mean
 from recbole_bd.system.own_classes import METRICS, is_import_name, offered_classes, own_class, short_name
 
 # RecBole's own names, as they are before any metric is added.
@@ -73,8 +73,9 @@ def add_own_metrics(names: Iterable[str]) -> None:
     for name in names:
         found = own_metric(name)
         if found is None and name.lower() not in RECBOLE_METRICS:
-            known = ", ".join(sorted(RECBOLE_METRICS) + list(offered_classes(METRICS)))
-            raise ConfigError(f"metrics: unknown metric {name!r}; available metrics: {known}")
+            known = sorted(RECBOLE_METRICS) + list(offered_classes(METRICS))
+            hint = did_you_mean(name, known)
+            raise ConfigError(f"metrics: unknown metric {name!r}.{hint} Available metrics: {', '.join(known)}")
         if found is None:
             continue
         short = found.__name__.lower()

@@ -3,13 +3,12 @@
 RecBole ignores an unknown key inside a block, and ends with a traceback for a value of a wrong type.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from recbole_bd.config.renamed_keys import todays_negatives
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, did_you_mean
 
 # Kinds of atomic files that RecBole reads by itself.
 SOURCES = ("inter", "user", "item", "kg", "link", "net")
@@ -28,9 +27,7 @@ def unknown_key(where: str, key: Any, known: Iterable[str]) -> ConfigError:
         known: the block's keys.
     """
     known = list(known)
-    similar = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-    hint = f" Did you mean {similar[0]}?" if similar else ""
-    return ConfigError(f"{where}: unknown key {key!r}.{hint} Known keys: {', '.join(known)}")
+    return ConfigError(f"{where}: unknown key {key!r}.{did_you_mean(str(key), known)} Known keys: {', '.join(known)}")
 
 
 def check_inside(key: str, value: Any, where: str) -> None:

@@ -257,7 +257,8 @@ def _unmet_condition(key: str, config: Any, role: str) -> str:
     for other, values in options[key].conditions.items() if key in options else ():
         holders = _readers(config, role) if other in PACKAGE_OPTIONS_OF_A_ROLE else [config]
         if not any(holder[other] in values for holder in holders):
-            return f"it is read with {other}: {' or '.join(map(write_value, values))}"
+            named = ["~" if value is None else write_value(value) for value in values]
+            return f"it is read with {other}: {' or '.join(named)}"
     return ""
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole
 import torch
+import yaml
 from recbole.data.dataset import Dataset
 from recbole.utils import FeatureType
 
@@ -15,10 +17,12 @@ from recbole_bd.compat import reading_through
 from recbole_bd.data.atomic_file import AtomicFile
 from recbole_bd.data.intervals import check_interval, parse_intervals
 from recbole_bd.data.number_columns import check_number_columns, check_threshold
-from recbole_bd.errors import ConfigError, DataError
+from recbole_bd.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
+# RecBole's own list of the data sets that it downloads, by name.
+_DOWNLOADS = Path(recbole.__file__).parent / "properties" / "dataset" / "url.yaml"
 _EXACT_TIME = "\x1fexact time"  # column of times while TS divides them; no file has this name
 
 
@@ -151,7 +155,8 @@ class AtomicDataset(Dataset):
             url = self._get_download_url("url")
         except ValueError as error:
             raise DataError(
-                f"data set {name}: {folder} does not exist and RecBole has no download of that name. {way_out}"
+                f"data set {name}: {folder} does not exist and RecBole has no download of that name."
+                f"{did_you_mean(name, _known_names(folder.parent), cutoff=0.7)} {way_out}"
             ) from error
         # A warning, so that it is shown without any logging set up: this is the package's only use of the network.
         logger.warning("data set %s: %s does not exist; downloading from %s", name, folder, url)
@@ -196,3 +201,9 @@ class RoundedTimesDataset(AtomicDataset):
     _remove_duplication = Dataset._remove_duplication
     _normalize = Dataset._normalize
     time_based_split = Dataset.time_based_split
+
+
+def _known_names(folder: Path) -> list[str]:
+    """Names of data sets: the folders with interactions in a folder, and those that RecBole downloads."""
+    here = {path.parent.name for path in folder.glob("*/*.inter")}
+    return sorted({*here, *yaml.safe_load(_DOWNLOADS.read_text(encoding="utf-8"))})

@@ -8,7 +8,7 @@ from recbole.utils import init_seed
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO
-from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_validation
+from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_validation, split_seed_option
 from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
@@ -86,7 +86,11 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)
     if about.get("fingerprint", split.fingerprint) != split.fingerprint:
-        raise CheckpointError(f"checkpoint {path} was trained on different data or another split ({about['dataset']})")
+        option = split_seed_option(about.get("settings") or {}, split.dataset.config.final_config_dict)
+        raise CheckpointError(
+            f"checkpoint {path} was trained on different data or another split ({about['dataset']}): use the data and "
+            f"settings of its run{option}, or a checkpoint of this split"
+        )
     for key in ("model", "dataset"):
         if about.get(key, role.config[key]) != role.config[key]:
             raise CheckpointError(

@@ -180,11 +180,23 @@ def _among_words(words: Any, name: str, value: str, where: str) -> np.ndarray:
     present = dict.fromkeys(pd.unique(words))
     wanted = [value] if value in present else [part.strip() for part in value.split(";")]
     for word in wanted:
+        if word not in present and _is_intervals(value):
+            raise ConfigError(
+                f"{where}: the column {name} holds words, which have no intervals: name words, several with ';', or "
+                f"declare the column as {name}:float in the file's first line; it has {shortened(sorted(present))}"
+            )
         if word not in present:
             close = get_close_matches(word, list(present)[:_COMPARED], n=1)
             hint = f"did you mean {close[0]}?" if close else f"it has {shortened(sorted(present))}"
             raise ConfigError(f"{where}: no item has {word!r} in the column {name}; {hint}")
     return words.isin(wanted).to_numpy()
+
+
+def _is_intervals(text: str) -> bool:
+    try:
+        return bool(parse_intervals(text))
+    except ValueError:
+        return False
 
 
 def _is_number(text: str) -> bool:

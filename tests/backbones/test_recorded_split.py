@@ -68,7 +68,9 @@ def test_what_changes_a_split_is_named(base, changes, named, quick):
         check_recorded_split("checkpoint t.pth", {**own, **changes}, own, "teacher")
     message = str(error.value)
     assert message.startswith("checkpoint t.pth was trained on another split, so it may know test rows: ")
-    assert message.endswith("use the same settings, or --teacher.checkpoint_split=trusted if you know that it saw no "
+    of_seeds = [text for text in found if text.startswith("seed is ") and not text.startswith("seed is None there")]
+    assert ("use the same settings (--split_seed=" in message) == bool(of_seeds)
+    assert message.endswith(", or --teacher.checkpoint_split=trusted if you know that it saw no "
                             "validation or test rows of this run")  # fmt: skip
     check_recorded_split("checkpoint t.pth", {**own, **changes}, {**own, "checkpoint_split": "trusted"}, "teacher")
 

@@ -192,5 +192,8 @@ def test_the_run_gets_the_settings_and_the_folder_to_resume(words, resume, runs,
 
 
 def test_a_dry_run_resumes_nothing(cli):
-    message = "--dry-run shows what a new run would do: it cannot be combined with --resume"
+    message = (
+        "--dry-run shows what a new run would do: it cannot be combined with --resume. What a run has done so far is "
+        "in its result.json and run.log, and its settings are in its config.yaml"
+    )
     assert cli("run", "--dry-run", "--resume=auto") == (2, "", f"recbole-bd: error: {message}\n")

@@ -46,7 +46,7 @@ def test_a_metric_is_named_after_its_class():
         ([f"{OWN}:Typeless"], "Typeless has no metric_type: set it to EvaluatorType.RANKING or VALUE"),
         ([f"{OWN}:Needy"], "Needy: metric_need=['rec.topk', 'rec.mood']: expected a list of some of data.count_items,"),
         ([f"{OWN}:Gone"], "Gone cannot be imported: AttributeError"),
-        (["Recal"], "metrics: unknown metric 'Recal'; available metrics: auc,"),
+        (["NDGC"], "metrics: unknown metric 'NDGC'. Did you mean ndcg? Available metrics: auc,"),
         ([f"{OWN}:FirstHit", "Again"], "FirstHit and Again are both called firsthit in results: rename one"),
     ],
 )

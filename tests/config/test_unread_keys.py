@@ -56,6 +56,12 @@ def test_patience_beside_its_replacement_is_told():
     assert told(model="EASE", stopping_epochs=40) == [alone]
 
 
+def test_a_condition_that_is_null_is_written_as_in_files():
+    settings = {"dataset": "blocks", "device": "cpu", "sampling": "uniform", "sampling_student_to_teacher": "top"}
+    said = "sampling_student_to_teacher='top' is not read in this run: it is read with sampling: ~"
+    assert said in settings_notes(make_config(settings))
+
+
 @pytest.mark.parametrize("key", [*NOT_READ, *READ_IF])
 def test_a_key_that_nothing_reads_is_told_by_name(key):
     settings = {"model": "EASE", "dataset": "blocks", "device": "cpu", key: other_value(key)}

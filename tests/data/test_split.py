@@ -107,8 +107,16 @@ def test_bad_data_is_one_line_with_the_way_out(case, tmp_path, quick):
 
 def test_unknown_data_set_names_the_folder(tmp_path, quick):
     config = make_config({**quick, "dataset": "nowhere", "data_path": str(tmp_path)})
-    with pytest.raises(DataError, match="nowhere does not exist and RecBole has no download of that name"):
+    with pytest.raises(
+        DataError, match=r"nowhere does not exist and RecBole has no download of that name\. Put nowhere"
+    ):
         load_split(config)
+
+
+@pytest.mark.parametrize(("name", "meant"), [("ml100k", "ml-100k"), ("block", "blocks")])
+def test_a_misspelt_data_set_is_told_the_nearest(name, meant, quick):
+    with pytest.raises(DataError, match=f"no download of that name. Did you mean {meant}\\? Put {name}.inter there"):
+        load_split(make_config({**quick, "dataset": name}))
 
 
 def test_known_data_set_without_network_says_so(tmp_path, quick, monkeypatch):

@@ -13,7 +13,7 @@ from tests.helpers.resuming import run_differences
     ("change", "message"),
     [
         ({"teacher.embedding_size": 5}, "needs .* it was made for different sizes"),
-        ({"seed": 1}, "different data or another split"),
+        ({"seed": 1}, r"different data or another split \(blocks\): use .* settings of its run \(--split_seed=2020\)"),
         ({"teacher_model": "LINE"}, "has model BPR, but this run's teacher has model LINE"),
         ({"teacher.checkpoint": "none.pth"}, "does not exist"),
     ],

@@ -86,7 +86,15 @@ def test_a_condition_chooses_by_the_cells_as_written(condition, expected, split,
         ("genre= ", "expected COLUMN=VALUE, such as genre=Comedy or 'price=[0,10)'"),
         ("genres=Comedy", "shop.item has no column genres; it has item_id, genre, price, sizes, name, code"),
         ("genre=Comdy", "no item has 'Comdy' in the column genre; did you mean Comedy?"),
-        ("name=[0,10)", "no item has '[0,10)' in the column name; it has name 0, name 1, name 2, unnamed"),
+        (
+            "name=[0,10)",
+            "the column name holds words, which have no intervals: name words, several with ';', or declare "
+            "the column as name:float in the file's first line; it has name 0, name 1, name 2, unnamed",
+        ),
+        (
+            "name=nobody at all",
+            "no item has 'nobody at all' in the column name; it has name 0, name 1, name 2, unnamed",
+        ),
         ("price=cheap", "the column holds numbers; expected a number, or intervals such as [5,inf) or (0,1];[3,4)"),
         ("price=[3,1]", "the column holds numbers; expected a number, or intervals such as [5,inf) or (0,1];[3,4)"),
         ("price=nan", "the column holds numbers; expected a number, or intervals such as [5,inf) or (0,1];[3,4)"),
