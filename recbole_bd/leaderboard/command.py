@@ -12,7 +12,7 @@ from recbole_bd.config.arguments import count_of
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
-from recbole_bd.leaderboard.figure import picture
+from recbole_bd.leaderboard.figure import parameters_picture, picture
 from recbole_bd.leaderboard.formats import latex, markdown, terminal, tidy_csv
 from recbole_bd.leaderboard.page import page
 from recbole_bd.leaderboard.run_reader import Run, read_run, read_runs, runs_below, runs_jsonl
@@ -70,7 +70,7 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     return write_outputs(runs, out, own.get("reference"))
 
 
-KINDS = ("md", "csv", "tex", "html", "png", "jsonl")
+KINDS = ("md", "csv", "tex", "html", "png", "parameters.png", "jsonl")
 
 
 def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None, kinds: Sequence[str] = KINDS) -> str:
@@ -78,8 +78,8 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None, 
 
     Args:
         runs: runs to show.
-        out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png`, `.html` and, with the runs themselves,
-            `.jsonl`.
+        out: the folder that receives `leaderboard.md`, `.csv`, `.tex`, `.png`, `.parameters.png`, `.html` and, with
+            the runs themselves, `.jsonl`.
         reference: name of the row that the others are compared with.
         kinds: the forms, of `KINDS`.
 
@@ -97,6 +97,7 @@ def write_outputs(runs: Sequence[Run], out: Path, reference: str | None = None, 
         "tex": lambda: latex(board),
         "html": lambda: page(board),
         "png": lambda: picture(board),
+        "parameters.png": lambda: parameters_picture(board),
         "jsonl": lambda: runs_jsonl(runs),
     }
     contents = {kind: makers[kind]() for kind in kinds}

@@ -113,8 +113,8 @@ def _terminal_cell(cell: Cell) -> str:
 def markdown(board: Board) -> str:
     """The page in the form of RecBole's result pages: setting, data, table, best settings, commands."""
     data, split = board.data, board.data.get("split", {})
-    lines = [f"# Leaderboard on {_md(board.dataset)}", "", "## Setting", ""]
-    lines += [f"- {_md(line)}" for line in _setting(board)]
+    lines = [f"# Leaderboard on {md(board.dataset)}", "", "## Setting", ""]
+    lines += [f"- {md(line)}" for line in _setting(board)]
     protocol = {key: board.settings[key] for key in _PROTOCOL if board.settings.get(key) is not None}
     lines += ["", *_fenced("yaml", yaml.safe_dump(protocol, sort_keys=False, allow_unicode=True).rstrip()), ""]
     lines += ["## Data", "", "| users | items | interactions | sparsity | training | validation | test |"]
@@ -124,19 +124,19 @@ def markdown(board: Board) -> str:
         sparsity = 1 - numbers[2] / (numbers[0] * numbers[1])
         parts = [f"{split[part]:,}" for part in ("train", "valid", "test")]
         lines.append(f"| {' | '.join([*(f'{count:,}' for count in numbers), f'{sparsity:.2%}', *parts])} |")
-    lines += ["", "## Results", "", f"| | model | parameters | n | {' | '.join(map(_md, board.metrics))} |"]
+    lines += ["", "## Results", "", f"| | model | parameters | n | {' | '.join(map(md, board.metrics))} |"]
     lines.append(f"|---|---|---:|---:|{'---:|' * len(board.metrics)}")
     for title, rows in sections(board):
         lines.append(f"| *{title}* | | | |{' |' * len(board.metrics)}")
         lines += [_md_row(row, board) for row in rows]
-    lines += ["", *(_md(line) + "\n" for line in rules(board))]
-    failed = [f"- {_md(row.name)}: {_md(failures(row))}" for row in board.rows if row.errors]
+    lines += ["", *(md(line) + "\n" for line in rules(board))]
+    failed = [f"- {md(row.name)}: {md(failures(row))}" for row in board.rows if row.errors]
     lines += ["## Failed\n", *failed, ""] if failed else []
     lines += ["## Best settings", "", f"| | {' | '.join(_BEST_SETTINGS)} | best epochs |"]
     lines.append(f"|---|{'---:|' * (len(_BEST_SETTINGS) + 1)}")
     for row in board.rows:
         if row.runs:
-            lines.append(f"| {' | '.join(map(_md, [row.name, *best_settings(row).values()]))} |")
+            lines.append(f"| {' | '.join(map(md, [row.name, *best_settings(row).values()]))} |")
     lines += ["", "## Commands", "", "Of the first seed; for the others change `--seed`.", ""]
     lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.result["command"] for row in board.rows if row.runs)))
     return "\n".join([*lines, ""])
@@ -163,14 +163,15 @@ def _setting(board: Board) -> list[str]:
 def _md_row(row: Row, board: Board) -> str:
     if not row.runs:
         about = [row.name, "", "", "0", "failed: " + "; ".join(dict.fromkeys(row.errors.values()))]
-        return f"| {' | '.join(map(_md, about))} |" + " |" * (len(board.metrics) - 1)
-    cells = []
-    for name in board.metrics:
-        cell = row.cells[name]
-        text = f"**{number(cell)}**" if cell.best else number(cell)
-        cells.append(text + _md(cell.mark))
+        return f"| {' | '.join(map(md, about))} |" + " |" * (len(board.metrics) - 1)
+    cells = [md_cell(row.cells[name]) for name in board.metrics]
     count = str(len(row.runs)) + (f" ({len(_failed_seeds(row))} failed)" if _failed_seeds(row) else "")
-    return f"| {' | '.join([_md(row.name), _md(row.model), f'{row.parameters:,}', count, *cells])} |"
+    return f"| {' | '.join([md(row.name), md(row.model), f'{row.parameters:,}', count, *cells])} |"
+
+
+def md_cell(cell: Cell) -> str:
+    """One value for Markdown: the best is bold."""
+    return (f"**{number(cell)}**" if cell.best else number(cell)) + md(cell.mark)
 
 
 def best_settings(row: Row) -> dict[str, str]:
@@ -185,7 +186,7 @@ def _plain(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _md(text: str) -> str:
+def md(text: str) -> str:
     """Escape text for Markdown, tables included."""
     escaped = "".join(f"\\{char}" if char in r"\`*_[]|#" else char for char in str(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\n", " ")
@@ -249,7 +250,7 @@ def latex(board: Board) -> str:
     for title, rows in sections(board):
         lines += [r"\midrule", rf"\multicolumn{{{3 + count}}}{{l}}{{\emph{{{title}}}}} \\"]
         for row in rows:
-            lines.append(_joined(row, board.metrics, tex, _tex_cell))
+            lines.append(_joined(row, board.metrics, tex, tex_cell))
     lines += [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
     return "\n".join(lines)
 
@@ -261,7 +262,8 @@ def _joined(row: Row, metrics: list[str], escape: Callable[[str], str], shown: C
     return " & ".join([escape(row.name), escape(row.model), f"{row.parameters:,}", *cells]) + r" \\"
 
 
-def _tex_cell(cell: Cell) -> str:
+def tex_cell(cell: Cell) -> str:
+    """One value for LaTeX: the best is bold."""
     text = f"{cell.mean:.4f}" + ("" if cell.std is None else rf" \pm {cell.std:.4f}")
     bold = rf"\mathbf{{{text}}}" if cell.best else text
     return f"${bold}{_TEX_MARKS[cell.mark]}$"

@@ -2,28 +2,50 @@
 
 import base64
 import hashlib
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE
+from recbole_bd.leaderboard.copied import cells, header
 from recbole_bd.leaderboard.formats import best_settings, failures, number, rules
+from recbole_bd.leaderboard.request_times import milliseconds, notes_on_times
 from recbole_bd.leaderboard.tables import SMALL, Board, Cell, Row
 
 _TEMPLATES = Path(__file__).parent / "templates"
+# Each part of the script uses names of those before it.
+_SCRIPTS = ("elements.js", "table.js", "axes.js", "picture.js", "details.js", "tools.js")
 
 
 def page(board: Board) -> str:
-    """Render the page: the table as HTML that reads without a script, and the curves as data for its script.
+    """Render the page: the table as HTML that reads without a script, and data for the pictures of its script.
 
     Its policy (`Content-Security-Policy`) lets the browser use this script and style, and load nothing.
     jinja2 escapes every text, since names of run folders and error messages may hold anything.
 
     Args:
         board: a leaderboard.
+
+    Raises:
+        RunFolderError: a file of a run is damaged.
     """
-    style, script = ((_TEMPLATES / f"leaderboard.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    style, script = _template("leaderboard.css"), _script()
+    times = milliseconds(board)
+    sizes = sorted({size for one in times for size in one})
+    columns = _columns(board, sizes)
+    heads = header([name for name, _ in columns], board)
+    data = {
+        "metric": board.valid_metric,
+        "metrics": board.metrics,
+        "less_is_better": [name for name in board.metrics if board.less_is_better(name)],
+        "requests": sizes,
+        "name": f"leaderboard-{board.dataset}",
+        "columns": [{form: texts[place] for form, texts in heads.items()} for place in range(len(columns))],
+        "rows": [_details(row, one, sizes, board) for row, one in zip(board.rows, times, strict=True)],
+    }
     return (
         _environment()
         .get_template("leaderboard.html")
@@ -32,14 +54,24 @@ def page(board: Board) -> str:
             "base-uri 'none'; form-action 'none'",
             title=f"Leaderboard on {board.dataset}",
             facts=_facts(board),
-            columns=_columns(board),
-            rows=[_line(row, board) for row in board.rows],
-            rules=rules(board),
-            data={"metric": board.valid_metric, "rows": [_details(row) for row in board.rows]},
+            columns=columns,
+            rows=[_line(row, one, sizes, board) for row, one in zip(board.rows, times, strict=True)],
+            rules=[*rules(board), *notes_on_times(board)],
+            has_times=bool(sizes),
+            data=data,
             style=style,
             script=script,
         )
     )
+
+
+def _template(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _script() -> str:
+    """The parts of the script as one, which share their names and leave none to the window."""
+    return '"use strict";\n(() => {\n' + "\n".join(map(_template, _SCRIPTS)) + "})();\n"
 
 
 def _environment() -> Environment:
@@ -62,22 +94,28 @@ def _facts(board: Board) -> list[tuple[str, str]]:
     return [*facts.items()]
 
 
-def _columns(board: Board) -> list[tuple[str, str]]:
+def _columns(board: Board, sizes: Sequence[int]) -> list[tuple[str, str]]:
     """Name and kind of each column; the kind decides how the script sorts it."""
     columns = [("row", "text"), ("size", "text"), ("model", "text"), ("parameters", "number"), ("n", "number")]
+    columns += [(f"ms, {size} user{'s' * (size != 1)}", "number") for size in sizes]
     return columns + [(name, "number") for name in board.metrics]
 
 
-def _line(row: Row, board: Board) -> dict[str, Any]:
+def _size_title(row: Row) -> str:
+    return "student" if row.size == SMALL else "full"
+
+
+def _line(row: Row, times: Mapping[int, float], sizes: Sequence[int], board: Board) -> dict[str, Any]:
     """One row as the template shows it."""
     return {
         "name": row.name,
         "size": row.size,
-        "size_title": "student" if row.size == SMALL else "full",
+        "size_title": _size_title(row),
         "is_reference": row in board.references.values(),
         "model": row.model,
         "parameters": row.parameters,
         "count": len(row.runs),
+        "times": [times.get(size) for size in sizes],
         "cells": [_cell(row.cells[name]) for name in board.metrics] if row.runs else [],
         "columns": max(len(board.metrics), 1),
         "failures": failures(row),
@@ -93,7 +131,7 @@ def _cell(cell: Cell) -> dict[str, Any]:
     if cell.crossed_p is not None:
         test += f", p over users and seeds = {cell.crossed_p:.3g}"
     return {
-        "value": repr(cell.mean),
+        "value": _finite(cell.mean),
         "best": cell.best,
         "mean": mean,
         "spread": sign + spread,
@@ -102,10 +140,27 @@ def _cell(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _details(row: Row) -> dict[str, Any]:
-    """Content of an opened row: commands, settings, and the validations of every seed by stage."""
+def _finite(value: float | None) -> float | None:
+    """None in the place of what JSON does not hold: infinities and what is no number."""
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _details(row: Row, times: Mapping[int, float], sizes: Sequence[int], board: Board) -> dict[str, Any]:
+    """What the script shows of a row: its point in the picture, its cells where they are copied, and its details.
+
+    Details are commands, settings, and the validations of every seed by stage.
+    """
+    about = [row.name, _size_title(row), row.model, row.parameters, len(row.runs), *(times.get(size) for size in sizes)]
     details: dict[str, Any] = {"name": row.name, "errors": failures(row), "runs": [], "settings": {}}
     details["objective"] = row.objective
+    details["copied"] = cells(row, about, board)
+    details["point"] = {
+        "size": row.size,
+        "arm": "baseline" if row.role == BASELINE else row.arm,
+        "parameters": row.parameters if row.has_size else None,
+        "milliseconds": times,
+        "values": {name: [_finite(cell.mean), _finite(cell.std)] for name, cell in row.cells.items()},
+    }
     if row.runs:
         details["settings"] = best_settings(row)
     stages = [SEPARATE] if row.role == BASELINE else [*ARMS]
@@ -124,8 +179,11 @@ def _details(row: Row) -> dict[str, Any]:
     return details
 
 
-def _curve(validations: list[dict[str, Any]], role: str, stage: str) -> dict[str, list[float]]:
+def _curve(validations: list[dict[str, Any]], role: str, stage: str) -> dict[str, list[float | None]]:
     """Validations of one stage by column: epochs from 0, and each metric."""
     rows = [row for row in validations if (row["role"], row["stage"]) == (role, stage)]
     columns = [name for name in (rows[0] if rows else {}) if name not in ("role", "stage")]
-    return {"epoch": [], **{name: [row[name] for row in rows] for name in columns if all(name in row for row in rows)}}
+    return {
+        "epoch": [],
+        **{name: [_finite(row[name]) for row in rows] for name in columns if all(name in row for row in rows)},
+    }

@@ -15,7 +15,7 @@ import numpy as np
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ComparisonError, LeaderboardError, RunFolderError, named_damage
 from recbole_bd.runs.per_user import per_user
-from recbole_bd.runs.records import read_result, read_validations, schema_error
+from recbole_bd.runs.records import read_result, read_serving, read_validations, schema_error, serving_schema_error
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +50,15 @@ class Run:
         """
         return read_validations(self.folder / "metrics.csv")
 
+    @property
+    def serving(self) -> dict[str, Any] | None:
+        """Record of `serve-bench`; None where it has not measured this run.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        return read_serving(self.folder)
+
     def per_user(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Original ids of the test users, [n_users], and float64 [n_users] by `role/arm/metric`.
 
@@ -80,6 +89,11 @@ class RecordedRun(Run):
     def validations(self) -> list[dict[str, Any]]:
         """Rows of `metrics.csv`."""
         return self.record["validations"]
+
+    @property
+    def serving(self) -> dict[str, Any] | None:
+        """See `Run.serving`."""
+        return self.record.get("serving")
 
     def per_user(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """See `Run.per_user`."""
@@ -117,7 +131,7 @@ def one_per_configuration(runs: Iterable[Run]) -> list[Run]:
 
 # --- one file of many runs -------------------------------------------------------------------------------------------
 def runs_jsonl(runs: Sequence[Run]) -> str:
-    """Records of runs as JSON lines: `result.json`, settings, validations and the values of the users.
+    """Records of runs as JSON lines: `result.json`, settings, validations, `serving.json` and values of the users.
 
     Arrays that several runs share, such as those of a separate model, are written once, packed, before the first run
     that has them. Folders are recorded by name, without their path.
@@ -141,6 +155,7 @@ def runs_jsonl(runs: Sequence[Run]) -> str:
             pass
         result = {**run.result, "run_folder": run.folder.name}
         record = {"result": result, "settings": _without_folders(run.settings), "validations": run.validations, **kept}
+        record |= {"serving": serving} if (serving := run.serving) else {}
         lines.append(json.dumps(record, ensure_ascii=False))
     return "\n".join([*lines, ""])
 
@@ -189,6 +204,8 @@ def _recorded(record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Recor
         raise LeaderboardError("its arrays have different numbers of users")
     if not isinstance(record["settings"], dict) or not isinstance(record["validations"], list):
         raise LeaderboardError("settings are not a JSON object, or validations are not a list")
+    if "serving" in record and (problem := serving_schema_error(record["serving"])):
+        raise LeaderboardError(f"serving is damaged: {problem}")
     return RecordedRun(Path(Path(str(record["result"]["run_folder"])).name), record["result"], record, arrays)
 
 

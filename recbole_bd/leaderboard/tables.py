@@ -99,6 +99,11 @@ class Row:
         return self.first.result[self.role]["parameters"] if self.runs else None
 
     @property
+    def has_size(self) -> bool:
+        """Whether the number of parameters is a size: early records have RecBole's 1 where nothing is trained."""
+        return (self.parameters or 0) > 1
+
+    @property
     def objective(self) -> str:
         """Loss that the row's models minimise; empty where its runs do not state it, or every seed failed."""
         stated = self.first.result.get("objective", {}) if self.runs else {}

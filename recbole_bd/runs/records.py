@@ -7,6 +7,7 @@ RecBole.
 import csv
 import io
 import json
+import math
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -142,6 +143,42 @@ def read_result(folder: Path) -> dict[str, Any]:
     if problem := schema_error(result):
         raise RunFolderError(f"{path} is damaged: {problem}")
     return result
+
+
+def read_serving(folder: Path) -> dict[str, Any] | None:
+    """Read the `serving.json` that `serve-bench` left in a run folder; None where it has not run.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
+    path = folder / "serving.json"
+    if not path.is_file():
+        return None
+    record = read_json(path)
+    if problem := serving_schema_error(record):
+        raise RunFolderError(f"{path} is damaged: {problem}. Run recbole-bd serve-bench {folder} again, or remove it")
+    return record
+
+
+def serving_schema_error(record: Any) -> str | None:
+    """Describe the first violation of the schema of `serving.json` in its content; None if there is none."""
+    if not isinstance(record, dict) or not isinstance(record.get("models"), dict):
+        return f"it has no models: {record!r:.60}"
+    if not isinstance(record.get("machine"), dict):
+        return f"machine is {record.get('machine')!r:.60}"
+    for name, model in record["models"].items():
+        batches = model.get("batches") if isinstance(model, dict) else None
+        if not isinstance(batches, dict) or not all(map(_is_latency, batches.items())):
+            return f"batches of {name} are {batches!r:.60}"
+    return None
+
+
+def _is_latency(entry: tuple[str, Any]) -> bool:
+    """Whether an entry is a number of users and their times, in milliseconds."""
+    size, times = entry
+    median = times.get("p50_ms") if isinstance(times, dict) else None
+    is_time = isinstance(median, int | float) and not isinstance(median, bool) and 0 <= median < math.inf
+    return size.isdecimal() and len(size) < 10 and is_time
 
 
 def is_less_better(result: Mapping[str, Any], metric: str) -> bool:
