@@ -10,7 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed")
 # Chromium reads commands from descriptor 3 and answers on 4.
 _IN, _OUT = 3, 4
 
@@ -90,10 +93,17 @@ class Browser:
             self.problems.append(parameters["entry"]["text"])
 
     def open(self, path: Path) -> None:
-        """Show a file and wait until it is loaded."""
+        """Show a file and wait until it is loaded and painted; requests and problems count from here."""
+        self.requests.clear()
+        self.problems.clear()
         self.call("Page.navigate", url=path.as_uri())
         while self._next().get("method") != "Page.loadEventFired":
             pass
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page is laid out and painted."""
+        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression in the page; a promise is waited for."""
@@ -113,10 +123,31 @@ class Browser:
 
     def press(self, key: str, text: str = "") -> None:
         """Press and release a key."""
-        codes = {"Enter": 13, "Tab": 9}
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27}
         about = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+    def type(self, selector: str, text: str) -> None:
+        """Replace the text of a field, as a user does who types."""
+        self.run(f"(e => {{ e.focus(); e.select() }})(document.querySelector({json.dumps(selector)}))")
+        if text:
+            self.call("Input.insertText", text=text)
+        else:
+            self.run("document.execCommand('delete')")
+
+    def choose(self, selector: str, value: str) -> None:
+        """Choose an entry of a list."""
+        change = "e.dispatchEvent(new Event('change', {bubbles: true}))"
+        self.run(f"(e => {{ e.value = {json.dumps(value)}; {change} }})(document.querySelector({json.dumps(selector)}))")
+
+    def emulate(self, width: int = 1280, height: int = 900, media: str = "", scheme: str = "light") -> None:
+        """Set the window's size in pixels, the medium (`print`, or empty for the screen) and the colour scheme."""
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.call("Emulation.setEmulatedMedia", media=media, features=features)
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def close(self) -> None:
         """End the browser and what it started."""

@@ -10,14 +10,13 @@ from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
 from tests.helpers.boards import two_roles, write_board, write_run
-from tests.helpers.browser import CHROMIUM, Browser
+from tests.helpers.browser import in_browser
 
-in_browser = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed")
 EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 2'>"
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory):
+def shown(tmp_path_factory, browser):
     """The page of a board whose folder names, errors and commands are hostile, in a browser."""
     folder = tmp_path_factory.mktemp("board")
     write_board(folder)
@@ -30,10 +29,8 @@ def shown(tmp_path_factory):
     write_run(folder, "RRD", 1, None, ("student",), status="failed", error=f"</script>{EVIL}")
     path = folder / "leaderboard.html"
     path.write_text(page(judge(build(runs_below(folder)))), encoding="utf-8")
-    browser = Browser(tmp_path_factory.mktemp("profile"))
     browser.open(path)
-    yield browser, path
-    browser.close()
+    return browser, path
 
 
 COLUMN = "[...document.querySelectorAll('#board tbody tr.row')].map(r => r.cells[{}]?.dataset.value ?? null)"
@@ -121,9 +118,9 @@ def test_the_copy_button_copies_the_command(shown):
     browser.run("window.copied = null; document.addEventListener('copy', () => { copied = getSelection().toString() })")
     # A page opened from a file has no clipboard of the newer kind in a browser without a window.
     browser.run("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-    browser.click(f"{row} + tr.details .copy")
+    browser.click(f"{row} + tr.details .command button")
     assert browser.run("copied") == "recbole-bd run --model=BPR --seed=1"
-    assert browser.run(f'document.querySelector("{row} + tr.details .copy").textContent') == "Copied"
+    assert browser.run(f'document.querySelector("{row} + tr.details .command button").textContent') == "Copied"
 
 
 @in_browser
