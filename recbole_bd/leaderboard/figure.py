@@ -71,6 +71,10 @@ def parameters_picture(board: Board) -> bytes:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axis = figure.subplots()
     axis.set_xscale("log")
+    sizes = {row.parameters or 1 for row in rows}
+    if len(sizes) < 2:  # matplotlib has no logarithmic axis around one value
+        middle = min(sizes, default=1)
+        axis.set_xlim(middle / 2, middle * 2)
     for size, (colour, marker, title) in _STYLES.items():
         cells = [(row.parameters or 1, row.cells[metric]) for row in rows if row.size == size]
         if cells:

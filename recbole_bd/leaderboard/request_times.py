@@ -35,10 +35,10 @@ def notes_on_times(board: Board) -> list[str]:
     conditions = dict.fromkeys(_condition(record) for _, record in _measured(board))
     if not conditions:
         return []
-    said = "Milliseconds: median time of a request in serve-bench, without a network; rows with the same model share it"
+    said = "Milliseconds: median time of a request in serve-bench; rows with the same model share it"
     if len(conditions) > 1:
         return [
-            f"{said}. Runs were measured in different ways, so these times do not compare: {'; '.join(conditions)}."
+            f"{said}. Runs were measured in different ways, so their times do not compare: {'; '.join(conditions)}."
         ]
     return [f"{said} ({next(iter(conditions))})."]
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recbole_bd import run_bd
+from recbole_bd.runs.records import read_serving
 from tests.helpers.settings import QUICK, alone
 
 
@@ -33,6 +34,7 @@ def test_torch_has_the_threads_that_are_asked_for(trained_run, cli, threads):
     )
     record = json.loads((Path(trained_run) / "serving.json").read_text())
     assert record["machine"]["threads"] == threads + 1
+    assert read_serving(Path(trained_run)) == record, "leaderboards read it"
 
 
 def test_one_model_is_compared_with_none(block_data, tmp_path, cli):

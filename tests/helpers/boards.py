@@ -67,6 +67,19 @@ def write_run(
     return folder
 
 
+def write_serving(folder: Path, **milliseconds: float) -> None:
+    """Write what `serve-bench` leaves in a run folder.
+
+    Args:
+        folder: the run folder.
+        milliseconds: by role, the median of a request of one user; one of 64 users takes 64 times as long.
+    """
+    batches = {role: {"1": {"p50_ms": one}, "64": {"p50_ms": 64 * one}} for role, one in milliseconds.items()}
+    machine = {"device": "cpu", "processor": "x86_64", "threads": 2}
+    models = {role: {"model": "BPR", "batches": found} for role, found in batches.items()}
+    (folder / "serving.json").write_text(json.dumps({"k": 10, "machine": machine, "models": models}))
+
+
 def two_roles(teacher: float, student: float, gain: float = 0.0) -> dict[str, float]:
     """Values of a method's run: both roles separate and continued, and `gain` more when distilled."""
     means = {"teacher": teacher, "student": student}

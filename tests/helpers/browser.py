@@ -123,7 +123,7 @@ class Browser:
 
     def press(self, key: str, text: str = "") -> None:
         """Press and release a key."""
-        codes = {"Enter": 13, "Tab": 9, "Escape": 27}
+        codes = {"Enter": 13, "Tab": 9, "Escape": 27, " ": 32}
         about = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
         self.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
         self.call("Input.dispatchKeyEvent", type="keyUp", **about)
@@ -139,7 +139,9 @@ class Browser:
     def choose(self, selector: str, value: str) -> None:
         """Choose an entry of a list."""
         change = "e.dispatchEvent(new Event('change', {bubbles: true}))"
-        self.run(f"(e => {{ e.value = {json.dumps(value)}; {change} }})(document.querySelector({json.dumps(selector)}))")
+        self.run(
+            f"(e => {{ e.value = {json.dumps(value)}; {change} }})(document.querySelector({json.dumps(selector)}))"
+        )
 
     def emulate(self, width: int = 1280, height: int = 900, media: str = "", scheme: str = "light") -> None:
         """Set the window's size in pixels, the medium (`print`, or empty for the screen) and the colour scheme."""

@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.resuming import Killed, writes_counted
 from tests.helpers.settings import QUICK, alone
 
-KINDS = ("md", "csv", "tex", "html", "png")
+KINDS = ("md", "csv", "tex", "html", "png", "parameters.png")
 
 
 def bytes_of(folder: Path) -> dict:
