@@ -7,13 +7,14 @@ from evidence_claims import ONE_WAY, row_named, rows_of
 from recbole_bd.leaderboard.formats import number
 from recbole_bd.leaderboard.tables import Board
 
-# Columns: names of rows without the role, and their titles where these differ; the last one is the board's own form.
+# Columns: titles, and the names of their rows without the role; None is the board's own form.
 _COLUMNS = {
     "separate": "separate",
-    "continued alone": "control",
+    "control": "continued alone",
+    "BD": None,
+    "BD, one way": "BD, to the student",
+    "BD, paper": "BD (paper), searched",
     **{name: name for name in ONE_WAY},
-    "BD (paper), searched": "BD, paper's form, searched",
-    "BD, to the student": "BD, one way",
 }
 
 
@@ -24,12 +25,10 @@ def students_table(boards: Mapping[str, Board], forms: Mapping[str, str]) -> str
         boards: by name.
         forms: name of BD's row on each board, without the role.
     """
-    header = ["pair", "seeds", *_COLUMNS.values(), "BD"]
-    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
+    lines = [f"| {' | '.join(['pair', *_COLUMNS])} |", f"|---|{'---:|' * len(_COLUMNS)}"]
     for name, board in boards.items():
         rows, form = rows_of(board), forms[name]
-        found = [rows.get(row_named("student", column, form)) for column in (*_COLUMNS, form)]
-        values = ["" if row is None else number(row.cells[board.valid_metric]).split()[0] for row in found]
-        seeds = max(len(row.runs) for row in found if row is not None)
-        lines.append(f"| {' | '.join([name, str(seeds), *values])} |")
+        found = [rows.get(row_named("student", column or form, form)) for column in _COLUMNS.values()]
+        values = ["" if row is None else number(row.cells[board.valid_metric]).split()[0].lstrip("0") for row in found]
+        lines.append(f"| {' | '.join([name, *values])} |")
     return "\n".join([*lines, ""])
