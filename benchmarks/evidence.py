@@ -57,6 +57,7 @@ COLUMNS = (
 )  # fmt: skip
 SEPARATE = ("teacher", "student")
 HEADLINE = "citeulike-bpr"  # the board of the README's table
+READMES = ("README.md", "README.zh-CN.md")
 # Number of an arm's best trials that are run with two more seeds: with one seed alone, luck decides among them.
 FINALISTS = 3
 # From this epoch on, a trial ends if its best value so far is below the median of the arm's other trials at that epoch.
@@ -366,7 +367,8 @@ def pages(out: Path) -> None:
     write_whole(out / "claims.md", claims_page(pairs, forms, gains, searched, command))
     write_whole(out / "claims.png", claims_picture(gains))
     if HEADLINE in boards:
-        fill(out.parent / "README.md", "headline", headline(boards[HEADLINE], forms[HEADLINE]))
+        for page in READMES:
+            fill(out.parent / page, "headline", headline(boards[HEADLINE], forms[HEADLINE]))
     fill(out.parent / "docs" / "methods" / "index.md", "students", students_table(pairs, forms))
 
 

@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -16,7 +19,6 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
-    "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_design",
 ]
@@ -32,6 +34,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 copybutton_exclude = ".linenos, .gp, .go"
 
+html_math_renderer = "mathml"  # see `setup`: browsers show MathML without a script and without the network
 html_theme = "furo"
 html_title = "recbole_bd"
 html_static_path = ["_static"]
@@ -69,6 +72,16 @@ def link_to_repository(app: Any, page: str, source: list[str]) -> None:
     source[0] = LINK_UPWARDS.sub(pointed, source[0])
 
 
+def write_formula(translator: Any, node: Any) -> None:
+    """Write a formula in the text, or on a line of its own, as MathML."""
+    formula = tex2mathml(node.astext())
+    if isinstance(node, nodes.math_block):
+        formula = formula.replace("<math ", '<math display="block" ', 1)
+    translator.body.append(formula)
+    raise nodes.SkipNode
+
+
 def setup(app: Any) -> None:
-    """Register the handler above."""
+    """Register the functions above."""
     app.connect("source-read", link_to_repository)
+    app.add_html_math_renderer("mathml", (write_formula, None), (write_formula, None))

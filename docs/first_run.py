@@ -18,7 +18,7 @@ from recbole_bd.runs.summary import report
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = ROOT / "docs" / "first_run.json"
 # The pages that show the output, between the markers below.
-PAGES = ("docs/quickstart.md",)
+PAGES = ("README.md", "README.zh-CN.md", "docs/quickstart.md")
 BEGIN, END = "<!-- first-run -->", "<!-- /first-run -->"
 # What the output is made of, and with what the run was made.
 KEPT = [

@@ -452,7 +452,8 @@ def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
 @pytest.mark.slow
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
 def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
-    out, tables = tmp_path / "results", {"README.md": "headline", "docs/methods/index.md": "students"}
+    out = tmp_path / "results"
+    tables = {"README.md": "headline", "README.zh-CN.md": "headline", "docs/methods/index.md": "students"}
     for page, name in tables.items():
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / page).write_text(
