@@ -76,7 +76,7 @@ def write_formula(translator: Any, node: Any) -> None:
     """Write a formula in the text, or on a line of its own, as MathML."""
     formula = tex2mathml(node.astext())
     if isinstance(node, nodes.math_block):
-        formula = formula.replace("<math ", '<math display="block" ', 1)
+        formula = '<div class="formula">' + formula.replace("<math ", '<math display="block" ', 1) + "</div>"
     translator.body.append(formula)
     raise nodes.SkipNode
 
