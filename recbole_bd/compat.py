@@ -219,25 +219,25 @@ def add_metric(key: str, name: str, metric: Any) -> None:
     register.metric_types[key] = metric.metric_type
 
 
-class _NoTensorBoard:
-    """A TensorBoard writer that drops everything: RecBole logs sums of one role, the journal means of both roles."""
+class _NoLogger:
+    """A writer that drops everything: RecBole logs sums of one role, the journal means of both roles."""
 
     def add_scalar(self, *args: Any, **kwargs: Any) -> None:
         """Drop a value."""
 
-    add_hparams = add_scalar
+    add_hparams = log_metrics = log_eval_metrics = add_scalar
 
 
 @contextlib.contextmanager
-def without_host_tensorboard() -> Iterator[None]:
-    """Build a RecBole Trainer that does not open ./log_tensorboard: runs write to their own folder."""
+def without_host_loggers() -> Iterator[None]:
+    """Build a RecBole Trainer that opens neither ./log_tensorboard nor a run of Weights & Biases."""
     host_module: Any = importlib.import_module("recbole.trainer.trainer")
-    original = host_module.get_tensorboard
-    host_module.get_tensorboard = lambda _: _NoTensorBoard()
+    originals = host_module.get_tensorboard, host_module.WandbLogger
+    host_module.get_tensorboard = host_module.WandbLogger = lambda _: _NoLogger()
     try:
         yield
     finally:
-        host_module.get_tensorboard = original
+        host_module.get_tensorboard, host_module.WandbLogger = originals
 
 
 # Modules that RecBole's modules import at their top and call, if at all, much later. They take 1 s to import.

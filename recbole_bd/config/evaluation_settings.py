@@ -1,6 +1,5 @@
 """Checks of data splits and metrics, for which RecBole itself would end with a traceback."""
 
-import importlib.util
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -59,8 +58,6 @@ def check_protocol(settings: Mapping[str, Any]) -> None:
     for column, interval in (settings.get("val_interval") or {}).items():
         if not isinstance(interval, list):  # an interval of numbers; a list holds ids
             check_interval(f"val_interval: {column}", interval)
-    if settings.get("log_wandb") and importlib.util.find_spec("wandb") is None:
-        raise ConfigError("log_wandb=True: wandb is not installed. Run: pip install wandb")
 
 
 def modes(settings: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,6 +15,7 @@ import recbole.trainer
 from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.registry import classes_with_options, learns_by_gradient, loader_name, recommender_class
 from recbole_bd.backbones.traits import PACKAGE
+from recbole_bd.config.chosen_loggers import WANDB, chosen_loggers
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options, recbole_options
 from recbole_bd.config.layers import fold_layers, with_resolved_patience
@@ -101,7 +102,7 @@ _NUMBERS = ("normalize_field", "normalize_all", "numerical_features", "discretiz
 # Settings of RecBole that some runs read: whether this one does, by settings and models, and the reason if not.
 READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     "enable_scaler": (lambda settings, _: settings["device"].type == "cuda", "only a GPU scales gradients"),
-    "wandb_project": (lambda settings, _: bool(settings["log_wandb"]), "log_wandb is False"),
+    "wandb_project": (lambda settings, _: WANDB in chosen_loggers(settings), "wandb is not among the loggers"),
     "valid_metric_bigger": (lambda *_: False, "it follows from valid_metric"),
     "threshold": (lambda settings, _: "labeled" in modes(settings), "labels need eval_args: mode: labeled"),
     "RATING_FIELD": (_read_by_source("RATING_FIELD"), "no model of this run reads ratings"),
@@ -221,7 +222,8 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
     if key in READ_IF or key in OWN_READ_IF:
         test, reason = READ_IF.get(key) or OWN_READ_IF[key]
         roles = {one: config.role(one) for one in ([role] if role else config.backbones)}
-        if not any(test(own.final_config_dict, (config.backbones[one],)) for one, own in roles.items()):
+        settings = {one: config.final_config_dict | own.final_config_dict for one, own in roles.items()}
+        if not any(test(settings[one], (config.backbones[one],)) for one in roles):
             return reason
     if key == "train_neg_sample_args" and all(one["own_loss"] == SOFTMAX for one in _readers(config, role)):
         return "own_loss: softmax draws items of its own"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_bd.config.arguments import count_of
+from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import ConfigError, LeaderboardError
@@ -63,6 +64,7 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
         load_split(first)  # downloads the data once, not in every process
     entries = [entry_of(config) for config in configs]
     if len(done(entries, runs_folder)) < len(entries):
+        require_loggers(first)
         load_split(first)  # reports unusable data once, before anything starts
     runs = run_entries(entries, runs_folder, out / "logs", jobs, environment_of(first["threads"]))
     manifest = {"reference": own.get("reference"), "runs": [os.path.relpath(run.folder, out) for run in runs]}

@@ -97,6 +97,12 @@ class RunOutputs:
         for text in self.result["objective"][SEPARATE].values():
             logger.info("%s: %s", SEPARATE, text)
 
+    @property
+    def ended(self) -> str:
+        """How the run ended, for its loggers: `failed` as well if an error passed by that is a defect."""
+        status = str(self.result["status"])
+        return "failed" if status == "running" else status
+
     def write_config(self) -> None:
         """Write the resolved settings to `config.yaml`."""
         if self.is_first_process:
@@ -123,7 +129,7 @@ class RunOutputs:
 
         Args:
             arms: best states by arm and role; `separate` holds every role.
-            journal: record of the durations.
+            journal: record of the durations; its loggers receive the test metrics.
             show_progress: whether to draw progress bars.
         """
         if len(self.roles) == 2:
@@ -138,6 +144,7 @@ class RunOutputs:
                 restore_snapshot(role.model, snapshot)
                 test = evaluate(role, self.split, self.split.test_loader, journal, arm, show_progress, per_user)
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
+                journal.test(arm, name, snapshot.epoch, test)
                 if arm in (SEPARATE, DISTILLED) and len(self.roles) == 2 and self.is_first_process:
                     ranks[arm, name] = test_ranks(role, self.split)
         if self.is_first_process:
@@ -204,7 +211,7 @@ class RunOutputs:
         Args:
             status: `finished` or `failed`.
             kept: the state of each role to write, by role.
-            journal: record of the run, closed here.
+            journal: record of the run.
             total_seconds: duration of the run, earlier processes included.
             error: message of the error that ended it.
         """
@@ -229,11 +236,11 @@ class RunOutputs:
             save_model(self.folder / f"{name}.pth", snapshot, self.model_record(self.roles[name]))
         if status == "finished":
             plots.draw(self.folder, self.result, journal.validations)
-        journal.close()
+        journal.write_metrics()
         self.write_result()
 
     def close_interrupted(self, journal: Journal) -> None:
-        """Write the status `interrupted` to `result.json`, and close the journal."""
+        """Write metrics.csv, and the status `interrupted` to `result.json`."""
         self.result["status"] = "interrupted"
-        journal.close()
+        journal.write_metrics()
         self.write_result()

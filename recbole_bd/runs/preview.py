@@ -2,6 +2,7 @@
 
 import json
 
+from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import to_yaml
@@ -22,6 +23,7 @@ def describe(config: BDConfig) -> str:
     Raises:
         BDError: the settings, the data or the models do not fit together; the message is one line.
     """
+    require_loggers(config)
     split, roles = prepare(config)
     for role in roles.values():
         if role.config["checkpoint"]:

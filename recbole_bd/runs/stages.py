@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.names import CONTINUED, DATA, DISTILLED, PLACEBO, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
+from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.own_names import words_again
 from recbole_bd.config.unread_keys import settings_notes
@@ -23,6 +24,7 @@ from recbole_bd.data.split_warnings import split_warnings
 from recbole_bd.errors import BDError, CheckpointError, Interrupted
 from recbole_bd.runs.folder import logging_to, new_run_folder
 from recbole_bd.runs.hashes import opening_record
+from recbole_bd.runs.loggers import open_loggers
 from recbole_bd.runs.outputs import RunOutputs
 from recbole_bd.runs.prepare import build_distiller, prepare, read_checkpoint, size_notes
 from recbole_bd.runs.progress import Progress
@@ -59,6 +61,7 @@ class Run:
         progress: Progress | None = None,
         changes: Sequence[dict[str, Any]] = (),
     ):
+        require_loggers(config)
         self.config, self.stop, self.watch = config, stop, watch
         self.started = time.perf_counter()
         self.split, self.roles = prepare(config, progress.fingerprint if progress else None)
@@ -95,6 +98,8 @@ class Run:
         with logging_to(path, self.config, self.show_progress) if self.is_first_process else nullcontext():
             self._open()
             try:
+                if self.is_first_process:
+                    self.journal.attach(open_loggers(self.config, self.folder))
                 self._stages()
                 self.outputs.close("finished", self.kept, self.journal, self._seconds())
             except Interrupted as error:
@@ -102,6 +107,10 @@ class Run:
             except BDError as error:
                 self._fail(error)
                 raise
+            finally:
+                # After `result.json`: tools may take long, and a user who does not wait loses nothing.
+                with self.stop.deferred():
+                    self.journal.loggers.close(self.outputs.ended)
             seconds = self.outputs.result["timing"]["total_s"]
             logger.info("finished in %.0f s; results are in %s", seconds, self.folder)
         return self.outputs.result

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, PLACEBO
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
-from recbole_bd.compat import without_host_tensorboard
+from recbole_bd.compat import without_host_loggers
 from recbole_bd.data.batches import Batch, BatchStream
 from recbole_bd.model.base import Distiller
 from recbole_bd.trainer.distillation_step import DistillationStep
@@ -74,7 +74,7 @@ class BDTrainer(Resumable, Trainer):
             )
             for name in model.learners
         }
-        with without_host_tensorboard():
+        with without_host_loggers():
             super().__init__(config, model)
         self.epochs = config["distill_epochs"]
         self.eval_step = max(1, min(config["eval_step"], self.epochs))
@@ -150,7 +150,7 @@ class BDTrainer(Resumable, Trainer):
             self._run_epoch(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
         for name in self.step.learning(means):
-            self.journal.loss(self.arm, name, epoch_idx, means[name])
+            self.journal.loss(self.arm, name, epoch_idx, means[name], self.trainers[name].rate)
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
         self._epoch_done(train_data, epoch_idx)

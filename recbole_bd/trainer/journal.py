@@ -1,20 +1,17 @@
-"""Record of a run while it trains: validations, losses, durations, warnings, TensorBoard and metrics.csv."""
+"""Record of a run while it trains: validations, losses, durations, warnings, and metrics.csv."""
 
 import csv
 import io
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
 from recbole_bd.backbones.names import DATA
-from recbole_bd.errors import CheckpointError, reason_of
 from recbole_bd.system.atomic_write import write_whole
+from recbole_bd.trainer.loggers import Logger, LoggerGroup
 
 logger = logging.getLogger(__name__)
 
@@ -32,23 +29,30 @@ class Journal:
     Attributes:
         validations: one dict per role and validation: stage, role, epoch, then each metric.
         losses: one dict per role and epoch: stage, role, epoch, then each mean loss part.
+        learning_rates: one dict per role and epoch: stage, role, epoch, learning_rate.
+        loggers: receive every number as it is recorded; see `attach`.
         seconds: durations by name, in order (`distill_epoch`, `refresh`, `eval`, ...).
         warnings: one dict per warning: kind, stage, role, epoch, message. Those of the data have the stage `data`, the
             part (valid, test) as their role, and epoch -1.
-
-    Raises, in every method that writes:
-        CheckpointError: the folder cannot be written.
     """
 
     def __init__(self, folder: Path | None = None, watch: Callable[[dict[str, Any]], None] | None = None):
         self.folder, self._watch = folder, watch
         self.validations: list[dict[str, Any]] = []
         self.losses: list[dict[str, Any]] = []
+        self.learning_rates: list[dict[str, Any]] = []
         self.seconds: dict[str, list[float]] = {}
         self._began: dict[str, float] = {}  # start times of the blocks that are running
         self._earlier: dict[str, float] = {}  # time that a stopped process spent in unfinished blocks
-        self._writer = _Scalars(folder / "tensorboard") if folder else None
         self.warnings: list[dict[str, Any]] = []
+        self.loggers: Logger = LoggerGroup({})
+
+    def attach(self, loggers: Logger) -> None:
+        """Write everything recorded so far to `loggers`, and from now on every number as it is recorded."""
+        self.loggers = loggers
+        for kind, rows in (("loss", self.losses), ("train", self.learning_rates), ("valid", self.validations)):
+            for row in rows:
+                self._log(kind, row)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -63,31 +67,39 @@ class Journal:
         now = time.perf_counter()
         spent = {name: now - began + self._earlier.get(name, 0.0) for name, began in self._began.items()}
         seconds = {name: list(values) for name, values in self.seconds.items()}
-        rows = {name: list(getattr(self, name)) for name in ("validations", "losses", "warnings")}
+        rows = {name: list(getattr(self, name)) for name in ("validations", "losses", "learning_rates", "warnings")}
         return {**rows, "seconds": seconds, "unfinished": spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict` in a new journal; its TensorBoard files are written anew."""
-        for row in state["losses"]:
-            self.loss(**_as_arguments(row, "parts"))
+        """Continue from `state_dict` in a new journal."""
+        self.losses = list(state["losses"])
+        self.learning_rates = list(state.get("learning_rates", ()))  # earlier versions had none
         self.replay(state["validations"])
         self.warnings = list(state["warnings"])
         self.seconds = {name: list(values) for name, values in state["seconds"].items()}
         self._earlier = dict(state["unfinished"])
 
-    def loss(self, arm: str, role: str, epoch: int, parts: dict[str, float]) -> None:
-        """Record the loss parts of an epoch, means over its steps, by name."""
+    def loss(
+        self, arm: str, role: str, epoch: int, parts: dict[str, float], learning_rate: float | None = None
+    ) -> None:
+        """Record the loss parts of an epoch, means over its steps, by name; and the learning rate at its end."""
         self.losses.append({"stage": arm, "role": role, "epoch": epoch, **parts})
-        for name, value in parts.items():
-            self._scalar(f"loss/{arm}/{role}/{name}", value, epoch)
+        self._log("loss", self.losses[-1])
+        if learning_rate is not None:
+            row = {"stage": arm, "role": role, "epoch": epoch, "learning_rate": learning_rate}
+            self.learning_rates.append(row)
+            self._log("train", row)
 
     def validation(self, arm: str, role: str, epoch: int, metrics: dict[str, float]) -> None:
         """Record a validation: metrics by name, e.g. `ndcg@10`."""
         self.validations.append({"stage": arm, "role": role, "epoch": epoch, **metrics})
-        for name, value in metrics.items():
-            self._scalar(f"valid/{arm}/{role}/{name}", value, epoch)
+        self._log("valid", self.validations[-1])
         if self._watch:
             self._watch(dict(self.validations[-1]))
+
+    def test(self, arm: str, role: str, epoch: int, metrics: dict[str, float]) -> None:
+        """Write the test metrics of the state of an epoch to the loggers; `result.json` is their record."""
+        self._log("test", {"stage": arm, "role": role, "epoch": epoch, **metrics})
 
     def warn(self, kind: str, arm: str, role: str, epoch: int, message: str) -> None:
         """Record and log a warning; only the first of each kind, role and arm is kept."""
@@ -115,7 +127,11 @@ class Journal:
         return [one for one in self.warnings if (one["stage"], one["role"]) == (arm, role)]
 
     def write_metrics(self) -> None:
-        """Write metrics.csv: a row per role and validation."""
+        """Write metrics.csv: a row per role and validation.
+
+        Raises:
+            CheckpointError: the folder cannot be written.
+        """
         if self.folder is None or not self.validations:
             return
         text = io.StringIO()
@@ -125,50 +141,13 @@ class Journal:
         table.writerows(self.validations)
         write_whole(self.folder / "metrics.csv", text.getvalue())
 
-    def close(self) -> None:
-        """Flush TensorBoard and write metrics.csv."""
-        self.write_metrics()
-        if self._writer:
-            self._writer.close()
-
-    def _scalar(self, name: str, value: float, step: int) -> None:
-        if self._writer:
-            self._writer.add(name, value, step)
+    def _log(self, kind: str, row: dict[str, Any]) -> None:
+        given = _as_arguments(row, "values")
+        prefix = f"{kind}/{given['arm']}/{given['role']}"
+        self.loggers.log_metrics(given["epoch"], {f"{prefix}/{name}": one for name, one in given["values"].items()})
 
 
 def _as_arguments(row: dict[str, Any], rest: str) -> dict[str, Any]:
     """Turn a row back into the arguments that made it; `rest` names the argument that holds the other columns."""
     others = {name: value for name, value in row.items() if name not in ("stage", "role", "epoch")}
     return {"arm": row["stage"], "role": row["role"], "epoch": row["epoch"], rest: others}
-
-
-class _Scalars:
-    """TensorBoard files of a run; the folder is emptied first.
-
-    Raises, in every method:
-        CheckpointError: the files cannot be written.
-    """
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        with self._explaining():
-            if folder.is_dir():
-                shutil.rmtree(folder)
-            self._writer = SummaryWriter(str(folder))
-
-    def add(self, name: str, value: float, step: int) -> None:
-        """Write one number."""
-        with self._explaining():
-            self._writer.add_scalar(name, value, step)
-
-    def close(self) -> None:
-        """Write what is buffered."""
-        with self._explaining():
-            self._writer.close()
-
-    @contextmanager
-    def _explaining(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise CheckpointError(f"{self.folder} cannot be written: {reason_of(error)}") from error

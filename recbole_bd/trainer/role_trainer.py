@@ -13,7 +13,7 @@ from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.backbones.traits import recbole_base
-from recbole_bd.compat import without_host_tensorboard
+from recbole_bd.compat import without_host_loggers
 from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.collector import ArrayCollector
@@ -102,7 +102,7 @@ class RoleTrainerMixin(Resumable, _Host):
         with self.journal.timed(f"{arm}_{name}_epoch"):
             self._run_epoch(train_data, epoch_idx, train, by_batch=is_plain)
         means = self.losses.means()
-        self.journal.loss(arm, name, epoch_idx, means)
+        self.journal.loss(arm, name, epoch_idx, means, self.rate)
         shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
         logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
         self._epoch_done(train_data, epoch_idx)
@@ -150,6 +150,11 @@ class RoleTrainerMixin(Resumable, _Host):
         if hasattr(self, "losses"):
             self.losses.load_state_dict(state["losses"])
         self.load_learner_state(state)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the optimizer as it is now."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def learner_state(self) -> dict[str, Any]:
         """The states of optimizers, scaler, average and own draws, and the best state so far, as plain data."""
@@ -271,7 +276,7 @@ def role_trainer(
     # RecBole's constructor reads these attributes.
     trainer.role, trainer.journal, trainer.arm, trainer.beside, trainer.best = role, journal, arm, beside, None
     trainer.keeper = keeper or nothing_kept()
-    with without_host_tensorboard():
+    with without_host_loggers():
         trainer.__init__(role.config, role.model)
     trainer.eval_collector, trainer.evaluator = ArrayCollector(role.config), DefinedEvaluator(role.config)
     trainer.enable_scaler = trainer.enable_scaler and trainer.device.type == "cuda"

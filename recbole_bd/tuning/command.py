@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_bd.config.arguments import count_of
+from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.layers import COMMAND_LINE, Layer
@@ -60,7 +61,8 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     config = _config(given, space, config_files, settings)
     objective = _objective(own.get("objective"), config)
     _check_examples(config, space, str(own["space"]))
-    # Check data and models once: an error there would fail every trial.
+    # Check loggers, data and models once: an error there would fail every trial.
+    require_loggers(config)
     load_split(config)
     name = str(own.get("study") or f"{short_name(config['model'])}-{config['dataset']}")
     folder = Path(str(own.get("out") or Path(config["checkpoint_dir"]) / f"tune-{name}"))

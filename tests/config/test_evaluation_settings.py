@@ -2,16 +2,9 @@
 
 import pytest
 
-from recbole_bd.config import evaluation_settings
 from recbole_bd.config.recbole_blocks import check_clipping
 from recbole_bd.errors import ConfigError
 from tests.helpers.settings import make_config
-
-
-def test_wandb_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr(evaluation_settings.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match="log_wandb=True: wandb is not installed"):
-        make_config(log_wandb=True)
 
 
 def test_intervals_as_recbole_writes_them():

@@ -89,6 +89,8 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
     ("settings", "told"),
     [
         ({"wandb_project": "mine"}, 1),
+        ({"wandb_project": "mine", "loggers": ["wandb"]}, 0),
+        ({"wandb_project": "mine", "log_wandb": True}, 0),
         ({"RATING_FIELD": "stars"}, 1),
         ({"RATING_FIELD": "stars", "student_model": "DMF"}, 0),
         ({"require_pow": True}, 1),

@@ -19,6 +19,7 @@ from recbole_bd.runs.records import read_validations
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import Killed, differences, run_differences, writes_counted
 from tests.helpers.settings import QUICK, alone, make_config
+from tests.helpers.tools import fake_wandb
 
 # Another value of each setting; the paths are made in the test's folder.
 VARIED = {
@@ -34,6 +35,7 @@ VARIED = {
     "gpu_id": "1",
     "label": "another name",
     "log_wandb": True,
+    "loggers": ["wandb"],
     "loss_decimal_place": 1,
     "save_dataloaders": True,
     "save_dataset": True,
@@ -58,13 +60,8 @@ def _one_thread_afterwards():
 
 
 @pytest.fixture(autouse=True)
-def _wandb(tmp_path, monkeypatch):
-    """A stand-in for the package that `log_wandb` needs, which takes whatever it is given."""
-    source = "class run: summary = {}\ninit = log = define_metric = lambda *given, **named: None\n"
-    (tmp_path / "wandb.py").write_text(source)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield
-    sys.modules.pop("wandb", None)
+def _wandb(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb())
 
 
 def small(settings: dict, **more) -> dict:

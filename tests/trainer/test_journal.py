@@ -4,7 +4,6 @@ import logging
 
 import pytest
 
-from recbole_bd.errors import CheckpointError
 from recbole_bd.trainer import journal as module
 from recbole_bd.trainer.journal import Journal
 
@@ -120,7 +119,7 @@ def test_rows_of_an_earlier_warm_up_are_recorded_again():
 def test_metrics_are_a_table_of_all_columns(tmp_path):
     journal = filled(Journal(tmp_path))
     journal.validation("distilled", "teacher", 1, {"ndcg@5": 0.5, "mrr@5": 0.125})
-    journal.close()
+    journal.write_metrics()
     assert (tmp_path / "metrics.csv").read_text() == (
         "stage,role,epoch,ndcg@5,hit@5,mrr@5\n"
         "separate,student,0,0.25,0.5,\n"
@@ -133,35 +132,55 @@ def test_metrics_are_a_table_of_all_columns(tmp_path):
 def test_nothing_is_written_without_rows_or_a_folder(recorded, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     journal = filled(Journal()) if recorded else Journal(tmp_path)
-    journal.close()
-    assert [path.name for path in tmp_path.iterdir()] == ([] if recorded else ["tensorboard"])
+    journal.write_metrics()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_numbers_go_to_tensorboard_in_an_emptied_folder(tmp_path, monkeypatch):
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "tensorboard" / "old").write_text("")
-    written = []
-    monkeypatch.setattr(
-        module.SummaryWriter, "add_scalar", lambda self, name, value, step: written.append((name, value, step))
-    )
-    filled(Journal(tmp_path)).close()
-    assert written == [
-        ("loss/separate/student/cf", 0.5, 0),
-        ("valid/separate/student/ndcg@5", 0.25, 0),
-        ("valid/separate/student/hit@5", 0.5, 0),
-        ("valid/distilled/student/ndcg@5", 0.75, 0),
-        ("valid/distilled/student/hit@5", 1.0, 0),
+class Kept:
+    def __init__(self):
+        self.numbers = []
+
+    def log_metrics(self, step, values):
+        self.numbers.append((step, values))
+
+    def close(self, status):
+        pass
+
+
+LOSSES = [(0, {"loss/separate/student/cf": 0.5})]
+VALIDATIONS = [
+    (0, {"valid/separate/student/ndcg@5": 0.25, "valid/separate/student/hit@5": 0.5}),
+    (0, {"valid/distilled/student/ndcg@5": 0.75, "valid/distilled/student/hit@5": 1.0}),
+]
+
+
+def test_every_number_goes_to_the_loggers_as_it_is_recorded():
+    journal, kept = Journal(), Kept()
+    journal.attach(kept)
+    filled(journal)
+    assert kept.numbers == LOSSES + VALIDATIONS
+    del kept.numbers[:]
+    journal.loss("placebo", "teacher", 3, {"cf": 0.5, "distill": 0.25}, learning_rate=0.01)
+    journal.test("placebo", "teacher", -1, {"ndcg@5": 0.5})
+    assert kept.numbers == [
+        (3, {"loss/placebo/teacher/cf": 0.5, "loss/placebo/teacher/distill": 0.25}),
+        (3, {"train/placebo/teacher/learning_rate": 0.01}),
+        (-1, {"test/placebo/teacher/ndcg@5": 0.5}),
     ]
-    assert not (tmp_path / "tensorboard" / "old").exists()
 
 
-def test_a_folder_of_numbers_that_cannot_be_written_is_named(tmp_path, monkeypatch):
-    journal = Journal(tmp_path)
+def test_a_logger_receives_what_was_recorded_before():
+    first, second, kept = filled(Journal()), Journal(), Kept()
+    first.loss("separate", "student", 1, {"cf": 0.25}, learning_rate=0.01)
+    second.load_state_dict(first.state_dict())
+    second.attach(kept)
+    rates = [(1, {"train/separate/student/learning_rate": 0.01})]
+    assert kept.numbers == [*LOSSES, (1, {"loss/separate/student/cf": 0.25}), *rates, *VALIDATIONS]
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(module.SummaryWriter, "add_scalar", full)
-    with pytest.raises(CheckpointError) as error:
-        filled(journal)
-    assert str(error.value) == f"{tmp_path / 'tensorboard'} cannot be written: No space left on device"
+def test_a_record_of_an_earlier_version_has_no_learning_rates():
+    state = filled(Journal()).state_dict()
+    del state["learning_rates"]
+    journal = Journal()
+    journal.load_state_dict(state)
+    assert journal.learning_rates == []
