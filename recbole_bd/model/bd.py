@@ -21,7 +21,13 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
-from recbole_bd.model.exchange import exchange_into, exchange_text, placebo_guides, unread_of_placebos
+from recbole_bd.model.exchange import (
+    exchange_into,
+    exchange_text,
+    placebo_guides,
+    unread_of_drawing,
+    unread_of_placebos,
+)
 from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
@@ -96,8 +102,8 @@ class BD(Distiller):
 
     @classmethod
     def not_read(cls, config: Config) -> dict[str, str]:
-        """Options of placebos that no arm reads: see `Distiller.not_read`."""
-        return {**super().not_read(config), **unread_of_placebos(config)}
+        """Options of placebos and of the drawing that no arm reads: see `Distiller.not_read`."""
+        return {**super().not_read(config), **unread_of_placebos(config), **unread_of_drawing(config)}
 
     def _check_options(self) -> None:
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""

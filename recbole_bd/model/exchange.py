@@ -157,6 +157,27 @@ def unread_of_placebos(config: Any) -> dict[str, str]:
     return unread
 
 
+def unread_of_drawing(config: Any) -> dict[str, str]:
+    """Options of the drawing that no direction reads, with the reason.
+
+    Args:
+        config: settings of the run, with BD's options.
+    """
+    unread, drawings = {}, {learner: _drawing_into(learner, config) for learner in DIRECTION_INTO}
+    for learner, drawing in drawings.items():
+        of_others = ["shape", "rank_order", "rank_scale", "eps"] if drawing.sampling != "rank_discrepancy" else []
+        of_others += ["top_temperature"] if drawing.sampling not in ("top", "own_top") else []
+        reason = f"the {learner}'s items are drawn with sampling: {drawing.sampling}"
+        unread |= {f"{option}_{DIRECTION_INTO[learner]}": reason for option in of_others}
+    shapes = {one.shape for one in drawings.values() if one.sampling == "rank_discrepancy"}
+    if not shapes:
+        unread["rank_scale"] = "no direction draws items by rank discrepancy"
+    for option, shape in (("eps_t", "tanh"), ("eps_e", "exp")):
+        if shape not in shapes:
+            unread[option] = f"no direction draws items by rank discrepancy with the shape {shape}"
+    return unread
+
+
 def _of_direction(option: str, learner: str, config: Config) -> Any:
     """The value of an option for one direction: its own, or where that is ~ the value for both."""
     own = config[f"{option}_{DIRECTION_INTO[learner]}"]

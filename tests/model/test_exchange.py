@@ -5,8 +5,9 @@ from operator import attrgetter
 import pytest
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
+from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.model import losses
-from recbole_bd.model.exchange import EXCHANGE_LOSSES, exchange_into, exchange_text
+from recbole_bd.model.exchange import EXCHANGE_LOSSES, exchange_into, exchange_text, unread_of_drawing
 from recbole_bd.sampler.direction import Direction
 from tests.helpers.settings import PAPER, make_config
 
@@ -174,3 +175,26 @@ def test_each_option_may_change_in_one_direction_alone(learner, option):
         plain, other = into(role, **both), into(role, **both, **changed)
         assert attrgetter(attribute)(other) == (after if role == learner else attrgetter(attribute)(plain))
         assert (plain == other) is (role != learner)
+
+
+@pytest.mark.parametrize(
+    ("settings", "unread"),
+    [
+        ({}, {"shape_teacher_to_student", "eps_teacher_to_student", "rank_order_teacher_to_student",
+              "rank_scale_teacher_to_student", "top_temperature_student_to_teacher", "eps_t"}),
+        (PAPER, {"top_temperature_teacher_to_student", "top_temperature_student_to_teacher"}),
+        ({"sampling": "uniform"}, {f"{option}_{direction}" for direction in DIRECTION_INTO.values() for option in (
+            "shape", "eps", "rank_order", "rank_scale", "top_temperature")} | {"rank_scale", "eps_t", "eps_e"}),
+    ],
+)  # fmt: skip
+def test_options_of_another_drawing_are_not_read(settings, unread):
+    assert unread_of_drawing(make_config({"dataset": "blocks", "device": "cpu", **settings})).keys() == unread
+
+
+def test_an_option_of_another_drawing_is_told():
+    given = {"dataset": "blocks", "device": "cpu", "shape_teacher_to_student": "exp"}
+    (note,) = settings_notes(make_config(given))
+    assert note == (
+        "shape_teacher_to_student='exp' is not read in this run: the student's items are drawn with sampling: own_top"
+    )
+    assert settings_notes(make_config({**given, **PAPER, "shape_teacher_to_student": "exp"})) == []
