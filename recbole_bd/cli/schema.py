@@ -61,7 +61,7 @@ def execute(words: Sequence[str]) -> int:
     if options.out is None:
         print(as_text(settings), end="")
         return 0
-    for name, schema in ((SETTINGS_SCHEMA, settings), (SPACE_SCHEMA, space_schema(settings, SETTINGS_SCHEMA))):
+    for name, schema in ((SETTINGS_SCHEMA, settings), (SPACE_SCHEMA, space_schema(settings))):
         write_whole(options.out / name, as_text(schema))
         print(options.out / name)
     return 0

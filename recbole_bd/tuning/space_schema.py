@@ -1,4 +1,4 @@
-"""JSON schema of search spaces, by which editors complete and check them. It refers to the schema of all settings."""
+"""JSON schema of search spaces, by which editors complete and check them. It holds that of all settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,29 +7,28 @@ from recbole_bd.config.schema import DIALECT
 from recbole_bd.tuning.space import CHOICE, RANGES
 
 
-def space_schema(settings: Mapping[str, Any], file: str) -> dict[str, Any]:
+def space_schema(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a search space: each setting has one value for every trial, or a range to draw from.
 
     Args:
         settings: from `settings_schema`.
-        file: name of the file that holds it, in the folder of the search space's schema.
 
     Returns:
         A JSON schema of draft 2020-12.
     """
     drawn = {"$ref": "#/$defs/drawn"}
-    patterns = settings["patternProperties"]
     return {
         "$schema": DIALECT,
         "title": "Search space of recbole-bd tune",
         "description": "Settings to search, and settings that are the same in every trial.",
         "type": "object",
-        "properties": {
-            key: {"anyOf": [drawn, {"$ref": f"{file}#/properties/{key}"}]} for key in settings["properties"]
-        },
-        "patternProperties": patterns,
+        "properties": {key: {"anyOf": [drawn, fixed]} for key, fixed in settings["properties"].items()},
+        "patternProperties": settings["patternProperties"],
         "additionalProperties": False,
-        "$defs": {"drawn": {"anyOf": [_one(CHOICE, {"type": "array", "minItems": 1}), *map(_range, RANGES)]}},
+        "$defs": {
+            "drawn": {"anyOf": [_one(CHOICE, {"type": "array", "minItems": 1}), *map(_range, RANGES)]},
+            **settings["$defs"],
+        },
     }
 
 
