@@ -10,7 +10,7 @@ from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]
 
 project = "recbole_bd"
 author = "the recbole_bd authors"
@@ -21,9 +21,11 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
     "sphinx_design",
+    "generated",
 ]
 exclude_patterns = ["_build", "notebooks/.ipynb_checkpoints"]
 nitpicky = False
+default_role = "literal"  # `name` in a docstring is code
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "fieldlist"]
 myst_heading_anchors = 4  # `page.md#a-heading` is a link, and one that leads nowhere is an error

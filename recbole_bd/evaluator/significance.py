@@ -43,7 +43,8 @@ class Comparison:
             differs; None with one pair.
         effect_size: Cohen's d_z, the mean of the differences over their standard deviation; 0 where no pair differs;
             None where t_p is.
-        rank_biserial: share of the ranks of |difference| in favour of B minus the share in favour of A, in [-1, 1].
+        rank_biserial: share of the ranks of absolute differences in favour of B minus the share in favour of A,
+            in [-1, 1].
         n: number of pairs.
     """
 
