@@ -163,7 +163,8 @@ def unread_of_drawing(config: Any) -> dict[str, str]:
     Args:
         config: settings of the run, with BD's options.
     """
-    unread, drawings = {}, {learner: _drawing_into(learner, config) for learner in DIRECTION_INTO}
+    unread: dict[str, str] = {}
+    drawings = {learner: _drawing_into(learner, config) for learner in DIRECTION_INTO}
     for learner, drawing in drawings.items():
         of_others = ["shape", "rank_order", "rank_scale", "eps"] if drawing.sampling != "rank_discrepancy" else []
         of_others += ["top_temperature"] if drawing.sampling not in ("top", "own_top") else []
