@@ -97,12 +97,6 @@ class RunOutputs:
         for text in self.result["objective"][SEPARATE].values():
             logger.info("%s: %s", SEPARATE, text)
 
-    @property
-    def ended(self) -> str:
-        """How the run ended, for its loggers: `failed` as well if an error passed by that is a defect."""
-        status = str(self.result["status"])
-        return "failed" if status == "running" else status
-
     def write_config(self) -> None:
         """Write the resolved settings to `config.yaml`."""
         if self.is_first_process:

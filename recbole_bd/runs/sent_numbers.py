@@ -26,6 +26,7 @@ class SentNumbers:
     Attributes:
         run: the run in the tool as the tool names it; empty before the first.
         calls: time of each call in seconds, by what it sent, in order.
+        is_closed: whether the tool had written everything when the earlier process ended; True if there was none.
 
     Raises:
         CheckpointError: the file is damaged.
@@ -35,7 +36,7 @@ class SentNumbers:
         self.path = path
         self.run: dict[str, Any] = {}
         self.calls: dict[Sent, float] = {}
-        self._is_closed = True
+        self.is_closed = True
         if path.is_file():
             with named_damage(f"{path}, without which the run is logged anew,", CheckpointError):
                 whole = path.read_text(encoding="utf-8").rpartition("\n")[0]  # a kill can cut the last line off
@@ -44,7 +45,7 @@ class SentNumbers:
                 self.calls = {
                     (str(one[_NUMBERS]), int(one[_STEP])): float(one[_TIME]) for one in rest if _END not in one
                 }
-                self._is_closed = any(_END in one for one in rest)
+                self.is_closed = any(_END in one for one in rest)
 
     def begin(self, run: dict[str, Any], arrived: int | None = None, unsure: float = 0.0) -> None:
         """Write which run of the tool receives the numbers from now on.
@@ -59,7 +60,7 @@ class SentNumbers:
             CheckpointError: the file cannot be written.
         """
         calls = list(self.calls.items())[:arrived] if run == self.run else []
-        last = calls[-1][1] if calls and not self._is_closed else math.inf
+        last = calls[-1][1] if calls and not self.is_closed else math.inf
         self.calls, self.run = {sent: when for sent, when in calls if when <= last - unsure}, run
         lines = [json.dumps(run), *(_line(*call) for call in self.calls.items())]
         write_whole(self.path, "".join(f"{line}\n" for line in lines))

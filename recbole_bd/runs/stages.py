@@ -110,7 +110,8 @@ class Run:
             finally:
                 # After `result.json`: tools may take long, and a user who does not wait loses nothing.
                 with self.stop.deferred():
-                    self.journal.loggers.close(self.outputs.ended)
+                    status = self.outputs.result["status"]
+                    self.journal.loggers.close("failed" if status == "running" else status)
             seconds = self.outputs.result["timing"]["total_s"]
             logger.info("finished in %.0f s; results are in %s", seconds, self.folder)
         return self.outputs.result

@@ -1,6 +1,10 @@
 """Weights & Biases as a logger."""
 
+import glob
+import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +21,7 @@ _EPOCH = "epoch"
 # Seconds between two writes of an offline run. A kill of all processes loses what was logged since the last one, and by
 # default wandb writes every 15 s.
 _FLUSH = {"x_transaction_log_flush_interval": 1.0}
-# Seconds after which a call is in the file.
+# Seconds after which a call is in the file, for a file that cannot be read.
 _WRITTEN = 2.0
 
 
@@ -59,9 +63,12 @@ class WandbLogger:
             self._run.define_metric(f"{kind}/*", step_metric=_EPOCH)
         is_online = not (self._run.offline or self._run.disabled)
         at = "disabled" if self._run.disabled else self._run.project
-        arrived = self._run.step if is_online and self._is_own else None
-        # What is logged again has the step that it had, so that wandb holds it once.
-        sent.begin({"id": self._run.id, "project": at}, arrived, 0.0 if is_online else _WRITTEN)
+        place, arrived = {"id": self._run.id, "project": at}, None
+        if self._is_own and is_online:
+            arrived = self._run.step
+        elif self._run.offline and not sent.is_closed:
+            arrived = _calls_in_files(Path(self._run.dir).parent, self._run.id)
+        sent.begin(place, arrived, _WRITTEN if self._run.offline and arrived is None else 0.0)
         self._calls = len(sent.calls)
         self.where = f"run {self._run.id}, " + (self._run.url if is_online else f"in {self._run.dir}")
 
@@ -76,6 +83,28 @@ class WandbLogger:
         """End the run, unless it is the user's."""
         if self._is_own:
             self._run.finish(exit_code=0 if status == "finished" else 1)
+
+
+def _calls_in_files(own: Path, name: str) -> int | None:
+    """Count the calls in the files of the earlier processes, by wandb's own reader.
+
+    Args:
+        own: the folder of this process, beside those of the earlier ones.
+        name: the run, with which the names of the folders end.
+
+    Returns:
+        One more than the last step; None if the files are gone or cannot be read.
+    """
+    calls, reader = None, [sys.executable, "-m", "wandb", "leet", "inspect", "--json"]
+    for part in set(own.parent.glob(f"*run-*-{glob.escape(name)}")) - {own}:
+        try:
+            found = subprocess.run([*reader, str(part)], capture_output=True, check=True, timeout=60)
+            records = map(json.loads, found.stdout.splitlines())
+            items = [record["history"]["item"] for record in records if record["type"] == "history"]
+            calls = max([calls or 0, *(int(item["_step"]) + 1 for item in items)])
+        except (OSError, ValueError, KeyError, TypeError, subprocess.SubprocessError):
+            return None
+    return calls
 
 
 def _unless_set(variable: str, value: str | None, default: str | None = None) -> Any:

@@ -18,6 +18,7 @@ from recbole_bd.trainer.distillation_step import DistillationStep
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.improvements import Improvements
 from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.optimizer import rate_of
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 from recbole_bd.trainer.role_trainer import role_trainer
 
@@ -150,7 +151,7 @@ class BDTrainer(Resumable, Trainer):
             self._run_epoch(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
         for name in self.step.learning(means):
-            self.journal.loss(self.arm, name, epoch_idx, means[name], self.trainers[name].rate)
+            self.journal.loss(self.arm, name, epoch_idx, means[name], rate_of(self.trainers[name].optimizer))
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
         self._epoch_done(train_data, epoch_idx)

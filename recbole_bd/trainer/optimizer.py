@@ -1,4 +1,4 @@
-"""Fused forms of RecBole's optimizers."""
+"""Fused forms of RecBole's optimizers, and their learning rates."""
 
 import inspect
 from typing import Any
@@ -25,3 +25,8 @@ def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     names = inspect.signature(type(optimizer)).parameters.keys() & settings.keys() - {"params", "foreach", "fused"}
     kind: Any = type(optimizer)
     return kind(parameters, **{name: settings[name] for name in names}, fused=True)
+
+
+def rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """Return the learning rate of an optimizer as it is now; all parameters of RecBole's have the same."""
+    return float(optimizer.param_groups[0]["lr"])

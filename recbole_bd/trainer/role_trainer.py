@@ -23,7 +23,7 @@ from recbole_bd.system.distributed import group, per_process_rng, with_gradient_
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
 from recbole_bd.trainer.journal import Journal
-from recbole_bd.trainer.optimizer import fused
+from recbole_bd.trainer.optimizer import fused, rate_of
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 from recbole_bd.trainer.weights_average import WeightsAverage
 
@@ -102,7 +102,7 @@ class RoleTrainerMixin(Resumable, _Host):
         with self.journal.timed(f"{arm}_{name}_epoch"):
             self._run_epoch(train_data, epoch_idx, train, by_batch=is_plain)
         means = self.losses.means()
-        self.journal.loss(arm, name, epoch_idx, means, self.rate)
+        self.journal.loss(arm, name, epoch_idx, means, rate_of(self.optimizer))
         shown = ", ".join(f"{part} {value:.4f}" for part, value in means.items())
         logger.info("%s alone: epoch %d, loss %s", name, epoch_idx, shown)
         self._epoch_done(train_data, epoch_idx)
@@ -150,11 +150,6 @@ class RoleTrainerMixin(Resumable, _Host):
         if hasattr(self, "losses"):
             self.losses.load_state_dict(state["losses"])
         self.load_learner_state(state)
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the optimizer as it is now."""
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def learner_state(self) -> dict[str, Any]:
         """The states of optimizers, scaler, average and own draws, and the best state so far, as plain data."""

@@ -1,5 +1,7 @@
 """What Weights & Biases is given, with a stand-in for its package."""
 
+import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -108,6 +110,62 @@ def test_what_the_server_never_received_is_sent_again(wandb, tmp_path):
     for step in range(4):
         one.log_metrics(step, LOSS)
     assert run.rows == [(step, {"epoch": step, **LOSS}) for step in range(4)]
+
+
+@pytest.fixture
+def killed(wandb, tmp_path):
+    """The one offline run of a process that was killed after three calls, and the folder of its files."""
+    module = wandb("offline")
+    one = opened(tmp_path)[1]
+    for step in range(3):
+        one.log_metrics(step, LOSS)
+    (run,) = module.runs.values()
+    run.dir = str(tmp_path / "wandb" / f"offline-run-2-{run.id}" / "files")
+    return run
+
+
+def reader_says(monkeypatch, lines: list[str], code: int = 0) -> list:
+    """Let wandb's reader print lines; returns the commands that are run."""
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        if code:
+            raise subprocess.CalledProcessError(code, command)
+        return subprocess.CompletedProcess(command, 0, "\n".join(lines).encode())
+
+    monkeypatch.setattr("subprocess.run", run)
+    return commands
+
+
+def test_what_the_files_of_a_killed_process_lack_is_sent_again(killed, tmp_path, monkeypatch):
+    parts = [tmp_path / "wandb" / f"{name}-{killed.id}" for name in ("run-0", "offline-run-1", "offline-run-2")]
+    for part in parts:
+        part.mkdir(parents=True)
+    other = tmp_path / "wandb" / "offline-run-1-another"
+    other.mkdir()
+    lines = ['{"type": "header"}', *(json.dumps({"type": "history", "history": {"item": {"_step": 0}}}) for _ in "a")]
+    commands = reader_says(monkeypatch, lines)
+    one = opened(tmp_path)[1]
+    assert sorted(command[-1] for command in commands) == sorted(map(str, parts[:2]))
+    del killed.rows[:]
+    for step in range(4):
+        one.log_metrics(step, LOSS)
+    assert [step for step, _ in killed.rows] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("lines", [["no JSON"], ["{}"], None])
+def test_of_files_that_cannot_be_read_the_last_seconds_are_sent_again(lines, killed, tmp_path, monkeypatch):
+    (tmp_path / "wandb" / f"offline-run-1-{killed.id}").mkdir(parents=True)
+    reader_says(monkeypatch, lines or [], code=int(lines is None))
+    assert opened(tmp_path)[1]._sent.calls == {}
+
+
+def test_without_files_the_last_seconds_are_sent_again(killed, tmp_path, monkeypatch):
+    path = tmp_path / "sent-wandb.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:3], json.dumps({**json.loads(lines[3]), "time": 4e9}), ""]))
+    assert [step for _, step in opened(tmp_path)[1]._sent.calls] == [0, 1]
 
 
 def test_what_was_logged_while_wandb_was_disabled_is_sent_later(wandb, tmp_path):

@@ -7,7 +7,7 @@ from recbole.trainer import Trainer
 from recbole_bd.backbones.names import TEACHER
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.journal import Journal
-from recbole_bd.trainer.optimizer import fused
+from recbole_bd.trainer.optimizer import fused, rate_of
 from tests.helpers.scenes import Scene
 
 
@@ -93,3 +93,9 @@ def test_weight_decay_on_a_sum_is_that_on_the_mean_divided_by_the_batch():
             optimizer.step()
         ends.append(vector.detach())
     torch.testing.assert_close(*ends, rtol=1e-5, atol=0)
+
+
+def test_the_learning_rate_is_that_of_the_moment():
+    optimizer = torch.optim.SGD([weight()], lr=0.5)
+    torch.optim.lr_scheduler.ConstantLR(optimizer, factor=0.5)
+    assert rate_of(optimizer) == 0.25
