@@ -16,7 +16,7 @@ from tests.helpers.counts import COUNTS, tally
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
-from tests.helpers.pictures import unrasterised
+from tests.helpers.pictures import undrawn, unrasterised
 from tests.helpers.settings import QUICK
 
 # Coverage measures each process that has this variable.
@@ -57,8 +57,9 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_pictures(request):
-    """Pictures without pixels in all modules that are not marked `pictures`."""
-    with nullcontext() if request.node.get_closest_marker("pictures") else unrasterised():
+    """No pictures in modules that are not marked `pictures`, and none with pixels in those marked `figures`."""
+    marked = request.node.get_closest_marker
+    with nullcontext() if marked("pictures") else unrasterised() if marked("figures") else undrawn():
         yield
 
 

@@ -1,4 +1,8 @@
-"""Several processes train one run: the same steps, the same numbers, and an end together."""
+"""Several processes train one run: the same steps, the same numbers, and an end together.
+
+Where coverage is measured, the two processes of `by_several` are programs of their own, as those of
+`test_a_process_that_is_killed_ends_all` always are. All others are copies of the test's process, which saves imports.
+"""
 
 import json
 import os
@@ -16,6 +20,7 @@ from recbole_bd import run_bd
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
 from tests.helpers import together
+from tests.helpers.forked import forked_children
 from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK, alone, for_method, roughly
@@ -80,9 +85,10 @@ def by_several(request, by_one, block_data, tmp_path_factory):
         *(str(folder / f) for f in ("settings.json", "out")),
     )
     environment = ENVIRONMENT | (MEASURED if request.param == 2 else {})
-    done = subprocess.run(
-        command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=300
-    )
+    with forked_children():
+        done = subprocess.run(
+            command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=300
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     return request.param, json.loads((folder / "out").read_text())
 
@@ -154,10 +160,10 @@ def words_of(settings: dict) -> list[str]:
     return [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
 
 
-def children(process: subprocess.Popen) -> list[psutil.Process]:
-    return [
-        one for one in psutil.Process(process.pid).children(recursive=True) if "run_bd.py" in " ".join(one.cmdline())
-    ]
+@pytest.fixture
+def forked():
+    with forked_children():
+        yield
 
 
 def wait_for(condition, seconds=90):
@@ -167,6 +173,7 @@ def wait_for(condition, seconds=90):
         time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("forked")
 def test_stopped_with_two_it_goes_on_with_three_and_with_one(block_data, tmp_path):
     settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "distill_epochs": 400, "stopping_step": 1000}
     settings |= {"control": False, "warmup_cache": False, "rest_at_best": False}
@@ -210,7 +217,7 @@ def two_that_train(block_data, tmp_path):
     with (tmp_path / "log").open("w") as log:
         run = subprocess.Popen(command, env=ENVIRONMENT, cwd=tmp_path, stdout=log, stderr=log)
     wait_for(lambda: "distilled: epoch 1 " in (tmp_path / "log").read_text())
-    own = children(run)
+    own = psutil.Process(run.pid).children()
     assert len(own) == 2
     return run, own
 
@@ -228,6 +235,7 @@ def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent was killed")
+@pytest.mark.usefixtures("forked")
 def test_none_is_left_behind_by_a_launcher_that_is_killed(block_data, tmp_path):
     run, own = two_that_train(block_data, tmp_path)
     run.kill()
@@ -236,6 +244,7 @@ def test_none_is_left_behind_by_a_launcher_that_is_killed(block_data, tmp_path):
     assert Progress.load(folder).stage == "distilled"  # they kept their place
 
 
+@pytest.mark.usefixtures("forked")
 def test_an_error_of_the_user_is_said_and_ends_all(block_data, tmp_path):
     settings = {**settings_of("BPR", block_data, tmp_path / "saved"), "student.learning_rate": 1e20}
     words = ["run", "--nproc=2", *words_of(settings)]

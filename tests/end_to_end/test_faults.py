@@ -16,7 +16,6 @@ import pytest
 
 from recbole_bd import run_bd
 from recbole_bd.errors import CheckpointError, RunFolderError
-from recbole_bd.runs import plots
 from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.system import atomic_write
 from tests.helpers.bounds import LONG
@@ -28,8 +27,7 @@ KINDS = ("write error", "short write", "fsync error", "rename error", "no space"
 
 
 @pytest.fixture
-def settings(quick, monkeypatch) -> dict:
-    monkeypatch.setattr(plots, "draw", lambda *_: [])
+def settings(quick) -> dict:
     return {**quick, "epochs": 1, "distill_epochs": 1, "refresh_period": 1}
 
 

@@ -1,6 +1,7 @@
 """Real processes, really killed: kill -9 at random times, signals, and what the program says then.
 
-Six kills; 40 in the long mode, RECBOLE_BD_LONG=1.
+Six kills; 40 in the long mode, RECBOLE_BD_LONG=1. Those that are killed are copies of the test's process, which saves
+their imports; those that get a signal are programs of their own.
 """
 
 import os
@@ -21,19 +22,20 @@ from recbole_bd.runs.records import read_result
 from tests.helpers.bounds import LONG
 from tests.helpers.counts import tally
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.forked import forked_children
 from tests.helpers.paths import ROOT
 from tests.helpers.resuming import run_differences
 
 KILLS = 40 if LONG else 6
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
 # Stages of about the same length, together a few seconds.
-EPOCHS = {"BPR": 12, "CDAE": 12}
+EPOCHS = {"BPR": 5, "CDAE": 5}
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_inter(folder, "blocks", block_pairs(n_users=600, n_items=320, blocks=8, per_user=20))
+    write_inter(folder, "blocks", block_pairs(n_users=300, n_items=160, blocks=4, per_user=20))
     return folder
 
 
@@ -51,8 +53,8 @@ def start(folder: Path, data: Path, pair: tuple[str, str]) -> subprocess.Popen:
 def settings_words(data: Path, pair: tuple[str, str]) -> list[str]:
     settings = {
         "dataset": "blocks", "data_path": data, "teacher_model": pair[0], "student_model": pair[1], "metrics": "[NDCG]",
-        "topk": "[5]", "valid_metric": "NDCG@5", "epochs": EPOCHS[pair[0]], "distill_epochs": 10, "refresh_period": 3,
-        "train_batch_size": 512, "threads": 1, "device": "cpu",
+        "topk": "[5]", "valid_metric": "NDCG@5", "epochs": EPOCHS[pair[0]], "distill_epochs": 4, "refresh_period": 3,
+        "train_batch_size": 256, "threads": 1, "device": "cpu",
     }  # fmt: skip
     return [f"--{key}={value}" for key, value in settings.items()]
 
@@ -85,7 +87,8 @@ def whole(tmp_path_factory, data):
     found = {}
     for pair in PAIRS:
         folder = tmp_path_factory.mktemp("whole")
-        process = start(folder, data, pair)
+        with forked_children():
+            process = start(folder, data, pair)
         wait_for(lambda folder=folder: run_folder(folder) is not None, process)
         began = time.monotonic()
         assert process.wait(300) == 0, (folder / "said").read_text()
@@ -103,13 +106,13 @@ def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request, monkeyp
     draw = random.Random(number)
     parts = (KILLS + 1) // 2
     line = int((number // 2 + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
-    process = start(tmp_path, data, pair)
+    with forked_children():
+        process = start(tmp_path, data, pair)
     wait_for(lambda: run_folder(tmp_path) is not None and lines_logged(tmp_path) >= line, process)
     time.sleep(draw.random() * seconds)
     process.kill()
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     stage = Progress.load(run_folder(tmp_path)).reached()
-    # The test's own process resumes, which saves the imports of another one.
     monkeypatch.chdir(tmp_path)
     assert main(["run", *settings_words(data, pair), "--resume=auto"]) == 0
     (folder,) = (path.parent for path in (tmp_path / "saved").glob("*/result.json"))

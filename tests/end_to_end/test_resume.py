@@ -9,17 +9,11 @@ import pytest
 
 from recbole_bd import run_bd
 from recbole_bd.errors import CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
-from recbole_bd.runs import plots
 from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.trainer.resumable import Keeper
 from tests.helpers.bounds import LONG
 from tests.helpers.resuming import Killed, run_differences, writes_counted
 from tests.helpers.settings import alone, for_method
-
-
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr(plots, "draw", lambda *_: [])
 
 
 def killed_at_write(number: int, settings: dict) -> Path:

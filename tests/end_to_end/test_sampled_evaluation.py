@@ -19,11 +19,6 @@ MODES = ["uni5", "pop5"]
 FROZEN = {"epochs": 1, "distill_epochs": 2, "distill_learning_rate": 1e-12, "distill_weight_decay": 0.0}
 
 
-@pytest.fixture(autouse=True)
-def _without_pictures(monkeypatch):
-    monkeypatch.setattr("recbole_bd.runs.plots.draw", lambda *_: None)
-
-
 def sampled(quick: dict, mode: str, method: str = "BD", **more) -> dict:
     """Settings of a run whose roles do not move in the distillation stage."""
     settings = {**quick, **FROZEN, "model": method, "eval_args": {"mode": mode}, "metrics": ["MRR", "NDCG"], **more}

@@ -20,7 +20,7 @@ from recbole_bd.sampler.seen_items import SeenItems
 from recbole_bd.system.distributed import alone, group, joined, with_gradient_all_reduce
 from recbole_bd.trainer.evaluation import evaluate as evaluate_role
 from recbole_bd.trainer.journal import Journal
-from tests.helpers.pictures import unrasterised
+from tests.helpers.pictures import undrawn
 
 
 def run(settings: dict) -> dict:
@@ -116,7 +116,7 @@ def main() -> None:
     """Do the jobs together."""
     torch.set_num_threads(1)
     settings, out = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
-    with joined() as own, unrasterised():
+    with joined() as own, undrawn():
         done = jobs(settings)
     if own.is_first:
         out.write_text(json.dumps({**done, "threads after": threads()}))

@@ -13,7 +13,7 @@ from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.model import METHODS
 from recbole_bd.model.best_guide import untrained_role
-from recbole_bd.runs import plots, summary
+from recbole_bd.runs import summary
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.scenes import Scene, pair
 from tests.helpers.settings import for_method
@@ -45,7 +45,6 @@ def test_a_run_has_all_arms_of_the_student_and_one_of_the_frozen_teacher(method,
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_curves")
 def test_all_methods_start_from_the_same_warm_ups_and_are_held_against_the_same_control(quick):
     results = [run_bd(method, config_dict=for_method(quick, method)) for method in METHODS]
     for arm in ("separate", "continued"):
@@ -54,14 +53,7 @@ def test_all_methods_start_from_the_same_warm_ups_and_are_held_against_the_same_
     assert len(list((Path(quick["checkpoint_dir"]) / "warmup").glob("*.pth"))) == 2
 
 
-@pytest.fixture
-def no_curves(monkeypatch):
-    """Drawing takes longer than the runs here."""
-    monkeypatch.setattr(plots, "draw", lambda *_: [])
-
-
 @pytest.mark.parametrize(("method", "teacher"), [("RD", "ItemKNN"), ("CD", "ItemKNN"), ("RRD", "EASE")])
-@pytest.mark.usefixtures("no_curves")
 def test_a_model_without_gradient_teaches(method, teacher, quick):
     settings = {key: value for key, value in quick.items() if key != "teacher.embedding_size"}
     settings = {**for_method(settings, method), "teacher_model": teacher, "epochs": 1, "distill_epochs": 1}
@@ -109,7 +101,6 @@ def sparse_blocks(tmp_path_factory) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_curves")
 @pytest.mark.parametrize("method", ONE_WAY)
 def test_a_tiny_student_is_lifted_above_its_separate_self(method, sparse_blocks):
     results = [run_bd(method, config_dict={**sparse_blocks, **TAUGHT[method], "seed": seed}) for seed in (2021, 2022)]

@@ -12,7 +12,6 @@ from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.backbones.names import ARMS
 from recbole_bd.errors import ConfigError, RoleError, TrainingError
-from recbole_bd.runs import plots
 from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.runs.records import read_validations
 from tests.helpers.data import block_pairs, write_inter
@@ -100,7 +99,6 @@ def test_warnings_of_the_data_are_recorded_once(quick, tmp_path):
 )
 def test_the_placebo_arm_is_a_run_with_that_guide(method, given, same, quick, monkeypatch):
     """The other arms are those of a run without it, and its own files hold it like any other arm."""
-    monkeypatch.setattr(plots, "draw", lambda *_: [])
     settings = {**for_method(quick, method), "epochs": 2, "distill_epochs": 2, "model": method}
     both = {**settings, "controls": ["continued", "placebo"], **given}
     result = run_bd(config_dict=both)
@@ -134,7 +132,6 @@ def test_the_placebo_arm_is_a_run_with_that_guide(method, given, same, quick, mo
 @pytest.mark.parametrize("number", [9, 10, 11])
 def test_a_run_killed_in_its_placebo_arm_goes_on_bitwise_equal(number, quick, tmp_path, monkeypatch):
     """The ninth write of last.ckpt is at the end of an epoch of the placebo arm."""
-    monkeypatch.setattr(plots, "draw", lambda *_: [])
     settings = {**quick, "epochs": 1, "distill_epochs": 2, "controls": ["placebo"], "placebo": "shuffled"}
     settings |= {"ranks_of": "learner", "sampling": "top", "warmup_cache": False}
     whole = run_bd(config_dict={**settings, "checkpoint_dir": str(tmp_path / "whole")})

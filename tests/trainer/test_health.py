@@ -20,11 +20,6 @@ from tests.helpers.scenes import Scene
 from tests.helpers.settings import alone
 
 
-@pytest.fixture(autouse=True)
-def _no_pictures(monkeypatch):
-    monkeypatch.setattr("recbole_bd.runs.plots.draw", lambda *_: None)
-
-
 def lists(scores: torch.Tensor, seen: int = 0, seed: int = 0) -> ScoreSample:
     """A sample that has seen the scores, padding and `seen` random items of each user left out."""
     scores = scores.clone()
