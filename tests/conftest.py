@@ -14,7 +14,9 @@ import torch
 
 from tests.helpers.counts import COUNTS, tally
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.forked import forked_children
 from tests.helpers.measured import MEASURED
+from tests.helpers.order import slow_first
 from tests.helpers.paths import ROOT
 from tests.helpers.pictures import undrawn, unrasterised
 from tests.helpers.settings import QUICK
@@ -25,11 +27,16 @@ torch.set_num_threads(1)
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
-    """Measure coverage by the quick part: measuring makes a slow test a third slower, and it covers no other lines."""
+def pytest_collection_modifyitems(config, items):
+    """Measure coverage by the quick part: measuring makes a slow test a third slower, and it covers no other lines.
+
+    The processes of pytest-xdist begin with slow modules, so that none of them has the last long test alone.
+    """
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker("no_cover")
+    if hasattr(config, "workerinput"):
+        items[:] = slow_first(items)
 
 
 def pytest_sessionfinish(session):
@@ -93,6 +100,13 @@ def evidence():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield importlib.import_module("evidence")
+
+
+@pytest.fixture
+def forked():
+    """Children that are copies of the test's process where they can be."""
+    with forked_children():
+        yield
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from tests.helpers.forked import forked_children
 from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK, alone, for_method, roughly
+from tests.helpers.shared import made_once
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
@@ -66,31 +67,41 @@ def torchrun(count: int, *words: str) -> list[str]:
 @pytest.fixture(scope="module")
 def by_one(block_data, tmp_path_factory):
     """Settings of the jobs, and their results with one process."""
-    folder = tmp_path_factory.mktemp("one")
-    settings = {"runs": {pair: settings_of(pair, block_data, folder) for pair in PAIRS}, "models": {}}
-    first = run_bd(config_dict=settings["runs"]["BPR"])
-    settings["models"] = {role: str(path) for role, path in model_files(first["run_folder"]).items()}
-    return settings, together.jobs(settings)
+
+    def make(folder: Path):
+        settings = {"runs": {pair: settings_of(pair, block_data, folder) for pair in PAIRS}, "models": {}}
+        first = run_bd(config_dict=settings["runs"]["BPR"])
+        settings["models"] = {role: str(path) for role, path in model_files(first["run_folder"]).items()}
+        return settings, together.jobs(settings)
+
+    return made_once(tmp_path_factory, "by-one", make)
 
 
 @pytest.fixture(scope="module", params=[2, 4])
 def by_several(request, by_one, block_data, tmp_path_factory):
     """The same by two and four processes."""
-    folder = tmp_path_factory.mktemp("several")
+    count = request.param
+    return count, made_once(
+        tmp_path_factory, f"by-{count}", lambda folder: jobs_of(count, folder, by_one[0], block_data)
+    )
+
+
+def jobs_of(count: int, folder: Path, settings: dict, block_data: Path) -> dict:
+    """The results of the jobs with so many processes."""
     runs = {pair: settings_of(pair, block_data, folder) for pair in PAIRS}
-    (folder / "settings.json").write_text(json.dumps({**by_one[0], "runs": runs}))
+    (folder / "settings.json").write_text(json.dumps({**settings, "runs": runs}))
     command = torchrun(
-        request.param,
+        count,
         str(ROOT / "tests" / "helpers" / "together.py"),
         *(str(folder / f) for f in ("settings.json", "out")),
     )
-    environment = ENVIRONMENT | (MEASURED if request.param == 2 else {})
+    environment = ENVIRONMENT | (MEASURED if count == 2 else {})
     with forked_children():
         done = subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=300
         )
     assert done.returncode == 0, done.stderr[-3000:]
-    return request.param, json.loads((folder / "out").read_text())
+    return json.loads((folder / "out").read_text())
 
 
 @pytest.mark.parametrize("ranks", ["binned", "sampled"])
@@ -158,12 +169,6 @@ def test_no_thread_of_the_group_outlives_it(by_several):
 # --- stopping, going on, failing -------------------------------------------------------------------------------------
 def words_of(settings: dict) -> list[str]:
     return [f"--{key}={json.dumps(value)}" for key, value in settings.items()]
-
-
-@pytest.fixture
-def forked():
-    with forked_children():
-        yield
 
 
 def wait_for(condition, seconds=90):

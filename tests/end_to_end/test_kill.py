@@ -25,6 +25,7 @@ from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.forked import forked_children
 from tests.helpers.paths import ROOT
 from tests.helpers.resuming import run_differences
+from tests.helpers.shared import made_once
 
 KILLS = 40 if LONG else 6
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
@@ -84,17 +85,20 @@ def absolute(folder: Path, result: dict) -> dict:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, data):
     """Result of an uninterrupted run of each pair, its log lines, and the mean seconds between two lines."""
-    found = {}
-    for pair in PAIRS:
-        folder = tmp_path_factory.mktemp("whole")
+
+    def make(folder: Path, pair: tuple[str, str]):
         with forked_children():
             process = start(folder, data, pair)
-        wait_for(lambda folder=folder: run_folder(folder) is not None, process)
+        wait_for(lambda: run_folder(folder) is not None, process)
         began = time.monotonic()
         assert process.wait(300) == 0, (folder / "said").read_text()
         lines = lines_logged(folder)
-        found[pair] = (absolute(folder, read_result(run_folder(folder))), lines, (time.monotonic() - began) / lines)
-    return found
+        return absolute(folder, read_result(run_folder(folder))), lines, (time.monotonic() - began) / lines
+
+    return {
+        pair: made_once(tmp_path_factory, f"whole-{'-'.join(pair)}", lambda folder, pair=pair: make(folder, pair))
+        for pair in PAIRS
+    }
 
 
 @pytest.mark.parametrize("number", range(KILLS))
@@ -122,6 +126,13 @@ def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request, monkeyp
     tally(request.config, f"kill -9, by what was kept last: {where}")
 
 
+def resumed(folder: Path | str, where: Path) -> subprocess.CompletedProcess:
+    """The program told to go on with a run."""
+    command = [sys.executable, str(ROOT / "run_bd.py"), f"--resume={folder}"]
+    with forked_children():
+        return subprocess.run(command, cwd=where, capture_output=True, text=True)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_says_how_to_go_on(number, code, whole, data, tmp_path):
     pair = PAIRS[number % 2]
@@ -136,20 +147,16 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, whole, data, tmp_pat
     assert told[1] == signal.Signals(number).name
     assert "Traceback" not in "\n".join(said)
     assert read_result(tmp_path / told[2])["status"] == "interrupted"
-    again = subprocess.run(
-        [sys.executable, str(ROOT / "run_bd.py"), f"--resume={told[2]}"], cwd=tmp_path, capture_output=True, text=True
-    )
+    again = resumed(told[2], tmp_path)
     assert again.returncode == 0, again.stderr
     assert run_differences(whole[pair][0], absolute(tmp_path, read_result(tmp_path / told[2]))) == []
 
 
 def test_a_second_process_refuses_and_a_second_signal_stops_at_once(data, tmp_path):
-    process = start(tmp_path, data, PAIRS[0])
+    with forked_children():
+        process = start(tmp_path, data, PAIRS[0])
     wait_for(lambda: run_folder(tmp_path) is not None, process)
-    folder = run_folder(tmp_path)
-    second = subprocess.run(
-        [sys.executable, str(ROOT / "run_bd.py"), f"--resume={folder}"], cwd=tmp_path, capture_output=True, text=True
-    )
+    second = resumed(run_folder(tmp_path), tmp_path)
     if process.poll() is None:
         assert second.returncode == BDError.exit_code
         assert f"is in use by process {process.pid}" in second.stderr

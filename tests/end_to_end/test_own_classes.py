@@ -134,6 +134,7 @@ def test_a_leaderboard_runs_and_finds_own_models(owned, cli, importable, tmp_pat
         assert len(list((tmp_path / "saved").glob("*/result.json"))) == 2
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_search_tries_own_models(owned, cli, importable, tmp_path):
     pytest.importorskip("optuna")
     (tmp_path / "space.yaml").write_text("teacher.width: {choice: [4, 6]}\n")

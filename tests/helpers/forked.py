@@ -3,6 +3,7 @@
 A child has its own process id, environment, folder, streams and signal handlers, and runs the program as `__main__`.
 """
 
+import importlib
 import inspect
 import os
 import runpy
@@ -111,5 +112,6 @@ def _exit_code(words: list[str]) -> int:
 @contextmanager
 def forked_children() -> Iterator[None]:
     """Within, children are forked: those that tests start, and those that the package or torch starts."""
+    importlib.import_module("recbole_bd.runs.pipeline")  # else each child imports it
     with patch.object(subprocess, "Popen", Forked):
         yield

@@ -14,6 +14,7 @@ from recbole_bd.errors import BDError
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.leaderboard.run_reader import runs_below
 from tests.helpers.boards import write_board, write_run
+from tests.helpers.forked import forked_children
 from tests.helpers.paths import ROOT
 from tests.helpers.resuming import Killed, writes_counted
 from tests.helpers.settings import QUICK, alone
@@ -32,7 +33,8 @@ def ran(block_data, tmp_path_factory):
     settings = {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(folder)}
     earlier = [run_bd("Pop", config_dict={**alone(settings), "seed": seed})["run_folder"] for seed in (1, 2)]
     given = {**settings, "models": "Pop,BD", "seeds": "1,2", "jobs": 2, "threads": 1}
-    return folder, given, earlier, run_leaderboard(given)
+    with forked_children():
+        return folder, given, earlier, run_leaderboard(given)
 
 
 @pytest.mark.slow
@@ -210,6 +212,7 @@ def test_another_package_brings_a_method_by_its_entry_point(quick, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_an_unfinished_run_goes_on(tmp_path, quick):
     """A run that a killed leaderboard started is finished in the same folder."""
     from recbole_bd.leaderboard.command import _resolved, entry_of

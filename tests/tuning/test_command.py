@@ -33,6 +33,7 @@ def words_of(quick, tmp_path, **more):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_the_command_searches_and_its_best_settings_run(quick, tmp_path, capsys):
     assert main(words_of(quick, tmp_path, trials=3, jobs=2)) == 0
     shown = capsys.readouterr().out
@@ -94,6 +95,7 @@ def test_a_space_that_no_trial_could_have_is_refused_before_the_first(space, mes
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
     words = words_of({**quick, "distill_epochs": 4}, tmp_path, trials=6, jobs=2)
     command = [sys.executable, "-m", "recbole_bd", *words]

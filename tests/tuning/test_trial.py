@@ -68,6 +68,7 @@ def test_a_trial_is_a_run_and_is_not_run_twice(quick, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_hopeless_trial_is_ended(quick, tmp_path):
     asked = []
 
@@ -84,6 +85,7 @@ def test_a_hopeless_trial_is_ended(quick, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked")
 def test_a_trial_that_fails_says_why(quick, tmp_path):
     outcome = run_trial({**quick, "samples_per_positive": 0}, ("student",), METRIC, tmp_path / "log")
     assert outcome.state == FAILED
