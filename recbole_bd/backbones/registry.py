@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from functools import cache
 
 import recbole.model
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
@@ -20,6 +21,7 @@ _OTHER_KINDS = ("sequential", "context_aware", "knowledge_aware", "exlib")
 _NOT_OWN = {"recbole", "recbole_bd", "torch", "builtins", "abc", "typing"}
 
 
+@cache
 def _shipped() -> dict[str, type[GeneralRecommender]]:
     try:
         package = importlib.import_module(PACKAGE)

@@ -83,7 +83,18 @@ def backbone_options(model: str) -> dict[str, Option]:
         RoleError: there is no such model.
     """
     model_class = recommender_class(model)
-    own, base = classes_with_options(model_class), recbole_base(model_class)
+    own = classes_with_options(model_class)
+    return _options_of_classes(model, model_class, own) if own else dict(_recboles_options(model))
+
+
+@cache
+def _recboles_options(model: str) -> dict[str, Option]:
+    """Options of a model of RecBole, whose files do not change."""
+    return _options_of_classes(model, recommender_class(model), [])
+
+
+def _options_of_classes(model: str, model_class: type, own: list[type]) -> dict[str, Option]:
+    base = recbole_base(model_class)
     kinds = [*own, *([base] if base else [])]
     keys = [key for kind in reversed(kinds) for key in re.findall(_READ_KEY, source_of(kind))]
     options = {key: Option(key, None, "", "", model) for key in keys}

@@ -24,10 +24,15 @@ def properties_path(*parts: str) -> Path:
     Raises:
         ConfigError: the folder properties/ is missing.
     """
-    package = Path(__file__).parents[1]
+    return _properties(__file__).joinpath(*parts)
+
+
+@cache
+def _properties(module: str) -> Path:
+    package = Path(module).parents[1]
     for root in (package / "properties", package.parent / "properties"):
         if (root / "overall.yaml").is_file():
-            return root.joinpath(*parts)
+            return root
     raise ConfigError(f"properties/ is missing beside {package}: reinstall recbole-bd")
 
 

@@ -139,6 +139,19 @@ def _keys_read(backbone: str) -> frozenset[str]:
     return frozenset(re.findall(r"""config\[\s*["']([\w-]+)["']\s*\]""", source))
 
 
+class _ReadOnce:
+    """Settings of a run, each of whose roles is resolved once: what is read here changes nothing."""
+
+    def __init__(self, config: Any):
+        self._config, self.role = config, cache(config.role)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._config[key]
+
+
 def settings_notes(config: Any) -> list[str]:
     """Say which of the user's settings nothing in the run reads, and which metrics mean less than they seem to.
 
@@ -148,6 +161,7 @@ def settings_notes(config: Any) -> list[str]:
     Returns:
         One line for each, which names the setting and the reason.
     """
+    config = _ReadOnce(config)
     by_pairs = [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
     about_metrics = metric_notes(config.final_config_dict, by_pairs)
     notes = [*_unread(config), *_patience_notes(config), *_unread_inside(config), *_label_notes(config), *about_metrics]

@@ -70,6 +70,7 @@ def test_missing_package_is_named(monkeypatch):
     def fail(name):
         raise ModuleNotFoundError("No module named 'faiss'", name="faiss")
 
+    monkeypatch.setattr(registry, "_shipped", registry._shipped.__wrapped__)  # found before
     monkeypatch.setattr(registry.importlib, "import_module", fail)
     with pytest.raises(RoleError, match="pip install faiss"):
         recommender_class("NCL")

@@ -19,6 +19,7 @@ def test_options_lie_inside_the_package_or_beside_it(tmp_path, monkeypatch):
     for folder in (tmp_path / "properties", package / "properties"):  # the one inside goes first
         folder.mkdir(parents=True)
         (folder / "overall.yaml").write_text("")
+        property_files._properties.cache_clear()
         assert properties_path("model", "BD.yaml") == folder / "model" / "BD.yaml"
 
 

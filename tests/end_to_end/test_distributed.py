@@ -1,7 +1,7 @@
 """Several processes train one run: the same steps, the same numbers, and an end together.
 
-Where coverage is measured, the two processes of `by_several` are programs of their own, as those of
-`test_a_process_that_is_killed_ends_all` always are. All others are copies of the test's process, which saves imports.
+Where coverage is measured, the two processes of `by_several` are programs of their own, started by `torchrun`. All
+others, and their launchers, are copies of the test's process, which saves imports.
 """
 
 import json
@@ -49,6 +49,9 @@ def settings_of(pair: str, block_data, folder: Path) -> dict:
         **QUICK,
         "data_path": str(block_data),
         "checkpoint_dir": str(folder),
+        "epochs": 2,
+        "distill_epochs": 2,
+        "refresh_period": 1,
         "eval_step": 1,
         "warmup_cache": False,
     }
@@ -231,6 +234,7 @@ def are_running(processes) -> bool:
     return any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in processes)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_process_that_is_killed_ends_all(block_data, tmp_path):
     run, own = two_that_train(block_data, tmp_path)
     own[1].kill()
