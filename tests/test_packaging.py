@@ -70,3 +70,10 @@ def test_commands_that_install_this_package_install_recbole_on_every_python(page
     """Commands of several words after `pip install` that begin with a torch version set up a clone."""
     commands = [line for line in page.read_text().splitlines() if 'pip install "torch==' in line]
     assert [line for line in commands if INSTALL_RECBOLE not in line] == []
+
+
+def test_the_command_that_is_tried_on_every_python_is_the_first_of_the_page():
+    """`.ci/new_user` reads it from the page: the first line that installs the package and runs it."""
+    pattern = re.search(r"first=\$\(grep -m 1 '(.*)' README\.md\)", (ROOT / ".ci/new_user").read_text())[1]
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert any(re.search(pattern, line) for line in lines)
