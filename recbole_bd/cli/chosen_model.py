@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_bd.errors import ConfigError
@@ -39,6 +40,9 @@ def chosen_model(options: Namespace, command: str, device: str | None = None) ->
         ConfigError: no run was named, or it has no model of that role.
     """
     run = required_run(options.run, command)
+    folder, colon, _ = run.rpartition(":")
+    if colon and Path(folder).is_dir() and not Path(run).exists():
+        raise ConfigError(f"{run}: {command} takes the run folder alone; choose its model by {folder} --role=NAME")
     with quick_imports():
         from recbole_bd.runs.trained_model import load_trained, model_files
     files = model_files(run)

@@ -1,21 +1,21 @@
 """`recbole-bd compare`: paired tests between two runs, two arms of a run, or two sets of seeds."""
 
 import json
-import re
+import os
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from recbole_bd.backbones.names import ARMS, DISTILLED, ROLES, SEPARATE
+from recbole_bd.cli.compared_sides import Side, paired_by_seed, side_of
 from recbole_bd.cli.parser import CommandParser
 from recbole_bd.cli.twins import compared_with_twin
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.evaluator.verdict import ALPHA, BETTER, WORSE, verdict
-from recbole_bd.runs.per_user import paired, run_record
+from recbole_bd.runs.per_user import paired
 from recbole_bd.runs.text_table import grid
 
 LEVEL = 0.95
@@ -30,28 +30,6 @@ examples:
   recbole-bd compare saved/A1,saved/A2 saved/B1,saved/B2   the same seeds of each: two methods, not two models
   recbole-bd compare saved/RUN --twin=saved/OTHER_SEED     what the student knows beside its teacher, and what the same
                                                            teacher of another seed does"""
-_ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a comparison.
-
-    Attributes:
-        word: the word on the command line.
-        folders: run folders, one a seed.
-        seeds: of the runs, in the same order.
-        title: method and data set of the runs.
-        role: role named after the runs; None takes that of the other side, or the default.
-        arm: arm named after the runs, likewise.
-    """
-
-    word: str
-    folders: tuple[str, ...]
-    seeds: tuple[int, ...]
-    title: str
-    role: str | None
-    arm: str | None
 
 
 def command_parser() -> CommandParser:
@@ -88,9 +66,8 @@ def execute(words: Sequence[str]) -> int:
         print(_with_twin(options))
         return 0
     if len(options.runs) != 2:
-        found = len(options.runs)
-        raise ConfigError(f"compare takes two runs, RUN_A RUN_B, found {found}. See recbole-bd compare --help")
-    a, b = _paired_by_seed(*(_side(word, options.arm) for word in options.runs))
+        raise ConfigError(_not_two(options.runs))
+    a, b = paired_by_seed(*(side_of(word, options.arm) for word in options.runs))
     wanted = list(dict.fromkeys(options.metric.lower().split(","))) if options.metric else None
     rows = comparisons(a, b, wanted, options.role)
     if options.json:
@@ -99,6 +76,11 @@ def execute(words: Sequence[str]) -> int:
     else:
         print(_text(a, b, rows))
     return 0
+
+
+def _not_two(runs: Sequence[str]) -> str:
+    arms = f"; two arms of one run are written {runs[0]}:role/arm {runs[0]}:role/arm" if len(runs) == 1 else ""
+    return f"compare takes two runs, RUN_A RUN_B, found {len(runs)}{arms}. See recbole-bd compare --help"
 
 
 def _with_twin(options: Namespace) -> str:
@@ -139,6 +121,7 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
     same_users = all(np.array_equal(users, pairs[0][0]) for users, _, _ in pairs)
     rows = []
     for of_a, of_b in _contrasts(a, b, role, pairs):
+        _refuse_the_same(a, b, of_a, of_b)
         for metric in _metrics(of_a, of_b, pairs, wanted):
             about = {"a": of_a, "b": of_b, "metric": metric}
             values_a = [one[f"{of_a}/{metric}"] for _, one, _ in pairs]  # [n_users] by seed
@@ -156,6 +139,15 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
     _correct(rows)
     _judge(rows, len(pairs))
     return rows
+
+
+def _refuse_the_same(a: Side, b: Side, of_a: str, of_b: str) -> None:
+    """Refuse a run that stands on both sides with the same arm, whose differences are 0."""
+    for one, other in zip(a.folders, b.folders, strict=True):
+        if of_a == of_b and os.path.samefile(one, other):
+            raise ComparisonError(
+                f"{one} is on both sides with {of_a}: name another run, or another arm of it, written RUN:role/arm"
+            )
 
 
 def _correct(rows: list[dict[str, Any]]) -> None:
@@ -181,43 +173,6 @@ def _judge(rows: list[dict[str, Any]], seeds: int) -> None:
         row["verdict"] = verdict(row["difference"], of_users["t_holm"], row["p_holm"], seeds)
 
 
-def _side(word: str, arm: str | None) -> Side:
-    named = None if Path(word).is_dir() else _ROLE_AND_ARM.fullmatch(word)
-    runs, role = (named["runs"], named["role"]) if named else (word, None)
-    if named:
-        arm = named["arm"]
-        if role not in ROLES or arm not in ARMS:
-            raise ConfigError(f"{word}: expected RUN:role/arm, role one of {', '.join(ROLES)}, arm {', '.join(ARMS)}")
-    folders = (runs,) if Path(runs).is_dir() else tuple(runs.split(","))
-    for folder in folders:
-        if not folder or not Path(folder).is_dir():
-            raise ComparisonError(f"{folder or word!r} is not a run folder; an arm of a run is written RUN:role/arm")
-    records = [run_record(folder) for folder in folders]
-    title, *others = dict.fromkeys(f"{record['method']} on {record['dataset']}" for record in records)
-    if others:
-        raise ComparisonError(
-            f"{word}: runs of one side must be seeds of one method, found {', '.join([title, *others])}"
-        )
-    return Side(word, folders, tuple(record["seed"] for record in records), title, role, arm)
-
-
-def _paired_by_seed(a: Side, b: Side) -> tuple[Side, Side]:
-    """Both sides in the order of their seeds."""
-    if len(a.folders) == len(b.folders) == 1:
-        return a, b
-    for side in (a, b):
-        if len(set(side.seeds)) < len(side.seeds):
-            raise ComparisonError(f"{side.word}: each run must have its own seed, found {sorted(side.seeds)}")
-    if set(a.seeds) != set(b.seeds):
-        raise ComparisonError(f"the runs are paired by seed, but A has {sorted(a.seeds)} and B {sorted(b.seeds)}")
-    return _sorted(a), _sorted(b)
-
-
-def _sorted(side: Side) -> Side:
-    order = np.argsort(side.seeds)
-    return replace(side, folders=tuple(side.folders[i] for i in order), seeds=tuple(side.seeds[i] for i in order))
-
-
 def _contrasts(a: Side, b: Side, role: str | None, pairs: list) -> list[tuple[str, str]]:
     """The pairs of `role/arm` to compare, which every run of its side has."""
     arms_a, arms_b = (_arms([pair[place] for pair in pairs]) for place in (1, 2))
@@ -229,9 +184,18 @@ def _contrasts(a: Side, b: Side, role: str | None, pairs: list) -> list[tuple[st
     if not roles:
         raise ComparisonError(
             f"A has {', '.join(arms_a) or 'no role'}, B has {', '.join(arms_b) or 'no role'}: name what to compare, "
-            "RUN_A:role/arm RUN_B:role/arm"
+            f"RUN_A:role/arm RUN_B:role/arm{_such_as(a, b, arms_a, arms_b)}"
         )
     return [(_role_and_arm(a, of_a, arms_a), _role_and_arm(b, of_b, arms_b)) for of_a, of_b in roles]
+
+
+def _such_as(a: Side, b: Side, arms_a: dict[str, list[str]], arms_b: dict[str, list[str]]) -> str:
+    """An example of two arms that the sides have; empty where one has none."""
+    if not arms_a or not arms_b:
+        return ""
+    # Arms and roles are in order: the last is a student's, and what it became.
+    last = [f"{side.word}:{[*arms][-1]}/{arms[[*arms][-1]][-1]}" for side, arms in ((a, arms_a), (b, arms_b))]
+    return f", such as {' '.join(last)}"
 
 
 def _counterpart(role: str, arms: dict[str, list[str]]) -> str:

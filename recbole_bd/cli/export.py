@@ -54,7 +54,7 @@ def execute(words: Sequence[str]) -> int:
         BDError: an error that the user can fix, in one line.
     """
     options = command_parser().parse_intermixed_args(words)
-    formats = options.formats.split(",") if options.formats else []
+    formats = [name for part in (options.formats or "").split(",") if (name := part.strip())]
     if unknown := [name for name in formats if name not in EXPORT_FORMATS]:
         raise ConfigError(f"export: --format={unknown[0]}: the formats are {', '.join(EXPORT_FORMATS)}")
     if not formats and not options.index:

@@ -1,9 +1,11 @@
 """`recbole-bd leaderboard`: methods and baselines beside each other, every model with every seed."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from recbole_bd.cli.parser import CommandParser, add_settings
 from recbole_bd.cli.settings_words import parse_without_dry_run
+from recbole_bd.errors import ConfigError
 from recbole_bd.system.startup import quick_imports
 
 _DESCRIPTION = """\
@@ -56,6 +58,8 @@ def execute(words: Sequence[str]) -> int:
     Raises:
         BDError: an error that the user can fix, in one line.
     """
+    if words and Path(words[0]).is_dir():
+        raise ConfigError(f"{str(words[0])!r} is not a setting: to show the runs of a folder, write --from={words[0]}")
     given = parse_without_dry_run(words)
     with quick_imports():
         from recbole_bd.leaderboard.command import run_leaderboard

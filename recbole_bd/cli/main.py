@@ -10,7 +10,7 @@ from types import ModuleType
 from recbole_bd import __version__
 from recbole_bd.cli.parser import CommandParser
 from recbole_bd.data.text_file import shown
-from recbole_bd.errors import BDError, ConfigError, Interrupted
+from recbole_bd.errors import BDError, ConfigError, Interrupted, did_you_mean
 from recbole_bd.system.torchrun import started_rank
 
 # Each command is the module of its name, with `command_parser()` and `execute(words)`. A module is imported when its
@@ -88,7 +88,8 @@ def _dispatch(words: list[str]) -> int:
         return 0
     name, *rest = words
     if name not in COMMANDS:
-        raise ConfigError(f"unknown command {name!r}; available commands: {', '.join(COMMANDS)}. See recbole-bd --help")
+        meant = did_you_mean(name, COMMANDS) or " Available commands: " + ", ".join(COMMANDS) + "."
+        raise ConfigError(f"unknown command {name!r}.{meant} See recbole-bd --help")
     command = _module_of(name)
     if wants_help:
         print(command.command_parser().format_help(), end="")

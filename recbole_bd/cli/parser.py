@@ -1,11 +1,13 @@
 """Parsers of the commands: argparse, with errors of one line and a help that keeps its examples as written."""
 
 import argparse
+import re
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Any, NoReturn
 
 from recbole_bd.backbones.names import ROLES
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, did_you_mean
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -35,6 +37,12 @@ class CommandParser(argparse.ArgumentParser):
             **options,
         )
         self.command = command
+        self._words: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See `argparse.ArgumentParser`; keeps the words, by which `error` tells what is meant."""
+        self._words = self._words or list(args or ())
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the words.
@@ -42,7 +50,26 @@ class CommandParser(argparse.ArgumentParser):
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(f"{self.command}: {message}. See recbole-bd {self.command} --help")
+        text = self._plain(message)
+        end = "" if text.endswith("?") else "."
+        raise ConfigError(f"{self.command}: {text}{end} See recbole-bd {self.command} --help")
+
+    def _plain(self, message: str) -> str:
+        """A message of argparse with the way out, where argparse leaves it open."""
+        if found := re.fullmatch(r"argument (\S+): ignored explicit argument (.*)", message):
+            return f"{found[1]} takes no value, found {found[2]}"
+        head, colon, words = message.partition("unrecognized arguments: ")
+        if head or not colon:
+            return message
+        if words.startswith("--"):
+            name = words.split()[0].partition("=")[0]
+            meant = did_you_mean(name, self._option_string_actions, cutoff=0.75)
+            return f"{message}.{meant}" if meant else message
+        before = [word for word in takewhile(lambda word: word != words, self._words) if word.startswith("-")]
+        option = before[-1].partition("=")[0] if before else ""
+        if str(getattr(self._option_string_actions.get(option), "metavar", "")).endswith(",..."):
+            return f"{message}; several values have commas between them: {option}=A,B"
+        return message
 
 
 def model_parser(command: str, arguments: str, **options: Any) -> CommandParser:

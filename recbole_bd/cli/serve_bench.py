@@ -54,7 +54,7 @@ def execute(words: Sequence[str]) -> int:
     """
     options = command_parser().parse_intermixed_args(words)
     try:
-        batches = [positive_integer(size) for size in options.batch.split(",")]
+        batches = [positive_integer(size.strip()) for size in options.batch.split(",")]
     except ArgumentTypeError as error:
         raise ConfigError(f"serve-bench: --batch={options.batch}: {error}; separate several sizes by commas") from error
     run = required_run(options.run, "serve-bench")
@@ -70,9 +70,10 @@ def execute(words: Sequence[str]) -> int:
     record = latency.measure(models, options.k, batches, options.requests)
     paths = latency.write_record(record, models[0].path.parent)
     threads = record["machine"]["threads"]
-    top = f"top {options.k} without the items that the test leaves out"
+    top = f"top {record['k']} without the items that the test leaves out"
     about = f"{top}, {options.requests} requests of each size, {threads} thread{'s' * (threads > 1)}"
-    for line in (about, latency.bench_table(record), *_compression(record), *paths):
+    fewer = [f"-k {options.k} is above the number of items, {record['k']:,}"] if record["k"] < options.k else []
+    for line in (about, *fewer, latency.bench_table(record), *_compression(record), *paths):
         print(line)
     return 0
 

@@ -52,7 +52,7 @@ def _split(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], bool
         word = words[index]
         index += 1
         if not word.startswith("--") or word == "--":
-            raise ConfigError(f"{word!r} is not a setting: write --key=value")
+            raise ConfigError(f"{word!r} is not a setting: {_way_out(word, pairs)}")
         key, equals, text = word[2:].partition("=")
         if key in ("dry-run", "dry_run") and not equals:
             dry_run = True
@@ -71,6 +71,14 @@ def _split(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], bool
             index += 1
         pairs.append((key, text))
     return pairs, files, dry_run
+
+
+def _way_out(word: str, pairs: Sequence[tuple[str, str]]) -> str:
+    """How to write a word: as a setting, or as a further value of the key before it."""
+    if not pairs or "=" in word:
+        return "write --key=value"
+    key, text = pairs[-1]
+    return f"write --key=value, and several values with commas, such as --{key}={text},{word}"
 
 
 def _read(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:

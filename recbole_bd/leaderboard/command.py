@@ -50,7 +50,10 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     models = _names(own.get("models"))
     seeds = _numbers("seeds", own.get("seeds"))
     if "from" in own:
+        if own["from"] in (None, ""):
+            raise ConfigError("--from is empty: name a folder of run folders, such as --from=saved")
         return _from_folder(Path(str(own["from"])), own, rest, models, seeds, config_files)
+    _refuse_keys_of_one_run(rest)
     if not models:
         raise ConfigError("--models is missing: write e.g. --models=Pop,BPR,BD")
     if not seeds:
@@ -123,8 +126,10 @@ def _from_folder(
         raise ConfigError(f"--from only shows runs that exist: it cannot be combined with --{extra[0]}")
     if not folder.exists():
         raise LeaderboardError(f"--from={folder}: no such file or folder")
-    manifest = _manifest(folder)
+    manifest, named = _manifest(folder), folder
     if folder.is_file():
+        if folder.suffix != ".jsonl":
+            raise LeaderboardError(f"--from={folder} is no leaderboard.jsonl: name such a file, or a folder")
         found, folder = read_runs(folder), folder.parent
     elif manifest:
         found = []
@@ -138,13 +143,23 @@ def _from_folder(
     wanted = {"dataset": [rest["dataset"]] if "dataset" in rest else [], "method": models, "seed": seeds}
     runs = [run for run in found if all(run.result[key] in some for key, some in wanted.items() if some)]
     if not runs:
-        chosen = ", ".join(f"{key} {some}" for key, some in wanted.items() if some)
-        raise LeaderboardError(f"--from={folder}: no run found{f' with {chosen}' if chosen else ''}")
+        raise LeaderboardError(f"--from={named}: no run found{_why_none(folder, found, wanted)}")
     datasets = sorted({run.result["dataset"] for run in runs})
     if len(datasets) > 1:
         raise LeaderboardError(f"--from={folder}: runs on {', '.join(datasets)}; choose one with --dataset")
     out = folder if manifest and "out" not in own else _out(own, folder, datasets[0])
     return write_outputs(runs, out, own.get("reference", (manifest or {}).get("reference")))
+
+
+def _why_none(folder: Path, found: Sequence[Run], wanted: Mapping[str, list[Any]]) -> str:
+    """What was asked for and what there is; or that the folder is itself a run."""
+    if not found:
+        is_run = (folder / "result.json").is_file()
+        return f"; it is a run folder itself: name the folder that holds it, --from={folder.parent}" if is_run else ""
+    chosen = ", ".join(f"{key} {', '.join(map(str, some))}" for key, some in wanted.items() if some)
+    there = {key: sorted({run.result[key] for run in found}) for key, some in wanted.items() if some}
+    have = "; ".join(f"{key} {', '.join(map(str, some))}" for key, some in there.items())
+    return f" with {chosen}; its runs have {have}"
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
@@ -158,12 +173,15 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     return {"reference": reference, "runs": runs}
 
 
-def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], files: Sequence[str]) -> list[BDConfig]:
-    """Settings of every entry, model by model, so that neighbours, which run side by side, need other warm-ups."""
+def _refuse_keys_of_one_run(settings: Mapping[str, Any]) -> None:
     for key in ("model", "seed", "beside"):
-        if key in rest:
+        if key in settings:
             plural = f"{key.replace('beside', 'model')}s"
             raise ConfigError(f"--{key} applies to a single run; a leaderboard takes --{plural}")
+
+
+def _resolved(models: list[str], seeds: list[int], rest: Mapping[str, Any], files: Sequence[str]) -> list[BDConfig]:
+    """Settings of every entry, model by model, so that neighbours, which run side by side, need other warm-ups."""
     configs = []
     for model in models:
         beside = [other for other in models if other != model]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from recbole_bd.errors import ComparisonError
-from recbole_bd.runs.records import read_arrays, read_json
+from recbole_bd.runs.records import not_a_run_folder, read_arrays, read_json
 
 # Files of the values of each user, of the test part and of the validation part.
 TEST_VALUES, VALIDATION_VALUES = "per_user.npz", "per_user_valid.npz"
@@ -48,7 +48,7 @@ def run_record(folder: str | Path) -> dict:
     """
     path = Path(folder) / "result.json"
     if not path.is_file():
-        raise ComparisonError(f"{folder} is not a run folder: it has no result.json")
+        raise ComparisonError(not_a_run_folder(folder))
     record = read_json(path, ComparisonError)
     missing = {"method", "dataset", "data", "seed"} - set(record)
     data = record.get("data")

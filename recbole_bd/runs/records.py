@@ -130,6 +130,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def not_a_run_folder(folder: str | Path) -> str:
+    """Say that a folder holds no run, and name runs in it, since the folder of all runs is easily taken for one."""
+    inside = sorted(str(path.parent) for path in Path(folder).glob("*/result.json"))
+    more = ", ..." if len(inside) > 3 else ""
+    found = f"; run folders in it: {', '.join(inside[:3])}{more}" if inside else ""
+    return f"{folder} is not a run folder: it has no result.json{found}"
+
+
 def read_result(folder: Path) -> dict[str, Any]:
     """Read the `result.json` of a run folder.
 
@@ -138,7 +146,7 @@ def read_result(folder: Path) -> dict[str, Any]:
     """
     path = folder / "result.json"
     if not path.is_file():
-        raise RunFolderError(f"{folder} is not a run folder: it has no result.json")
+        raise RunFolderError(not_a_run_folder(folder))
     result = read_json(path)
     if problem := schema_error(result):
         raise RunFolderError(f"{path} is damaged: {problem}")

@@ -176,6 +176,8 @@ def model_files(path: str | Path) -> dict[str, Path]:
     """
     path = Path(path)
     if path.is_file():
+        if path.suffix != ".pth" and (path.parent / "result.json").is_file():
+            raise RunFolderError(f"{path} is not a model file; name its run folder, {path.parent}")
         return {path.stem: path}
     if not path.is_dir():
         raise RunFolderError(f"{path} is neither a run folder nor a model file: no such file or folder")

@@ -39,10 +39,11 @@ def measure(
         seed: seed of the random users, which are the same for every model.
 
     Returns:
-        A record with `k`, `requests`, `excluded` (one of `EXCLUDED`), `machine`, `versions` and `models`. By role,
-        `models` holds `model`, `parameters`, `bytes`, `vector_bytes` and `batches`. `bytes` counts the model's state in
-        memory. `vector_bytes` counts its user and item vectors, or is None if its logit is not an inner product. By
-        size of request, `batches` holds `p50_ms`, `p95_ms` and `p99_ms` of a request, and `users_per_second`.
+        A record with `k` (`count`, or the number of items if that is smaller), `requests`, `excluded` (one of
+        `EXCLUDED`), `machine`, `versions` and `models`. By role, `models` holds `model`, `parameters`, `bytes`,
+        `vector_bytes` and `batches`. `bytes` counts the model's state in memory. `vector_bytes` counts its user and
+        item vectors, or is None if its logit is not an inner product. By size of request, `batches` holds `p50_ms`,
+        `p95_ms` and `p99_ms` of a request, and `users_per_second`.
     """
     recommenders = {one.role.name: Recommender(one.role, one.split, count) for one in models}
     seconds: dict[str, dict[int, list[float]]] = {name: {size: [] for size in batches} for name in recommenders}
@@ -60,7 +61,7 @@ def measure(
                     if number >= untimed:
                         seconds[name][size].append(time.perf_counter() - began)
     return {
-        "k": count,
+        "k": min(recommender.count for recommender in recommenders.values()),
         "requests": requests,
         "excluded": MEASURED,
         "machine": machine(models[0].role.config),

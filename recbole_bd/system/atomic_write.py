@@ -37,6 +37,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
         temporary = None
         synchronise_folder(path.parent)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise CheckpointError(f"{path} cannot be written: {error.filename} is a file, not a folder") from error
     except (OSError, RuntimeError) as error:
         raise CheckpointError(f"{path} cannot be written: {_reason(error)}") from error
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -41,6 +42,7 @@ def runs(tmp_path):
         "c": leave(root / "c", seed=3),
         "frozen": leave(root / "frozen", method="RD", seed=1),
         "pop": leave(root / "pop", ("separate",), ("model",), method="Pop", seed=1),
+        "pop2": leave(root / "pop2", ("separate",), ("model",), method="Pop", seed=2),
         "other": leave(root / "other", seed=1, fingerprint="g"),
         "fewer": leave(root / "fewer", seed=1, users=9),
     }
@@ -91,7 +93,7 @@ def test_a_role_and_an_arm_are_chosen(cli, runs):
         (["runs/pop", "runs/a", "--role=student"], ("model/separate", "student/distilled")),
         (["runs/a:student/continued", "runs/b"], ("student/continued", "student/distilled")),
         (["runs/a:student/separate", "runs/a:teacher/separate"], ("student/separate", "teacher/separate")),
-        (["--metric=hit@5", "runs/pop", "--arm=separate", "runs/pop"], ("model/separate", "model/separate")),
+        (["--metric=hit@5", "runs/pop", "--arm=separate", "runs/pop2"], ("model/separate", "model/separate")),
     ],
 )
 def test_what_stands_against_what(cli, runs, words, expected):
@@ -174,8 +176,10 @@ def test_one_seed_speaks_of_two_models(cli, runs, tmp_path):
     assert out.splitlines()[-1].startswith("One seed: the tests are about these two models.")
 
 
-def test_seeds_that_test_other_users_are_compared_over_seeds_only(cli, runs):
-    words = ["runs/b,runs/fewer", "runs/fewer,runs/b", "--role=student"]
+def test_seeds_that_test_other_users_are_compared_over_seeds_only(cli, runs, tmp_path):
+    for name in ("b", "fewer"):
+        shutil.copytree(tmp_path / "runs" / name, tmp_path / "copies" / name)
+    words = ["runs/b,runs/fewer", "copies/fewer,copies/b", "--role=student"]
     assert {row["over"] for row in rows_of(cli, *words)} == {"seeds"}
     assert "The seeds were tested on different users, so there is no table over users" in cli("compare", *words)[1]
 
@@ -203,7 +207,8 @@ def test_the_table_shows_everything(cli, runs):
 
 
 def test_no_difference_and_too_few_are_said(cli, runs, tmp_path):
-    same = cli("compare", "runs/a", "runs/a", "--role=student", "--metric=hit@5")[1].splitlines()[6]
+    shutil.copytree(tmp_path / "runs" / "a", tmp_path / "runs" / "same")
+    same = cli("compare", "runs/a", "runs/same", "--role=student", "--metric=hit@5")[1].splitlines()[6]
     expected = ["+0.0000", "none", "differs", "1.0000", "1.0000", "1.0000", "+0.000", "no", "difference", "shown"]
     assert same.split()[5:] == expected
     for name in "de":
@@ -213,23 +218,31 @@ def test_no_difference_and_too_few_are_said(cli, runs, tmp_path):
 
 
 REFUSED = {
-    "one run": (["runs/a"], "compare takes two runs, RUN_A RUN_B, found 1"),
+    "one run": (["runs/a"], "compare takes two runs, RUN_A RUN_B, found 1; two arms of one run"),
     "three runs": (["runs/a", "runs/b", "runs/c"], "found 3"),
-    "no folder": (["runs/a", "runs/z"], "'runs/z' is not a run folder"),
+    "no folder": (["runs/a", "runs/z"], "'runs/z' is not a run folder: runs/z does not exist"),
+    "a file": (["runs/a/result.json", "runs/b"], "is not a run folder but a file; name its folder, runs/a"),
+    "itself": (["runs/a", "runs/b/../a"], "runs/a is on both sides with teacher/distilled: name another run, or"),
+    "its own arm": (["runs/a:student/continued", "runs/a", "--arm=continued"], "both sides with student/continued"),
+    "a seed in common": (["runs/a,runs/b", "runs/b,runs/a"], "runs/a is on both sides with teacher/distilled"),
+    "a value of a switch": (["runs/a", "runs/b", "--json=1"], "--json takes no value, found '1'"),
     "half a name": (
         ["runs/a:student", "runs/b"],
         "'runs/a:student' is not a run folder; an arm of a run is written RUN:",
     ),
     "a gap": (["runs/a,", "runs/b"], "'runs/a,' is not a run folder"),
-    "no run": (["runs", "runs/a"], "runs is not a run folder: it has no result.json"),
+    "no run": (["runs", "runs/a"], "it has no result.json; run folders in it: runs/a, runs/b, runs/c, ..."),
     "unknown role": (["runs/a:pupil/distilled", "runs/b"], "expected RUN:role/arm, role one of teacher, student"),
     "unknown arm": (["runs/a:student/after", "runs/b"], "arm separate, continued, placebo, distilled"),
     "missing role": (["runs/a:model/separate", "runs/b:student/separate"], "it has no model, only teacher"),
     "missing arm": (["runs/pop", "runs/pop", "--arm=distilled"], "the model has no arm distilled; it has separate"),
-    "nothing in common": (["runs/pop", "runs/a"], "name what to compare, RUN_A:role/arm RUN_B:role/arm"),
+    "nothing in common": (["runs/pop", "runs/a"], "such as runs/pop:model/separate runs/a:student/distilled"),
     "wrong --role": (["runs/a", "runs/b", "--role=pupil"], "argument --role: invalid choice: 'pupil'"),
     "wrong --arm": (["runs/a", "runs/b", "--arm=after"], "argument --arm: invalid choice: 'after'"),
-    "unknown option": (["runs/a", "runs/b", "--metrics=hit@5"], "unrecognized arguments: --metrics=hit@5"),
+    "unknown option": (
+        ["runs/a", "runs/b", "--metrics=hit@5"],
+        "arguments: --metrics=hit@5. Did you mean --metric? See",
+    ),
     "unknown metric": (["runs/a", "runs/b", "--metric=hit@9"], "metric hit@9: both must have measured it"),
     "another split": (["runs/a", "runs/other"], "have different data or splits (fingerprints f and g)"),
     "other users": (["runs/a", "runs/fewer"], "were tested on different users"),

@@ -70,7 +70,10 @@ def test_nothing_is_overwritten_unless_asked(cli):
         (["cp", "xyzzy"], "configs cp: no file 'xyzzy' is shipped. recbole-bd configs ls shows the names"),
         (["cp", "bd.yaml", "none/"], "configs cp: the folder none does not exist: make it, or name another"),
         (["cp", "bd.yaml", "a", "b"], "configs: unrecognized arguments: b. See recbole-bd configs --help"),
-        (["cp", "bd.yaml", "--forse"], "configs: unrecognized arguments: --forse. See recbole-bd configs --help"),
+        (
+            ["cp", "bd.yaml", "--forse"],
+            "configs: unrecognized arguments: --forse. Did you mean --force? See recbole-bd configs --help",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(words, message, cli):

@@ -118,7 +118,10 @@ def test_a_model_without_its_run_is_described_by_its_own_file(trained_run, cli, 
     ("words", "message"),
     [
         (["RUN"], "export: --format=NAME is missing"),
-        (["RUN", "--format=npz,x"], "export: --format=x: the formats are npz, safetensors, onnx, recbole"),
+        (["RUN", "--format= , "], "export: --format=NAME is missing"),
+        (["RUN", "--format", "npz", "onnx"], "onnx; several values have commas between them: --format=A,B. See"),
+        (["RUN", "RUN", "--format=npz"], "unrecognized arguments: "),
+        (["RUN", "--format=npz, x,"], "export: --format=x: the formats are npz, safetensors, onnx, recbole"),
     ],
 )
 def test_wrong_words_are_one_line(words, message, trained_run, cli, tmp_path):

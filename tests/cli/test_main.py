@@ -61,7 +61,8 @@ def test_a_help_imports_nothing_heavy(line):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["walk"], "unknown command 'walk'"),
+        (["walk"], "unknown command 'walk'. Available commands: run, "),
+        (["leaderbord"], "unknown command 'leaderbord'. Did you mean leaderboard? See recbole-bd --help"),
         (["compare", "--walk"], "--walk"),
         (["compare", "one"], "compare takes two runs"),
         (["run", "walk"], "'walk' is not a setting"),

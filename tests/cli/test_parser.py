@@ -24,7 +24,9 @@ def test_other_text_is_no_such_number(text):
     ("words", "problem"),
     [
         (["--role=pupil"], "argument --role: invalid choice: 'pupil' (choose from "),
-        (["--rol=teacher"], "unrecognized arguments: --rol=teacher"),  # no abbreviations
+        (["--rol=teacher"], "unrecognized arguments: --rol=teacher. Did you mean --role?"),  # no abbreviations
+        (["--device=cpu"], "unrecognized arguments: --device=cpu."),
+        (["--allow_code=1"], "--allow_code takes no value, found '1'."),
         (["a", "b"], "unrecognized arguments: b"),
     ],
 )
@@ -32,7 +34,7 @@ def test_an_error_is_one_line_that_names_the_help(words, problem):
     with pytest.raises(ConfigError) as error:
         model_parser("export", "RUN").parse_args(words)
     assert str(error.value).startswith(f"export: {problem}")
-    assert str(error.value).endswith(". See recbole-bd export --help")
+    assert str(error.value).endswith(" See recbole-bd export --help")
 
 
 def test_a_model_is_named_by_its_run_and_role():

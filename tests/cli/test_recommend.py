@@ -103,11 +103,15 @@ def test_users_and_items_without_training_are_told(tmp_path, cli):
         (["RUN", "--out=r.csv", "--filter=genre=Comedy"], "--filter='genre=Comedy' needs "),
         (["RUN", "--out=r.csv", "--unknown_items=x"], "recommend: argument --unknown_items: invalid choice"),
         (["RUN", "--out=r.csv", "--role=model"], "has no model, only teacher, student"),
+        (["RUN:student", "--out=r.csv"], "recommend takes the run folder alone; choose its model by "),
+        (["RUN/result.json", "--out=r.csv"], "result.json is not a model file; name its run folder, "),
+        (["RUN/..", "--out=r.csv"], "is not a run folder: it has no result.json; run folders in it: "),
+        (["RUN", "--out=r.csv", "--user=all"], "--user=all. Did you mean --users? See recbole-bd recommend --help"),
         (["gone", "--out=r.csv"], "gone is neither a run folder nor a model file: no such"),
     ],
 )
 def test_wrong_words_are_one_line(words, message, trained_run, cli, tmp_path):
-    code, out, err = cli("recommend", *(trained_run if word == "RUN" else word for word in words))
+    code, out, err = cli("recommend", *(word.replace("RUN", str(trained_run)) for word in words))
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1

@@ -20,8 +20,11 @@ def threads():
 
 
 def test_both_roles_are_measured(trained_run, cli):
-    code, out, err = cli("serve-bench", trained_run, "--requests=5", "--batch=1,8")
+    code, out, err = cli("serve-bench", trained_run, "--requests=5", "--batch=1, 8", "-k", "999")
     assert (code, err) == (0, "")
+    items = json.loads((Path(trained_run) / "serving.json").read_text())["k"]
+    assert out.splitlines()[0].startswith(f"top {items} without")
+    assert out.splitlines()[1] == f"-k 999 is above the number of items, {items}"
     assert "The student has 25.0% of the teacher's bytes" in out
 
 

@@ -27,7 +27,8 @@ def test_recboles_style_is_read(line, settings, files):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["seed=1"], "'seed=1' is not a setting"),
+        (["seed=1"], "'seed=1' is not a setting: write --key=value$"),
+        (["--models", "BD", "Pop"], "'Pop' is not a setting: write .* several values .* as --models=BD,Pop$"),
         (["--seed"], "--seed has no value"),
         (["--seed", "--model=BD"], "--seed has no value"),
         (["--seed=1", "--seed=2"], "given twice"),

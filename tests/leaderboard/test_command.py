@@ -13,7 +13,7 @@ from recbole_bd import run_bd
 from recbole_bd.errors import BDError
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.leaderboard.run_reader import runs_below
-from tests.helpers.boards import write_board, write_run
+from tests.helpers.boards import two_roles, write_board, write_run
 from tests.helpers.forked import forked_children
 from tests.helpers.paths import ROOT
 from tests.helpers.resuming import Killed, writes_counted
@@ -112,10 +112,16 @@ WRONG = {
     "unknown model": ({"models": "Pop,BRP", "seeds": "1"}, "Did you mean BPR?"),
     "unknown key": ({"models": "Pop,BD", "seeds": "1", "temprature": 2}, "Did you mean temperature?"),
     "one run's key": ({"models": "Pop", "seeds": "1", "model": "BD"}, "a leaderboard takes --models"),
+    "one run's key alone": ({"seed": 1}, "--seed applies to a single run; a leaderboard takes --seeds"),
     "jobs": ({"models": "Pop", "seeds": "1", "jobs": 0}, "jobs=0"),
     "unteachable": ({"models": "Pop,BD", "seeds": "1", "teacher_model": "EASE"}, "EASE has no parameters"),
     "unknown data": ({"models": "Pop", "seeds": "1", "dataset": "nowhere"}, "nowhere does not exist"),
     "no folder": ({"from": "none"}, "--from=none: no such file or folder"),
+    "nothing named": ({"from": ""}, "--from is empty: name a folder"),
+    "another file": (
+        {"from": str(ROOT / "pyproject.toml")},
+        "pyproject.toml is no leaderboard.jsonl: name such a file",
+    ),
     "empty folder": ({"from": "."}, "no run found"),
     "from and more": ({"from": ".", "epochs": 3}, "cannot be combined with --epochs"),
 }
@@ -131,6 +137,32 @@ def test_wrong_input_is_one_line_and_nothing_is_run(case, cli, quick, tmp_path):
     (line,) = err.strip().splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"models": "BPR,CD"}, "no run found with method BPR, CD; its runs have method BD, Pop"),
+        ({"seeds": "7"}, "no run found with seed 7; its runs have seed 1, 2"),
+        ({"seeds": "2", "dataset": "ml-1m"}, "with dataset ml-1m, seed 2; its runs have dataset toys; seed 1, 2"),
+    ],
+)
+def test_what_is_missing_is_told_with_what_is_there(given, message, tmp_path):
+    write_run(tmp_path, "Pop", 1, {"model/separate": 0.1})
+    write_run(tmp_path, "BD", 2, two_roles(0.3, 0.2), ("student",))
+    with pytest.raises(BDError) as error:
+        run_leaderboard({"from": str(tmp_path), **given})
+    assert message in str(error.value)
+
+
+def test_a_run_folder_in_the_place_of_its_parent_is_told(tmp_path):
+    folder = write_run(tmp_path, "Pop", 1, {"model/separate": 0.1})
+    with pytest.raises(BDError) as error:
+        run_leaderboard({"from": str(folder)})
+    assert str(error.value).endswith(f"it is a run folder itself: name the folder that holds it, --from={tmp_path}")
+    with pytest.raises(BDError) as error:
+        run_leaderboard({"from": str(tmp_path), "out": str(folder / "result.json")})
+    assert str(error.value).endswith(f"{folder / 'result.json'} is a file, not a folder")
 
 
 def test_runs_of_several_data_sets_ask_for_one(tmp_path):
