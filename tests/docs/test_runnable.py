@@ -60,11 +60,11 @@ def words_of(line: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder in which `saved/RUN` and `saved/OTHER` are finished runs of ml-100k: those that pages speak of."""
+    """A folder in which `saved/RUN` and `saved/OTHER_SEED` are finished runs of ml-100k: those that pages speak of."""
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for seed, name in ((2020, "RUN"), (2021, "OTHER")):
+        for seed, name in ((2020, "RUN"), (2021, "OTHER_SEED")):
             result = recbole_bd.run_bd(dataset="ml-100k", config_dict={**SMALL, "seed": seed, "split_seed": 2020})
             (folder / result["run_folder"]).rename(folder / "saved" / name)
     return folder
