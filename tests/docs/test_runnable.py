@@ -16,7 +16,13 @@ PROGRAM = re.compile(r"(recbole-bd|python3? -m recbole_bd|python3? run_bd\.py)(?
 # Added to every training, unless the block sets them.
 SMALL = {"epochs": 1, "distill_epochs": 1, "threads": 1, "show_progress": False}
 # What a block shows at full size, by command.
-SMALLER = {"leaderboard": {"models": "BPR,BD", "seeds": "2020", "jobs": "1"}, "tune": {"trials": "1", "jobs": "1"}}
+SMALLER = {
+    "run": {},
+    "leaderboard": {"models": "BPR,BD", "seeds": "2020", "jobs": "1"},
+    "tune": {"trials": "1", "jobs": "1"},
+}
+# Words of commands that train nothing: they show runs that are finished, or help.
+TRAINS_NOT = ("--resume=saved", "--from=", "--help")
 
 
 def blocks():
@@ -45,13 +51,9 @@ def words_of(line: list[str]) -> list[str]:
     if program[0].endswith("run_bd.py"):
         words = ["run", *words]
     command, *rest = words
-    if (
-        command not in ("run", "leaderboard", "tune")
-        or "--help" in rest
-        or any("--resume=saved" in word for word in rest)
-    ):
+    if command not in SMALLER or any(word.startswith(TRAINS_NOT) for word in rest):
         return words
-    smaller = SMALLER.get(command, {})
+    smaller = SMALLER[command]
     rest = [word for word in rest if word.partition("=")[0].removeprefix("--") not in smaller]
     given = {word.partition("=")[0].removeprefix("--") for word in rest}
     added = [f"--{key}={value}" for key, value in (smaller | SMALL).items() if key not in given]
