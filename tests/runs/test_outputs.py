@@ -11,12 +11,10 @@ from recbole_bd import run_bd
 from recbole_bd.data.split import load_split
 from recbole_bd.evaluator.complementarity import complementarity
 from recbole_bd.runs.per_user import VALIDATION_VALUES, per_user
-from tests.helpers.data import write_inter
+from tests.helpers.data import PARTS, write_some_of_citeulike
 from tests.helpers.finished import ARMS, ROLES, by_hand, saved_scores
 from tests.helpers.paths import SHARED_DATA, needs_data
 from tests.helpers.settings import make_config
-
-PARTS = ("train", "valid", "test")
 
 
 @pytest.mark.slow
@@ -118,12 +116,9 @@ def test_metrics_on_citeulike_are_those_of_the_saved_states(tmp_path):
     """On the interactions of 600 users, whose scores take a tenth of the time."""
     whole = load_split(make_config({"dataset": "citeulike", "data_path": str(SHARED_DATA)}))
     assert {part: len(whole.pairs(part)[0]) for part in PARTS} == {"train": 120361, "valid": 5219, "test": 5219}
-    for part in PARTS:
-        header, *lines = (SHARED_DATA / "citeulike" / f"citeulike.{part}.inter").read_text().splitlines()
-        pairs = [line.split("\t") for line in lines]
-        write_inter(tmp_path, "citeulike", [pair for pair in pairs if int(pair[0]) < 600], part, header)
     settings = {
-        "dataset": "citeulike", "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "saved"), "device": "cpu",
+        "dataset": "citeulike", "data_path": str(write_some_of_citeulike(tmp_path)), "device": "cpu",
+        "checkpoint_dir": str(tmp_path / "saved"),
         "epochs": 1, "distill_epochs": 1, "control": False, "topk": [50], "valid_metric": "NDCG@50",
         "show_progress": False,
     }  # fmt: skip

@@ -49,33 +49,36 @@ STOCK = (
     STOCK_RECBOLE
     + """
 from recbole.quick_start import load_data_and_model
-config, model, dataset, train_data, valid_data, test_data = load_data_and_model(sys.argv[1])
-assert not any(name.startswith("recbole_bd") for name in sys.modules), "this package was needed"
 from recbole.data.interaction import Interaction
-users = torch.arange(1, dataset.user_num)
-model.eval()
-with torch.no_grad():
-    scores = model.full_sort_predict(Interaction({dataset.uid_field: users})).view(len(users), -1)
-numpy.save(sys.argv[2], scores.numpy())
+for path in sys.argv[1:]:
+    config, model, dataset, train_data, valid_data, test_data = load_data_and_model(path)
+    users = torch.arange(1, dataset.user_num)
+    model.eval()
+    with torch.no_grad():
+        scores = model.full_sort_predict(Interaction({dataset.uid_field: users})).view(len(users), -1)
+    numpy.save(f"{path}.npy", scores.numpy())
+assert not any(name.startswith("recbole_bd") for name in sys.modules), "this package was needed"
 """
 )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["BPR", "LightGCN", "CDAE"])
-def test_stock_recbole_reads_its_form(name, student, others, tmp_path):
-    trained = student if name == "BPR" else others[name]
-    (path,) = FORMATS["recbole"](trained, tmp_path, COUNT)
+def test_stock_recbole_reads_its_form(student, others, tmp_path):
+    models, paths = {"BPR": student, "LightGCN": others["LightGCN"], "CDAE": others["CDAE"]}, {}
+    for name, trained in models.items():
+        (tmp_path / name).mkdir()
+        (paths[name],) = FORMATS["recbole"](trained, tmp_path / name, COUNT)
     done = subprocess.run(
-        [sys.executable, "-c", STOCK, str(path), str(tmp_path / "scores.npy")],
+        [sys.executable, "-c", STOCK, *map(str, paths.values())],
         capture_output=True, text=True, cwd=tmp_path, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    found = np.load(tmp_path / "scores.npy")
-    with trained.role.scoring():
-        logits = trained.role.all_logits(torch.arange(1, 61))
-    expected = torch.sigmoid(logits) if name == "CDAE" else logits
-    assert np.allclose(found[:, 1:], expected[:, 1:].numpy(), atol=1e-5)
+    for name, trained in models.items():
+        found = np.load(f"{paths[name]}.npy")
+        with trained.role.scoring():
+            logits = trained.role.all_logits(torch.arange(1, 61))
+        expected = torch.sigmoid(logits) if name == "CDAE" else logits
+        assert np.allclose(found[:, 1:], expected[:, 1:].numpy(), atol=1e-5)
 
 
 def test_an_index_finds_the_best_items(student, tmp_path):

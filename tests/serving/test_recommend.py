@@ -9,8 +9,8 @@ from recbole_bd.sampler import top_lists
 from recbole_bd.serving.item_choice import ItemChoice, choose_items
 from recbole_bd.serving.recommend import RecommendationSummary, recommend
 from recbole_bd.serving.recommender import Recommender, popular_items
-from tests.helpers.data import block_pairs, write_inter
-from tests.helpers.paths import SHARED_DATA, needs_data
+from tests.helpers.data import block_pairs, write_inter, write_some_of_citeulike
+from tests.helpers.paths import needs_data
 from tests.helpers.serving import COUNT, hit_rate, host_lists, lists_of, read_rows, reference, settings_of
 from tests.helpers.settings import alone
 
@@ -112,7 +112,8 @@ def test_lists_have_the_hit_rate_of_the_record(repeatable, tmp_path):
 @needs_data("citeulike")
 @pytest.mark.slow
 def test_lists_of_fixed_parts_have_the_hit_rate_of_the_record(tmp_path):
-    settings = {"dataset": "citeulike", "data_path": str(SHARED_DATA), "checkpoint_dir": str(tmp_path), "epochs": 8}
+    folder = str(write_some_of_citeulike(tmp_path))
+    settings = {"dataset": "citeulike", "data_path": folder, "checkpoint_dir": str(tmp_path / "saved"), "epochs": 8}
     settings |= {"benchmark_filename": ["train", "valid", "test"], "metrics": ["Hit"], "valid_metric": "Hit@10"}
     settings |= {"topk": [10, 50], "embedding_size": 16, "learning_rate": 0.01, "device": "cpu", "show_progress": False}
     result = run_bd("BPR", config_dict={**settings, "metric_decimal_place": 8})

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -112,10 +113,16 @@ def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
         if (tmp_path / "out" / "study.db").exists():
             try:
                 found = optuna.load_study(study_name="BD-blocks", storage=database)
-                if sum(trial.state.is_finished() for trial in found.trials) >= 2:
+                if sum(trial.state.is_finished() for trial in found.trials) < 2:
+                    continue
+                # A trial that has just begun and has no process yet would be left for another machine to run.
+                first.send_signal(signal.SIGSTOP)
+                found = optuna.load_study(study_name="BD-blocks", storage=database)
+                if all(trial.state.is_finished() or "process" in trial.user_attrs for trial in found.trials):
                     break
             except Exception:  # the database is being made
-                continue
+                pass
+            first.send_signal(signal.SIGCONT)
     first.kill()
     first.wait()
     done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
