@@ -24,7 +24,7 @@ examples:
   recbole-bd configs cp dataset/ml-1m.yaml mine.yaml      then: recbole-bd run --config_files=mine.yaml
   recbole-bd configs cp tuning/BD.yaml                    to BD.yaml; then: recbole-bd tune --space=BD.yaml
 
-A file of settings need not be copied to be used as it is: recbole-bd run --config_files=properties/NAME"""
+A file need not be copied to be used as it is: --config_files=properties/NAME or --space=properties/NAME"""
 
 
 def command_parser() -> CommandParser:
