@@ -216,6 +216,8 @@ def test_milliseconds_are_those_of_serve_bench_for_all_rows_with_the_model(opene
     browser, board = opened
     browser.choose("#cost", "1")
     titles = dict(browser.run(f"{POINTS}.map(g => [g.dataset.row, g.querySelector('title').textContent])"))
+    ticks = browser.run("[...document.querySelectorAll('#drawing text[text-anchor=middle]')].map(t => t.textContent)")
+    assert ticks == ["0.5", "1", "2", "milliseconds per request of 1 user, logarithmic"]
     for number, title in titles.items():
         assert title.endswith("0.500 ms" if board.rows[int(number)].size == "student" else "2.000 ms")
     assert {board.rows[int(number)].name for number in titles} == {
@@ -296,6 +298,8 @@ def test_paper_shows_table_and_picture_without_tools(opened):
     assert heights["#tools"] == 0
     assert min(heights["#drawing svg"], heights["#board"]) > 100
     assert browser.run("getComputedStyle(document.querySelector('.scroll')).overflow") == "visible"
+    titles = browser.run("[...document.querySelectorAll('#drawing svg[role=img] text')].map(t => t.textContent)")
+    assert {"test ndcg@5", "parameters, logarithmic"} <= set(titles), "the picture says what it shows"
 
 
 @in_browser

@@ -18,7 +18,8 @@ const logarithmic = (low, high) => {
       if (tick >= low && tick <= high) found.push(tick);
     }
   }
-  return { at: (value) => Math.log(value / low) / Math.log(high / low), ticks: found };
+  // A short range holds no round powers.
+  return { at: (value) => Math.log(value / low) / Math.log(high / low), ticks: found.length > 1 ? found : ticksBetween(low, high, 5) };
 };
 // A little room at both ends of the values.
 const around = (values, share) => {
@@ -28,10 +29,11 @@ const around = (values, share) => {
 };
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 
-const frame = (width, height, x, y, title, label) => {
+// `titles` are those of the horizontal and the vertical axis; `label` describes the picture to who does not see it.
+const frame = (width, height, x, y, titles, label) => {
   const names = y.ticks.map(String);
   const left = 16 + 7 * Math.max(...names.map((name) => name.length), 3);
-  const right = 14, top = 12, bottom = 44;
+  const right = 14, top = 28, bottom = 44;
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label });
   const place = (a, b) => [left + x.at(a) * (width - left - right), top + (1 - y.at(b)) * (height - top - bottom)];
   y.ticks.forEach((tick, i) => {
@@ -49,7 +51,8 @@ const frame = (width, height, x, y, title, label) => {
     svg.append(drawn("text", { x: at, y: height - bottom + 18, "text-anchor": "middle" }, name));
   }
   svg.append(drawn("line", { class: "axis", x1: left, x2: width - right, y1: height - bottom, y2: height - bottom }));
-  svg.append(drawn("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, title));
+  svg.append(drawn("text", { x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, titles[0]));
+  svg.append(drawn("text", { x: 10, y: 17 }, titles[1]));
   return { svg, place, inner: { left, right: width - right, top, bottom: height - bottom } };
 };
 

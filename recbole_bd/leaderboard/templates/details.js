@@ -17,7 +17,7 @@ const chart = (row, metric, width) => {
   const x = linear(first, last, 8);
   x.ticks = x.ticks.filter(Number.isInteger);
   const y = linear(...around(all.map(([, value]) => value), 0.06), 5);
-  const { svg, place } = frame(width, 280, x, y, "training epoch, warm-up first", `validation ${metric} by epoch, ${row.name}`);
+  const { svg, place } = frame(width, 280, x, y, ["training epoch, warm-up first", `validation ${metric}`], `validation ${metric} by epoch, ${row.name}`);
   for (const { stage, points, seed } of lines) {
     const line = drawn("polyline", { class: `curve ${stage}`, points: points.map((point) => place(...point).map((at) => at.toFixed(1)).join(",")).join(" ") });
     line.append(drawn("title", {}, `${stage}, seed ${seed}`));

@@ -70,7 +70,7 @@ const namesOf = (front, points, inner) => {
     const lefts = [x + 9, x - 9 - width, x - width / 2];
     const bases = [y - 10, y + 4, y + 19];
     const spots = bases.flatMap((base) => lefts.map((left) => ({ left, right: left + width, top: base - 11, bottom: base + 3 })));
-    const spot = spots.find((one) => one.left >= inner.left && one.right <= inner.right && one.top >= 0 && one.bottom <= inner.bottom && !taken.some((other) => overlap(one, other)));
+    const spot = spots.find((one) => one.left >= inner.left && one.right <= inner.right && one.top >= inner.top - 8 && one.bottom <= inner.bottom && !taken.some((other) => overlap(one, other)));
     if (!spot) continue;
     taken.push(spot);
     found.push(drawn("text", { class: "name", x: spot.left, y: spot.bottom - 3 }, name));
@@ -106,7 +106,7 @@ const drawPicture = (width) => {
   const x = logarithmic(low / room, high * room);
   const y = linear(...around(points.flatMap(({ value, spread }) => [value - spread, value + spread]), 0.08), 5);
   const label = `${metricChoice.value} against ${costTitle()}: ${points.length} points, whose numbers are in the table`;
-  const { svg, place, inner } = frame(width, Math.round(Math.max(240, Math.min(width / 2, 380))), x, y, `${costTitle()}, logarithmic`, label);
+  const { svg, place, inner } = frame(width, Math.round(Math.max(240, Math.min(width / 2, 380))), x, y, [`${costTitle()}, logarithmic`, `test ${metricChoice.value}`], label);
   const front = frontOf(points);
   const others = points.filter((point) => !front.includes(point));
   spreadOut([...front, ...others], place, space);
