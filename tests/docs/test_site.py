@@ -21,11 +21,12 @@ HEADING = "document.querySelector('article h1').firstChild.textContent"
 # The wider of what overflows and the window, in pixels.
 WIDTH = "[document.documentElement.scrollWidth, window.innerWidth]"
 
-# The addresses of what the search has found, once it has found something.
+# The addresses of what the search has found, once it says that it has finished.
 FOUND = """new Promise(done => {
     const look = () => {
+        const summary = document.querySelector('#search-results .search-summary');
         const links = [...document.querySelectorAll('#search-results li a')].map(link => link.pathname);
-        links.length ? setTimeout(() => done(links), 200) : setTimeout(look, 50);
+        summary && summary.textContent.includes('finished') ? done(links) : setTimeout(look, 50);
     };
     look();
 })"""
