@@ -21,6 +21,9 @@ from tests.helpers.paths import ROOT
 from tests.helpers.resuming import Killed, run_differences, writes_counted
 from tests.helpers.settings import alone
 
+# Whatever is run, its figures can be made.
+pytestmark = pytest.mark.figures
+
 OWN = "tests.helpers.own_classes"
 BIASED = f"{OWN}:BiasMF"
 

@@ -13,6 +13,9 @@ from recbole_bd.model import METHODS
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.settings import QUICK, alone, for_method, make_config
 
+# Whatever is run, its figures can be made.
+pytestmark = pytest.mark.figures
+
 # Keys that name a run, its process and its times. All others are numbers, and hashes of what determines them.
 OF_THE_RUN = ("timing", "peak_rss_mb", "run_folder", "command", "pid", "machine")
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR"), ("LightGCN", "BPR")]

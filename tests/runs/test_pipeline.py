@@ -15,6 +15,9 @@ from tests.helpers.finished import ARMS, ROLES
 from tests.helpers.resuming import without_times
 from tests.helpers.settings import alone
 
+# Whatever is run, its figures can be made.
+pytestmark = pytest.mark.figures
+
 
 @pytest.mark.slow
 def test_the_resolved_configuration_is_the_same_run(finished, tmp_path):

@@ -16,6 +16,9 @@ from tests.helpers.counts import tally
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.settings import QUICK
 
+# Whatever is run, its figures can be made.
+pytestmark = pytest.mark.figures
+
 ODD = [
     None,
     True,
