@@ -32,6 +32,9 @@ from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
+# Draws of a user at most, from one refresh to the next. Lists of a user who needs more share draws.
+_DRAWS_OF_USER = 512
+
 
 class BD(Distiller):
     """Both roles learn from their own loss and from the other's logits on sampled items.
@@ -117,9 +120,10 @@ class BD(Distiller):
                 _require_one_negative(self.roles[learner])
 
     def _pool_sizes(self) -> torch.Tensor:
-        """Number of draws per user until the next refresh: positives * samples * epochs. [n_users]."""
+        """Number of draws per user until the next refresh: positives * samples * epochs, or a few hundred. [n_users]."""
         epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
-        return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1)
+        most = max(_DRAWS_OF_USER, self.samples_per_user)
+        return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1, max=most)
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set this epoch's weights; every `refresh_period` epochs, rank items and draw anew for the learners.

@@ -5,6 +5,7 @@ from typing import Any
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
+from recbole_bd.backbones.acceleration.pair_products import pair_products
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
 from recbole_bd.backbones.registry import learns_by_gradient
@@ -43,7 +44,7 @@ class StoredGuide:
         if (vectors := self._kept_vectors()) is None:
             return self._copy.target_logits(users, items, learning=False)
         of_users, of_items = vectors
-        return (of_items[items] * of_users[users].unsqueeze(1)).sum(dim=-1)
+        return pair_products(of_users[users], of_items, items)
 
     def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """Score all items, or a few, for each user, as `Role.all_logits` does; without gradient."""

@@ -184,7 +184,9 @@ class DistillationSampler:
                 yield from whole_chunks(part, scores, self.seen, self.ranks, generator, self.chunk_users)
 
     def sample(self, learner: str, users: Tensor, count: int, shard: tuple[int, int] | None = None) -> Tensor:
-        """Draw items for a batch from each user's pool, uniformly with replacement.
+        """Draw items for a batch from each user's pool: a run of it that begins anywhere, around its end.
+
+        The items of a pool are independent draws in no order, and so are those of a run.
 
         Args:
             learner: the role that learns on them.
@@ -201,9 +203,11 @@ class DistillationSampler:
         if learner not in self.pools:
             raise RuntimeError(f"no items have been drawn for the {learner}: call refresh first")
         before, rows = shard or (0, len(users))
-        uniform = torch.rand(rows, count, generator=self.generator, device=self.device)[before : before + len(users)]
-        starts, sizes = (table.index_select(0, users).unsqueeze(1) for table in (self.starts, self.sizes))
-        return self.pools[learner].take(starts + index_from_uniform(uniform, sizes)).long()
+        uniform = torch.rand(rows, generator=self.generator, device=self.device)[before : before + len(users)]
+        starts, sizes = (table.index_select(0, users) for table in (self.starts, self.sizes))
+        run = index_from_uniform(uniform, sizes).unsqueeze(1) + torch.arange(count, device=self.device)
+        run.remainder_(sizes.unsqueeze(1)).add_(starts.unsqueeze(1))
+        return self.pools[learner].index_select(0, run.view(-1)).view(run.shape).long()
 
     def _set_sizes(self, sizes: Tensor) -> None:
         self.sizes = sizes.clone()

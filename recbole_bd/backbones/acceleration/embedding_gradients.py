@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_Collected = list[tuple[Tensor, Tensor]]  # ids [n] and the gradients of their rows [n, d], collected during backward
+from recbole_bd.backbones.acceleration.pair_products import Collected, pair_products
 
 
 class _Table(torch.autograd.Function):
     """Identity of the table whose backward, after that of every lookup, sums up the collected gradients."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, collected: _Collected, padding: int | None) -> Tensor:
+    def forward(ctx: Any, table: Tensor, collected: Collected, padding: int | None) -> Tensor:
         ctx.set_materialize_grads(False)
         ctx.collected, ctx.padding, ctx.like = collected, padding, table
         return table.detach()
@@ -41,7 +41,7 @@ class _Lookup(torch.autograd.Function):
     """Rows of the table; their gradient is collected for the node of the table."""
 
     @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor, collected: _Collected) -> Tensor:
+    def forward(ctx: Any, table: Tensor, ids: Tensor, collected: Collected) -> Tensor:
         ctx.ids, ctx.collected = ids.reshape(-1), collected
         return table.index_select(0, ctx.ids).view(*ids.shape, table.shape[1])
 
@@ -60,10 +60,20 @@ class GatheredEmbedding(nn.Embedding):
         """Look up rows of the table. int64 of any shape to that shape and [embedding_dim]."""
         if not (torch.is_grad_enabled() and self.weight.requires_grad):
             return F.embedding(input, self.weight, self.padding_idx)
+        return _Lookup.apply(self._ready_node(), input, self._collected)
+
+    def products(self, vectors: Tensor, ids: Tensor) -> Tensor:
+        """Inner product of each vector with some rows of the table. [B, embedding_dim] and int64 [B, K] to [B, K]."""
+        if not (torch.is_grad_enabled() and self.weight.requires_grad):
+            return pair_products(vectors, self.weight, ids)
+        return pair_products(vectors, self._ready_node(), ids, self._collected)
+
+    def _ready_node(self) -> Tensor | None:
+        """The node for a new lookup."""
         if self._node is None or self._node.data_ptr() != self.weight.data_ptr():  # the table moved to another device
             self.make_node()
         self._collected.clear()  # empty unless a backward pass was interrupted
-        return _Lookup.apply(self._node, input, self._collected)
+        return self._node
 
     def make_node(self) -> None:
         """Create the node. It saves nothing of a step, so it serves every step.
@@ -72,7 +82,7 @@ class GatheredEmbedding(nn.Embedding):
         always the oldest, so a resumed run adds in the same order.
         """
         with torch.enable_grad():
-            self._collected: _Collected = []
+            self._collected: Collected = []
             self._node = _Table.apply(self.weight, self._collected, self.padding_idx)
 
     def __getstate__(self) -> dict[str, Any]:

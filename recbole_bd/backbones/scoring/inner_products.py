@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
+from recbole_bd.backbones.acceleration.embedding_gradients import GatheredEmbedding
+from recbole_bd.backbones.acceleration.pair_products import pair_products
 from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph
 from recbole_bd.backbones.scoring.base import Scores, device_of
 
@@ -28,8 +30,24 @@ class InnerProduct(Scores):
 
     def pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Logits of items [B, K] for users [B]. [B, K]."""
+        return self.products(self.user_vectors(users), items)
+
+    def products(self, vectors: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users' vectors [B, d]. [B, K]."""
+        table = self.looked_up()
+        if isinstance(table, GatheredEmbedding):
+            return table.products(vectors, items)
+        if table is not None:
+            return pair_products(vectors, table, items)
         # A batched matrix product costs three times as much for few items per user.
-        return (self.item_vectors(items) * self.user_vectors(users).unsqueeze(1)).sum(dim=-1)
+        return (self.item_vectors(items) * vectors.unsqueeze(1)).sum(dim=-1)
+
+    def looked_up(self) -> GatheredEmbedding | Tensor | None:
+        """Table whose rows are the items' vectors, if it is at hand: an embedding, or [n_items, d]."""
+        if type(self).item_vectors is not InnerProduct.item_vectors:
+            return None
+        table = self.model.item_embedding
+        return table if isinstance(table, GatheredEmbedding) else None
 
     def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
@@ -52,6 +70,16 @@ class MFScores(InnerProduct):
         """Vectors of items. Any shape to that shape and [d]."""
         return self.model.item_vectors(items)
 
+    def products(self, vectors: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users' vectors [B, d], with biases [B, d + 2]. [B, K]."""
+        table = self.model.item_embedding
+        if not isinstance(table, GatheredEmbedding):
+            return super().products(vectors, items)
+        if self.model.item_bias is None:
+            return table.products(vectors, items)
+        of_items, of_user, one = vectors.split([vectors.shape[1] - 2, 1, 1], dim=1)
+        return table.products(of_items, items) + of_user + one * self.model.item_bias(items).squeeze(-1)
+
 
 class GraphConvolution(InnerProduct):
     """Vectors propagated over the interaction graph by a `forward` that takes no users and items."""
@@ -72,7 +100,11 @@ class GraphConvolution(InnerProduct):
 
     def item_vectors(self, items: Tensor) -> Tensor:
         """Vectors of items. Any shape to that shape and [d]."""
-        return self.propagate()[1][items]
+        return self.looked_up()[items]
+
+    def looked_up(self) -> Tensor:
+        """Vectors of all items after the propagation. [n_items, d]."""
+        return self.propagate()[1]
 
 
 class SGLScores(GraphConvolution):
@@ -152,6 +184,10 @@ class DMFScores(InnerProduct):
     def item_vectors(self, items: Tensor) -> Tensor:
         """Vectors of items. Any shape to that shape and [d]."""
         return self.item_tower()[items]
+
+    def looked_up(self) -> Tensor:
+        """Vectors of all items. [n_items, d]."""
+        return self.item_tower()
 
 
 class FISMScores(InnerProduct):

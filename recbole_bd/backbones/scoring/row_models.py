@@ -13,6 +13,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor, nn
 
+from recbole_bd.backbones.acceleration.pair_products import pair_products
 from recbole_bd.backbones.scoring.base import Scores, device_of
 
 
@@ -53,7 +54,7 @@ class Autoencoder(_RowModel):
         output = self.model.get_submodule(self.output_name)
         with self._layer(self.output_name, nn.Identity()):
             hidden = self.row(distinct)[index]
-        logits = (F.embedding(items, output.weight) * hidden.unsqueeze(1)).sum(dim=-1)
+        logits = pair_products(hidden, output.weight, items)
         return logits if output.bias is None else logits + output.bias[items]
 
     def row(self, users: Tensor) -> Tensor:
