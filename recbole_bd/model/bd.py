@@ -120,7 +120,7 @@ class BD(Distiller):
                 _require_one_negative(self.roles[learner])
 
     def _pool_sizes(self) -> torch.Tensor:
-        """Number of draws per user until the next refresh: positives * samples * epochs, or a few hundred. [n_users]."""
+        """Draws per user until the next refresh: positives * samples * epochs, a few hundred at most. [n_users]."""
         epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
         most = max(_DRAWS_OF_USER, self.samples_per_user)
         return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1, max=most)

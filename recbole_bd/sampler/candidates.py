@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
+from recbole_bd.sampler.order import order_keys
 from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in
 from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted
@@ -46,6 +47,8 @@ class Chunk:
         self.is_whole, self.column_weights = items is None, column_weights
         self._items, self._logits, self._method = items, logits, method
         self._ranks: dict[str, Ranks] = {}
+        self._masked: dict[str, Tensor] = {}
+        self._orders: dict[str, Tensor] = {}
 
     def items(self, columns: Tensor, rows: Tensor | None = None) -> Tensor:
         """Item ids of some columns.
@@ -61,16 +64,26 @@ class Chunk:
             columns = (self._items if rows is None else self._items[rows]).gather(1, columns)
         return columns.to(torch.int32)
 
-    def best(self, role: str, length: int) -> tuple[Tensor, Tensor]:
-        """The best columns of one role among those that may be drawn.
-
-        Returns:
-            Logits, float32 [C, length], the best first and -inf after the last, and their columns.
+    def masked(self, role: str) -> Tensor:
+        """Logits of one role, -inf where a column may not be drawn. float32 [C, M].
 
         Raises:
             DataError: a score is NaN.
         """
-        return topk_sorted(mask_excluded(self._logits(role), self.excluded, role), length)
+        if role not in self._masked:
+            self._masked[role] = mask_excluded(self._logits(role), self.excluded, role)
+        return self._masked[role]
+
+    def order(self, role: str, length: int) -> Tensor:
+        """The first columns in one role's order, as keys, see `order_keys`. int64 [C, length].
+
+        Raises:
+            DataError: a score is NaN.
+        """
+        known = self._orders.get(role)
+        if known is None or known.shape[1] < length:
+            known = self._orders[role] = order_keys(self.masked(role), length)
+        return known[:, :length]
 
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role, in positions of the whole catalogue; 1 is best."""
@@ -212,6 +225,6 @@ class Candidates:
     def learn(self, chunk: Chunk) -> None:
         """Remember the best items of a chunk, for the roles in `known`."""
         for role in self.known if not chunk.is_whole else ():
-            logits, columns = chunk.best(role, min(_KNOWN, chunk.n_columns))
+            logits, columns = topk_sorted(chunk.masked(role), min(_KNOWN, chunk.n_columns))
             items = chunk.items(columns).masked_fill(logits == -torch.inf, 0)
             self.known[role][chunk.users, : items.shape[1]] = items

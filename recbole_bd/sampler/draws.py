@@ -159,24 +159,69 @@ def draw(
 
 
 def propose(
-    weigh: Callable[[Tensor], Tensor], n_rows: int, n_items: int, count: int, generator: torch.Generator
+    weigh: Callable[[Tensor], Tensor], rows: Tensor, n_items: int, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Rejection sampling: propose items uniformly and accept each with probability equal to its weight.
 
     Args:
-        weigh: weights in [0, 1] at flat indices [n_rows, count], `row * n_items + item`; NaN at excluded items.
-        n_rows: rows of the chunk.
+        weigh: weights in [0, 1] at flat indices [R, count], `row * n_items + item`; NaN at excluded items.
+        rows: int64 [R], rows of the chunk.
         n_items: size of the catalogue with padding.
         count: proposals per row.
         generator: random generator.
 
     Returns:
-        The proposed items, int64 [n_rows, count], never padding, and whether each was accepted, bool [n_rows, count].
+        The proposed items, int64 [R, count], never padding, and whether each was accepted, bool [R, count].
     """
-    uniform = torch.rand(n_rows, count, dtype=torch.float64, generator=generator, device=generator.device)
+    uniform = torch.rand(len(rows), count, dtype=torch.float64, generator=generator, device=generator.device)
     uniform.mul_(n_items - 1)
     items = uniform.long()  # the integer part is the item, the fraction decides on acceptance
     uniform.sub_(items)
     items.add_(1)
-    rows = torch.arange(n_rows, device=generator.device).unsqueeze(1)
-    return items, uniform < weigh(items + rows * n_items)
+    return items, uniform < weigh(items + rows.unsqueeze(1) * n_items)
+
+
+def power_corrections(power: float, length: int) -> Tensor:
+    """Probability of accepting positions proposed by `propose_positions`.
+
+    (n + 1) ** -power / (integral of x ** -power from n + 1/2 to n + 3/2)   for position n, from 0
+
+    Args:
+        power: above 0.
+        length: number of positions.
+
+    Returns:
+        float32 [length], in [0, 1] since the power is convex; it nears 1 down the list.
+    """
+    rank = torch.arange(1, length + 1, dtype=torch.float64)
+    c = 1 - power
+    ends = rank + 0.5, rank - 0.5
+    upper, lower = (end.log() for end in ends) if c == 0 else (end.pow(c) / c for end in ends)
+    return (rank.pow(-power) / (upper - lower)).clamp_(max=1.0).float()
+
+
+def propose_positions(lengths: Tensor, count: int, power: float, generator: torch.Generator) -> Tensor:
+    """Propose positions of a list with replacement, roughly with p(rank r) proportional to r ** -power.
+
+    x has the density x ** -power between 1/2 and length + 1/2, and is rounded to a rank. Accepting a rank with its
+    `power_corrections` makes it exact. (Hoermann, Derflinger: Rejection-inversion. TOMACS 1996.)
+
+    Args:
+        lengths: int64 [R], the number of items in each row's list; at least 1.
+        count: positions per row.
+        power: above 0.
+        generator: random generator.
+
+    Returns:
+        int64 [R, count]; 0 is the position of the best item.
+    """
+    lengths = lengths.unsqueeze(1)
+    uniform = torch.rand(len(lengths), count, dtype=torch.float64, generator=generator, device=lengths.device)
+    # x = exp(y) / 2; y is uniform up to log(2 * length + 1) if the power is 1.
+    last, c = (2.0 * lengths + 1).log(), 1 - power
+    if c == 0:
+        uniform.mul_(last)
+    else:
+        uniform.mul_((last * c).expm1_()).log1p_().div_(c)
+    positions = uniform.exp_().mul_(0.5).add_(0.5).long().sub_(1)
+    return torch.minimum(positions.clamp_(min=0), lengths - 1)

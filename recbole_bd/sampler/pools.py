@@ -1,10 +1,11 @@
-"""The drawn items of one learner, and the three ways of drawing them for a chunk of users.
+"""The drawn items of one learner, and the four ways of drawing them for a chunk of users.
 
-Each way fills rows of a `Pool` by a `Rule`. Rejection sampling and draws from the head of a list are cheap but not
-always possible. A search in the cumulative weights of all items fills the remaining rows.
+Each way fills rows of a `Pool` by a `Rule`. Rejection sampling, from all items or from a list, and draws from the head
+of a list are cheap but not always possible. A search in the cumulative weights of all items fills the remaining rows.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -16,16 +17,23 @@ from recbole_bd.sampler.draws import (
     draw,
     draw_positions,
     head_length,
+    power_corrections,
     propose,
+    propose_positions,
     top_weights,
     uniform_weights,
 )
-from recbole_bd.sampler.seen_items import of_rows
+from recbole_bd.sampler.order import columns_of, is_clear
+from recbole_bd.sampler.seen_items import index_from_uniform, of_rows
 
 # Rejection sampling: the acceptance rate assumed for the first chunk, and the lower bound of measured rates.
 _FIRST_ACCEPTANCE, _LEAST_ACCEPTANCE = 0.25, 1e-3
 # Largest exponent of the exp shape for which rejection sampling from all items is tried.
 _LARGEST_EXPONENT = 3.0
+# Largest power of `fill_by_power`. Beyond it most proposals of the best item are rejected.
+_LARGEST_POWER = 6.0
+# Rounds of proposals for rows that lack some.
+_ROUNDS = 4
 
 
 class Workspace:
@@ -85,6 +93,17 @@ class Rule:
     direction: Direction
     n_items: int
     acceptance: float = _FIRST_ACCEPTANCE
+    _corrections: dict[float, Tensor] = field(default_factory=dict)
+
+    def proposals(self, wanted: int) -> int:
+        """Number of proposals of which some more than `wanted` are accepted."""
+        return int(1.25 * wanted / self.acceptance) + 16
+
+    def corrections(self, power: float, device: torch.device) -> Tensor:
+        """`power_corrections` of every position, computed once. float32 [n_items]."""
+        if power not in self._corrections:
+            self._corrections[power] = power_corrections(power, self.n_items).to(device)
+        return self._corrections[power]
 
     def forget(self) -> None:
         """Assume the first acceptance rate again, so that spans of users do not depend on one another."""
@@ -104,7 +123,8 @@ def fill(chunk: Chunk, rule: Rule, pool: Pool) -> None:
     """
     unfilled = torch.ones(len(chunk.users), dtype=torch.bool, device=chunk.users.device)
     if rule.direction.sampling == "rank_discrepancy":
-        unfilled = fill_by_rejection(chunk, rule, pool)
+        is_power = rule.direction.shape == "exp" and rule.direction.rank_scale == "logarithmic"
+        unfilled = (fill_by_power if is_power else fill_by_rejection)(chunk, rule, pool)
     elif rule.direction.listed(rule.learner, rule.guide):
         unfilled = fill_from_head(chunk, rule, pool)
     if unfilled.any():
@@ -112,57 +132,136 @@ def fill(chunk: Chunk, rule: Rule, pool: Pool) -> None:
 
 
 def fill_by_rejection(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
-    """Draw by rejection sampling, where weighing the proposals costs less than weighing every item.
-
-    A row with too few accepted proposals is dropped as a whole, so that no item is favoured.
+    """Propose items uniformly and accept them by their weight, where that costs less than weighing every item.
 
     Returns:
         bool [C], the rows that are still to fill.
     """
     users, n_columns, direction = chunk.users, chunk.n_columns, rule.direction
-    scale, sizes = direction.scale(rule.n_items), pool.sizes[users].unsqueeze(1)
+    everyone = torch.ones(len(users), dtype=torch.bool, device=users.device)
+    scale = direction.scale(rule.n_items)
     greatest = direction.greatest(n_columns, scale)
-    count = int(1.25 * int(sizes.max()) / rule.acceptance) + 16
     too_peaked = direction.shape == "exp" and greatest > _LARGEST_EXPONENT
-    if not chunk.is_whole or count > n_columns // 4 or too_peaked:
-        return torch.ones(len(users), dtype=torch.bool, device=users.device)
+    if not chunk.is_whole or rule.proposals(int(pool.sizes[users].max())) > n_columns // 4 or too_peaked:
+        return everyone
     own, other = chunk.ranks(rule.learner), chunk.ranks(rule.guide)
 
     def weigh(flat_indices: Tensor) -> Tensor:
         difference = direction.difference(own.at(flat_indices), other.at(flat_indices), scale)
         return discrepancy_weights(difference, direction.shape, greatest)
 
-    columns, accepted = propose(weigh, len(users), n_columns, count, chunk.generator)
-    order = accepted.cumsum(dim=1)
-    enough = order[:, -1:] >= sizes
-    rows, draws = (accepted & enough & (order <= sizes)).nonzero(as_tuple=True)
-    pool.items[pool.starts[users][rows] + order[rows, draws] - 1] = chunk.items(columns[rows, draws])
-    rule.acceptance = max(float(accepted.float().mean()), _LEAST_ACCEPTANCE)
-    return ~enough.squeeze(1)
+    def propose_some(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        return propose(weigh, rows, n_columns, count, chunk.generator)
+
+    return _fill_by_proposals(chunk, rule, pool, everyone, propose_some)
 
 
-def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
-    """Draw from the head of one role's list, where the head is a small part of the catalogue.
+def fill_by_power(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
+    """Draw with weights that are a power of the quotient of two ranks: `exp` of logarithmic ranks.
 
-    Rows with tied scores in the head are not filled: the search treats ties equally.
+    p(j) is proportional to (rank_a(j) / rank_b(j)) ** power
+
+    An item of the list b is proposed with p(rank r) proportional to r ** -power. It is accepted with probability
+    (rank_a / n) ** power, which needs no rank: with power 1 it is the probability that an item drawn uniformly is not
+    below the proposed one in a. With another power, the item drawn is at position n * u ** (1 / power), u uniform.
+
+    Returns:
+        bool [C], the rows that are still to fill: those with many equal scores.
+    """
+    users, n_columns, generator = chunk.users, chunk.n_columns, chunk.generator
+    scale = rule.direction.scale(rule.n_items)
+    above, below = (rule.learner, rule.guide) if scale > 0 else (rule.guide, rule.learner)
+    power = abs(scale)
+    if not chunk.is_whole or power > _LARGEST_POWER or rule.proposals(int(pool.sizes[users].max())) > 2 * n_columns:
+        return torch.ones(len(users), dtype=torch.bool, device=users.device)
+    keys, scores = chunk.order(below, n_columns), chunk.masked(above)
+    clear = is_clear(keys)
+    if power != 1:
+        order = chunk.order(above, n_columns)
+        clear &= is_clear(order)
+    lengths = n_columns - torch.bincount(chunk.excluded[0], minlength=len(users))
+    corrections = rule.corrections(power, users.device)
+
+    def propose_some(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        positions = propose_positions(lengths[rows], count, power, generator)
+        columns = columns_of(keys[rows].gather(1, positions))
+        uniform = torch.rand(2, *columns.shape, generator=generator, device=columns.device)
+        if power == 1:  # drawn from all columns: an excluded one, of score -inf, is never above
+            others = index_from_uniform(uniform[0], lengths.new_tensor(n_columns))
+        else:
+            places = index_from_uniform(uniform[0].double().pow_(1 / power), lengths[rows].unsqueeze(1))
+            others = columns_of(order[rows].gather(1, places))
+        of_rows = scores[rows]
+        own, other = of_rows.gather(1, columns), of_rows.gather(1, others)
+        accepted = (other >= own) & (uniform[1] < corrections[positions])
+        # Items of equal score share their mean rank, so that one of two is above the other half of the time.
+        ties = ((other == own) & (others != columns)).nonzero(as_tuple=True)
+        accepted[ties] &= torch.rand(len(ties[0]), generator=generator, device=columns.device) < 0.5
+        return columns, accepted
+
+    return _fill_by_proposals(chunk, rule, pool, clear, propose_some)
+
+
+def _fill_by_proposals(
+    chunk: Chunk,
+    rule: Rule,
+    pool: Pool,
+    rows: Tensor,
+    propose_some: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+) -> Tensor:
+    """Take the first accepted proposals of each row, in a few rounds.
+
+    A row with too few of them is left as a whole, so that no item is favoured.
+
+    Args:
+        chunk, rule, pool: see `fill`.
+        rows: bool [C], the rows to fill.
+        propose_some: gives columns and whether they are accepted, [R, count], for row numbers [R] and a count.
 
     Returns:
         bool [C], the rows that are still to fill.
     """
+    sizes, starts = pool.sizes[chunk.users], pool.starts[chunk.users]
+    unfilled, left = torch.ones_like(rows), rows.nonzero().squeeze(1)
+    have = torch.zeros_like(sizes)
+    for number in range(_ROUNDS):
+        if not len(left):
+            break
+        wanted = (sizes - have)[left]
+        columns, accepted = propose_some(left, rule.proposals(int(wanted.max())))
+        order = accepted.cumsum(dim=1)
+        places, draws = (accepted & (order <= wanted.unsqueeze(1))).nonzero(as_tuple=True)
+        first = (starts + have - 1)[left]
+        pool.items[first[places] + order[places, draws]] = chunk.items(columns[places, draws])
+        have[left] += order[:, -1]
+        if number == 0:
+            rule.acceptance = max(float(accepted.float().mean()), _LEAST_ACCEPTANCE)
+        is_full = (have >= sizes)[left]
+        unfilled[left[is_full]] = False
+        left = left[~is_full]
+    return unfilled
+
+
+def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
+    """Draw from the head of one role's list.
+
+    Rows with equal scores in the head are not filled: the search treats them equally.
+
+    Returns:
+        bool [C], the rows that are still to fill.
+    """
+    users, n_columns = chunk.users, chunk.n_columns
     listed = rule.direction.listed(rule.learner, rule.guide)
     temperature = max(rule.direction.top_temperature, 1 / STEEPEST)
-    length = head_length(temperature)
-    unfilled = torch.ones(len(chunk.users), dtype=torch.bool, device=chunk.users.device)
-    if listed is None or not chunk.is_whole or length > chunk.n_columns // 16:
-        return unfilled
-    logits, columns = chunk.best(listed, length + 1)
-    clear = ((logits[:, 1:] < logits[:, :-1]) | (logits[:, 1:] == -torch.inf)).all(dim=1)
-    if not clear.any():
-        return unfilled
-    users, logits, columns = chunk.users[clear], logits[clear, :length], columns[clear, :length]
-    lengths = (logits > -torch.inf).sum(dim=1)
-    positions = draw_positions(lengths, int(pool.sizes[users].max()), temperature, chunk.generator)
-    pool.put(users, chunk.items(columns.gather(1, positions)))
+    length = min(head_length(temperature), n_columns - 1)
+    if listed is None or not chunk.is_whole:
+        return torch.ones(len(users), dtype=torch.bool, device=users.device)
+    keys = chunk.order(listed, length + 1)
+    clear = is_clear(keys)
+    if clear.any():
+        lengths = (n_columns - torch.bincount(chunk.excluded[0], minlength=len(users)))[clear].clamp(max=length)
+        positions = draw_positions(lengths, int(pool.sizes[users[clear]].max()), temperature, chunk.generator)
+        pool.put(users[clear], chunk.items(columns_of(keys[clear].gather(1, positions))))
     return ~clear
 
 

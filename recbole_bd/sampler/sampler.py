@@ -184,9 +184,7 @@ class DistillationSampler:
                 yield from whole_chunks(part, scores, self.seen, self.ranks, generator, self.chunk_users)
 
     def sample(self, learner: str, users: Tensor, count: int, shard: tuple[int, int] | None = None) -> Tensor:
-        """Draw items for a batch from each user's pool: a run of it that begins anywhere, around its end.
-
-        The items of a pool are independent draws in no order, and so are those of a run.
+        """Draw items for a batch: a run of each user's pool of independent draws, from any place around its end.
 
         Args:
             learner: the role that learns on them.

@@ -9,7 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_bd.sampler.draws import draw, draw_head, draw_positions, head_length, top_weights
+from recbole_bd.sampler.draws import (
+    draw,
+    draw_head,
+    draw_positions,
+    head_length,
+    power_corrections,
+    propose_positions,
+    top_weights,
+)
 from tests.helpers.references import (
     follows,
     generator,
@@ -84,3 +92,17 @@ def test_positions_are_drawn_with_replacement_by_rank(temperature):
     for row, length in ((0, 6), (1, 30)):
         weight = np.exp(-np.arange(1, length + 1) / temperature)
         assert follows(np.bincount(positions[row].numpy(), minlength=length), 20000 * weight / weight.sum())
+
+
+@pytest.mark.parametrize("power", [0.3, 1.0, 2.0, 6.0])
+def test_accepted_positions_follow_the_power_of_their_rank(power):
+    lengths, count = torch.tensor([2, 4, 300]), 40000
+    positions = propose_positions(lengths, count, power, generator())
+    corrections = power_corrections(power, 300)
+    accepted = torch.rand(positions.shape, generator=generator(1)) < corrections[positions]
+    assert (corrections > 0).all()
+    assert float(corrections[-1]) > 0.999
+    for row, length in enumerate(lengths.tolist()):
+        counts = np.bincount(positions[row][accepted[row]], minlength=length)
+        expected = np.arange(1, length + 1.0) ** -power
+        assert follows(counts, counts.sum() * expected / expected.sum())

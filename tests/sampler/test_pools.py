@@ -14,6 +14,7 @@ from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 from tests.helpers.references import (
     DIRECTIONS,
+    follows,
     mask_of,
     probabilities_by_hand,
     refreshed,
@@ -54,6 +55,49 @@ def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, pre
     found = np.append(counts[often], counts[~often].sum())
     wanted = np.append(expected[often], expected[~often].sum())
     assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("power", [0.4, 1.0, 1.5])
+@pytest.mark.parametrize("order", ["paper", "reference"])
+def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(power, order, monkeypatch):
+    """No row is weighed but those with many equal scores; the odds are the same in all."""
+    scores = wide_tables(n_users=5)
+    scores["student"][2, 100:103] = scores["student"][2].median()  # below the head
+    for table in scores.values():
+        table[3] = table[3].mul(2).round()
+    searched, search = [], pools.fill_by_search
+
+    def counted(*arguments):
+        searched.append(int(arguments[-1].sum()))
+        search(*arguments)
+
+    monkeypatch.setattr(pools, "fill_by_search", counted)
+    direction = Direction(shape="exp", eps=power, rank_order=order, rank_scale="logarithmic")
+    n_draws = 20000
+    monkeypatch.setattr(pools.Rule, "proposals", lambda rule, wanted: 6002)
+    monkeypatch.setattr(pools, "_ROUNDS", 99)
+    sampler = refreshed({"teacher": direction}, scores, n_draws, ranks="exact")
+    assert sum(searched) == 1
+    for user in range(1, 5):
+        excluded = mask_of(sampler.seen, torch.tensor([user]))[0].numpy()
+        expected = n_draws * probabilities_by_hand(
+            scores["teacher"][user].numpy(), scores["student"][user].numpy(), excluded, direction
+        )
+        counts = np.bincount(sampler.pools["teacher"][int(sampler.starts[user]) :][:n_draws], minlength=3001)
+        assert counts[excluded].sum() == 0
+        assert follows(counts, expected)
+
+
+def test_the_two_equal_best_share_their_rank_in_the_list_of_a_power():
+    """With power 1 equal scores in the list that accepts need no search: each has the mean rank."""
+    scores = wide_tables(n_users=2)
+    scores["student"][1, 7:1507] = scores["student"][1].max() + 1  # the guide's rank accepts in the reference's order
+    direction = Direction(shape="exp", eps=1.0, rank_order="reference", rank_scale="logarithmic")
+    sampler = refreshed({"teacher": direction}, scores, 4000, ranks="exact")
+    excluded = mask_of(sampler.seen, torch.tensor([1]))[0].numpy()
+    rows = (scores[role][1].numpy() for role in ("teacher", "student"))
+    counts = np.bincount(sampler.pools["teacher"][:4000], minlength=3001)
+    assert follows(counts, 4000 * probabilities_by_hand(*rows, excluded, direction))
 
 
 @pytest.mark.parametrize("sampling", ["top", "own_top"])
