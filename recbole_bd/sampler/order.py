@@ -3,15 +3,18 @@
 On a CPU, NumPy sorts such integers in a fraction of the time in which torch sorts scores and says where they were.
 """
 
+import sys
+
 import numpy as np
 import torch
 from torch import Tensor
 
+_IS_LITTLE = sys.byteorder == "little"  # the upper half of an integer comes second
 _COLUMN = 2**32 - 1  # the bits of a key that hold the column
 _MAGNITUDE = 2**31 - 1  # the bits of a float32 beside its sign
 _LAST = 0x7F800000  # score part of the key of -inf
-# Positions at the head of a list among which no two may be equal, and the longest run of equal scores after them.
-_EXACT, _LONGEST_RUN = 1024, 64
+# Places without equal scores, places with two equal ones at most, and the least run of equal scores not allowed below.
+_FIRST, _HEAD, _LONGEST_RUN = 64, 1024, 64
 
 
 def order_keys(scores: Tensor, length: int) -> Tensor:
@@ -35,7 +38,7 @@ def order_keys(scores: Tensor, length: int) -> Tensor:
         return ((turned.long() << 32) | columns).sort(dim=1).values[:, :length]
     keys = np.empty(scores.shape, dtype=np.int64)
     halves = keys.view(np.int32).reshape(*keys.shape, 2)
-    upper = 1 if np.little_endian else 0
+    upper = int(_IS_LITTLE)
     halves[..., upper], halves[..., 1 - upper] = turned.numpy(), columns.numpy()
     if length < keys.shape[1]:
         keys.partition(length - 1, axis=1)
@@ -52,8 +55,8 @@ def columns_of(keys: Tensor) -> Tensor:
 def is_clear(keys: Tensor) -> Tensor:
     """Whether the order of each row is one of scores, and not of columns.
 
-    At the head of the list no two scores are equal. Further down at most 64 are, as chance has it among many numbers.
-    Excluded columns, of score -inf, do not count.
+    Among the first 64 no two scores are equal. Further down a few may be, as chance has it among many numbers: two, and
+    after 1,024 positions fewer than 64. Excluded columns, of score -inf, do not count.
 
     Args:
         keys: result of `order_keys`.
@@ -61,10 +64,11 @@ def is_clear(keys: Tensor) -> Tensor:
     Returns:
         bool [C].
     """
-    scores = keys >> 32
-
-    def differ(of_first: Tensor, of_later: Tensor) -> Tensor:
-        return ((of_first != of_later) | (of_later == _LAST)).all(dim=1)
-
-    head = scores[:, :_EXACT]
-    return differ(head[:, :-1], head[:, 1:]) & differ(scores[:, :-_LONGEST_RUN], scores[:, _LONGEST_RUN:])
+    halves = keys.view(torch.int32)[:, 1::2] if _IS_LITTLE else keys >> 32
+    # A run of 64 holds two neighbours among every 32nd of the scores.
+    parts = (halves[:, :_FIRST], 1), (halves[:, :_HEAD], 2), (halves[:, _HEAD :: _LONGEST_RUN // 2], 1)
+    clear = torch.ones(len(keys), dtype=torch.bool, device=keys.device)
+    for part, run in parts:
+        later = part[:, run:]
+        clear &= ((part[:, : later.shape[1]] != later) | (later == _LAST)).all(dim=1)
+    return clear

@@ -184,16 +184,16 @@ def fill_by_power(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
 
     def propose_some(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         positions = propose_positions(lengths[rows], count, power, generator)
-        columns = columns_of(keys[rows].gather(1, positions))
+        begins = (rows * n_columns).unsqueeze(1)
+        columns = columns_of(keys.take(begins + positions))
         uniform = torch.rand(2, *columns.shape, generator=generator, device=columns.device)
         if power == 1:  # drawn from all columns: an excluded one, of score -inf, is never above
             others = index_from_uniform(uniform[0], lengths.new_tensor(n_columns))
         else:
             places = index_from_uniform(uniform[0].double().pow_(1 / power), lengths[rows].unsqueeze(1))
-            others = columns_of(order[rows].gather(1, places))
-        of_rows = scores[rows]
-        own, other = of_rows.gather(1, columns), of_rows.gather(1, others)
-        accepted = (other >= own) & (uniform[1] < corrections[positions])
+            others = columns_of(order.take(begins + places))
+        own, other = scores.take(begins + columns), scores.take(begins + others)
+        accepted = (other >= own) & (uniform[1] < corrections.take(positions))
         # Items of equal score share their mean rank, so that one of two is above the other half of the time.
         ties = ((other == own) & (others != columns)).nonzero(as_tuple=True)
         accepted[ties] &= torch.rand(len(ties[0]), generator=generator, device=columns.device) < 0.5
