@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_IS_LITTLE = sys.byteorder == "little"  # the upper half of an integer comes second
+_UPPER = int(sys.byteorder == "little")  # place of the upper half of an integer
+_SCORES_AT_ONCE = 2**17
 _COLUMN = 2**32 - 1  # the bits of a key that hold the column
 _MAGNITUDE = 2**31 - 1  # the bits of a float32 beside its sign
 _LAST = 0x7F800000  # score part of the key of -inf
@@ -30,21 +31,34 @@ def order_keys(scores: Tensor, length: int) -> Tensor:
     Returns:
         int64 [C, length], ascending.
     """
-    bits = scores.contiguous().view(torch.int32)
-    # The bits of negative numbers rise as the numbers fall, those of other numbers must be turned.
-    turned = (bits >> 31).bitwise_and_(_MAGNITUDE).bitwise_not_().bitwise_xor_(bits)
-    columns = torch.arange(scores.shape[1], dtype=torch.int32, device=scores.device)
     if scores.device.type != "cpu":
-        return ((turned.long() << 32) | columns).sort(dim=1).values[:, :length]
+        return _keys_of(scores.contiguous()).sort(dim=1).values[:, :length]
     keys = np.empty(scores.shape, dtype=np.int64)
-    halves = keys.view(np.int32).reshape(*keys.shape, 2)
-    upper = int(_IS_LITTLE)
-    halves[..., upper], halves[..., 1 - upper] = turned.numpy(), columns.numpy()
-    if length < keys.shape[1]:
-        keys.partition(length - 1, axis=1)
-        keys = keys[:, :length]
-    keys.sort(axis=1)
-    return torch.from_numpy(keys)
+    # Few rows at a time stay in the cache.
+    at_once = max(1, _SCORES_AT_ONCE // scores.shape[1])
+    bits, columns = scores.contiguous().numpy().view(np.int32), np.arange(scores.shape[1], dtype=np.int32)
+    turned = np.empty((at_once, scores.shape[1]), dtype=np.int32)
+    for start in range(0, len(keys), at_once):
+        some, own = bits[start : start + at_once], keys[start : start + at_once]
+        room = turned[: len(some)]
+        np.right_shift(some, 31, out=room)
+        np.bitwise_and(room, _MAGNITUDE, out=room)
+        np.invert(room, out=room)
+        halves = own.view(np.int32)
+        np.bitwise_xor(some, room, out=halves[:, _UPPER::2])
+        halves[:, 1 - _UPPER :: 2] = columns
+        if length < own.shape[1]:
+            own.partition(length - 1, axis=1)
+        own[:, :length].sort(axis=1)
+    return torch.from_numpy(keys)[:, :length]
+
+
+def _keys_of(scores: Tensor) -> Tensor:
+    """Keys of all columns, in their order. float32 [C, n] to int64 [C, n]."""
+    bits = scores.view(torch.int32)
+    # The bits of negative numbers rise as the numbers fall, those of other numbers must be turned.
+    turned = bits ^ ((bits >> 31) & _MAGNITUDE).bitwise_not_()
+    return (turned.long() << 32) | torch.arange(scores.shape[1], device=scores.device)
 
 
 def columns_of(keys: Tensor) -> Tensor:
@@ -64,7 +78,7 @@ def is_clear(keys: Tensor) -> Tensor:
     Returns:
         bool [C].
     """
-    halves = keys.view(torch.int32)[:, 1::2] if _IS_LITTLE else keys >> 32
+    halves = keys.view(torch.int32)[:, _UPPER::2]
     # A run of 64 holds two neighbours among every 32nd of the scores.
     parts = (halves[:, :_FIRST], 1), (halves[:, :_HEAD], 2), (halves[:, _HEAD :: _LONGEST_RUN // 2], 1)
     clear = torch.ones(len(keys), dtype=torch.bool, device=keys.device)

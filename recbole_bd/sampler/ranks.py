@@ -6,13 +6,17 @@ Rank 1 is the best. Padding and the user's training items are not ranked.
 import torch
 from torch import Tensor
 
+from recbole_bd.sampler.order import columns_of, is_clear, order_keys
 from recbole_bd.sampler.seen_items import Indices, of_rows, require_numbers
+from recbole_bd.sampler.top_lists import mask_excluded
 
 RANK_METHODS = ("binned", "exact")
 # A bin has three items on average, and there are at least this many bins. Items of bins with more items than the
 # tolerance are sorted, so the error of a binned rank is at most (tolerance - 1) / 2.
 _LEAST_BINS = 2**14
 BIN_TOLERANCE = 65
+# Largest number of columns that cost less to sort than to count.
+_FEW_COLUMNS = 8192
 
 
 class Ranks:
@@ -23,9 +27,9 @@ class Ranks:
     Args:
         scores: logits [C, n_items], or [C, M]; infinite ones rank at the ends.
         excluded: row and column indices of the items that are not ranked.
-        method: `exact` sorts. `binned` counts scores in equal bins between each row's extremes; items of a bin share
-            their mean rank. Its error is (BIN_TOLERANCE - 1) / 2 = 32 positions at most, and about one on average.
-            Fuller bins and rows with infinite scores are sorted.
+        method: `exact` sorts, and so does `binned` where there are few items. Else `binned` counts scores in equal bins
+            between each row's extremes; items of a bin share their mean rank. Its error is (BIN_TOLERANCE - 1) / 2 = 32
+            positions at most, and about one on average. Fuller bins and rows with infinite scores are sorted.
         whose: name of the role, for the error.
         column_weights: float32 [C, M], number of items each column represents, 0 at excluded indices; None for one
             each. The error bound of binned ranks is then multiplied by the row's largest weight.
@@ -52,6 +56,8 @@ class Ranks:
         self._all: Tensor | None = None
         if method == "exact":
             self._all = _exact_ranks(scores, excluded, column_weights)
+        elif column_weights is None and scores.shape[1] <= _FEW_COLUMNS:
+            self._all = _ranks_by_order(scores, excluded, whose)
         else:
             self._count(scores, top, low, excluded, column_weights)
 
@@ -133,6 +139,18 @@ def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
     sizes = torch.zeros(int(groups[-1]) + 1, dtype=torch.float64, device=groups.device)
     sizes.index_add_(0, groups, of_each.double())
     return (sizes.cumsum(dim=0) - sizes / 2)[groups]
+
+
+def _ranks_by_order(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
+    """Positions in the order of the scores; exact ranks in rows with many equal scores."""
+    keys = order_keys(mask_excluded(scores, excluded, whose), scores.shape[1])
+    places = torch.arange(1.0, scores.shape[1] + 1, device=scores.device)
+    ranks = torch.empty_like(scores).scatter_(1, columns_of(keys), places.expand_as(scores))
+    ranks[excluded] = torch.nan
+    equal = ~is_clear(keys)
+    if equal.any():
+        ranks[equal] = _exact_ranks(scores[equal], of_rows(excluded, equal), None)
+    return ranks
 
 
 def _exact_ranks(scores: Tensor, excluded: Indices, column_weights: Tensor | None) -> Tensor:

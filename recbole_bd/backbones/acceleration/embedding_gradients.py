@@ -29,8 +29,8 @@ class _Table(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: None) -> tuple[Tensor, None, None]:
         total = torch.zeros_like(ctx.like)
-        for ids, rows in ctx.collected:
-            total.index_add_(0, ids, rows)
+        for add in ctx.collected:
+            add(total)
         ctx.collected.clear()
         if ctx.padding is not None:
             total[ctx.padding] = 0
@@ -47,7 +47,8 @@ class _Lookup(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None]:
-        ctx.collected.append((ctx.ids, gradient.reshape(len(ctx.ids), gradient.shape[-1])))
+        rows = gradient.reshape(len(ctx.ids), gradient.shape[-1])
+        ctx.collected.append(lambda total: total.index_add_(0, ctx.ids, rows))
         return None, None, None
 
 

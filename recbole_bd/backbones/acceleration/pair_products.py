@@ -5,6 +5,8 @@ reading and writing these arrays takes most of the time. Here a product masked b
 where it lies. Sums may be taken in another order, so the last bits may differ.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Ids [n] and the gradients of their rows [n, d], collected during backward in the place of a gradient of the table.
-Collected = list[tuple[Tensor, Tensor]]
+# What a backward pass adds to the gradient of a table, [n_items, d], later and all at once.
+Collected = list[Callable[[Tensor], Any]]
+# Numbers of a part of the gradient that are in memory at a time: 2 MiB stay in the cache.
+_NUMBERS_AT_ONCE = 2**19
 
 
 def pair_products(vectors: Tensor, table: Tensor, items: Tensor, collected: Collected | None = None) -> Tensor:
@@ -23,7 +27,7 @@ def pair_products(vectors: Tensor, table: Tensor, items: Tensor, collected: Coll
         vectors: [B, d].
         table: [n_items, d], vectors of all items.
         items: int64 [B, K], rows of the table.
-        collected: receives the gradient of the items' rows, so that none of the size of the table is made.
+        collected: receives the gradient of the table as an addition, so that no array of its size is made.
 
     Returns:
         float32 [B, K].
@@ -57,9 +61,21 @@ class _PairProducts(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_vectors = F.embedding_bag(items, table, mode="sum", per_sample_weights=gradient.contiguous())
         if ctx.needs_input_grad[1]:
-            ids, rows = items.reshape(-1), (gradient.unsqueeze(2) * vectors.unsqueeze(1)).view(-1, vectors.shape[1])
+            add = partial(_add_outer, gradient, vectors, items)
             if ctx.collected is None:
-                of_table = torch.zeros_like(table).index_add_(0, ids, rows)
+                of_table = torch.zeros_like(table)
+                add(of_table)
             else:
-                ctx.collected.append((ids, rows))
+                ctx.collected.append(add)
         return of_vectors, of_table, None, None
+
+
+def _add_outer(gradient: Tensor, vectors: Tensor, items: Tensor, total: Tensor) -> None:
+    """Add each logit's gradient times its row's vector to the item's row of `total`."""
+    width = items.shape[1] * vectors.shape[1]
+    parts = (part.split(max(1, _NUMBERS_AT_ONCE // max(width, 1))) for part in (gradient, vectors, items))
+    room = torch.empty(0)
+    for some, of_rows, ids in zip(*parts, strict=True):
+        room.resize_(*ids.shape, vectors.shape[1])
+        torch.mul(some.unsqueeze(2), of_rows.unsqueeze(1), out=room)
+        total.index_add_(0, ids.reshape(-1), room.view(-1, vectors.shape[1]))
