@@ -4,6 +4,7 @@ Each way fills rows of a `Pool` by a `Rule`. Rejection sampling, from all items 
 of a list are cheap but not always possible. A search in the cumulative weights of all items fills the remaining rows.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -141,8 +142,11 @@ def fill_by_rejection(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     everyone = torch.ones(len(users), dtype=torch.bool, device=users.device)
     scale = direction.scale(rule.n_items)
     greatest = direction.greatest(n_columns, scale)
-    too_peaked = direction.shape == "exp" and greatest > _LARGEST_EXPONENT
-    if not chunk.is_whole or rule.proposals(int(pool.sizes[users].max())) > n_columns // 4 or too_peaked:
+    is_exp = direction.shape == "exp"
+    if is_exp:  # no weight is smaller
+        rule.acceptance = max(rule.acceptance, math.exp(-2 * greatest))
+    too_many = rule.proposals(int(pool.sizes[users].max())) > n_columns // 4
+    if not chunk.is_whole or too_many or (is_exp and greatest > _LARGEST_EXPONENT):
         return everyone
     own, other = chunk.ranks(rule.learner), chunk.ranks(rule.guide)
 

@@ -32,7 +32,7 @@ def pair_products(vectors: Tensor, table: Tensor, items: Tensor, collected: Coll
     Returns:
         float32 [B, K].
     """
-    if vectors.device.type != "cpu":
+    if vectors.device.type != "cpu" or not items.numel():
         return (F.embedding(items, table) * vectors.unsqueeze(1)).sum(dim=-1)
     return _PairProducts.apply(vectors.float(), table.float(), items, collected)
 
@@ -45,9 +45,9 @@ class _PairProducts(torch.autograd.Function):
         ctx.save_for_backward(vectors, table, items)
         ctx.collected = collected
         rows, count = items.shape
-        if not items.numel():
-            return vectors.new_zeros(items.shape)
-        begins = torch.arange(0, rows * count + 1, count)
+        if count > len(table):  # more than a pattern can hold
+            return (vectors @ table.T).gather(1, items.long())
+        begins = torch.arange(0, rows * count + 1, count, dtype=items.dtype)
         pattern = torch.sparse_csr_tensor(
             begins, items.reshape(-1), torch.zeros(rows * count), (rows, len(table)), check_invariants=False
         )
