@@ -33,7 +33,7 @@ from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
 # Draws of a user at most, from one refresh to the next. Lists of a user who needs more share draws.
-_DRAWS_OF_USER = 512
+_DRAWS_OF_USER = 2048
 
 
 class BD(Distiller):
@@ -120,7 +120,7 @@ class BD(Distiller):
                 _require_one_negative(self.roles[learner])
 
     def _pool_sizes(self) -> torch.Tensor:
-        """Draws per user until the next refresh: positives * samples * epochs, a few hundred at most. [n_users]."""
+        """Draws per user until the next refresh: positives * samples * epochs, with a limit. [n_users]."""
         epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
         most = max(_DRAWS_OF_USER, self.samples_per_user)
         return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1, max=most)

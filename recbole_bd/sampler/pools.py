@@ -145,7 +145,7 @@ def fill_by_rejection(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     is_exp = direction.shape == "exp"
     if is_exp:  # no weight is smaller
         rule.acceptance = max(rule.acceptance, math.exp(-2 * greatest))
-    too_many = rule.proposals(int(pool.sizes[users].max())) > n_columns // 4
+    too_many = rule.proposals(int(pool.sizes[users].max())) > (n_columns if is_exp else n_columns // 4)
     if not chunk.is_whole or too_many or (is_exp and greatest > _LARGEST_EXPONENT):
         return everyone
     own, other = chunk.ranks(rule.learner), chunk.ranks(rule.guide)

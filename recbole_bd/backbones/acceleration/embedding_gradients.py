@@ -69,12 +69,12 @@ class GatheredEmbedding(nn.Embedding):
             return pair_products(vectors, self.weight, ids)
         return pair_products(vectors, self._ready_node(), ids, self._collected)
 
-    def _ready_node(self) -> Tensor | None:
+    def _ready_node(self) -> Tensor:
         """The node for a new lookup."""
         if self._node is None or self._node.data_ptr() != self.weight.data_ptr():  # the table moved to another device
             self.make_node()
         self._collected.clear()  # empty unless a backward pass was interrupted
-        return self._node
+        return cast(Tensor, self._node)
 
     def make_node(self) -> None:
         """Create the node. It saves nothing of a step, so it serves every step.
