@@ -32,8 +32,8 @@ from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
-# Draws of a user at most, from one refresh to the next. Lists of a user who needs more share draws.
-_DRAWS_OF_USER = 2048
+# Draws of a user at most, from one refresh to the next. Lists of users who need more share draws.
+_MOST_DRAWS = 1024
 
 
 class BD(Distiller):
@@ -122,8 +122,7 @@ class BD(Distiller):
     def _pool_sizes(self) -> torch.Tensor:
         """Draws per user until the next refresh: positives * samples * epochs, with a limit. [n_users]."""
         epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
-        most = max(_DRAWS_OF_USER, self.samples_per_user)
-        return (self.seen.counts * self.samples_per_positive * epochs).clamp(min=1, max=most)
+        return (self.seen.counts * self.samples_per_positive * epochs).clamp(1, max(_MOST_DRAWS, self.samples_per_user))
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set this epoch's weights; every `refresh_period` epochs, rank items and draw anew for the learners.
