@@ -80,6 +80,14 @@ def test_what_is_handed_out_has_the_frequencies_of_what_was_drawn():
     assert stats.chisquare(counts[expected > 0], 20000 * expected[expected > 0]).pvalue > 1e-4
 
 
+def test_what_is_handed_out_is_a_run_of_what_was_drawn_around_its_end():
+    sampler = refreshed({"student": Direction(sampling="uniform")}, tables(), pool=5)
+    users = torch.arange(1, N_USERS).repeat(20)
+    pools = sampler.pools["student"].view(N_USERS - 1, 5)[users - 1].long()
+    runs = torch.stack([pools.roll(-start, dims=1)[:, torch.arange(7) % 5] for start in range(5)])
+    assert (runs == sampler.sample("student", users, 7)).all(dim=2).any(dim=0).all()
+
+
 def test_agreeing_rankings_are_drawn_from_uniformly():
     table = tables()["teacher"]
     sampler = refreshed({"student": Direction(eps=0.1)}, {"teacher": table, "student": table * 2})
