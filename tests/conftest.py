@@ -10,6 +10,7 @@ from types import SimpleNamespace
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import hypothesis
 import pytest
 import torch
 
@@ -25,6 +26,9 @@ from tests.helpers.settings import QUICK
 # Coverage measures each process that has this variable.
 MEASURED.update({name: os.environ.pop(name) for name in ("COVERAGE_PROCESS_CONFIG",) if name in os.environ})
 torch.set_num_threads(1)
+# A busy machine fails no test: an example may take as long as it needs.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 if not torch.cuda.is_available():
     # Torch keeps the call stack of each seed for a device that never comes: 6 % of the time of a short run.
     for device in (torch.cuda, torch.xpu):
