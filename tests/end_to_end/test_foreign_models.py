@@ -128,7 +128,7 @@ def test_a_pretrained_file_of_another_split_is_refused(backbone, block_data, qui
     with pytest.raises(CheckpointError) as error:
         run_bd(config_dict={**settings, "seed": 7})
     assert f"pretrained file {settings[BEFORE[backbone][0][0]]} was trained on another split" in str(error.value)
-    assert "seed is 2020 there and 7 here; use the same settings, or --checkpoint_split=trusted" in str(error.value)
+    assert "seed is 2020 there and 7 here; use the same settings (--split_seed=2020), or" in str(error.value)
     first, trusted = run_bd(config_dict=settings), {**settings, "seed": 7, "checkpoint_split": "trusted"}
     assert first["status"] == run_bd(config_dict=trusted)["status"] == "finished"
     # The trained model does not need the file it started from.
