@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from recbole_bd.model.base import Distiller
     from recbole_bd.model.bd import BD
     from recbole_bd.model.cd import CD
+    from recbole_bd.model.ce import CE
     from recbole_bd.model.de import DE
+    from recbole_bd.model.rcekd import RCEKD
     from recbole_bd.model.rd import RD
     from recbole_bd.model.rrd import RRD
 
@@ -25,10 +27,12 @@ MODULES = {
     "CD": "cd",
     "DE": "de",
     "RRD": "rrd",
+    "CE": "ce",
+    "RCEKD": "rcekd",
     "BD": "bd",
 }
 
-__all__ = ["BD", "CD", "DE", "METHODS", "MODULES", "RD", "RRD", "Distiller", "method_names"]
+__all__ = ["BD", "CD", "CE", "DE", "METHODS", "MODULES", "RCEKD", "RD", "RRD", "Distiller", "method_names"]
 
 
 def method_names() -> list[str]:

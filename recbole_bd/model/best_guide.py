@@ -20,15 +20,16 @@ _OF_A_NEW_MODEL = 1
 class StoredGuide:
     """Model that scores in one state at a time, without gradient, dropout or noise.
 
-    Where logits are inner products, the user and item vectors are computed once per state and kept, not once per step.
-    This takes the memory of these vectors.
+    Where logits are inner products and a pair needs a pass over the whole model, the user and item vectors are computed
+    once per state and kept, not once per step. This takes the memory of these vectors.
 
     Args:
-        copy: a role that nothing else uses.
+        copy: a role that nothing else changes.
+        for_all_items: keep the vectors of every inner product, for a use that scores all items in every step.
     """
 
-    def __init__(self, copy: Role):
-        self._copy = copy
+    def __init__(self, copy: Role, for_all_items: bool = False):
+        self._copy, self._for_all_items = copy, for_all_items
         self._vectors: tuple[Tensor, Tensor] | None = None
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
@@ -56,9 +57,17 @@ class StoredGuide:
         of_users, of_items = vectors
         return of_users[users] @ (of_items if items is None else of_items[items]).T
 
+    def keep_vectors(self) -> bool:
+        """Compute the vectors that are kept, before they are asked for.
+
+        Returns:
+            Whether there are such vectors, and they were not there yet.
+        """
+        return self._vectors is None and self._kept_vectors() is not None
+
     def _kept_vectors(self) -> tuple[Tensor, Tensor] | None:
-        """The vectors of all users and items; None for models that need no pass over the whole model for a pair."""
-        if self._vectors is None and self._copy.propagates:
+        """The vectors of all users and items; None where they are not kept."""
+        if self._vectors is None and (self._copy.propagates or self._for_all_items):
             with self._copy.scoring():
                 self._vectors = self._copy.embeddings()
         return self._vectors

@@ -16,10 +16,7 @@ from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, whole
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_positions, head_length
-from recbole_bd.sampler.top_lists import top_lists
-
-# Number of users scored at once by the teacher; row models compute a row of all items for each.
-_USERS_AT_ONCE = 64
+from recbole_bd.sampler.top_lists import listed_logits, top_lists
 
 
 class CD(OneWay):
@@ -73,8 +70,7 @@ class CD(OneWay):
         length = head_length(self.config["rank_temperature"])
         with guide.scoring(), self.frozen.scoring():
             self.lists = top_lists(guide.all_logits, self.seen, length, self.generator, progress, guide.name)
-            chunks = torch.arange(self.n_users, device=self.device).split(_USERS_AT_ONCE)
-            self.targets = torch.cat([self.frozen.pair_logits(users, self.lists[users].long()) for users in chunks])
+            self.targets = listed_logits(self.frozen.pair_logits, self.lists)
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:

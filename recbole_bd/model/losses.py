@@ -210,6 +210,38 @@ def relaxed_ranking(
     return terms.sum(dim=1).mean()
 
 
+def list_cross_entropy(
+    logits: Tensor, target_logits: Tensor, temperature: float, listed: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy between two softmax distributions over each row's own list.   (CE; RCE-KD, ICLR 2026)
+
+    - sum over k of softmax(z_other / temperature)_k * log softmax(z / temperature)_k
+
+    Without the target's entropy, `list_cross_entropy(target_logits, target_logits, ...)`, it is the Kullback-Leibler
+    divergence; its gradient is the same. See `full_lists` for lists of all unseen items.
+
+    Args:
+        logits: [B, K], the learner's logits of the lists.
+        target_logits: [B, K], the other role's logits of the same lists; a constant, no gradient reaches it.
+        temperature: above 0; divides both.
+        listed: bool [B, K], False where a row has no k-th item; None: all True. A row without items has 0.
+
+    Returns:
+        [B].
+
+    Raises:
+        ValueError: unequal shapes, or a temperature that is not allowed.
+    """
+    learner, target = _softened(logits, target_logits, temperature, "both")
+    if listed is not None:
+        lowest = torch.finfo(learner.dtype).min / 2  # its exp and its gradient are 0; -inf has gradient NaN
+        learner, target = learner.masked_fill(~listed, lowest), target.masked_fill(~listed, lowest)
+    terms = torch.softmax(target, dim=1) * torch.log_softmax(learner, dim=1)
+    if listed is not None:
+        terms = terms.masked_fill(~listed, 0)
+    return -terms.sum(dim=1)
+
+
 def squared_distance(vectors: Tensor, target: Tensor) -> Tensor:
     """Squared Euclidean distance between rows and their targets.   (DE, CIKM 2020)
 

@@ -49,8 +49,6 @@ def draw_positions(lengths: Tensor, count: int, temperature: float, generator: t
 def draw_head(lists: Tensor, count: int, temperature: float, generator: torch.Generator) -> Tensor:
     """Draw items without replacement, one after another with p(rank r) proportional to exp(-r / temperature).
 
-    Gumbel top-k trick: the items with the largest -r / temperature + g, g from the standard Gumbel distribution.
-
     Args:
         lists: [n, H] items, the best first; zeros at the end are never drawn.
         count: items per row.
@@ -60,8 +58,26 @@ def draw_head(lists: Tensor, count: int, temperature: float, generator: torch.Ge
     Returns:
         [n, min(count, H)], dtype of `lists`, in the order of the list; zeros at the end of shorter lists.
     """
+    ranks = torch.arange(lists.shape[1], device=lists.device)
+    return draw_listed(lists, ranks / -temperature, count, generator)
+
+
+def draw_listed(lists: Tensor, log_weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Draw items of lists without replacement, one after another in proportion to their weights.
+
+    Gumbel top-k trick: the items with the largest log w + g, g from the standard Gumbel distribution.
+
+    Args:
+        lists: [n, H] items, the best first; zeros at the end are never drawn.
+        log_weights: [n, H] or [H], logarithm of each item's weight.
+        count: items per row.
+        generator: random generator.
+
+    Returns:
+        [n, min(count, H)], dtype of `lists`, in the order of the list; zeros at the end of shorter lists.
+    """
     keys = torch.empty(lists.shape, device=lists.device).exponential_(generator=generator).log_().neg_()
-    keys -= torch.arange(lists.shape[1], device=lists.device) / temperature
+    keys += log_weights
     keys[lists == 0] = -torch.inf
     positions = keys.topk(min(count, lists.shape[1]), dim=1).indices
     return lists.gather(1, positions.sort(dim=1).values)

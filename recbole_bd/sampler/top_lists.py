@@ -100,3 +100,34 @@ def top_lists(
         if progress:
             progress(int(users[-1]))
     return lists
+
+
+def is_listed(items: Tensor, lists: Tensor) -> Tensor:
+    """Whether items are in the list of their own row.
+
+    Args:
+        items: [n, K] item ids; 0 is no item.
+        lists: [n, M] item ids, in any order; 0 is no item.
+
+    Returns:
+        bool [n, K]; False at 0.
+    """
+    ascending = lists.long().sort(dim=1).values
+    items = items.long()
+    places = torch.searchsorted(ascending, items).clamp_(max=lists.shape[1] - 1)
+    return (ascending.gather(1, places) == items) & (items > 0)
+
+
+def listed_logits(logits_of: Callable[[Tensor, Tensor], Tensor], lists: Tensor, at_once: int = 64) -> Tensor:
+    """Logits of every user's listed items.
+
+    Args:
+        logits_of: logits [C, K] of users [C] and their items [C, K], e.g. `Role.pair_logits`.
+        lists: [n_users, K] items; 0 is no item, and its logit is arbitrary.
+        at_once: users that are scored together; row models compute a row of all items for each.
+
+    Returns:
+        float32 [n_users, K].
+    """
+    chunks = torch.arange(len(lists), device=lists.device).split(at_once)
+    return torch.cat([logits_of(users, lists[users].long()) for users in chunks])

@@ -26,6 +26,9 @@ QUICK = {
 }
 
 
+# Lists by method, where the defaults are longer than the data.
+SMALL = {"CE": {"top_items": 10}, "RCEKD": {"top_items": 10, "sampled_items": 10, "sampled_from": 48}}
+
 # BD as it was published, which is not the default.
 PAPER = load_yaml(properties_path("model", "BD-paper.yaml"))
 
@@ -41,9 +44,9 @@ def alone(settings: dict) -> dict:
 
 
 def for_method(settings: dict, method: str) -> dict:
-    """The settings without those of other methods."""
+    """The settings without those of other methods, and lists that fit into the 48 items of the blocks."""
     foreign = {key for name in METHODS for key in method_options(name)} - method_options(method).keys()
-    return {key: value for key, value in settings.items() if key not in foreign}
+    return SMALL.get(method, {}) | {key: value for key, value in settings.items() if key not in foreign}
 
 
 def roughly(row: dict, rel: float) -> dict:

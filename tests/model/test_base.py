@@ -30,6 +30,9 @@ PAIRS = [
     ("RecVAE", "ENMF"),
 ]
 
+WITHOUT_DRAWS = ("CE",)  # its lists follow from the states of the roles
+MASKED = ("RRD", "CE", "RCEKD")
+
 
 def accepts(method: str, teacher: str, student: str) -> bool:
     try:
@@ -56,7 +59,7 @@ def test_each_learner_gets_a_finite_loss_and_the_other_role_no_gradient(method, 
 
 
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "MultiVAE", "CDAE", "ConvNCF"])
-@pytest.mark.parametrize("method", ["BD", "CD", "RRD"])
+@pytest.mark.parametrize("method", ["BD", "CD", "RRD", "CE"])
 def test_the_term_weighs_an_interaction_as_the_own_loss_does(method, backbone, quick, monkeypatch):
     """The own loss is the mean over interactions, over users of their sum, the sum of all, or the sum over rows."""
     scene = Scene(pair(quick, "BPR", backbone), model=method, lambda_teacher_to_student=0.3)
@@ -173,7 +176,7 @@ def test_a_restored_method_goes_on_bitwise_equal(method, quick):
     second.method.load_state_dict(first.method.state_dict())
     second.method.load_sampling_state(state)
     assert all(map(torch.equal, go_on(second), expected))
-    assert not all(map(torch.equal, different, expected))
+    assert not all(map(torch.equal, different, expected)) or method in WITHOUT_DRAWS
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -197,8 +200,8 @@ def test_no_training_item_and_no_padding_is_exchanged(method, quick, monkeypatch
     for users, items in asked:
         pairs = set(zip(users.repeat_interleave(items.shape[1]).tolist(), items.flatten().tolist(), strict=True))
         assert not pairs & train
-        # RRD's lists may be shorter than asked for; what stands there then is masked.
-        assert method == "RRD" or (items > 0).all()
+        # Lists may be shorter than asked for; what stands there then is masked.
+        assert method in MASKED or (items > 0).all()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -233,6 +236,10 @@ def test_stopping_on_a_role_that_does_not_learn_is_refused(method, quick):
         ("RD", "top_items"),
         ("RRD", "interesting_items"),
         ("RRD", "uninteresting_items"),
+        ("CE", "top_items"),
+        ("RCEKD", "top_items"),
+        ("RCEKD", "sampled_items"),
+        ("RCEKD", "sampled_from"),
     ],
 )
 def test_more_items_than_there_are_is_refused(method, option, quick):

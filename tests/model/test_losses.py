@@ -9,6 +9,7 @@ from recbole_bd.model.losses import (
     collaborative_exchange,
     dynamic_weights,
     estimated_rank,
+    list_cross_entropy,
     listwise_exchange,
     pairwise_exchange,
     pointwise_exchange,
@@ -220,6 +221,38 @@ def test_relaxed_ranking_of_extreme_logits_stays_finite(size):
     assert torch.isfinite(value)
     assert torch.isfinite(interesting.grad).all()
     assert torch.isfinite(uninteresting.grad).all()
+
+
+def cross_entropy_by_hand(logits, targets, temperature):
+    own, other = ([math.exp(z / temperature) for z in row] for row in (logits, targets))
+    return -sum(q / sum(other) * math.log(p / sum(own)) for p, q in zip(own, other, strict=True))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_list_cross_entropy_is_that_of_each_rows_own_items(temperature):
+    logits, targets = normal(4, 5).requires_grad_(), normal(4, 5, seed=2).requires_grad_()
+    lengths = [5, 3, 1, 0]
+    listed = torch.arange(5) < torch.tensor(lengths).unsqueeze(1)
+    found = list_cross_entropy(logits, targets, temperature, listed)
+    rows = zip(logits.tolist(), targets.tolist(), lengths, strict=True)
+    expected = [cross_entropy_by_hand(row[:n], other[:n], temperature) for row, other, n in rows]
+    assert found.tolist() == pytest.approx(expected, abs=1e-9)
+    assert list_cross_entropy(logits, targets, temperature)[0].item() == pytest.approx(expected[0], abs=1e-9)
+    found.sum().backward()
+    shares = [torch.softmax(z[0, :5].detach() / temperature, dim=0) for z in (logits, targets)]
+    assert torch.allclose(logits.grad[0], (shares[0] - shares[1]) / temperature)  # descent raises what is too low
+    assert (logits.grad[~listed] == 0).all()
+    assert targets.grad is None
+    entropy = list_cross_entropy(targets, targets, temperature, listed)
+    assert (entropy <= found + 1e-12).all()
+
+
+def test_list_cross_entropy_of_extreme_logits_stays_finite():
+    logits = torch.tensor([[-1e4, 1e4, 0.0]], requires_grad=True)
+    value = list_cross_entropy(logits, torch.tensor([[1e4, -1e4, 0.0]]), 1.0, torch.tensor([[True, True, False]]))
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(logits.grad).all()
 
 
 def test_squared_distance_is_a_mean_over_rows_and_pulls_towards_the_target():

@@ -35,6 +35,12 @@ DEFAULT = {
         STUDENT: "loss(student) = BPR + 0.001 * relaxed_ranking(40 of the teacher's list by exp(-rank / 10.0), "
         "above 40 uniform items, target frozen teacher)"
     },
+    "CE": {STUDENT: "loss(student) = BPR + 1.0 * cross_entropy(the student's own top 50, target frozen teacher)"},
+    "RCEKD": {
+        STUDENT: "loss(student) = BPR + 1.0 * rejuvenated_cross_entropy(the student's own top 50, 50 of the student's "
+        "own top 200 by temperature 10.0 with the teacher's top 50, weight exp(-3.0 * overlap with the drawn), target "
+        "frozen teacher)"
+    },
 }
 
 
@@ -80,6 +86,11 @@ CHANGES = {
     "RRD": {
         "lambda_teacher_to_student": 1, "interesting": "top", "interesting_items": 5, "rank_temperature": 2,
         "uninteresting_items": 3,
+    },
+    "CE": {"lambda_teacher_to_student": 2, "items": "all", "top_items": 5, "temperature": 2},
+    "RCEKD": {
+        "lambda_teacher_to_student": 2, "top_items": 5, "sampled_items": 3, "sampled_from": 99, "draw_temperature": 2,
+        "overlap": "student_top", "overlap_sharpness": 1, "temperature": 2,
     },
 }  # fmt: skip
 

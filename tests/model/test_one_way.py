@@ -1,4 +1,4 @@
-"""Runs of RD, CD, DE and RRD: what they leave, and that they teach."""
+"""Runs of the one-way methods: what they leave, and that they teach."""
 
 import json
 from pathlib import Path
@@ -85,6 +85,8 @@ TAUGHT = {
         "teacher.embedding_size": 16, "lambda_teacher_to_student": 0.02, "interesting_items": 10,
         "uninteresting_items": 20, "rank_temperature": 5.0,
     },
+    "CE": {"teacher.embedding_size": 16, "top_items": 20},
+    "RCEKD": {"teacher.embedding_size": 16, "top_items": 20, "sampled_items": 20, "sampled_from": 60},
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recbole_bd.sampler.draws import (
     draw,
     draw_head,
+    draw_listed,
     draw_positions,
     head_length,
     power_corrections,
@@ -67,6 +68,19 @@ def test_items_of_the_head_are_drawn_one_after_another_without_replacement(tempe
     for row in (drawn - 11).tolist():
         found[tuple(row)] += 1
     assert follows(list(found.values()), list(expected.values()))
+
+
+def test_listed_items_are_drawn_by_their_own_weights():
+    """Sets of two of four items, against the probabilities of both orders."""
+    draws, weights = 20000, [0.5, 3.0, 1.0, 2.0]
+    lists = torch.tensor([[21, 22, 23, 24, 0]]).repeat(draws, 1)
+    drawn = draw_listed(lists, torch.tensor([*weights, 99.0]).log(), 2, generator())
+    total = sum(weights)
+    pairs = [(a, b) for a in range(4) for b in range(a + 1, 4)]
+    both = [weights[a] * weights[b] / total * (1 / (total - weights[a]) + 1 / (total - weights[b])) for a, b in pairs]
+    rows = [tuple(row) for row in (drawn - 21).tolist()]
+    assert follows([rows.count(pair) for pair in pairs], [draws * one for one in both])
+    assert draw_listed(lists[:1], torch.zeros(1, 5), 9, generator()).tolist() == lists[:1].tolist()
 
 
 def test_a_cold_draw_is_the_first_items_and_a_short_list_is_drawn_whole():

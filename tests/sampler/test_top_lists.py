@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recbole_bd.errors import DataError
 from recbole_bd.sampler.draws import draw_head
 from recbole_bd.sampler.seen_items import SeenItems
-from recbole_bd.sampler.top_lists import top_lists
+from recbole_bd.sampler.top_lists import is_listed, listed_logits, top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems
 from tests.helpers.bounds import tried
 from tests.helpers.references import (
@@ -88,3 +88,18 @@ def test_lists_of_any_scores_hold_the_best_unseen_items(world, length):
         assert set(listed) <= left
         values = scores["teacher"][user]
         assert values[listed].tolist() == sorted(values[list(left)].tolist(), reverse=True)[: len(listed)]
+
+
+def test_membership_is_row_by_row():
+    random = torch.Generator().manual_seed(1)
+    items, lists = (torch.randint(0, 9, (40, n), generator=random, dtype=torch.int32) for n in (5, 3))
+    rows = zip(items.tolist(), lists.tolist(), strict=True)
+    expected = [[item > 0 and item in row for item in own] for own, row in rows]
+    assert is_listed(items, lists).tolist() == expected
+
+
+def test_logits_of_lists_are_those_of_their_items():
+    table = torch.arange(30.0).view(5, 6)
+    lists = torch.tensor([[0, 0], [3, 1], [5, 2], [4, 0], [1, 2]], dtype=torch.int32)
+    found = listed_logits(lambda users, items: table[users].gather(1, items), lists, at_once=2)
+    assert found.tolist() == [[table[user, item].item() for item in row] for user, row in enumerate(lists.tolist())]
