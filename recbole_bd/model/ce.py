@@ -74,7 +74,7 @@ class CE(OneWay):
         )
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Store the lists and the teacher's logits of them, or its vectors; a student's lists every `refresh_period`."""
+        """Store the lists and the teacher's logits of them, or its vectors; the student's every `refresh_period`."""
         if self.takes_all:
             return self.guide.keep_vectors()
         is_moving = self.config["items"] == STUDENT_TOP
