@@ -8,18 +8,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import family_of_class
 from recbole_bd.backbones.scoring.pair_networks import PairNetwork
-from recbole_bd.sampler.seen_items import SeenItems
+from recbole_bd.sampler.seen_items import Indices, SeenItems
 from recbole_bd.sampler.top_lists import mask_excluded, users_at_once
 
 # Logits of all items, [C, n_items] with padding first, of the users at some places of a batch. Constants.
 Rows = Callable[[slice], Tensor]
 # Target probabilities [C, n_items] of the users at some places, and the indices of what these users have seen.
-_Targets = Callable[[slice], tuple[Tensor, tuple[Tensor, Tensor]]]
+_Targets = Callable[[slice], tuple[Tensor, Indices]]
+
+# Blocks of row models are larger than those of inner products by this factor: each gives a gradient of all parameters.
+_LARGER_FOR_ROWS = 8
 
 
 def full_list_cross_entropy(
@@ -34,9 +36,9 @@ def full_list_cross_entropy(
 
     mean over u of - sum over j in I_u- of softmax(z_other / temperature)_j * log softmax(z / temperature)_j
 
-    Where the learner's logits are inner products, the gradient is computed with the loss: one matrix product for the
-    logits of a block and one for each side's gradient. Other models score a block once more in the backward pass,
-    unless there is one block.
+    The gradient is computed with the loss, block by block. Where the learner's logits are inner products, a block takes
+    one matrix product for the logits and one for the gradient of either side. A model of another family scores the
+    block, and the gradient goes back to its parameters at once.
 
     Args:
         learner: the role that learns; `can_learn_full_lists` holds for it.
@@ -53,39 +55,85 @@ def full_list_cross_entropy(
         DataError: a score of the other role is not a number.
     """
 
-    def targets(part: slice) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def targets(part: slice) -> tuple[Tensor, Indices]:
         excluded = seen.of(users[part])
         scores = mask_excluded(target_rows(part).detach(), excluded, whose)
         return torch.softmax(scores.div_(temperature), dim=1), excluded
 
     at_once = users_at_once(users.device, seen.n_items)
-    blocks = [slice(start, start + at_once) for start in range(0, len(users), at_once)]
     with torch.autocast(users.device.type, enabled=False):
-        vectors = learner.embeddings(users)
-        if vectors is not None:
+        if (vectors := learner.embeddings(users)) is not None:
             of_users, of_items = (own.float() for own in vectors)
-            return _InnerProducts.apply(of_users / temperature, of_items, targets, blocks) / len(users)
-
-        def of_block(part: slice) -> Tensor:
-            logits = learner.all_logits(users[part]).float() / temperature
-            shares, excluded = targets(part)
-            learned = torch.linalg.vecdot(shares, logits)
-            gone = torch.full_like(excluded[0], -torch.inf, dtype=logits.dtype)
-            return (logits.index_put(excluded, gone).logsumexp(dim=1) - learned).sum()
-
-        if len(blocks) == 1:
-            return of_block(blocks[0]) / len(users)
-        parts = [checkpoint(of_block, part, use_reentrant=False) for part in blocks]
-        return torch.stack(parts).sum() / len(users)
+            total = _InnerProducts.apply(of_users / temperature, of_items, targets, _blocks(len(users), at_once))
+        else:
+            blocks = _blocks(len(users), at_once * _LARGER_FOR_ROWS)
+            total = _of_rows(learner, users, targets, temperature, blocks)
+    return total / len(users)
 
 
 def can_learn_full_lists(model_class: type) -> bool:
-    """Whether a model scores all items of a user at once; pair networks compute one pair at a time.
+    """Whether a model scores all items of a user together; pair networks compute one pair at a time.
 
     Args:
         model_class: class of the model.
     """
     return not issubclass(family_of_class(model_class), PairNetwork)
+
+
+def _blocks(count: int, at_once: int) -> list[slice]:
+    return [slice(start, start + at_once) for start in range(0, count, at_once)]
+
+
+def _loss_and_gradient(logits: Tensor, shares: Tensor, excluded: Indices) -> tuple[Tensor, Tensor]:
+    """Sum over rows of the cross-entropy of softmax(logits) with the shares, and its gradient.
+
+    Args:
+        logits: float32 [C, n_items]; changed in place.
+        shares: float32 [C, n_items], 0 at excluded items; rows add up to 1.
+        excluded: indices of the items that are in no list.
+
+    Returns:
+        A scalar, and [C, n_items], 0 at excluded items.
+    """
+    total = -torch.linalg.vecdot(shares, logits).sum()  # before the mask: 0 * -inf is no number
+    logits[excluded] = -torch.inf
+    largest = logits.amax(dim=1, keepdim=True)
+    sums = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
+    return total + (sums.log() + largest).sum(), logits.div_(sums).sub_(shares)
+
+
+def _of_rows(learner: Role, users: Tensor, targets: _Targets, temperature: float, blocks: list[slice]) -> Tensor:
+    """Sum over users of the cross-entropy, for a model that is no inner product.
+
+    The gradient is not computed by scoring a block again in the backward pass: lookups of embedding tables must not
+    happen in it (`acceleration.embedding_gradients`).
+    """
+    parameters = [one for one in learner.model.parameters() if one.requires_grad]
+    total, gradients = torch.zeros((), device=users.device), [torch.zeros_like(one) for one in parameters]
+    for part in blocks:
+        logits = learner.all_logits(users[part]).float()
+        shares, excluded = targets(part)
+        value, above = _loss_and_gradient(logits.detach() / temperature, shares, excluded)
+        total += value
+        if logits.requires_grad:
+            found = torch.autograd.grad(logits, parameters, above.div_(temperature), allow_unused=True)
+            for gradient, more in zip(gradients, found, strict=True):
+                if more is not None:
+                    gradient += more
+    return _WithGradients.apply(total, gradients, *parameters)
+
+
+class _WithGradients(torch.autograd.Function):
+    """A value whose gradients by some parameters are known."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(*gradients)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *(gradient * one for one in ctx.saved_tensors)
 
 
 class _InnerProducts(torch.autograd.Function):
@@ -96,13 +144,8 @@ class _InnerProducts(torch.autograd.Function):
         total, user_gradient, item_gradient = users.new_zeros(()), torch.empty_like(users), torch.zeros_like(items)
         for part in blocks:
             shares, excluded = targets(part)
-            logits = users[part] @ items.T
-            total -= torch.linalg.vecdot(shares, logits).sum()  # before the mask: 0 * -inf is no number
-            logits[excluded] = -torch.inf
-            largest = logits.amax(dim=1, keepdim=True)
-            sums = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
-            total += (sums.log() + largest).sum()
-            above = logits.div_(sums).sub_(shares)  # gradient of the logits
+            value, above = _loss_and_gradient(users[part] @ items.T, shares, excluded)
+            total += value
             user_gradient[part] = above @ items
             item_gradient.addmm_(above.T, users[part])
         ctx.save_for_backward(user_gradient, item_gradient)

@@ -34,6 +34,7 @@ def gradients(role) -> list[torch.Tensor]:
 @pytest.mark.parametrize("users_at_once", [2, 99])
 def test_each_family_has_the_value_and_the_gradient_of_the_equation(student, users_at_once, quick, monkeypatch):
     monkeypatch.setattr(full_lists, "users_at_once", lambda *given: users_at_once)
+    monkeypatch.setattr(full_lists, "_LARGER_FOR_ROWS", 1)
     scene = Scene(pair(quick, "EASE", student), model="CE")
     teacher, role, seen = scene.roles[TEACHER], scene.roles[STUDENT], scene.method.seen
     for module in role.model.modules():
@@ -75,14 +76,16 @@ def test_descent_raises_what_the_teacher_has_above_the_student_and_nothing_seen(
 
 def test_no_array_is_larger_than_a_block(quick, monkeypatch):
     monkeypatch.setattr(full_lists, "users_at_once", lambda *given: 4)
+    monkeypatch.setattr(full_lists, "_LARGER_FOR_ROWS", 2)
     for student in ("BPR", "CDAE"):
-        scene = Scene(pair(quick, "BPR", student), model="CE", items="all", users_of_batch=None)
+        scene = Scene(pair(quick, "BPR", student), model="CE", items="all", embedding_size=4)
         batch, n_items = scene.batch_of(STUDENT), scene.split.n_items
-        users = batch.users.unique()
-        scene.method.train(False)
+        users = torch.arange(1, scene.split.n_users)
         with LargestTensor() as largest:
             scene.method.transfer(users, batch).backward()
-        assert largest.size < max(len(users) * n_items, n_items * 64) / 2, student
+        parameters = max(one.numel() for one in scene.roles[STUDENT].model.parameters())
+        assert largest.size <= max(8 * n_items, parameters, scene.roles[TEACHER].model.user_embedding.weight.numel())
+        assert largest.size < len(users) * n_items / 2, student
 
 
 def test_a_target_that_is_no_number_is_named(quick):
