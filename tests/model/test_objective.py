@@ -35,9 +35,9 @@ DEFAULT = {
         STUDENT: "loss(student) = BPR + 0.001 * relaxed_ranking(40 of the teacher's list by exp(-rank / 10.0), "
         "above 40 uniform items, target frozen teacher)"
     },
-    "CE": {STUDENT: "loss(student) = BPR + 1.0 * cross_entropy(the student's own top 50, target frozen teacher)"},
+    "CE": {STUDENT: "loss(student) = BPR + 5.0 * cross_entropy(the student's own top 50, target frozen teacher)"},
     "RCEKD": {
-        STUDENT: "loss(student) = BPR + 1.0 * rejuvenated_cross_entropy(the student's own top 50, 50 of the student's "
+        STUDENT: "loss(student) = BPR + 5.0 * rejuvenated_cross_entropy(the student's own top 50, 50 of the student's "
         "own top 200 by temperature 10.0 with the teacher's top 50, weight exp(-3.0 * overlap with the drawn), target "
         "frozen teacher)"
     },
