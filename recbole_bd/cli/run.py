@@ -14,7 +14,7 @@ from recbole_bd.system.startup import quick_imports
 from recbole_bd.system.torchrun import started_rank
 
 _DESCRIPTION = """\
-Train a teacher and a student that teach each other (BD), or a student that a frozen teacher teaches (RD, CD, DE, RRD).
+Train a teacher and a student that teach each other (BD), or a student that a frozen teacher teaches (RD, CD, RRD, ...).
 Evaluate both with RecBole's full ranking.
 
 examples:

@@ -1,4 +1,4 @@
-"""Base class of RD, CD, DE and RRD: a student learns from a teacher that is trained first and then frozen."""
+"""Base class of the one-way methods: a student learns from a teacher that is trained first and then frozen."""
 
 from abc import abstractmethod
 from collections.abc import Callable
