@@ -109,7 +109,8 @@ def _of_rows(learner: Role, users: Tensor, targets: _Targets, temperature: float
     happen in it (`acceleration.embedding_gradients`).
     """
     parameters = [one for one in learner.model.parameters() if one.requires_grad]
-    total, gradients = torch.zeros((), device=users.device), [torch.zeros_like(one) for one in parameters]
+    total = torch.zeros((), device=users.device)
+    gradients: list[Tensor | None] = [None] * len(parameters)
     for part in blocks:
         logits = learner.all_logits(users[part]).float()
         shares, excluded = targets(part)
@@ -117,23 +118,26 @@ def _of_rows(learner: Role, users: Tensor, targets: _Targets, temperature: float
         total += value
         if logits.requires_grad:
             found = torch.autograd.grad(logits, parameters, above.div_(temperature), allow_unused=True)
-            for gradient, more in zip(gradients, found, strict=True):
-                if more is not None:
-                    gradient += more
+            gradients = [_sum_of(*both) for both in zip(gradients, found, strict=True)]
     return _WithGradients.apply(total, gradients, *parameters)
 
 
+def _sum_of(total: Tensor | None, more: Tensor | None) -> Tensor | None:
+    """Add gradients; None is no gradient."""
+    return more if total is None else total if more is None else total + more
+
+
 class _WithGradients(torch.autograd.Function):
-    """A value whose gradients by some parameters are known."""
+    """A value whose gradients by some parameters are known; None for those that it does not depend on."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *parameters: Tensor) -> Tensor:
         ctx.save_for_backward(*gradients)
         return value.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(gradient * one for one in ctx.saved_tensors)
+        return None, None, *(None if one is None else gradient * one for one in ctx.saved_tensors)
 
 
 class _InnerProducts(torch.autograd.Function):

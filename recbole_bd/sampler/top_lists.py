@@ -113,7 +113,7 @@ def is_listed(items: Tensor, lists: Tensor) -> Tensor:
         bool [n, K]; False at 0.
     """
     ascending = lists.long().sort(dim=1).values
-    items = items.long()
+    items = items.long().contiguous()
     places = torch.searchsorted(ascending, items).clamp_(max=lists.shape[1] - 1)
     return (ascending.gather(1, places) == items) & (items > 0)
 

@@ -9,7 +9,7 @@ from recbole.utils import init_seed
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.errors import RoleError
-from recbole_bd.model.best_guide import BestGuide, untrained_role
+from recbole_bd.model.best_guide import BestGuide, StoredGuide, untrained_role
 from tests.helpers.scenes import Scene, pair
 
 
@@ -97,3 +97,19 @@ def test_all_items_are_scored_as_the_role_scores_them(model, quick):
     with role.scoring():
         for chosen in (None, torch.tensor([7, 2, 30]), items):
             assert torch.allclose(guide.all_logits(users, chosen), role.all_logits(users, chosen), atol=1e-5)
+
+
+@pytest.mark.parametrize(("model", "is_kept"), [("BPR", True), ("LightGCN", True), ("MultiVAE", False)])
+def test_vectors_are_kept_for_all_items_where_there_are_some(model, is_kept, quick):
+    role = Scene(pair(quick, model, "BPR")).roles[TEACHER]
+    guide = StoredGuide(role, for_all_items=True)
+    assert guide.keep_vectors() is is_kept
+    assert guide.keep_vectors() is False
+    users = torch.tensor([4, 2, 9])
+    with role.scoring():
+        expected = role.all_logits(users)
+    assert torch.allclose(guide.all_logits(users), expected, atol=1e-6)
+    with torch.no_grad():
+        for parameter in role.model.parameters():
+            parameter.mul_(-0.5)
+    assert torch.allclose(guide.all_logits(users), expected, atol=1e-6) is is_kept

@@ -57,6 +57,16 @@ def test_each_family_has_the_value_and_the_gradient_of_the_equation(student, use
         assert torch.allclose(own, other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))
 
 
+def test_a_parameter_without_part_in_the_scores_gets_no_gradient(quick):
+    scene = Scene(pair(quick, "BPR", "CDAE"), model="CE")
+    role = scene.roles[STUDENT]
+    role.model.beside = torch.nn.Parameter(torch.ones(3))
+    targets = torch.zeros(len(USERS), role.n_items)
+    full_list_cross_entropy(role, USERS, lambda part: targets[part], scene.method.seen).backward()
+    assert role.model.beside.grad is None
+    assert role.model.out_layer.weight.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("student", ["BPR", "CDAE"])
 def test_descent_raises_what_the_teacher_has_above_the_student_and_nothing_seen(student, quick):
     scene = Scene(pair(quick, "BPR", student), model="CE")
