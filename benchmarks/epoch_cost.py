@@ -2,6 +2,8 @@
 
     python benchmarks/epoch_cost.py --dataset=citeulike --data_path=DIR --pair=BPR,BPR --threads=1 [--key=value ...]
 
+`--model=METHOD` measures another method than BD in its place.
+
 Prints a table and, with --json=FILE, writes the same as JSON. The ratio is
 (bd_epoch + refresh / P) / (recbole_teacher_epoch + recbole_student_epoch), of medians after an uncounted pass.
 RecBole's side is its unmodified Trainer, loaders and negative sampler, with the same batch size, negatives and data.
@@ -77,12 +79,12 @@ def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], 
 
     method = config.method_class(config, split.train, both).to(device)
     trainer = BDTrainer(config, method, Journal())
-    stream = batch_stream({n: r.config for n, r in both.items()}, split, lambda n: both[n].model)
+    stream = batch_stream({n: both[n].config for n in method.learners}, split, lambda n: both[n].model)
     found["refresh"] = lambda n: method.refresh(0)
 
     def bd_epoch(n: int) -> None:
         # Epochs between two refreshes: epoch numbers of one period without its first.
-        trainer._train_epoch(stream, 1 + n % max(config["refresh_period"] - 1, 1))
+        trainer._train_epoch(stream, 1 + n % max(_period(config) - 1, 1))
 
     found["bd_epoch"] = bd_epoch
 
@@ -122,7 +124,7 @@ def run(config: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> di
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ours = medians["bd_epoch"] + medians["refresh"] / config["refresh_period"]
+    ours = medians["bd_epoch"] + medians["refresh"] / _period(config)
     apart = medians["recbole_teacher_epoch"] + medians["recbole_student_epoch"]
     ratios = {
         "bd / recbole apart": ours / apart,
@@ -135,7 +137,8 @@ def run(config: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> di
         "dataset": config["dataset"],
         "pair": [f"{model} {_size(config.role(name))}" for name, model in config.backbones.items()],
         "batch_size": config.role("teacher")["train_batch_size"],
-        "refresh_period": config["refresh_period"],
+        "method": config["model"],
+        "refresh_period": _period(config),
         "samples_per_positive": config["samples_per_positive"],
         "seconds": medians,
         "spread": {name: [min(values), max(values)] for name, values in seconds.items()},
@@ -153,6 +156,11 @@ def run(config: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> di
             "python": platform.python_version(),
         },
     }
+
+
+def _period(config) -> int:
+    """Epochs between two refreshes; methods without the setting prepare every epoch."""
+    return config["refresh_period"] or 1
 
 
 def _size(config) -> int:
@@ -176,9 +184,10 @@ def _processor() -> str:
 
 def table(result: dict) -> str:
     """The result as text."""
+    samples = f"{result['samples_per_positive']} sample(s), " if result["samples_per_positive"] else ""
     lines = [
-        f"{result['dataset']}, {' / '.join(result['pair'])}, batch {result['batch_size']}, P {result['refresh_period']}"
-        f", {result['samples_per_positive']} sample(s), {result['threads']} thread(s), {result['device']}",
+        f"{result['dataset']}, {result['method']}, {' / '.join(result['pair'])}, batch {result['batch_size']}, "
+        f"P {result['refresh_period']}, {samples}{result['threads']} thread(s), {result['device']}",
         f"{result['processor']}; torch {result['versions']['torch']}; medians of {result['repeats']}",
         "",
         f"{'what':<26}{'median s':>10}{'min':>10}{'max':>10}",
