@@ -21,7 +21,7 @@ OFFERED = [
     ("tune --student_model LightG", {"LightGCN"}),
     ("leaderboard --dataset cite", {"citeulike"}),
     ("configs ", {"ls", "cp"}),
-    ("configs cp model/R", {"model/RD.yaml", "model/RRD.yaml"}),
+    ("configs cp model/R", {"model/RCEKD.yaml", "model/RD.yaml", "model/RRD.yaml"}),
     ("completion ", {*SHELLS}),
     ("recommend --unknown ", {"skip", "popular", "error"}),
     ("run --config_files some", {"some.yaml"}),
