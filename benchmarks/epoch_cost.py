@@ -5,7 +5,8 @@
 `--model=METHOD` measures another method than BD in its place.
 
 Prints a table and, with --json=FILE, writes the same as JSON. The ratio is
-(bd_epoch + refresh / P) / (recbole_teacher_epoch + recbole_student_epoch), of medians after an uncounted pass.
+(bd_epoch + refresh / P) / (recbole_teacher_epoch + recbole_student_epoch), of medians after an uncounted pass. With
+P = 1 the refresh is a part of the epoch.
 RecBole's side is its unmodified Trainer, loaders and negative sampler, with the same batch size, negatives and data.
 """
 
@@ -124,7 +125,7 @@ def run(config: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> di
                 print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
-    ours = medians["bd_epoch"] + medians["refresh"] / _period(config)
+    ours = medians["bd_epoch"] + (medians["refresh"] / _period(config) if _period(config) > 1 else 0)
     apart = medians["recbole_teacher_epoch"] + medians["recbole_student_epoch"]
     ratios = {
         "bd / recbole apart": ours / apart,
@@ -159,7 +160,7 @@ def run(config: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> di
 
 
 def _period(config) -> int:
-    """Epochs between two refreshes; methods without the setting prepare every epoch."""
+    """Epochs between two refreshes; methods without the setting prepare every epoch. With 1, epochs refresh."""
     return config["refresh_period"] or 1
 
 

@@ -84,8 +84,10 @@ def _blocks(count: int, at_once: int) -> list[slice]:
     return [slice(start, start + at_once) for start in range(0, count, at_once)]
 
 
-def _loss_and_gradient(logits: Tensor, shares: Tensor, excluded: Indices) -> tuple[Tensor, Tensor]:
-    """Sum over rows of the cross-entropy of softmax(logits) with the shares, and its gradient.
+def _partition_and_gradient(logits: Tensor, shares: Tensor, excluded: Indices) -> tuple[Tensor, Tensor]:
+    """Sum over rows of log sum exp(logits), and the gradient of the cross-entropy of softmax(logits) with the shares.
+
+    The cross-entropy is the first less the sum of shares * logits.
 
     Args:
         logits: float32 [C, n_items]; changed in place.
@@ -95,11 +97,10 @@ def _loss_and_gradient(logits: Tensor, shares: Tensor, excluded: Indices) -> tup
     Returns:
         A scalar, and [C, n_items], 0 at excluded items.
     """
-    total = -torch.linalg.vecdot(shares, logits).sum()  # before the mask: 0 * -inf is no number
     logits[excluded] = -torch.inf
     largest = logits.amax(dim=1, keepdim=True)
     sums = logits.sub_(largest).exp_().sum(dim=1, keepdim=True)
-    return total + (sums.log() + largest).sum(), logits.div_(sums).sub_(shares)
+    return (sums.log() + largest).sum(), logits.div_(sums).sub_(shares)
 
 
 def _of_rows(learner: Role, users: Tensor, targets: _Targets, temperature: float, blocks: list[slice]) -> Tensor:
@@ -114,8 +115,10 @@ def _of_rows(learner: Role, users: Tensor, targets: _Targets, temperature: float
     for part in blocks:
         logits = learner.all_logits(users[part]).float()
         shares, excluded = targets(part)
-        value, above = _loss_and_gradient(logits.detach() / temperature, shares, excluded)
-        total += value
+        scaled = logits.detach() / temperature
+        total -= torch.linalg.vecdot(shares, scaled).sum()  # before the mask: 0 * -inf is no number
+        partition, above = _partition_and_gradient(scaled, shares, excluded)
+        total += partition
         if logits.requires_grad:
             found = torch.autograd.grad(logits, parameters, above.div_(temperature), allow_unused=True)
             gradients = [_sum_of(*both) for both in zip(gradients, found, strict=True)]
@@ -148,8 +151,9 @@ class _InnerProducts(torch.autograd.Function):
         total, user_gradient, item_gradient = users.new_zeros(()), torch.empty_like(users), torch.zeros_like(items)
         for part in blocks:
             shares, excluded = targets(part)
-            value, above = _loss_and_gradient(users[part] @ items.T, shares, excluded)
-            total += value
+            total -= ((shares @ items) * users[part]).sum()  # sum of shares * logits without their product's array
+            partition, above = _partition_and_gradient(users[part] @ items.T, shares, excluded)
+            total += partition
             user_gradient[part] = above @ items
             item_gradient.addmm_(above.T, users[part])
         ctx.save_for_backward(user_gradient, item_gradient)
