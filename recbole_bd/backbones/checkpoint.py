@@ -40,6 +40,8 @@ def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
         "epoch": snapshot.epoch,
         "valid": {name: float(value) for name, value in snapshot.valid.items()},
     }
+    if snapshot.earlier:
+        content["earlier"] = snapshot.earlier
     save_archive(path, content)
 
 
@@ -80,6 +82,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
             (content.get("attributes") or {}) if ours else {},
             int(content.get("epoch", -1)),
             {name: float(value) for name, value in (content.get("valid") or {}).items()},
+            [vars(Snapshot(**state)) for state in content.get("earlier") or ()] if ours else [],
         )
     return snapshot, about
 

@@ -38,11 +38,12 @@ class Role:
         config: the configuration the model was built with.
         softmax: the role's own loss in the place of its model's; made if the training part is given as `dataset`.
         pretrained: whether the model took parameters from files when it was built.
+        earlier: states of its warm-up before its best one, see `Snapshot.earlier`.
     """
 
     def __init__(self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None):
         self.name, self.model, self.config = name, model, config
-        self.pretrained = False
+        self.pretrained, self.earlier = False, list[dict[str, Any]]()
         self._scores = family(model)(model)
         self._propagation = SharedPropagation(model, self._scores)
         self.softmax = None if dataset is None else SoftmaxLoss(self._propagation, config, dataset)

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from recbole_bd.model.bd import BD
     from recbole_bd.model.cd import CD
     from recbole_bd.model.ce import CE
+    from recbole_bd.model.dcd import DCD
     from recbole_bd.model.de import DE
+    from recbole_bd.model.hetcomp import HetComp
     from recbole_bd.model.rcekd import RCEKD
     from recbole_bd.model.rd import RD
     from recbole_bd.model.rrd import RRD
+    from recbole_bd.model.unkd import UnKD
 
 METHODS: "dict[str, type[Distiller]]"  # all methods by name, those of other packages last; made when first used
 
@@ -29,10 +32,28 @@ MODULES = {
     "RRD": "rrd",
     "CE": "ce",
     "RCEKD": "rcekd",
+    "DCD": "dcd",
+    "UnKD": "unkd",
+    "HetComp": "hetcomp",
     "BD": "bd",
 }
 
-__all__ = ["BD", "CD", "CE", "DE", "METHODS", "MODULES", "RCEKD", "RD", "RRD", "Distiller", "method_names"]
+__all__ = [
+    "BD",
+    "CD",
+    "CE",
+    "DCD",
+    "DE",
+    "METHODS",
+    "MODULES",
+    "RCEKD",
+    "RD",
+    "RRD",
+    "Distiller",
+    "HetComp",
+    "UnKD",
+    "method_names",
+]
 
 
 def method_names() -> list[str]:

@@ -242,6 +242,46 @@ def list_cross_entropy(
     return -terms.sum(dim=1)
 
 
+def pairwise_ranking(higher: Tensor, lower: Tensor, listed: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of the order of pairs.   (UnKD, WSDM 2023)
+
+    mean over b of mean over k of -log sigmoid(z_a - z_b), a the item that the teacher ranks higher
+
+    Args:
+        higher: [B, K], the student's logits of the items that the teacher ranks higher.
+        lower: [B, K], those of the other items.
+        listed: bool [B, K], False where a row has no k-th pair; None: all True. A row without pairs has 0.
+
+    Returns:
+        A scalar.
+    """
+    terms = -functional.logsigmoid(higher - lower)
+    if listed is None:
+        return terms.mean()
+    return (terms.masked_fill(~listed, 0).sum(dim=1) / listed.sum(dim=1).clamp(min=1)).mean()
+
+
+def set_above_rest(chosen: Tensor, rest: Tensor, listed: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood of each chosen item against the rest.   (HetComp, WWW 2023)
+
+    The order of the chosen items is free.
+
+    mean over b of - sum over k of [z_k - log( exp(z_k) + sum over l of exp(z_l) )]
+
+    Args:
+        chosen: [B, K], the student's logits of the chosen items.
+        rest: [B, L], those of the rest; -inf or the least number where there is no item.
+        listed: bool [B, K], False where a row has no k-th item; None: all True.
+
+    Returns:
+        A scalar.
+    """
+    terms = functional.softplus(rest.logsumexp(dim=1, keepdim=True) - chosen)
+    if listed is not None:
+        terms = terms.masked_fill(~listed, 0)
+    return terms.sum(dim=1).mean()
+
+
 def squared_distance(vectors: Tensor, target: Tensor) -> Tensor:
     """Squared Euclidean distance between rows and their targets.   (DE, CIKM 2020)
 

@@ -39,7 +39,7 @@ class RRD(OneWay):
         ConfigError: more items are asked for than there are.
     """
 
-    prepared = ("lists", "interesting", "uninteresting")
+    prepared: tuple[str, ...] = ("lists", "interesting", "uninteresting")
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)

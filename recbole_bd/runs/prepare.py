@@ -7,7 +7,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO
+from recbole_bd.backbones.names import CONTINUED, DISTILLED, PAIR, PLACEBO, TEACHER
 from recbole_bd.backbones.recorded_split import check_recorded_split, recorded_validation, split_seed_option
 from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
@@ -72,8 +72,23 @@ def size_notes(roles: Mapping[str, Role]) -> list[str]:
     ]
 
 
-def read_checkpoint(role: Role, split: Split) -> Snapshot:
+def kept_states(config: BDConfig, role: str) -> int:
+    """Number of states of a role's warm-up that the method asks for, from early to best; 1 for the best alone.
+
+    Args:
+        config: settings of the run.
+        role: name of the role.
+    """
+    return (config["kept_states"] or 1) if role == TEACHER else 1
+
+
+def read_checkpoint(role: Role, split: Split, wanted_states: int = 1) -> Snapshot:
     """Read the checkpoint that a role starts from, and check that its model can load it.
+
+    Args:
+        role: the role.
+        split: the data of the run.
+        wanted_states: result of `kept_states`.
 
     Returns:
         The state. Its `valid` is what this run should measure: the validation that a file of RecBole records, see
@@ -81,7 +96,8 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
 
     Raises:
         CheckpointError: the file is damaged, or comes from another model, data set or split. A file of RecBole has no
-            fingerprint of its data: its settings are compared instead.
+            fingerprint of its data: its settings are compared instead. Or it lacks the earlier states that the method
+            asks for.
     """
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)
@@ -102,6 +118,12 @@ def read_checkpoint(role: Role, split: Split) -> Snapshot:
         check_recorded_split(f"checkpoint {path}", about["recbole"]["settings"], own, role.name)
         snapshot.valid = recorded_validation(about["recbole"], own)
     restore_snapshot(role.model, snapshot, f"checkpoint {path}")
+    if wanted_states > 1 and not snapshot.earlier:
+        raise CheckpointError(
+            f"checkpoint {path} holds one state of the {role.name}, but kept_states={wanted_states} asks for earlier "
+            f"ones: leave {role.name}.checkpoint out, name the {role.name}.pth of a run with kept_states, or set "
+            "kept_states=1"
+        )
     return snapshot
 
 

@@ -7,7 +7,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.data.split_warnings import split_warnings
-from recbole_bd.runs.prepare import prepare, read_checkpoint, size_notes
+from recbole_bd.runs.prepare import kept_states, prepare, read_checkpoint, size_notes
 
 
 def describe(config: BDConfig) -> str:
@@ -27,7 +27,7 @@ def describe(config: BDConfig) -> str:
     split, roles = prepare(config)
     for role in roles.values():
         if role.config["checkpoint"]:
-            read_checkpoint(role, split)
+            read_checkpoint(role, split, kept_states(config, role.name))
     users, items = split.n_users, split.n_items
     lines = ["resolved configuration:", to_yaml(config.as_dict()).rstrip()]
     lines += ["", f"data: {json.dumps(split.statistics())}"]

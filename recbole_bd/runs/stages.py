@@ -14,6 +14,7 @@ from typing import Any
 from recbole.utils import init_seed
 
 from recbole_bd.backbones.names import CONTINUED, DATA, DISTILLED, PLACEBO, SEPARATE
+from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
 from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
@@ -26,7 +27,7 @@ from recbole_bd.runs.folder import logging_to, new_run_folder
 from recbole_bd.runs.hashes import opening_record
 from recbole_bd.runs.loggers import open_loggers
 from recbole_bd.runs.outputs import RunOutputs
-from recbole_bd.runs.prepare import build_distiller, prepare, read_checkpoint, size_notes
+from recbole_bd.runs.prepare import build_distiller, kept_states, prepare, read_checkpoint, size_notes
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.warmups import WarmUps
 from recbole_bd.system.distributed import group
@@ -67,7 +68,7 @@ class Run:
         self.split, self.roles = prepare(config, progress.fingerprint if progress else None)
         warmed_up = progress.arms.get(SEPARATE, {}) if progress else {}
         given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
-        self.checkpoints = {role.name: read_checkpoint(role, self.split) for role in given}
+        self.checkpoints = {role.name: self._given(role) for role in given}
         self.is_first_process = group().is_first  # only the first process of a distributed run writes
         self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty() and self.is_first_process
         if progress is None:
@@ -83,6 +84,9 @@ class Run:
         self.folder = folder or group().broadcast(lambda: new_run_folder(config))
         self.outputs = RunOutputs(config, self.split, self.roles, self.folder, self.is_first_process)
         self.kept: dict[str, Snapshot] = {}
+
+    def _given(self, role: Role) -> Snapshot:
+        return read_checkpoint(role, self.split, kept_states(self.config, role.name))
 
     def execute(self) -> dict[str, Any]:
         """Run every stage that has not finished, and write the results.
@@ -194,6 +198,7 @@ class Run:
         """
         for name, role in self.roles.items():
             restore_snapshot(role.model, start[name])
+            role.earlier = start[name].earlier
             role.forget()
         init_seed(self.config["seed"], self.config["reproducibility"])
         distiller = build_distiller(self.config, self.split, self.roles, arm)

@@ -13,12 +13,13 @@ from recbole_bd.backbones.checkpoint import load_warmup, save_model
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.recorded_split import check_validation
 from recbole_bd.backbones.role import Role
-from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot
+from recbole_bd.backbones.snapshot import Snapshot, chosen_states, restore_snapshot
 from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split
 from recbole_bd.errors import CheckpointError
 from recbole_bd.runs.hashes import own_split_seed, warmup_hash
+from recbole_bd.runs.prepare import kept_states
 from recbole_bd.runs.progress import Progress
 from recbole_bd.system.distributed import group
 from recbole_bd.system.locks import exclusively
@@ -71,14 +72,30 @@ class WarmUps:
         # Concurrent runs that need the same warm-up: one trains it, the others wait for it.
         lock = cache.with_suffix(".lock")
         with exclusively(lock, f"warm-up of the {role.name}") if group().is_first else nullcontext():
-            if group().broadcast(cache.is_file) and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
+            is_kept = group().broadcast(lambda: self._is_kept(role, cache))
+            if is_kept and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
                 return self._from_cache(role, cache)
             snapshot = self._trained_alone(role)
-            record = {"validations": self.journal.of(SEPARATE, role.name)}
+            record: dict[str, Any] = {"validations": self.journal.of(SEPARATE, role.name)}
             record["warnings"] = self.journal.warnings_of(SEPARATE, role.name)
+            if (wanted := kept_states(self.config, role.name)) > 1:
+                record["kept_states"] = wanted
             if group().is_first:
                 save_model(cache, snapshot, {**model_record, **record})
         return snapshot
+
+    def _is_kept(self, role: Role, cache: Path) -> bool:
+        """Whether the cache holds the warm-up, with as many states as the method asks for."""
+        if not cache.is_file() or (wanted := kept_states(self.config, role.name)) == 1:
+            return cache.is_file()
+        if load_warmup(cache)[1].get("kept_states", 1) >= wanted:
+            return True
+        logger.info("%s: %s was kept without %d states, so it is trained again", role.name, cache, wanted)
+        return False
+
+    def _chosen(self, role: Role, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """As many of a file's earlier states as the method asks for."""
+        return chosen_states(snapshot, kept_states(self.config, role.name))
 
     def _from_cache(self, role: Role, cache: Path) -> Snapshot:
         with self.journal.timed(f"warmup_{role.name}"):
@@ -86,6 +103,7 @@ class WarmUps:
             if about["fingerprint"] != self.split.fingerprint:
                 raise CheckpointError(f"{cache} is a warm-up on other data. Delete it to train the warm-up again")
             restore_snapshot(role.model, snapshot, str(cache))
+            snapshot.earlier = self._chosen(role, snapshot)
         validations, warnings = (
             [{**row, "role": role.name} for row in about[name]] for name in ("validations", "warnings")
         )
@@ -98,13 +116,16 @@ class WarmUps:
         loader, stage = train_loader(role.config, self.split), f"{SEPARATE} {role.name}"
         with self.journal.timed(f"warmup_{role.name}"):
             keeper, resume_point = self.keeper(stage), self.progress.resume_point(stage)
-            valid_loader = self.split.valid_loader
-            snapshot = warm_up(role, loader, valid_loader, self.journal, self.show_progress, keeper, resume_point)
+            valid_loader, wanted = self.split.valid_loader, kept_states(self.config, role.name)
+            snapshot = warm_up(
+                role, loader, valid_loader, self.journal, self.show_progress, keeper, resume_point, wanted
+            )
         self.journal.write_metrics()
         return snapshot
 
     def _from_checkpoint(self, role: Role) -> Snapshot:
         snapshot, path = self.checkpoints[role.name], role.config["checkpoint"]
+        snapshot.earlier = self._chosen(role, snapshot)
         recorded = snapshot.valid
         with self.journal.timed(f"warmup_{role.name}"):
             restore_snapshot(role.model, snapshot)

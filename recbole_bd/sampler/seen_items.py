@@ -16,6 +16,7 @@ class SeenItems:
     Args:
         users, items: int64 ids of the training interactions; 0 is padding. Repeated pairs count once.
         n_users, n_items: sizes with padding.
+        allows_full: whether a user may have seen every item; there is nothing to rank or to draw for such a user.
 
     Attributes:
         items: int64, the items of user 0, user 1 and so on, concatenated; ascending for each user.
@@ -26,7 +27,7 @@ class SeenItems:
         DataError: a user has seen every item, so there is nothing to rank.
     """
 
-    def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int):
+    def __init__(self, users: Tensor, items: Tensor, n_users: int, n_items: int, allows_full: bool = False):
         self.n_users, self.n_items = n_users, n_items
         keys = torch.unique(torch.as_tensor(users).long() * n_items + torch.as_tensor(items).long())
         owners = keys // n_items
@@ -34,7 +35,7 @@ class SeenItems:
         self.starts = torch.searchsorted(owners, torch.arange(n_users + 1, device=keys.device))
         self.counts = self.starts.diff()
         full = int((self.counts >= n_items - 1).sum())
-        if full:
+        if full and not allows_full:
             raise DataError(
                 f"{full} user(s) have seen every item, so nothing is left to rank for them; filter such users with "
                 "user_inter_num_interval"

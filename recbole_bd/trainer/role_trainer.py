@@ -11,7 +11,7 @@ from recbole.utils import get_trainer
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.role import Role
-from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.backbones.snapshot import Snapshot, chosen_states, restore_snapshot, take_snapshot
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.compat import without_host_loggers
 from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
@@ -37,9 +37,8 @@ class RoleTrainerMixin(Resumable, _Host):
     """Mixin for the RecBole trainer of one role, of whatever class.
 
     - The best state by validation is kept in memory instead of a pickle.
-    - Every validation and loss goes to the journal.
+    - Every validation and loss goes to the journal. Training can be stopped and resumed.
     - A loss that is not finite stops the run; the error names the epoch and the step.
-    - Training can be stopped and resumed.
     - The loss is that of the role: its model's, or the softmax.
     - With `weights_average`, the average of the weights is validated and kept as the best state.
 
@@ -54,6 +53,7 @@ class RoleTrainerMixin(Resumable, _Host):
             GPU; elsewhere it does nothing.
         epoch: the current epoch, from 0; -1 before the first.
         average: the moving average of the weights; without `weights_average` it never differs from them.
+        states: number of states to keep along the training, the best included, in `Snapshot.earlier`.
     """
 
     role: Role
@@ -64,7 +64,7 @@ class RoleTrainerMixin(Resumable, _Host):
     health: Health
     scaler: torch.amp.GradScaler
     average: WeightsAverage
-    epoch = -1
+    epoch, states = -1, 1
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         if self.arm != SEPARATE:
@@ -226,7 +226,7 @@ class RoleTrainerMixin(Resumable, _Host):
         if epoch < 0 and self.best is not None:
             return
         with self.average.applied():
-            self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None))
+            self.best = take_snapshot(self.model, epoch, getattr(self, "valid_result", None), self.best, self.states)
 
     def _add_train_loss_to_tensorboard(self, epoch_idx: int, losses: Any, tag: str = "Loss/Train") -> None:
         pass  # the journal has the means already
@@ -290,6 +290,7 @@ def warm_up(
     show_progress: bool,
     keeper: Keeper | None = None,
     resume_point: dict[str, Any] | None = None,
+    kept_states: int = 1,
 ) -> Snapshot:
     """Train one role alone with RecBole's Trainer, its early stopping and its validation.
 
@@ -304,9 +305,10 @@ def warm_up(
         show_progress: whether to draw progress bars.
         keeper: writes the resume points; none by default.
         resume_point: where to continue; None starts anew.
+        kept_states: number of states to return, from early to best.
 
     Returns:
-        The best state by validation.
+        The best state by validation; the others are its `earlier`.
 
     Raises:
         Interrupted: the user stops; the keeper has written the resume point.
@@ -315,6 +317,7 @@ def warm_up(
     if role.softmax is not None:
         role.softmax.begin()
     trainer = role_trainer(role, journal, SEPARATE, keeper=keeper)
+    trainer.states = kept_states
     if resume_point is not None:
         trainer.resume_from(resume_point)
         trainer.epoch = resume_point["epoch"]
@@ -328,6 +331,7 @@ def warm_up(
         trainer._valid_epoch(valid_data, show_progress)
         trainer.best = None
         trainer._save_checkpoint(trainer.epoch)
+    trainer.best.earlier = chosen_states(trainer.best, kept_states)
     restore_snapshot(role.model, trainer.best)
     role.forget()
     return trainer.best

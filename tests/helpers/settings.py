@@ -27,7 +27,12 @@ QUICK = {
 
 
 # Lists by method, where the defaults are longer than the data.
-SMALL = {"CE": {"top_items": 10}, "RCEKD": {"top_items": 10, "sampled_items": 10, "sampled_from": 48}}
+SMALL = {
+    "CE": {"top_items": 10},
+    "RCEKD": {"top_items": 10, "sampled_items": 10, "sampled_from": 48},
+    "DCD": {"list_length": 30, "corrected_items": 10},
+    "HetComp": {"top_items": 10, "rest_items": 9},
+}
 
 # BD as it was published, which is not the default.
 PAPER = load_yaml(properties_path("model", "BD-paper.yaml"))

@@ -41,6 +41,19 @@ DEFAULT = {
         "own top 200 by temperature 10.0 with the teacher's top 50, weight exp(-3.0 * overlap with the drawn), target "
         "frozen teacher)"
     },
+    "DCD": {
+        STUDENT: "loss(student) = BPR + 0.001 * dual_correction(1.0 * relaxed_ranking, 40 of the teacher's list by "
+        "exp(-rank / 10.0), above 40 uniform items, 1.0 * items of each user, 100 underestimated above 100 "
+        "overestimated of the teacher's top 500 by tanh(difference of ranks / 10.0), target frozen teacher)"
+    },
+    "UnKD": {
+        STUDENT: "loss(student) = BPR + 1.0 * pairwise_ranking(30 pairs within 4 groups of equal popularity mass, of "
+        "the teacher's lists by exp(-rank / 20.0), target frozen teacher)"
+    },
+    "HetComp": {
+        STUDENT: "loss(student) = BPR + 0.003 * set_then_order(the top 100 of 4 states of the teacher, above 400 "
+        "uniform items (logQ), a step after 10 epochs and 1.05 times nearer, target frozen teacher)"
+    },
 }
 
 
@@ -91,6 +104,19 @@ CHANGES = {
     "RCEKD": {
         "lambda_teacher_to_student": 2, "top_items": 5, "sampled_items": 3, "sampled_from": 99, "draw_temperature": 2,
         "overlap": "student_top", "overlap_sharpness": 1, "temperature": 2,
+    },
+    "DCD": {
+        "lambda_teacher_to_student": 1, "order_weight": 0, "user_side_weight": 2, "item_side_weight": 1,
+        "list_length": 7, "corrected_items": 3, "correction_scale": 2, "refresh_period": 2, "interesting": "top",
+        "interesting_items": 5, "rank_temperature": 2, "uninteresting_items": 3,
+    },
+    "UnKD": {
+        "lambda_teacher_to_student": 2, "popularity_groups": 2, "pairs_per_user": 3, "share_power": 1,
+        "rank_temperature": 2,
+    },
+    "HetComp": {
+        "lambda_teacher_to_student": 1, "kept_states": 2, "top_items": 5, "rest_items": 3, "refresh_period": 2,
+        "step_threshold": 1.5,
     },
 }  # fmt: skip
 

@@ -87,6 +87,14 @@ TAUGHT = {
     },
     "CE": {"teacher.embedding_size": 16, "top_items": 20},
     "RCEKD": {"teacher.embedding_size": 16, "top_items": 20, "sampled_items": 20, "sampled_from": 60},
+    "DCD": {
+        "teacher.embedding_size": 16, "lambda_teacher_to_student": 0.02, "list_length": 30, "corrected_items": 10,
+        "interesting_items": 10, "uninteresting_items": 20, "rank_temperature": 5.0,
+    },
+    "UnKD": {"teacher.embedding_size": 16, "popularity_groups": 2, "rank_temperature": 10.0},
+    "HetComp": {
+        "teacher.embedding_size": 16, "lambda_teacher_to_student": 0.02, "top_items": 20, "refresh_period": 3,
+    },
 }  # fmt: skip
 
 

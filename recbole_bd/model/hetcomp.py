@@ -1,0 +1,158 @@
+"""HetComp: the student learns lists of earlier states of the teacher first, and each user moves on when it is ready.
+
+Kang, Kweon, Lee, Lian, Xie, Yu: Distillation from Heterogeneous Models for Top-K Recommendation. WWW 2023.
+doi 10.1145/3543507.3583209. Here one teacher is distilled, not several.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from torch import Tensor
+
+from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.data.batches import Batch
+from recbole_bd.model import losses
+from recbole_bd.model.objective import number
+from recbole_bd.model.one_way import OneWay, teacher_text
+from recbole_bd.sampler.top_lists import top_lists
+from recbole_bd.sampler.trajectories import list_distance, next_stages
+from recbole_bd.sampler.unseen_items import UnseenItems
+
+# Factor of the threshold at each comparison.
+_EASING = 0.995
+
+
+class HetComp(OneWay):
+    """The student learns the teacher's lists along its training, from early to best.
+
+    Stage v of a user's list is the list of the v-th state of the teacher: `kept_states` of them, the best one last. All
+    users begin with the first. Every `refresh_period` epochs the student's list is compared with that of the user's
+    next state, d = 1 - NDCG: see `list_distance`. A user moves on when the student comes nearer, or goes away:
+
+    d_before / d > step_threshold * .995^(epoch / refresh_period), or d_before / d < 1
+
+    d_before is the distance to the next state at the user's last move, or at the first comparison.
+
+    While some user is before the last state, the order of the list Q of K items is free:
+
+    L = L_CF + lambda * mean over u of - sum over i in Q of [z_i - log(exp(z_i) + sum over j not in Q of exp(z_j))]
+
+    Afterwards it is the teacher's: L = L_CF + lambda * (R(first K / 2 ; all others) + R(first K / 10 ; all others))
+
+    R(A ; B) is the loss of `RRD`. j are unseen items. Their sum is estimated from `rest_items` items per user, drawn
+    uniformly in every epoch, with log(number of items that can be drawn / number drawn) added to their logits (logQ).
+    Where all are drawn it is exact. Training items are taught by L_CF alone. The mean is over the distinct users of a
+    batch.
+
+    A teacher without earlier states (a closed form, an untrained one) has one list.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+
+    Attributes:
+        is_ordered: whether all users have reached the last state.
+    """
+
+    prepared = ("lists", "stages", "distances", "rest")
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.lists: Tensor | None = None  # int32 [states, n_users, K]
+        self.stages: Tensor | None = None  # int64 [n_users], the state whose list each user learns, from 0
+        self.distances: Tensor | None = None  # float32 [n_users], d_before
+        self.rest: Tensor | None = None  # int32 [n_users, rest_items]
+        self.is_ordered = False
+
+    @classmethod
+    def transfer_facts(cls, config: Config) -> tuple[str, ...]:
+        """Name the loss, the states and the items: see `OneWay.transfer_facts`."""
+        period, threshold = config["refresh_period"], number(config["step_threshold"])
+        return (
+            "set_then_order",
+            f"the top {config['top_items']} of {config['kept_states']} states of the "
+            f"{teacher_text(config, is_listed=True)}",
+            f"above {config['rest_items']} uniform items (logQ)",
+            f"a step after {period} epochs and {threshold} times nearer",
+            f"target {teacher_text(config)}",
+        )
+
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """Store the lists of all states once, move users on, and draw this epoch's other items."""
+        if self.lists is None:
+            self.lists = self._lists(progress)
+            self.stages = torch.zeros(self.n_users, dtype=torch.int64, device=self.device)
+        assert self.stages is not None
+        if epoch % self.config["refresh_period"] == 0:
+            self._move(epoch, progress)
+        self._look()
+        rest = UnseenItems(self.seen, besides=self._present(slice(None)))
+        users = torch.arange(self.n_users, device=self.device)
+        self.rest = rest.draw_distinct(users, self.config["rest_items"], self.generator).to(torch.int32)
+        return True
+
+    def _lists(self, progress: Callable[[int], None] | None) -> Tensor:
+        """The teacher's lists in its earlier states and in its best one. int32 [states, n_users, K]."""
+        role, found = self.frozen, []
+        best = take_snapshot(role.model)
+        for state in [*(Snapshot(**state) for state in role.earlier), best][-self.config["kept_states"] :]:
+            restore_snapshot(role.model, state, f"earlier state of the {role.name}")
+            role.forget()
+            with role.scoring():
+                length = self.config["top_items"]
+                found.append(top_lists(role.all_logits, self.seen, length, self.generator, progress, role.name))
+        return torch.stack(found)
+
+    def _move(self, epoch: int, progress: Callable[[int], None] | None) -> None:
+        """Compare the student's list with those of the next states, and move users on."""
+        assert self.lists is not None
+        assert self.stages is not None
+        if bool((self.stages[1:] == len(self.lists) - 1).all()):
+            return
+        with self.learner.scoring():
+            own = top_lists(
+                self.learner.all_logits, self.seen, self.lists.shape[2], self.generator, progress, self.learner.name
+            )
+        to_states = torch.stack([list_distance(own, listed) for listed in self.lists])
+        threshold = self.config["step_threshold"] * _EASING ** (epoch // self.config["refresh_period"])
+        self.stages, self.distances = next_stages(self.stages, self.distances, to_states, threshold)
+
+    def _look(self) -> None:
+        """See whether all users have reached the last state."""
+        if self.lists is not None and self.stages is not None:
+            self.is_ordered = bool((self.stages[1:] == len(self.lists) - 1).all())
+
+    def load_sampling_state(self, state: dict[str, Any]) -> None:
+        """Continue exactly where `sampling_state` was taken."""
+        super().load_sampling_state(state)
+        self._look()
+
+    def _present(self, users: Tensor | slice) -> Tensor:
+        """The lists that users learn now. int32 [n, K]."""
+        assert self.lists is not None
+        assert self.stages is not None
+        stages = self.stages[users]
+        rows = torch.arange(self.n_users, device=self.device)[users]
+        return self.lists[stages, rows]
+
+    def transfer(self, users: Tensor, batch: Batch) -> Tensor:
+        """Negative log-likelihood of the users' lists, as sets or in order. Scalar."""
+        assert self.rest is not None  # `prepare` has set it
+        users = users.unique()
+        listed, rest = self._present(users).long(), self.rest[users].long()
+        logits = self.learner.pair_logits(users, torch.cat([listed, rest], dim=1))
+        own, others = logits.split([listed.shape[1], rest.shape[1]], dim=1)
+        drawn = (rest > 0).sum(dim=1, keepdim=True)
+        left = self.n_items - 1 - self.seen.counts[users].unsqueeze(1) - (listed > 0).sum(dim=1, keepdim=True)
+        others = others + torch.log(left.clamp(min=1) / drawn.clamp(min=1))
+        lowest = torch.finfo(logits.dtype).min / 2  # its exp and its gradient are 0; -inf has gradient NaN
+        others = others.masked_fill(rest == 0, lowest)
+        if not self.is_ordered:
+            return losses.set_above_rest(own, others, listed > 0)
+        below = torch.cat([own.masked_fill(listed == 0, lowest), others], dim=1)
+        heads = (max(1, listed.shape[1] // part) for part in (2, 10))
+        terms = [losses.relaxed_ranking(own[:, :head], below[:, head:], listed[:, :head] > 0) for head in heads]
+        return torch.stack(terms).sum()
