@@ -82,7 +82,7 @@ def load_model(path: str | Path) -> tuple[Snapshot, dict[str, Any]]:
             (content.get("attributes") or {}) if ours else {},
             int(content.get("epoch", -1)),
             {name: float(value) for name, value in (content.get("valid") or {}).items()},
-            [vars(Snapshot(**state)) for state in content.get("earlier") or ()] if ours else [],
+            [_earlier(state) for state in content.get("earlier") or ()] if ours else [],
         )
     return snapshot, about
 
@@ -147,6 +147,12 @@ def _only_tensors(state: dict[str, Any]) -> dict[str, torch.Tensor]:
             kind = type(tensor).__name__
             raise CheckpointError(f"its state_dict contains {name!r} of type {kind}, which is not a parameter")
     return dict(state)
+
+
+def _earlier(state: dict[str, Any]) -> dict[str, Any]:
+    """Check a state of the same training that a file holds before its own."""
+    snapshot = Snapshot(**state)
+    return {**vars(snapshot), "state": _only_tensors(snapshot.state)}
 
 
 def _decode_first(value: Any) -> Any:

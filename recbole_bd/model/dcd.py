@@ -12,6 +12,7 @@ from torch import Tensor
 
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
+from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import teacher_text
@@ -23,7 +24,9 @@ from recbole_bd.sampler.top_lists import top_lists
 # Number of users scored at once where all users are scored for a few items.
 _USERS_AT_ONCE = 1024
 _SIDES = ("user", "item")
-# Options of the terms' weights.
+# Options of the terms, and of their weights.
+_OF_ORDER = ("interesting", "interesting_items", "rank_temperature", "uninteresting_items")
+_OF_CORRECTION = ("list_length", "corrected_items", "correction_scale", "refresh_period")
 _WEIGHTS = {"order": "order_weight", "user": "user_side_weight", "item": "item_side_weight"}
 
 
@@ -45,7 +48,7 @@ class DCD(RRD):
         config, dataset, roles, control: see `Distiller`.
 
     Raises:
-        ConfigError: more items are asked for than there are.
+        ConfigError: more items are asked for than there are, or every term has weight 0.
     """
 
     prepared = (*RRD.prepared, *(f"{kind}_{side}" for side in _SIDES for kind in ("listed", "under", "over")))
@@ -55,6 +58,11 @@ class DCD(RRD):
         for name in self.prepared[len(RRD.prepared) :]:
             setattr(self, name, None)  # int32, a row for each user or each item
         self.side_weights = {side: config[f"{side}_side_weight"] for side in _SIDES}
+        if not any(config[name] for name in _WEIGHTS.values()):
+            raise ConfigError(
+                f"{', '.join(_WEIGHTS.values())}: all are 0, so nothing is taught; set one of them, or use "
+                "lambda_teacher_to_student=0"
+            )
         self.seen_by: SeenItems | None = None  # the users of each item, with the two kinds of ids exchanged
         if self.side_weights["item"]:
             users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
@@ -80,6 +88,16 @@ class DCD(RRD):
             if config["refresh_period"] > 1:
                 facts.append(f"drawn every {config['refresh_period']} epochs")
         return ("dual_correction", *facts, target)
+
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of a term whose weight is 0: see `Distiller.not_read`."""
+        found = super().not_read(config)
+        if not config["order_weight"]:
+            found |= dict.fromkeys(_OF_ORDER, "order_weight is 0")
+        if not (config["user_side_weight"] or config["item_side_weight"]):
+            found |= dict.fromkeys(_OF_CORRECTION, "user_side_weight and item_side_weight are 0")
+        return found
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the teacher's lists once; draw RRD's items, and the corrections of both sides."""

@@ -12,10 +12,12 @@ from recbole_bd.model.losses import (
     list_cross_entropy,
     listwise_exchange,
     pairwise_exchange,
+    pairwise_ranking,
     pointwise_exchange,
     position_weights,
     ranking_distillation,
     relaxed_ranking,
+    set_above_rest,
     squared_distance,
 )
 from tests.helpers.references import sigmoid
@@ -265,3 +267,45 @@ def test_squared_distance_is_a_mean_over_rows_and_pulls_towards_the_target():
     assert target.grad is None
     with pytest.raises(ValueError, match="equal"):
         squared_distance(vectors, target[:, :2])
+
+
+def test_pairwise_ranking_equals_the_equation_written_out():
+    higher, lower = normal(4, 3).requires_grad_(), normal(4, 3, seed=2).requires_grad_()
+    counts = [3, 2, 1, 0]
+    rows = list(zip(higher.tolist(), lower.tolist(), strict=True))
+    means = [
+        sum(-math.log(sigmoid(a - b)) for a, b in list(zip(*row, strict=True))[:count]) / max(count, 1)
+        for row, count in zip(rows, counts, strict=True)
+    ]
+    listed = torch.arange(3) < torch.tensor(counts).unsqueeze(1)
+    value = pairwise_ranking(higher, lower, listed)
+    assert float(value.detach()) == pytest.approx(sum(means) / 4, abs=1e-9)
+    value.backward()
+    assert (higher.grad[listed] < 0).all()  # descent raises these
+    assert (lower.grad[listed] > 0).all()
+    assert (higher.grad[~listed] == 0).all()
+    whole = sum(-math.log(sigmoid(a - b)) for row in rows for a, b in zip(*row, strict=True)) / 12
+    assert float(pairwise_ranking(higher, lower).detach()) == pytest.approx(whole, abs=1e-9)
+
+
+def test_chosen_items_above_the_rest_equal_the_equation_written_out():
+    chosen, rest = normal(4, 3).requires_grad_(), normal(4, 5, seed=2).requires_grad_()
+    counts = [3, 2, 1, 0]
+    expected = 0.0
+    for row, others, count in zip(chosen.tolist(), rest.tolist(), counts, strict=True):
+        expected -= sum(z - math.log(math.exp(z) + sum(map(math.exp, others))) for z in row[:count])
+    listed = torch.arange(3) < torch.tensor(counts).unsqueeze(1)
+    value = set_above_rest(chosen, rest, listed)
+    assert float(value.detach()) == pytest.approx(expected / 4, abs=1e-9)
+    value.backward()
+    assert (chosen.grad[listed] < 0).all()
+    assert (chosen.grad[~listed] == 0).all()
+    assert (rest.grad[:3] > 0).all()
+
+
+def test_new_losses_of_extreme_logits_stay_finite():
+    extreme = torch.tensor([[1e30, -1e30, 0.0]], requires_grad=True)
+    for value in (pairwise_ranking(extreme, -extreme), set_above_rest(extreme, extreme.flip(1))):
+        (gradient,) = torch.autograd.grad(value, extreme)
+        assert torch.isfinite(value)
+        assert torch.isfinite(gradient).all()
