@@ -31,7 +31,7 @@ def list_distance(lists: Tensor, target: Tensor) -> Tensor:
 def next_stages(stages: Tensor, before: Tensor | None, distances: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Move users to the next state of the teacher where the student has come nearer to it, or goes away from it.
 
-    before / d > threshold, or before / d < 1, with d the distance to the list of the user's next state
+    before / d > threshold, or before / d < 1, or d = 0, with d the distance to the list of the user's next state
 
     Args:
         stages: int64 [n_users], each user's state, from 0.
@@ -49,6 +49,6 @@ def next_stages(stages: Tensor, before: Tensor | None, distances: Tensor, thresh
     if before is None:
         return stages, now
     # Products in the place of quotients: a distance may be 0.
-    moves = (stages < last) & ((before > threshold * now) | (before < now))
+    moves = (stages < last) & ((before > threshold * now) | (before < now) | (now == 0))
     stages = stages + moves
     return stages, torch.where(moves, distances[(stages + 1).clamp(max=last), users], before)

