@@ -80,6 +80,12 @@ class HetComp(OneWay):
             f"target {teacher_text(config)}",
         )
 
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of the comparison, where there is one state: see `Distiller.not_read`."""
+        unread = ("refresh_period", "step_threshold") if config["kept_states"] == 1 else ()
+        return super().not_read(config) | dict.fromkeys(unread, "kept_states is 1")
+
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the lists of all states once, move users on, and draw this epoch's other items."""
         if self.lists is None:

@@ -62,6 +62,12 @@ class UnKD(OneWay):
             f"target {teacher_text(config)}",
         )
 
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """The option of the groups' shares, where there is one group: see `Distiller.not_read`."""
+        unread = ("share_power",) if config["popularity_groups"] == 1 else ()
+        return super().not_read(config) | dict.fromkeys(unread, "popularity_groups is 1")
+
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the teacher's list of each group once; draw this epoch's pairs."""
         temperature = self.config["rank_temperature"]

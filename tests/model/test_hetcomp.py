@@ -7,8 +7,10 @@ import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.snapshot import take_snapshot
+from recbole_bd.config.unread_keys import settings_notes
 from tests.helpers.rankings import ranking, score
 from tests.helpers.scenes import Scene
+from tests.helpers.settings import make_config
 
 OPTIONS = {"top_items": 20, "rest_items": 5, "refresh_period": 1, "lambda_teacher_to_student": 0.3, "kept_states": 3}
 
@@ -109,3 +111,15 @@ def test_a_restored_method_stands_where_it_stood(quick):
     second.method.load_sampling_state(first.method.sampling_state())
     assert second.method.is_ordered
     assert torch.equal(first.method.rest, second.method.rest)
+
+
+@pytest.mark.parametrize(
+    ("method", "alone", "option"),
+    [("HetComp", "kept_states", "step_threshold"), ("UnKD", "popularity_groups", "share_power")],
+)
+def test_what_one_state_or_one_group_does_not_read_is_told(method, alone, option):
+    settings = {"dataset": "ml-100k", "model": method, option: 2.0}
+    assert any(
+        option in note and f"{alone} is 1" in note for note in settings_notes(make_config(settings, **{alone: 1}))
+    )
+    assert not any(option in note for note in settings_notes(make_config(settings)))
