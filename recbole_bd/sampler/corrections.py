@@ -46,7 +46,7 @@ def listed_ranks(
     length, device = lists.shape[1], lists.device
     ranks = torch.ones(lists.shape, dtype=torch.int64, device=device)
     for users in torch.arange(1, seen.n_users, device=device).split(users_at_once(device, seen.n_items)):
-        scores = mask_excluded(all_logits(users), seen.of(users), whose)
+        scores = mask_excluded(all_logits(users), seen.of(users), whose).contiguous()
         ascending, order = scores.gather(1, lists[users].long()).sort(dim=1)
         # Number of listed scores below each score: a score is above the listed ones at the places before it.
         places = torch.searchsorted(ascending, scores)
