@@ -4,6 +4,7 @@ Kang, Kweon, Lee, Lian, Xie, Yu: Distillation from Heterogeneous Models for Top-
 doi 10.1145/3543507.3583209. Here one teacher is distilled, not several.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
+from recbole_bd.backbones.names import DISTILLED
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.data.batches import Batch
@@ -21,6 +23,8 @@ from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.trajectories import list_distance, next_stages
 from recbole_bd.sampler.unseen_items import UnseenItems
+
+logger = logging.getLogger(__name__)
 
 # Factor of the threshold at each comparison.
 _EASING = 0.995
@@ -90,6 +94,7 @@ class HetComp(OneWay):
         """Store the lists of all states once, move users on, and draw this epoch's other items."""
         if self.lists is None:
             self.lists = self._lists(progress)
+            self._warn()
             self.stages = torch.zeros(self.n_users, dtype=torch.int64, device=self.device)
         assert self.stages is not None
         if epoch % self.config["refresh_period"] == 0:
@@ -111,6 +116,21 @@ class HetComp(OneWay):
                 length = self.config["top_items"]
                 found.append(top_lists(role.all_logits, self.seen, length, self.generator, progress, role.name))
         return torch.stack(found)
+
+    def _warn(self) -> None:
+        """Say so where early stopping may end the training before the order is learned."""
+        assert self.lists is not None
+        least = (len(self.lists) - 1) * self.config["refresh_period"]
+        patience = self.config["stopping_step"] * max(self.config["eval_step"], 1)
+        if self.arm == DISTILLED and self.config["early_stopping"] != "none" and least > patience:
+            logger.warning(
+                "%s: users reach the teacher's best state after %d epochs or more, but the student stops after %d without "
+                "improvement; use stopping_epochs=%d or more, or a smaller refresh_period",
+                self.config["model"],
+                least,
+                patience,
+                5 * least,
+            )
 
     def _move(self, epoch: int, progress: Callable[[int], None] | None) -> None:
         """Compare the student's list with those of the next states, and move users on."""

@@ -91,6 +91,13 @@ def test_users_go_from_state_to_state_and_the_order_comes_last(quick):
     assert (method.stages[1:] == 2).all()
 
 
+def test_a_patience_that_ends_before_the_best_state_is_told(quick, caplog):
+    scene_with_states(quick, refresh_period=4, stopping_epochs=8)
+    assert "after" not in caplog.text
+    scene_with_states(quick, refresh_period=4, stopping_epochs=7)
+    assert "best state after 8 epochs or more, but the student stops after 7 without improvement; use" in caplog.text
+
+
 def test_fewer_states_are_asked_for_than_there_are(quick):
     scene, lists = scene_with_states(quick, kept_states=2)
     assert scene.method.lists.shape[0] == 2

@@ -47,12 +47,12 @@ DEFAULT = {
         "overestimated of the teacher's top 500 by tanh(difference of ranks / 10.0), target frozen teacher)"
     },
     "UnKD": {
-        STUDENT: "loss(student) = BPR + 1.0 * pairwise_ranking(30 pairs within 4 groups of equal popularity mass, of "
+        STUDENT: "loss(student) = BPR + 0.3 * pairwise_ranking(30 pairs within 2 groups of equal popularity mass, of "
         "the teacher's lists by exp(-rank / 20.0), target frozen teacher)"
     },
     "HetComp": {
         STUDENT: "loss(student) = BPR + 0.003 * set_then_order(the top 100 of 4 states of the teacher, above 400 "
-        "uniform items (logQ), a step after 10 epochs and 1.05 times nearer, target frozen teacher)"
+        "uniform items (logQ), a step after 2 epochs and 1.05 times nearer, target frozen teacher)"
     },
 }
 
@@ -111,11 +111,11 @@ CHANGES = {
         "interesting_items": 5, "rank_temperature": 2, "uninteresting_items": 3,
     },
     "UnKD": {
-        "lambda_teacher_to_student": 2, "popularity_groups": 2, "pairs_per_user": 3, "share_power": 1,
+        "lambda_teacher_to_student": 2, "popularity_groups": 3, "pairs_per_user": 3, "share_power": 1,
         "rank_temperature": 2,
     },
     "HetComp": {
-        "lambda_teacher_to_student": 1, "kept_states": 2, "top_items": 5, "rest_items": 3, "refresh_period": 2,
+        "lambda_teacher_to_student": 1, "kept_states": 2, "top_items": 5, "rest_items": 3, "refresh_period": 5,
         "step_threshold": 1.5,
     },
 }  # fmt: skip
