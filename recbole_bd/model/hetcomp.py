@@ -124,8 +124,8 @@ class HetComp(OneWay):
         patience = self.config["stopping_step"] * max(self.config["eval_step"], 1)
         if self.arm == DISTILLED and self.config["early_stopping"] != "none" and least > patience:
             logger.warning(
-                "%s: users reach the teacher's best state after %d epochs or more, but the student stops after %d without "
-                "improvement; use stopping_epochs=%d or more, or a smaller refresh_period",
+                "%s: users reach the teacher's best state after %d epochs or more, but the student stops after %d "
+                "without improvement; use stopping_epochs=%d or more, or a smaller refresh_period",
                 self.config["model"],
                 least,
                 patience,
