@@ -5,6 +5,7 @@ Rank 1 is the best.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,8 +28,7 @@ def listed_ranks(
 
     1 + the number of unseen items with a higher score
 
-    Users come in chunks. The scores of a chunk are counted between the sorted scores of its lists; nothing else is
-    sorted.
+    Users come in chunks.
 
     Args:
         all_logits: logits [C, n_items], padding first, of users [C].
@@ -43,17 +43,14 @@ def listed_ranks(
     Raises:
         DataError: a score is not a number.
     """
-    length, device = lists.shape[1], lists.device
+    device = lists.device
     ranks = torch.ones(lists.shape, dtype=torch.int64, device=device)
     for users in torch.arange(1, seen.n_users, device=device).split(users_at_once(device, seen.n_items)):
         scores = mask_excluded(all_logits(users), seen.of(users), whose).contiguous()
-        ascending, order = scores.gather(1, lists[users].long()).sort(dim=1)
-        # Number of listed scores below each score: a score is above the listed ones at the places before it.
-        places = torch.searchsorted(ascending, scores)
-        places += torch.arange(len(users), device=device).unsqueeze(1) * (length + 1)
-        counts = torch.bincount(places.view(-1), minlength=len(users) * (length + 1)).view(len(users), length + 1)
-        above = counts.flip(1).cumsum(dim=1).flip(1)[:, 1:]
-        ranks[users] = torch.empty_like(order).scatter_(1, order, above + 1)
+        listed = scores.gather(1, lists[users].long())
+        is_here = device.type == "cpu"  # NumPy sorts numbers in a tenth of torch's time
+        ascending = torch.from_numpy(np.sort(scores.numpy(), axis=1)) if is_here else scores.sort(dim=1).values
+        ranks[users] = seen.n_items + 1 - torch.searchsorted(ascending, listed, right=True)
         if progress:
             progress(int(users[-1]))
     return ranks
