@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -197,7 +197,7 @@ class RunOutputs:
         status: str,
         kept: Mapping[str, Snapshot],
         journal: Journal,
-        total_seconds: float,
+        duration: Callable[[], float],
         error: str | None = None,
     ) -> None:
         """Write models and pictures, and last `result.json`, whose status vouches for the other files.
@@ -206,7 +206,7 @@ class RunOutputs:
             status: `finished` or `failed`.
             kept: the state of each role to write, by role.
             journal: record of the run.
-            total_seconds: duration of the run, earlier processes included.
+            duration: gives the seconds of the run so far, earlier processes included; asked again at the end.
             error: message of the error that ended it.
         """
         seconds = journal.seconds
@@ -217,7 +217,7 @@ class RunOutputs:
             **({"placebo_epoch_s": seconds["placebo_epoch"]} if "placebo_epoch" in seconds else {}),
             "refresh_s": seconds.get("refresh", []),
             "eval_s": seconds.get("eval", []),
-            "total_s": total_seconds,
+            "total_s": duration(),
         }
         self.result["warnings"] = journal.warnings
         self.result["peak_rss_mb"] = peak_memory()
@@ -231,6 +231,7 @@ class RunOutputs:
         if status == "finished":
             plots.draw(self.folder, self.result, journal.validations)
         journal.write_metrics()
+        self.result["timing"]["total_s"] = duration()
         self.write_result()
 
     def close_interrupted(self, journal: Journal) -> None:

@@ -105,7 +105,7 @@ class Run:
                 if self.is_first_process:
                     self.journal.attach(open_loggers(self.config, self.folder))
                 self._stages()
-                self.outputs.close("finished", self.kept, self.journal, self._seconds())
+                self.outputs.close("finished", self.kept, self.journal, self._seconds)
             except Interrupted as error:
                 raise self._interrupted(error.signal) from error
             except BDError as error:
@@ -223,7 +223,7 @@ class Run:
     def _fail(self, error: BDError) -> None:
         """Write the results of a failed run; a second error, such as a full disk, does not hide the first."""
         try:
-            self.outputs.close("failed", self.kept, self.journal, self._seconds(), str(error))
+            self.outputs.close("failed", self.kept, self.journal, self._seconds, str(error))
         except BDError as second:
             logger.error("the failed run cannot write its results: %s", second)
 

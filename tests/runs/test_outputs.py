@@ -10,7 +10,9 @@ import pytest
 from recbole_bd import run_bd
 from recbole_bd.data.split import load_split
 from recbole_bd.evaluator.complementarity import complementarity
+from recbole_bd.runs.outputs import RunOutputs
 from recbole_bd.runs.per_user import VALIDATION_VALUES, per_user
+from recbole_bd.trainer.journal import Journal
 from tests.helpers.data import PARTS, write_some_of_citeulike
 from tests.helpers.finished import ARMS, ROLES, by_hand, saved_scores
 from tests.helpers.paths import SHARED_DATA, needs_data
@@ -45,6 +47,14 @@ def test_the_result_has_its_documented_form(finished):
     assert timing["warmup_teacher_s"] > 0
     assert timing["total_s"] >= timing["warmup_teacher_s"] + sum(timing["distill_epoch_s"])
     assert result["peak_rss_mb"] > 50
+
+
+def test_the_duration_includes_the_pictures(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("recbole_bd.runs.outputs.plots.draw", lambda *_: drawn.append("picture"))
+    outputs = RunOutputs(None, None, {}, tmp_path, is_first_process=True)
+    outputs.close("finished", {}, Journal(tmp_path), lambda: 7.5 if drawn else 5.0)
+    assert json.loads((tmp_path / "result.json").read_text())["timing"]["total_s"] == 7.5
 
 
 def test_the_run_folder_has_its_files(finished):
