@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from recbole_bd.backbones.names import BASELINE
+from recbole_bd.backbones.traits import OTHER_MODEL, TRAITS
 from recbole_bd.evaluator.verdict import ALPHA
 from recbole_bd.leaderboard.tables import FULL, SMALL, Board, Cell, Row
 from recbole_bd.runs.text_table import epoch_text, grid
@@ -20,7 +21,7 @@ _PROTOCOL = (
     "item_inter_num_interval", "epochs", "distill_epochs", "eval_step", "stopping_epochs", "stopping_step",
     "early_stopping", "train_batch_size", "train_neg_sample_args",
 )  # fmt: skip
-_BEST_SETTINGS = ("embedding_size", "learning_rate", "weight_decay", "train_batch_size")
+_SETTINGS = ("embedding_size", "learning_rate", "weight_decay", "train_batch_size")
 
 
 def rules(board: Board) -> list[str]:
@@ -111,7 +112,7 @@ def _terminal_cell(cell: Cell) -> str:
 
 
 def markdown(board: Board) -> str:
-    """The page in the form of RecBole's result pages: setting, data, table, best settings, commands."""
+    """The page in the form of RecBole's result pages: setting, data, table, settings, commands."""
     data, split = board.data, board.data.get("split", {})
     lines = [f"# Leaderboard on {md(board.dataset)}", "", "## Setting", ""]
     lines += [f"- {md(line)}" for line in _setting(board)]
@@ -132,13 +133,13 @@ def markdown(board: Board) -> str:
     lines += ["", *(md(line) + "\n" for line in rules(board))]
     failed = [f"- {md(row.name)}: {md(failures(row))}" for row in board.rows if row.errors]
     lines += ["## Failed\n", *failed, ""] if failed else []
-    lines += ["## Best settings", "", f"| | {' | '.join(_BEST_SETTINGS)} | best epochs |"]
-    lines.append(f"|---|{'---:|' * (len(_BEST_SETTINGS) + 1)}")
+    lines += ["## Settings of the rows", "", f"| | {' | '.join(_SETTINGS)} | best epochs |"]
+    lines.append(f"|---|{'---:|' * (len(_SETTINGS) + 1)}")
     for row in board.rows:
         if row.runs:
-            lines.append(f"| {' | '.join(map(md, [row.name, *best_settings(row).values()]))} |")
+            lines.append(f"| {' | '.join(map(md, [row.name, *settings_of(row).values()]))} |")
     lines += ["", "## Commands", "", "Of the first seed; for the others change `--seed`.", ""]
-    lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.result["command"] for row in board.rows if row.runs)))
+    lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.command for row in board.rows if row.runs)))
     return "\n".join([*lines, ""])
 
 
@@ -174,11 +175,16 @@ def md_cell(cell: Cell) -> str:
     return (f"**{number(cell)}**" if cell.best else number(cell)) + md(cell.mark)
 
 
-def best_settings(row: Row) -> dict[str, str]:
-    """Commonly tuned settings of the row's runs, and the best epoch of each seed, from 0, or `start`."""
+def settings_of(row: Row) -> dict[str, str]:
+    """Commonly tuned settings of the row's runs, and the best epoch of each seed, from 0, or `start`.
+
+    All are empty for a closed-form model, which reads none of them.
+    """
+    if TRAITS.get(row.model, OTHER_MODEL).closed_form:
+        return dict.fromkeys((*_SETTINGS, "best epochs"), "")
     settings = row.first.settings
     block = settings if row.role == BASELINE else settings.get(row.role, {})
-    found = {key: _plain(block.get(key, settings.get(key))) for key in _BEST_SETTINGS}
+    found = {key: _plain(block.get(key, settings.get(key))) for key in _SETTINGS}
     return {**found, "best epochs": ", ".join(epoch_text(row.entry(seed)["best_epoch"]) for seed in sorted(row.runs))}
 
 

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE
 from recbole_bd.leaderboard.copied import cells, header
-from recbole_bd.leaderboard.formats import best_settings, failures, number, rules
+from recbole_bd.leaderboard.formats import failures, number, rules, settings_of
 from recbole_bd.leaderboard.request_times import milliseconds, notes_on_times
 from recbole_bd.leaderboard.tables import SMALL, Board, Cell, Row
 
@@ -162,7 +162,7 @@ def _details(row: Row, times: Mapping[int, float], sizes: Sequence[int], board: 
         "values": {name: [_finite(cell.mean), _finite(cell.std)] for name, cell in row.cells.items()},
     }
     if row.runs:
-        details["settings"] = best_settings(row)
+        details["settings"] = settings_of(row)
     stages = [SEPARATE] if row.role == BASELINE else [*ARMS]
     stages = stages[: stages.index(row.arm) + 1]
     for seed, run in sorted(row.runs.items()):
@@ -171,7 +171,7 @@ def _details(row: Row, times: Mapping[int, float], sizes: Sequence[int], board: 
             {
                 "seed": seed,
                 "folder": run.folder.name,
-                "command": run.result["command"],
+                "command": run.command,
                 "seconds": run.result.get("timing", {}).get("total_s"),
                 "curves": {stage: curve for stage, curve in curves.items() if curve["epoch"]},
             }

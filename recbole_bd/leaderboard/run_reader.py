@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import logging
+import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 # Largest unpacked array in bytes, so that a foreign file cannot fill the memory.
 _LARGEST_ARRAY = 2**28
 _CODES = "<u4"
+_SEED = re.compile(r"(?:^|\s)--seed[= ]")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,12 @@ class Run:
         """
         path = self.folder / "config.yaml"
         return load_yaml(path) if path.is_file() else {}
+
+    @property
+    def command(self) -> str:
+        """The command line that gives this run again, with its seed even where that is the default."""
+        command: str = self.result["command"]
+        return command if _SEED.search(command) else f"{command} --seed={self.result['seed']}"
 
     @property
     def validations(self) -> list[dict[str, Any]]:

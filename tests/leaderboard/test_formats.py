@@ -8,7 +8,7 @@ import statistics
 import pytest
 import yaml
 
-from recbole_bd.leaderboard.formats import latex, markdown, rules, terminal, tidy_csv
+from recbole_bd.leaderboard.formats import latex, markdown, rules, settings_of, terminal, tidy_csv
 from recbole_bd.leaderboard.run_reader import runs_below
 from recbole_bd.leaderboard.tables import build
 from recbole_bd.leaderboard.verdicts import judge
@@ -84,8 +84,35 @@ def test_markdown_is_a_page_with_whole_tables(nasty):
     fence = re.search(r"(?m)^(`{4,})bash\n(?P<code>(?s:.*?))\n\1$", text)
     assert NASTY in fence["code"]
     assert yaml.safe_load(re.search(r"(?s)```yaml\n(.*?)\n```", text)[1])["eval_args"] == {"mode": "full"}
-    for heading in ("# Leaderboard on toys", "## Setting", "## Data", "## Results", "## Best settings", "## Commands"):
+    for heading in (
+        "# Leaderboard on toys",
+        "## Setting",
+        "## Data",
+        "## Results",
+        "## Settings of the rows",
+        "## Commands",
+    ):
         assert f"{heading}\n" in text
+
+
+def test_every_command_on_the_page_names_its_seed(tmp_path):
+    for method, command in (("BPR", "recbole-bd run"), ("EASE", "recbole-bd run --model=EASE --seed=7")):
+        write_run(tmp_path, method, 7, {"model/separate": 0.3}, command=command)
+    text = markdown(judge(build(runs_below(tmp_path))))
+    assert "\nrecbole-bd run --seed=7\n" in text
+    assert "\nrecbole-bd run --model=EASE --seed=7\n" in text
+
+
+def test_settings_of_training_are_shown_of_models_that_train(tmp_path):
+    settings = {"learning_rate": 0.002, "train_batch_size": 2048}
+    values = {"ndcg@5": 0.3, "hit@5": 0.4}
+    entry = {"parameters": 80, "separate": {"valid": values, "test": values, "best_epoch": 3}}
+    for method in ("BPR", "Pop", "EASE"):
+        write_run(tmp_path, method, 1, {"model/separate": 0.3}, settings=settings, model={"model": method, **entry})
+    shown = {row.name: settings_of(row) for row in build(runs_below(tmp_path)).rows}
+    assert shown["BPR"]["learning_rate"] == "0.002"
+    assert shown["BPR"]["best epochs"] == "3"
+    assert set(shown["Pop"].values()) == set(shown["EASE"].values()) == {""}
 
 
 def test_csv_is_tidy(nasty, board):

@@ -60,7 +60,7 @@ const commands = (row) => {
     const seconds = run.seconds === null || run.seconds === undefined ? "" : `, ${Math.round(run.seconds)} s`;
     box.append(element("h3", {}, `seed ${run.seed}: ${run.folder}${seconds}`), element("div", { class: "command" }, code, button));
   }
-  box.prepend(element("h2", {}, "Best settings"), settings);
+  if (settings.childElementCount) box.prepend(element("h2", {}, "Settings"), settings);
   return box;
 };
 
