@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from recbole_bd.model.ce import CE
     from recbole_bd.model.dcd import DCD
     from recbole_bd.model.de import DE
+    from recbole_bd.model.ftd import FTD
     from recbole_bd.model.hetcomp import HetComp
+    from recbole_bd.model.htd import HTD
     from recbole_bd.model.rcekd import RCEKD
     from recbole_bd.model.rd import RD
     from recbole_bd.model.rrd import RRD
@@ -29,6 +31,8 @@ MODULES = {
     "RD": "rd",
     "CD": "cd",
     "DE": "de",
+    "FTD": "ftd",
+    "HTD": "htd",
     "RRD": "rrd",
     "CE": "ce",
     "RCEKD": "rcekd",
@@ -44,6 +48,8 @@ __all__ = [
     "CE",
     "DCD",
     "DE",
+    "FTD",
+    "HTD",
     "METHODS",
     "MODULES",
     "RCEKD",

@@ -11,15 +11,12 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor, nn
 
-from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
-from recbole_bd.backbones.scoring.families import has_embeddings
 from recbole_bd.data.batches import Batch
-from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
+from recbole_bd.model.embeddings import OfEmbeddings, vectors_of
 from recbole_bd.model.objective import number
-from recbole_bd.model.one_way import OneWay, teacher_text
-from recbole_bd.sampler.unseen_items import UnseenItems
+from recbole_bd.model.one_way import teacher_text
 
 
 class Experts(nn.Module):
@@ -84,15 +81,14 @@ class Experts(nn.Module):
         return torch.softmax((log_alpha + noise) / temperature, dim=1)
 
 
-class DE(OneWay):
+class DE(OfEmbeddings):
     """The student's embeddings learn to let experts restore the teacher's embeddings.
 
     L = L_CF + lambda * (L_user + (L_positive + L_negative) / 2)
 
     Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch.
     The public code sums here and in its own loss. Lambda means the same where a batch has as many distinct users and
-    items as positives. The items are those of the model's own loader. Where it gives users only (ENMF), training and
-    unseen items are drawn, as many of each per user as a user has training items on average.
+    items as positives.
 
     Experts and selection networks belong to the method. They are trained by the student's optimizer, are initialised
     from the seed, and are no part of the saved student.
@@ -101,34 +97,11 @@ class DE(OneWay):
         config, dataset, roles, control: see `Distiller`.
     """
 
-    @classmethod
-    def check_roles(cls, backbones: dict[str, str]) -> None:
-        """Refuse models that cannot learn, and models without embeddings of users and items.
-
-        Raises:
-            RoleError: names the model and the role, and says which to use instead.
-        """
-        super().check_roles(backbones)
-        for role, name in backbones.items():
-            if not has_embeddings(recommender_class(name)):
-                raise RoleError(
-                    f"{role}: {name} has no embeddings of users and items, which DE needs in both roles. Choose e.g. "
-                    "BPR or LightGCN, or use RD, CD or RRD, which accept any model"
-                )
-
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
-        self.users: Tensor | None = None  # the teacher's vectors [n_users, d_T]
-        self.items: Tensor | None = None  # [n_items, d_T]
         self.temperature = config["temperature_start"]
-        self.unseen = UnseenItems(self.seen)
-        self.items_per_user = max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
         if not control and self.weight:
-            one = torch.ones(1, dtype=torch.int64, device=self.device)
-            sizes = []
-            for role in (self.learner, self.frozen):
-                with role.scoring():
-                    sizes.append(_vectors(role, one, one)[0].shape[1])
+            sizes = self.widths()
             self.user_experts, self.item_experts = (
                 Experts(sizes[0], sizes[1], config["experts"], self.generator) for _ in range(2)
             )
@@ -158,41 +131,25 @@ class DE(OneWay):
         start, end = self.config["temperature_start"], self.config["temperature_end"]
         epochs = self.config["annealing_epochs"] or max(self.config["distill_epochs"], 1)
         self.temperature = start * (end / start) ** min(epoch / epochs, 1.0)
-        if self.users is not None:
-            return False
-        with self.frozen.scoring():
-            self.users, self.items = (vectors.float() for vectors in _vectors(self.frozen))
-        return True
+        return super().prepare(epoch, progress)
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Squared distance between restored and actual teacher embeddings. Scalar."""
-        # `prepare` has set these.
-        assert self.users is not None
-        assert self.items is not None
-        positives, negatives = self._items(users, batch)
+        of_users, of_items = self.targets()
+        positives, negatives = self.items_of(users, batch)
         users = users.unique()
-        vectors, item_vectors = _vectors(self.learner, users, torch.cat([positives, negatives]))
-        user_term = self._distance(self.user_experts, vectors, self.users[users])
+        vectors, item_vectors = vectors_of(self.learner, users, torch.cat([positives, negatives]))
+        user_term = self.distance(self.user_experts, vectors, of_users[users])
         kinds = zip((positives, negatives), item_vectors.split([len(positives), len(negatives)]), strict=True)
-        item_terms = [self._distance(self.item_experts, own, self.items[ids]) for ids, own in kinds]
+        item_terms = [self.distance(self.item_experts, own, of_items[ids]) for ids, own in kinds]
         return user_term + sum(item_terms) / 2
 
-    def _items(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the distinct positives and negatives of a batch; draw those that the loader does not give."""
-        positives, negatives = batch.positives, batch.negatives
-        if positives is None:
-            users = users.repeat_interleave(self.items_per_user)
-            positives = self.seen.random_positive(users, self.generator)
-        if negatives is None:
-            negatives = self.unseen.draw(users, 1, self.generator)
-        return positives.unique(), negatives.unique()
+    def distance(self, experts: Experts, student: Tensor, teacher: Tensor) -> Tensor:
+        """Mean squared distance of the vectors that experts restore. Scalar.
 
-    def _distance(self, experts: Experts, student: Tensor, teacher: Tensor) -> Tensor:
+        Args:
+            experts: of users or of items.
+            student: [N, d_S].
+            teacher: [N, d_T], of the same users or items.
+        """
         return losses.squared_distance(experts(student, teacher, self.temperature, self.generator), teacher)
-
-
-def _vectors(role: Role, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return `Role.embeddings` of a model that has them; `check_roles` refuses others."""
-    found = role.embeddings(users, items)
-    assert found is not None, f"{role.config['model']} has no embeddings"
-    return found

@@ -94,7 +94,7 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
     [
         ("BD", {}),
         ("BD", {"own_loss": "softmax", "weights_average": 0.9}),
-        *((name, {}) for name in ("RD", "CD", "DE", "RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp")),
+        *((name, {}) for name in ("RD", "CD", "DE", "FTD", "HTD", "RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp")),
     ],
 )
 def test_stopped_within_an_epoch_of_any_method(method, more, quick, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def test_de_takes_the_loaders_items_or_draws_its_own(quick):
         scene = Scene(pair(quick, "BPR", student), model="DE")
         batch = scene.batch_of(STUDENT)
         assert torch.isfinite(scene.method.loss(STUDENT, batch)["distill"])
-        positives, negatives = scene.method._items(batch.users, batch)
+        positives, negatives = scene.method.items_of(batch.users, batch)
         if student == "BPR":
             expected = batch.interaction["item_id"], batch.interaction["neg_item_id"]
         elif student == "DMF":  # pointwise: negatives are rows of their own
@@ -73,7 +73,7 @@ def test_de_takes_the_loaders_items_or_draws_its_own(quick):
             assert batch.positives is None
             known = [own_items(scene.method.seen, user) for user in batch.users.tolist()]
             assert set(positives.tolist()) <= set.union(*known)
-            one = scene.method._items(torch.full((500,), 3), batch)
+            one = scene.method.items_of(torch.full((500,), 3), batch)
             assert set(one[0].tolist()) == own_items(scene.method.seen, 3)
             assert set(one[1].tolist()) == set(range(1, scene.split.n_items)) - own_items(scene.method.seen, 3)
             continue
@@ -110,7 +110,9 @@ def test_experts_learn_with_the_students_settings_and_stay_out_of_its_state(quic
     assert [name for name, _ in control.method.named_parameters() if "experts" in name] == []
 
 
-def test_de_needs_embeddings_of_both_roles():
+@pytest.mark.parametrize("method", ["DE", "FTD", "HTD"])
+def test_methods_of_embeddings_need_them_in_both_roles(method):
     for role, name in ((TEACHER, "ItemKNN"), (TEACHER, "NeuMF"), (STUDENT, "CDAE"), (STUDENT, "NeuMF")):
-        with pytest.raises(RoleError, match=rf"{role}: {name} has no embeddings .* use RD, CD or RRD"):
-            METHODS["DE"].check_roles({TEACHER: "BPR", STUDENT: "BPR", role: name})
+        message = rf"{role}: {name} has no embeddings of users and items, which {method} needs .* use RD, CD or RRD"
+        with pytest.raises(RoleError, match=message):
+            METHODS[method].check_roles({TEACHER: "BPR", STUDENT: "BPR", role: name})

@@ -27,6 +27,14 @@ DEFAULT = {
         STUDENT: "loss(student) = BPR + 0.01 * squared_distance(users, positives and negatives of the batch, "
         "30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's embeddings)"
     },
+    "FTD": {
+        STUDENT: "loss(student) = BPR + 10.0 * full_topology(all pairs of the batch, target frozen teacher's angles)"
+    },
+    "HTD": {
+        STUDENT: "loss(student) = BPR + 10.0 * hierarchical_topology(users and items of the batch, 0.99 of the topology "
+        "and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's "
+        "embeddings)"
+    },
     "RD": {
         STUDENT: "loss(student) = BPR + 1.0 * ranking(the teacher's top 10, weights exp(-rank / 10.0), dynamic "
         "weights 0.1 by 100 samples from epoch 10, target frozen teacher)"
@@ -90,6 +98,11 @@ CHANGES = {
     "DE": {
         "lambda_teacher_to_student": 1, "experts": 5, "temperature_start": 2, "temperature_end": 0.1,
         "annealing_epochs": 3,
+    },
+    "FTD": {"lambda_teacher_to_student": 1},
+    "HTD": {
+        "lambda_teacher_to_student": 1, "topology_share": 0.5, "experts": 5, "temperature_start": 2,
+        "temperature_end": 0.1, "annealing_epochs": 3,
     },
     "RD": {
         "lambda_teacher_to_student": 2, "top_items": 5, "normalised_weights": False, "position_weights": False,

@@ -81,6 +81,8 @@ TAUGHT = {
     "RD": {"teacher_model": "ItemKNN", "lambda_teacher_to_student": 0.3, "top_items": 6},
     "CD": {"teacher.embedding_size": 16},
     "DE": {"teacher.embedding_size": 16, "lambda_teacher_to_student": 0.3, "experts": 4},
+    "FTD": {"teacher.embedding_size": 16, "lambda_teacher_to_student": 1.0},
+    "HTD": {"teacher.embedding_size": 16, "lambda_teacher_to_student": 1.0, "topology_share": 0.8, "experts": 8},
     "RRD": {
         "teacher.embedding_size": 16, "lambda_teacher_to_student": 0.02, "interesting_items": 10,
         "uninteresting_items": 20, "rank_temperature": 5.0,

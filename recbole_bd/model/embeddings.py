@@ -1,0 +1,97 @@
+"""Base class of DE, FTD and HTD: a student's vectors learn from those of a frozen teacher."""
+
+from collections.abc import Callable
+
+import torch
+from recbole.config import Config
+from recbole.data.dataset import Dataset
+from torch import Tensor
+
+from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.families import has_embeddings
+from recbole_bd.data.batches import Batch
+from recbole_bd.errors import RoleError
+from recbole_bd.model.one_way import OneWay
+from recbole_bd.sampler.unseen_items import UnseenItems
+
+
+class OfEmbeddings(OneWay):
+    """The student's vectors of a batch's users and items learn from the teacher's vectors.
+
+    Users, positives and negatives are those of the model's own loader, each once. Where it gives users only (ENMF),
+    training and unseen items are drawn, as many of each per user as a user has training items on average.
+
+    Args:
+        config, dataset, roles, control: see `Distiller`.
+
+    Attributes:
+        users, items: the teacher's vectors, [n_users, d_T] and [n_items, d_T]; None before `prepare`.
+    """
+
+    @classmethod
+    def check_roles(cls, backbones: dict[str, str]) -> None:
+        """Refuse models that cannot learn, and models without embeddings of users and items.
+
+        Raises:
+            RoleError: names the model and the role, and says which to use instead.
+        """
+        super().check_roles(backbones)
+        for role, name in backbones.items():
+            if not has_embeddings(recommender_class(name)):
+                raise RoleError(
+                    f"{role}: {name} has no embeddings of users and items, which {cls.__name__} needs in both roles. "
+                    "Choose e.g. BPR or LightGCN, or use RD, CD or RRD, which accept any model"
+                )
+
+    def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
+        super().__init__(config, dataset, roles, control)
+        self.users: Tensor | None = None
+        self.items: Tensor | None = None
+        self.unseen = UnseenItems(self.seen)
+        self.items_per_user = max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
+
+    def widths(self) -> list[int]:
+        """Widths of the student's and the teacher's vectors."""
+        one = torch.ones(1, dtype=torch.int64, device=self.device)
+        found = []
+        for role in (self.learner, self.frozen):
+            with role.scoring():
+                found.append(vectors_of(role, one, one)[0].shape[1])
+        return found
+
+    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
+        """Store the teacher's vectors once."""
+        if self.users is not None:
+            return False
+        with self.frozen.scoring():
+            self.users, self.items = (vectors.float() for vectors in vectors_of(self.frozen))
+        return True
+
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """The teacher's vectors of all users and of all items; `prepare` has set them."""
+        assert self.users is not None
+        assert self.items is not None
+        return self.users, self.items
+
+    def items_of(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the distinct positives and negatives of a batch; draw those that the loader does not give.
+
+        Args:
+            users: int64 [B], see `OneWay.transfer`.
+            batch: the whole batch.
+        """
+        positives, negatives = batch.positives, batch.negatives
+        if positives is None:
+            users = users.repeat_interleave(self.items_per_user)
+            positives = self.seen.random_positive(users, self.generator)
+        if negatives is None:
+            negatives = self.unseen.draw(users, 1, self.generator)
+        return positives.unique(), negatives.unique()
+
+
+def vectors_of(role: Role, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Return `Role.embeddings` of a model that has them; `check_roles` refuses others."""
+    found = role.embeddings(users, items)
+    assert found is not None, f"{role.config['model']} has no embeddings"
+    return found
