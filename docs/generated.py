@@ -109,7 +109,7 @@ def backbones() -> str:
             notes.append(f"several processes do not share its batches: {_shared(traits)}")
         learns, embeddings = "no" if refused else "yes", "yes" if has_embeddings(kind) else ""
         rows.append((f"`{name}`", learns, embeddings, _trained_on(name), _kind_of_scores(kind), "; ".join(notes)))
-    return table(("model", "learns", "`DE`", "trained on", "scored as", "note"), rows)
+    return table(("model", "learns", "vectors", "trained on", "scored as", "note"), rows)
 
 
 def scorings() -> str:
