@@ -31,8 +31,8 @@ DEFAULT = {
         STUDENT: "loss(student) = BPR + 10.0 * full_topology(all pairs of the batch, target frozen teacher's angles)"
     },
     "HTD": {
-        STUDENT: "loss(student) = BPR + 10.0 * hierarchical_topology(users and items of the batch, 0.99 of the topology "
-        "and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's "
+        STUDENT: "loss(student) = BPR + 10.0 * hierarchical_topology(users and items of the batch, 0.99 of the "
+        "topology and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's "
         "embeddings)"
     },
     "RD": {
