@@ -32,8 +32,8 @@ DEFAULT = {
     },
     "HTD": {
         STUDENT: "loss(student) = BPR + 10.0 * hierarchical_topology(users and items of the batch, 0.99 of the "
-        "topology and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's "
-        "embeddings)"
+        "topology and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen "
+        "teacher's embeddings)"
     },
     "RD": {
         STUDENT: "loss(student) = BPR + 1.0 * ranking(the teacher's top 10, weights exp(-rank / 10.0), dynamic "
