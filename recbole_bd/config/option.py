@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.config.yaml_text import load_yaml, parse_value
+from recbole_bd.config.yaml_text import load_yaml, parse_value, write_value
 from recbole_bd.errors import ConfigError
 
 _DECLARATION = re.compile(r"^(?P<key>[\w-]+):.*?\s#\s*\((?P<type>[^)]*)\)\s*(?P<meaning>.*?)\s*$")
@@ -80,6 +80,12 @@ class Option:
         """Names of the types that a value may have; `none` is null."""
         return _allowed_types(self)
 
+    def _example(self, where: str) -> str:
+        """What may be written in the place of a value of a wrong type; empty where the default shows no single value."""
+        if self.default in (None, "") or isinstance(self.default, list | dict):
+            return ""
+        return f"; write e.g. {where}={write_value(self.default)}, the default"
+
     def check(self, value: Any, where: str) -> None:
         """Check a value's type and range.
 
@@ -93,7 +99,7 @@ class Option:
         allowed = self.types
         if not any(_is_a(value, name) for name in allowed):
             given = f"{where} is empty" if value is None else f"{where}={value!r}"
-            raise ConfigError(f"{given}: expected {self.type or ' or '.join(sorted(allowed))}")
+            raise ConfigError(f"{given}: expected {self.type or ' or '.join(sorted(allowed))}{self._example(where)}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}={value!r}: must be a finite number")
         if isinstance(value, int) and abs(value) >= 2**63:

@@ -17,7 +17,7 @@ import pandas as pd
 from recbole_bd.data.columns import TYPES, Column, Table
 from recbole_bd.data.line_checks import first_wrong_line
 from recbole_bd.data.number_checks import read_cells, warn_of_missing_numbers
-from recbole_bd.data.text_file import empty_error, line_at, line_error, read_text, shown
+from recbole_bd.data.text_file import header_alone_error, line_at, line_error, read_text, shown
 from recbole_bd.errors import ConfigError, DataError
 
 _STAND_IN = "\x1f"  # replaces separators of several bytes, which pandas' C engine does not support
@@ -61,7 +61,7 @@ class AtomicFile:
         self._table = Table(self.path, content, body, tuple(self.columns), mark, field_separator, seq_separator)
         self._keys: frozenset[str] = frozenset()
         if not re.compile(rb"[^\n]").search(content, body):
-            raise empty_error(self.path)
+            raise header_alone_error(self.path)
 
     def _columns(self, cells: list[str], separator: str) -> list[Column]:
         for cell in cells:

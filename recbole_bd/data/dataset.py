@@ -15,7 +15,7 @@ from recbole.utils import FeatureType
 
 from recbole_bd.compat import reading_through
 from recbole_bd.data.atomic_file import AtomicFile
-from recbole_bd.data.intervals import check_interval, parse_intervals
+from recbole_bd.data.intervals import check_interval, nothing_kept, parse_intervals
 from recbole_bd.data.number_columns import check_number_columns, check_threshold
 from recbole_bd.errors import ConfigError, DataError, did_you_mean
 
@@ -66,14 +66,23 @@ class AtomicDataset(Dataset):
         """Filter by val_interval.
 
         Raises:
-            ConfigError: a column of ids has intervals, or a column of numbers has none.
+            ConfigError: a column of words has intervals, a column of numbers has none, or nothing passes a filter.
         """
         for column, wanted in (self.config["val_interval"] or {}).items():
             kind = self.field2type.get(column)
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 check_interval(f"val_interval: {column}", wanted)
             elif kind is not None and not isinstance(wanted, list):
-                raise ConfigError(f"val_interval: {column}={wanted!r}: expected a list of the ids to keep")
+                raise ConfigError(
+                    f"val_interval: {column}={wanted!r}: {column} is a column of {kind.value}, which has no order: "
+                    "expected a list of the values to keep, such as [a, b]"
+                )
+            for feat in self.field2feats(column) if kind in (FeatureType.FLOAT, FeatureType.TOKEN) else ():
+                values = feat[column]
+                is_list = isinstance(wanted, list)
+                kept = values.isin(wanted) if is_list else self._within_intervals(values, parse_intervals(wanted))
+                if len(values) and not kept.any():
+                    raise ConfigError(nothing_kept(column, wanted, values))
         super()._filter_by_field_value()
 
     def _parse_intervals_str(self, intervals_str: Any) -> list[tuple[str, float, float, str]] | None:

@@ -48,6 +48,24 @@ def parse_intervals(value: Any) -> list[tuple[str, float, float, str]]:
     return [(opening, _end(low), _end(high), closing) for opening, low, high, closing in parts]
 
 
+def nothing_kept(column: str, wanted: Any, values: Any) -> str:
+    """Say that a filter leaves no interaction, beside the values that there are.
+
+    Args:
+        column: name of a column of val_interval.
+        wanted: its intervals, or the list of the values to keep.
+        values: pandas' column of numbers or of words before the filter.
+
+    Returns:
+        One line.
+    """
+    if isinstance(wanted, list):
+        there = f"its values are such as {', '.join(map(str, values.dropna().unique()[:3]))}"
+    else:
+        there = f"its values are from {values.min():.15g} to {values.max():.15g}"
+    return f"val_interval: {column}={wanted!r} keeps nothing of {column}: {there}"
+
+
 def _end(text: str) -> float:
     """The end of an interval: an int where integers are too large for float64 to tell them apart."""
     end = float(text)

@@ -13,8 +13,13 @@ def line_error(path: Path, line: int, problem: str) -> DataError:
 
 
 def empty_error(path: Path) -> DataError:
-    """The error for a file without cells."""
+    """The error for a file of 0 bytes, or of blank lines alone."""
     return DataError(f"data file {path} is empty: it needs a header and at least one line of cells")
+
+
+def header_alone_error(path: Path) -> DataError:
+    """The error for a file without a line after its header."""
+    return DataError(f"data file {path} has a header and no line after it: it needs at least one line of cells")
 
 
 def shown(text: str, length: int = 60) -> str:

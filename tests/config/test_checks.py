@@ -20,14 +20,14 @@ def resolve(settings):
         ({"temprature": 3}, r"unknown setting temprature .*Did you mean temperature\?.*--help"),
         ({"teacher.embeding_size": 3}, r"teacher.embeding_size .*Did you mean embedding_size\?"),
         ({"n_layers": 2}, "unknown setting n_layers"),  # of LightGCN, which plays no role here
-        ({"temperature": "hot"}, "temperature='hot': expected float"),
+        ({"temperature": "hot"}, "temperature='hot': expected float; write e.g. temperature=1.0, the default"),
         ({"temperature": -1}, r"temperature=-1: must be in \(0, inf\)"),
         ({"temperature": float("nan")}, "temperature=nan: must be a finite number"),
         ({"learning_rate": 0}, r"learning_rate=0: must be in \(0, inf\)"),
         ({"student.weight_decay": -0.1}, r"student.weight_decay=-0.1: must be in \[0, inf\)"),
         ({"teacher.embedding_size": 0}, r"must be in \[1, inf\)"),
-        ({"epochs": 1.5}, "epochs=1.5: expected int"),
-        ({"epochs": None}, "epochs is empty: expected int"),
+        ({"epochs": 1.5}, "epochs=1.5: expected int; write e.g. epochs="),
+        ({"epochs": None}, "epochs is empty: expected int; write e.g. epochs="),
         ({"studnt.embedding_size": 8}, r"unknown setting studnt .*Did you mean student\?"),
         ({"teacher.topk": [3]}, "applies to both roles"),
         ({"teacher": 5}, "expected a block"),
@@ -66,7 +66,9 @@ def test_bad_settings_are_named_with_the_way_out(settings, message):
 def test_a_bad_value_in_a_file_names_the_file(tmp_path):
     for text in ("epochs: many", "teacher: {epochs: many}", "backbones: {BPR: {student: {epochs: many}}}"):
         (tmp_path / "mine.yaml").write_text(text)
-        with pytest.raises(ConfigError, match=r"epochs='many': expected int \(.*mine.yaml\)"):
+        with pytest.raises(
+            ConfigError, match=r"epochs='many': expected int; write e.g. .*epochs=300, the default \(.*mine.yaml\)"
+        ):
             BDConfig(config_file_list=[tmp_path / "mine.yaml"], methods=METHODS)
 
 

@@ -58,10 +58,11 @@ def test_benchmark_files_are_the_split(tmp_path, quick):
 
 FEW = block_pairs(20, 12, 2, 4)
 SEEN_ALL = [*FEW, *(("all", f"i{i}") for i in range(12))]
+TIMES = "user_id:token\titem_id:token\ttimestamp:float\na\tb\t1600000000001\nc\td\t1600000000002\n"
 BAD_DATA = {
     "no file": (lambda d: (d / "bad").mkdir(), {}, "bad.inter does not exist"),
     "empty file": (lambda d: write_text(d, ""), {}, "is empty"),
-    "header only": (lambda d: write_text(d, "user_id:token\titem_id:token\n"), {}, "is empty"),
+    "header only": (lambda d: write_text(d, "user_id:token\titem_id:token\n"), {}, "a header and no line after it"),
     "no header": (lambda d: write_text(d, "1\t2\n3\t4\n"), {}, "line 1: expected a header"),
     "missing column": (lambda d: write_text(d, "user_id:token\tthing:token\na\tb\n"), {}, "no column item_id; it has"),
     "missing rating": (lambda d: write_inter(d, "bad", block_pairs()),
@@ -81,13 +82,18 @@ BAD_DATA = {
     "filter by what is not loaded": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"rating": "[3,inf)"}},
                                      "name it in load_col"),
     "interval of ids": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"user_id": "[3,inf)"}},
-                        "expected a list of the ids to keep"),
+                        "user_id is a column of token, which has no order: expected a list of the values to keep"),
+    "seconds for milliseconds": (lambda d: write_text(d, TIMES), {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "val_interval": {
+        "timestamp": "[1500000000,1700000000]"}},
+        "keeps nothing of timestamp: its values are from 1600000000001 to 1600000000002"),
+    "no such item": (lambda d: write_text(d, TIMES), {"val_interval": {"item_id": ["z"]}},
+                     "keeps nothing of item_id: its values are such as b, d"),
     "list of numbers": (lambda d: write_text(d, "user_id:token\titem_id:token\trating:float\na\tb\t1\nc\td\t2\n"),
                         {"load_col": {"inter": ["user_id", "item_id", "rating"]}, "val_interval": {"rating": [2]}},
                         "val_interval: rating=.2.: expected intervals"),
     "empty validation": (lambda d: [write_inter(d, "bad", block_pairs(), p) for p in ("train", "test")]
                          and write_inter(d, "bad", [], "valid"), {"benchmark_filename": ["train", "valid", "test"]},
-                         "is empty"),
+                         "a header and no line after it"),
 }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recbole_bd.data.text_file import empty_error, line_at, line_error, read_text, shown
+from recbole_bd.data.text_file import empty_error, header_alone_error, line_at, line_error, read_text, shown
 from recbole_bd.errors import BDError, ConfigError, DataError
 
 
@@ -64,3 +64,4 @@ def test_long_texts_are_shortened():
 def test_errors_name_the_file(tmp_path):
     assert str(line_error(tmp_path, 3, "wrong")) == f"data file {tmp_path} line 3: wrong"
     assert str(empty_error(tmp_path)).startswith(f"data file {tmp_path} is empty")
+    assert str(header_alone_error(tmp_path)).startswith(f"data file {tmp_path} has a header and no line")
