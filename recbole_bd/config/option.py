@@ -81,7 +81,7 @@ class Option:
         return _allowed_types(self)
 
     def _example(self, where: str) -> str:
-        """What may be written in the place of a value of a wrong type; empty where the default shows no single value."""
+        """An example for a value of a wrong type: the default; empty where that is no single value."""
         if self.default in (None, "") or isinstance(self.default, list | dict):
             return ""
         return f"; write e.g. {where}={write_value(self.default)}, the default"

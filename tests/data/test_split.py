@@ -83,8 +83,9 @@ BAD_DATA = {
                                      "name it in load_col"),
     "interval of ids": (lambda d: write_inter(d, "bad", FEW), {"val_interval": {"user_id": "[3,inf)"}},
                         "user_id is a column of token, which has no order: expected a list of the values to keep"),
-    "seconds for milliseconds": (lambda d: write_text(d, TIMES), {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "val_interval": {
-        "timestamp": "[1500000000,1700000000]"}},
+    "seconds for milliseconds": (lambda d: write_text(d, TIMES), {
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
+        "val_interval": {"timestamp": "[1500000000,1700000000]"}},
         "keeps nothing of timestamp: its values are from 1600000000001 to 1600000000002"),
     "no such item": (lambda d: write_text(d, TIMES), {"val_interval": {"item_id": ["z"]}},
                      "keeps nothing of item_id: its values are such as b, d"),
