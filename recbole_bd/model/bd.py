@@ -21,6 +21,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
+from recbole_bd.model.batch_items import BatchItems
 from recbole_bd.model.exchange import (
     exchange_into,
     exchange_text,
@@ -31,9 +32,6 @@ from recbole_bd.model.exchange import (
 from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
-
-# Draws of a user at most, from one refresh to the next. Lists of users who need more share draws.
-_MOST_DRAWS = 1024
 
 
 class BD(Distiller):
@@ -53,6 +51,7 @@ class BD(Distiller):
     Attributes:
         exchanges: the direction into each role, by learner.
         weight: lambda of the current epoch, by learner.
+        drawn: draws the items of a batch.
         guides: the targets of both directions, and whose rankings choose items.
         best_guides: roles in their best states that some direction learns from, by name.
 
@@ -68,7 +67,6 @@ class BD(Distiller):
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
         self.refresh_period = config["refresh_period"]
-        self.samples_per_positive = config["samples_per_positive"]
         self.require_items("samples_per_positive")
         self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
         self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
@@ -77,14 +75,12 @@ class BD(Distiller):
         self.guides = Guides({} if control else active, roles, dataset, config["seed"], self.device)
         self.best_guides, self.shares_batches = self.guides.best, not self.guides.mixes_rows
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
-        self.seen = SeenItems(users, items, self.n_users, self.n_items)
-        # Autoencoder batches hold users only: as many items per user as positives on average, or at most.
-        positives = self.seen.counts.max() if config["samples_of_user"] == "own" else round(self.positives_per_user)
-        self.samples_per_user = self.samples_per_positive * max(1, int(positives))
+        self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
+        self.drawn = BatchItems(config, self.seen, self.roles, self.positives_per_user)
         self.sampler = DistillationSampler(
             self.seen,
             {learner: one.drawing for learner, one in self.exchanges.items() if one.weight > 0},
-            pool_sizes=self._pool_sizes(),
+            pool_sizes=self.drawn.pool_sizes(),
             ranks=config["rank_precision"],
             ranked_items=config["ranked_items"],
             seed=config["seed"],
@@ -111,18 +107,13 @@ class BD(Distiller):
     def _check_options(self) -> None:
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
         bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
-        if bare and self.samples_per_positive == 1:
+        if bare and self.config["samples_per_positive"] == 1:
             raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
         if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in self.exchanges.values()):
             raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
         for learner, exchange in self.exchanges.items():
             if exchange.is_negative:
                 _require_one_negative(self.roles[learner])
-
-    def _pool_sizes(self) -> torch.Tensor:
-        """Draws per user until the next refresh: positives * samples * epochs, with a limit. [n_users]."""
-        epochs = min(self.refresh_period, max(self.config["distill_epochs"], 1))
-        return (self.seen.counts * self.samples_per_positive * epochs).clamp(1, max(_MOST_DRAWS, self.samples_per_user))
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set this epoch's weights; every `refresh_period` epochs, rank items and draw anew for the learners.
@@ -183,8 +174,8 @@ class BD(Distiller):
         learner, weight = self.roles[role], self.weight[role]
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
-        users, items, positives = self._draw(role, batch)
         exchange, interaction = self.exchanges[role], batch.interaction
+        users, items, positives = self.drawn.draw(self.sampler, role, batch, exchange.takes_positive)
         if exchange.is_negative:
             interaction = self._with_negatives(interaction, items[:, 0])
         own = learner.loss(interaction)
@@ -202,35 +193,8 @@ class BD(Distiller):
         per_user = None
         if self.config["samples_of_user"] == "own" and batch.positives is None:
             draws, users = len(users), users.unique()
-            per_user = draws / self.samples_per_positive / len(users)
+            per_user = draws / self.drawn.per_positive / len(users)
         return {"cf": own, "distill": self.in_loss_units(role, weight, term, users, per_user)}
-
-    def _draw(self, role: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Draw the items that a role learns on.
-
-        Args:
-            role: the learner.
-            batch: a batch of its stream.
-
-        Returns:
-            Users [B] who have training items, the items drawn for each [B, K], and the positives [B]. The positives are
-            None where the loader gives users only and the exchange takes no positive. K is 1 if samples_of_user=own.
-        """
-        users, positives = batch.users, batch.positives
-        if positives is not None:
-            return users, self.sampler.sample(role, users, self.samples_per_positive, batch.shard), positives
-        # Batch of users only: leave out those without a training item.
-        count = self.samples_per_user
-        if self.config["samples_of_user"] == "own" and not self.roles[role].shares_batches:
-            count = self.samples_per_positive * max(self.seen.counts[users].tolist(), default=0)  # no process has more
-        items = self.sampler.sample(role, users, count, batch.shard)
-        if self.exchanges[role].takes_positive:
-            positives = self.seen.random_positive(users, self.sampler.generator, batch.shard)
-        if self.config["samples_of_user"] == "own":
-            own = self.seen.counts[users] * self.samples_per_positive
-            return *_first_items(users, items, own), None
-        real = self.seen.counts[users] > 0
-        return users[real], items[real], None if positives is None else positives[real]
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)
@@ -245,18 +209,3 @@ def _require_one_negative(role: Role) -> None:
             f"cf_negatives=distilled needs pairwise models with one negative per positive; the {role.name} "
             f"{role.config['model']} is not one: use cf_negatives=sampled"
         )
-
-
-def _first_items(users: torch.Tensor, items: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Take the first items of each user, by the user's own count.
-
-    Args:
-        users: int64 [B].
-        items: int64 [B, K].
-        counts: int64 [B], at most K.
-
-    Returns:
-        The users [P], once per item, and the items [P, 1].
-    """
-    rows, columns = (torch.arange(items.shape[1], device=items.device) < counts.unsqueeze(1)).nonzero(as_tuple=True)
-    return users[rows], items[rows, columns].unsqueeze(1)

@@ -153,10 +153,10 @@ def test_samples_are_drawn_anew_every_period_only(quick):
 
 
 def test_a_user_has_as_many_draws_as_a_period_needs_up_to_a_limit(quick, monkeypatch):
-    monkeypatch.setattr("recbole_bd.model.bd._MOST_DRAWS", 60)
+    monkeypatch.setattr("recbole_bd.model.batch_items._MOST_DRAWS", 60)
     method = Scene(quick, samples_per_positive=2, refresh_period=3, distill_epochs=9).method
     wanted = method.seen.counts[1:] * 2 * 3
-    assert torch.equal(method.sampler.sizes[1:], wanted.clamp(1, max(60, method.samples_per_user)))
+    assert torch.equal(method.sampler.sizes[1:], wanted.clamp(1, max(60, method.drawn.per_user)))
 
 
 def test_the_linear_schedule_reaches_the_full_weight(quick):

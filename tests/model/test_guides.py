@@ -26,9 +26,10 @@ def drawn(scene, role, batch):
     parts = scene.method.loss(role, batch)
     after = scene.method.sampler.generator.get_state()
     scene.method.sampler.generator.set_state(states["generator"])
-    users, items, positives = scene.method._draw(role, batch)
+    takes = scene.method.exchanges[role].takes_positive
+    users, items, positives = scene.method.drawn.draw(scene.method.sampler, role, batch, takes)
     scene.method.sampler.generator.set_state(after)
-    if scene.method.exchanges[role].takes_positive:
+    if takes:
         items = torch.cat([positives[:, None], items], dim=1)
     return users, items, parts["distill"], states.get("guide_generator")
 
