@@ -28,8 +28,10 @@ from recbole_bd.model.exchange import (
     placebo_guides,
     unread_of_drawing,
     unread_of_placebos,
+    unread_of_schedules,
 )
 from recbole_bd.model.guides import Guides
+from recbole_bd.model.schedule import share_of_weight
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
@@ -102,7 +104,7 @@ class BD(Distiller):
     @classmethod
     def not_read(cls, config: Config) -> dict[str, str]:
         """Options of placebos and of the drawing that no arm reads: see `Distiller.not_read`."""
-        return {**super().not_read(config), **unread_of_placebos(config), **unread_of_drawing(config)}
+        return {**super().not_read(config), **_unread(config)}
 
     def _check_options(self) -> None:
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
@@ -129,9 +131,9 @@ class BD(Distiller):
         """
         if self.control:
             return False
-        if self.config["lambda_schedule"] == "linear":
-            share = min(1.0, (epoch + 1) / self.config["lambda_warmup_epochs"])
-            self.weight = {learner: share * exchange.weight for learner, exchange in self.exchanges.items()}
+        epochs = self.config["lambda_warmup_epochs"], self.config["lambda_decay_epochs"]
+        for learner, exchange in self.exchanges.items():
+            self.weight[learner] = exchange.weight * share_of_weight(exchange.schedule, epoch, *epochs)
         is_share = self.config["refresh_users"] == "rolling" and epoch > 0
         if not any(exchange.weight for exchange in self.exchanges.values()) or (
             epoch % self.refresh_period and not is_share
@@ -200,6 +202,10 @@ class BD(Distiller):
         changed = interaction.to(items.device)
         changed.interaction[self.NEG_ITEM_ID] = items
         return changed
+
+
+def _unread(config: Config) -> dict[str, str]:
+    return {**unread_of_placebos(config), **unread_of_drawing(config), **unread_of_schedules(config)}
 
 
 def _require_one_negative(role: Role) -> None:

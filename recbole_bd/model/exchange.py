@@ -11,6 +11,8 @@ from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO, STUDENT, TEACHER
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, term_text, whole
+from recbole_bd.model.schedule import CONSTANT as CONSTANT_WEIGHT
+from recbole_bd.model.schedule import DECAY, LINEAR
 from recbole_bd.sampler.direction import Direction
 
 EXCHANGE_LOSSES = {
@@ -32,6 +34,7 @@ class Exchange:
     Attributes:
         learner, guide: the role that learns and the role that teaches it.
         weight: lambda of the settings, before any schedule; 0 where the learner takes nothing.
+        schedule: how the weight changes over the epochs, see `share_of_weight`.
         kind: name of the exchange loss: `pointwise`, `listwise` or `pairwise`.
         loss: the exchange loss, a function of the learner's logits, the guide's logits, `temperature` and
             `temperature_on`.
@@ -60,6 +63,7 @@ class Exchange:
     constant: float = 0.5
     ranks_of: str = "both"
     is_negative: bool = False
+    schedule: str = CONSTANT_WEIGHT
 
     @property
     def ranker(self) -> str:
@@ -104,6 +108,7 @@ def exchange_into(learner: str, config: Config) -> Exchange:
         constant=config["guide_constant"],
         ranks_of=config["ranks_of"],
         is_negative=_of_direction("cf_negatives", learner, config) == "distilled",
+        schedule=_of_direction("lambda_schedule", learner, config),
     )
     if exchange.target == ONE_HOT and exchange.weight and not exchange.takes_positive:
         raise ConfigError(
@@ -157,6 +162,17 @@ def unread_of_placebos(config: Any) -> dict[str, str]:
     return unread
 
 
+def unread_of_schedules(config: Any) -> dict[str, str]:
+    """Options of the weights' schedules that no direction reads, with the reason.
+
+    Args:
+        config: settings of the run, with BD's options.
+    """
+    found = {one.schedule for one in (exchange_into(learner, config) for learner in DIRECTION_INTO) if one.weight}
+    lengths = {LINEAR: "lambda_warmup_epochs", DECAY: "lambda_decay_epochs"}
+    return {option: f"no weight has the schedule {kind}" for kind, option in lengths.items() if kind not in found}
+
+
 def unread_of_drawing(config: Any) -> dict[str, str]:
     """Options of the drawing that no direction reads, with the reason.
 
@@ -166,13 +182,15 @@ def unread_of_drawing(config: Any) -> dict[str, str]:
     unread: dict[str, str] = {}
     drawings = {learner: _drawing_into(learner, config) for learner in DIRECTION_INTO}
     for learner, drawing in drawings.items():
-        of_others = ["shape", "rank_order", "rank_scale", "eps"] if drawing.sampling != "rank_discrepancy" else []
+        of_others = (
+            ["shape", "rank_order", "rank_scale", "eps", "guide_top"] if drawing.sampling != "rank_discrepancy" else []
+        )
         of_others += ["top_temperature"] if drawing.sampling not in ("top", "own_top") else []
         reason = f"the {learner}'s items are drawn with sampling: {drawing.sampling}"
         unread |= {f"{option}_{DIRECTION_INTO[learner]}": reason for option in of_others}
     shapes = {one.shape for one in drawings.values() if one.sampling == "rank_discrepancy"}
     if not shapes:
-        unread["rank_scale"] = "no direction draws items by rank discrepancy"
+        unread |= dict.fromkeys(("rank_scale", "guide_top"), "no direction draws items by rank discrepancy")
     for option, shape in (("eps_t", "tanh"), ("eps_e", "exp")):
         if shape not in shapes:
             unread[option] = f"no direction draws items by rank discrepancy with the shape {shape}"
@@ -195,6 +213,7 @@ def _drawing_into(learner: str, config: Config) -> Direction:
         rank_order=config[f"rank_order_{direction}"],
         rank_scale=_of_direction("rank_scale", learner, config),
         top_temperature=_of_direction("top_temperature", learner, config),
+        guide_top=_of_direction("guide_top", learner, config),
     )
 
 
@@ -209,7 +228,10 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
         E.g. `2.0 * listwise(10 of the student's own top 50, target teacher's best state)`.
     """
     positive = "the positive and " if exchange.takes_positive else ""
-    is_linear = config["lambda_schedule"] == "linear"
+    over_time = {
+        LINEAR: f"weight linear over {config['lambda_warmup_epochs']} epochs",
+        DECAY: f"weight exp(-epoch / {number(config['lambda_decay_epochs'])})",
+    }
     has_temperature = exchange.target not in (ONE_HOT, CONSTANT) or exchange.temperature_on == "both"
     return term_text(
         exchange.weight,
@@ -217,7 +239,7 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
         f"{positive}{config['samples_per_positive']} {_drawing_text(exchange)}",
         _target_text(exchange),
         temperature_text(exchange.temperature, exchange.temperature_on) if has_temperature else "",
-        f"weight linear over {config['lambda_warmup_epochs']} epochs" if is_linear else "",
+        over_time.get(exchange.schedule, ""),
         "the first item also the negative" if exchange.is_negative else "",
     )
 
@@ -245,7 +267,8 @@ def _drawing_text(exchange: Exchange) -> str:
     if drawing.sampling == "rank_discrepancy":
         scale = f"{drawing.rank_scale} ranks, {drawing.rank_order} order"
         stand_in = "" if guide == exchange.guide else f", {guide} in the {exchange.guide}'s place"
-        return f"by rank discrepancy ({drawing.shape} {number(drawing.eps)}, {scale}{stand_in})"
+        within = "" if drawing.guide_top is None else f", of the {guide}'s first {drawing.guide_top}"
+        return f"by rank discrepancy ({drawing.shape} {number(drawing.eps)}, {scale}{stand_in}{within})"
     width = f"top {whole(drawing.top_temperature)}"
     if drawing.sampling == "own_top":
         return f"of the {exchange.learner}'s own {width}"

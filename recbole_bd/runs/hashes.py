@@ -40,11 +40,13 @@ _OF_A_DOUBLE = 2**16
 # value is not hashed, so old hashes stay. Worker processes draw negatives with random states of their own.
 _OF_A_DIRECTION = (
     "exchange", "temperature", "temperature_on", "guide", "guide_state", "eps", "rank_scale", "top_temperature",
-    "cf_negatives",
+    "cf_negatives", "guide_top", "lambda_schedule",
 )  # fmt: skip
 _SINCE: dict[str, Any] = {
     **{f"{option}_{direction}": None for option in _OF_A_DIRECTION for direction in DIRECTION_INTO.values()},
     "guide": "other",
+    "guide_top": None,
+    "lambda_decay_epochs": 5.0,
     "guide_constant": 0.5,
     "placebo": "auto",
     "ranks_of": "both",

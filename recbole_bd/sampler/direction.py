@@ -28,6 +28,7 @@ class Direction:
         rank_order: `paper`, items the guide ranks higher; `reference`, the public code's opposite.
         rank_scale: differences are `absolute`, in positions; `relative` to the number of items; or `logarithmic`,
             between the ranks' logarithms (not in the paper).
+        guide_top: only so many first items of the guide's list are drawn by rank discrepancy; None: all.
         top_temperature: width of `top` and `own_top` in positions, p(rank r) proportional to
             exp(-r / top_temperature).
 
@@ -41,6 +42,7 @@ class Direction:
     rank_order: str = "paper"
     rank_scale: str = "absolute"
     top_temperature: float = 10.0
+    guide_top: int | None = None
 
     def scale(self, n_items: int) -> float:
         """Factor of the rank difference in the shape's argument.
@@ -98,6 +100,8 @@ class Direction:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: must be one of {', '.join(allowed)}")
+        if self.guide_top is not None and self.guide_top < 1:
+            raise ValueError(f"guide_top={self.guide_top}: must be at least 1")
         for name in ("eps", "top_temperature"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name}={getattr(self, name)}: must be in (0, inf)")

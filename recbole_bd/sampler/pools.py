@@ -123,7 +123,9 @@ def fill(chunk: Chunk, rule: Rule, pool: Pool) -> None:
         DataError: a score is NaN; names the role.
     """
     unfilled = torch.ones(len(chunk.users), dtype=torch.bool, device=chunk.users.device)
-    if rule.direction.sampling == "rank_discrepancy":
+    if rule.direction.guide_top is not None and rule.direction.sampling == "rank_discrepancy":
+        unfilled = fill_within_top(chunk, rule, pool)
+    elif rule.direction.sampling == "rank_discrepancy":
         is_power = rule.direction.shape == "exp" and rule.direction.rank_scale == "logarithmic"
         unfilled = (fill_by_power if is_power else fill_by_rejection)(chunk, rule, pool)
     elif rule.direction.listed(rule.learner, rule.guide):
@@ -269,6 +271,36 @@ def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     return ~clear
 
 
+def fill_within_top(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
+    """Draw by rank discrepancy among the first items of the guide's list; the others are neither ranked nor weighed.
+
+    Rows with equal scores in this head are not filled: the search treats them equally.
+
+    Returns:
+        bool [C], the rows that are still to fill.
+    """
+    users, n_columns, direction = chunk.users, chunk.n_columns, rule.direction
+    assert direction.guide_top is not None
+    length = min(direction.guide_top, n_columns - 1)
+    if not chunk.is_whole:
+        return torch.ones(len(users), dtype=torch.bool, device=users.device)
+    keys = chunk.order(rule.guide, length + 1)
+    clear = is_clear(keys)
+    if not clear.any():
+        return ~clear
+    columns = columns_of(keys[clear, :length])
+    begins = clear.nonzero() * n_columns
+    own = chunk.ranks(rule.learner).at(begins + columns)
+    ranks = torch.arange(1.0, length + 1, device=users.device).expand_as(own).clone()
+    beyond = own.isnan()  # training items and padding come last, where a user has too few others
+    difference = direction.difference(own, ranks, direction.scale(rule.n_items)).masked_fill_(beyond, -torch.inf)
+    weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
+    count = int(pool.sizes[users[clear]].max())
+    drawn = draw(weights, beyond.nonzero(as_tuple=True), count, chunk.generator)
+    pool.put(users[clear], chunk.items(columns.gather(1, drawn)))
+    return ~clear
+
+
 def fill_by_search(chunk: Chunk, rule: Rule, pool: Pool, rows: Tensor) -> None:
     """Weigh every item and draw by searching the cumulative weights.
 
@@ -283,6 +315,9 @@ def fill_by_search(chunk: Chunk, rule: Rule, pool: Pool, rows: Tensor) -> None:
         weights = top_weights(chunk.ranks(listed).everywhere()[rows], excluded, direction.top_temperature)
     else:
         own, other = (chunk.ranks(role).everywhere()[rows] for role in (rule.learner, rule.guide))
+        if direction.guide_top is not None:
+            best = other.nan_to_num(torch.inf).amin(dim=1, keepdim=True)  # equal scores share their mean rank
+            excluded = (other.isnan() | (other > best.clamp(min=direction.guide_top))).nonzero(as_tuple=True)
         difference = direction.difference(own, other, direction.scale(rule.n_items))
         difference[excluded] = -torch.inf
         weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))

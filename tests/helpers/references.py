@@ -61,9 +61,15 @@ def probabilities_by_hand(own, guide, excluded, direction: Direction):
             sign = 1 if direction.rank_order == "paper" else -1
             difference = sign * math.log(own_rank[item] / guide_rank[item])
         x = difference * direction.eps
+        if direction.guide_top is not None and guide_rank[item] > direction.guide_top:
+            weights.append(0.0)
+            continue
         weights.append(math.tanh(max(x, 0.0)) if direction.shape == "tanh" else math.exp(x))
     total = sum(weights)
-    return np.array(weights) / total if total else (~excluded) / (~excluded).sum()
+    if not total:
+        within = ~excluded & (guide_rank <= (direction.guide_top or n))
+        return within / within.sum()
+    return np.array(weights) / total
 
 
 def mask_of(seen: SeenItems, users: torch.Tensor) -> torch.Tensor:
@@ -86,6 +92,11 @@ DIRECTIONS = {
     "exp relative": Direction(shape="exp", eps=2.0, rank_scale="relative"),
     "tanh logarithmic": Direction(eps=1.5, rank_scale="logarithmic"),
     "exp logarithmic": Direction(shape="exp", eps=1.2, rank_scale="logarithmic", rank_order="reference"),
+    "exp of the first": Direction(shape="exp", eps=0.05, guide_top=12),
+    "tanh of the first": Direction(eps=0.1, guide_top=8),
+    "logarithmic of the first": Direction(
+        shape="exp", eps=1.2, rank_scale="logarithmic", rank_order="reference", guide_top=9
+    ),
     "top": Direction(sampling="top", top_temperature=5.0),
     "own_top": Direction(sampling="own_top", top_temperature=5.0),
     "uniform": Direction(sampling="uniform"),

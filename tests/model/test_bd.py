@@ -1,6 +1,7 @@
 """BD's own loss, options, samples and best states."""
 
 import copy
+import math
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from recbole_bd.model import losses
 from recbole_bd.model.exchange import EXCHANGE_LOSSES
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.paths import ROOT
+from tests.helpers.rankings import ranking
 from tests.helpers.scenes import Scene, equal_states, pair
 from tests.helpers.settings import PAPER
 
@@ -168,6 +170,34 @@ def test_the_linear_schedule_reaches_the_full_weight(quick):
         scene.method.refresh(epoch)
         found.append(scene.method.weight[STUDENT])
     assert found == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8, 0.8])
+
+
+def test_the_weight_of_one_direction_may_decay(quick):
+    form = {"lambda_schedule_student_to_teacher": "decay", "lambda_decay_epochs": 2.0}
+    scene = Scene(quick, lambda_student_to_teacher=0.5, lambda_teacher_to_student=3.0, **form)
+    found = []
+    for epoch in range(3):
+        scene.method.refresh(epoch)
+        assert scene.method.weight[STUDENT] == 3.0
+        found.append(scene.method.weight[TEACHER])
+    assert found == pytest.approx([0.5, 0.5 * math.exp(-0.5), 0.5 * math.exp(-1)])
+    whole = Scene(quick, lambda_student_to_teacher=0.5)
+    terms = [float(one.method.loss(TEACHER, one.batch_of(TEACHER))["distill"]) for one in (scene, whole)]
+    assert 0 < terms[0] < terms[1]
+
+
+def test_the_teacher_learns_on_what_stands_among_the_students_first(quick):
+    scene = Scene(
+        quick, sampling="rank_discrepancy", rank_scale="absolute", shape_student_to_teacher="exp", eps_e=0.05,
+        rank_order_student_to_teacher="paper", guide_top_student_to_teacher=5,
+    )  # fmt: skip
+    sampler = scene.method.sampler
+    users = torch.arange(1, scene.split.n_users)
+    items = sampler.sample(TEACHER, users, 40)
+    for user, drawn in zip(users.tolist()[:30], items.tolist(), strict=False):
+        assert set(drawn) <= set(ranking(scene, STUDENT, user)[:5])
+    others = sampler.sample(STUDENT, users, 40).tolist()
+    assert not all(set(drawn) <= set(ranking(scene, TEACHER, u + 1)[:5]) for u, drawn in enumerate(others[:30]))
 
 
 def test_distilled_negatives_replace_the_sampled_ones(quick):

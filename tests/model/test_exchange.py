@@ -7,7 +7,13 @@ import pytest
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.model import losses
-from recbole_bd.model.exchange import EXCHANGE_LOSSES, exchange_into, exchange_text, unread_of_drawing
+from recbole_bd.model.exchange import (
+    EXCHANGE_LOSSES,
+    exchange_into,
+    exchange_text,
+    unread_of_drawing,
+    unread_of_schedules,
+)
 from recbole_bd.sampler.direction import Direction
 from tests.helpers.settings import PAPER, make_config
 
@@ -104,6 +110,11 @@ def test_one_way_of_drawing_may_stand_for_both():
          "0.25 * pairwise(the positive and 3 uniform items, target teacher's current state)"),
         ({"sampling": "uniform", "lambda_schedule": "linear", "lambda_warmup_epochs": 7},
          "0.25 * pointwise(3 uniform items, target teacher's current state, weight linear over 7 epochs)"),
+        ({"sampling": "uniform", "lambda_schedule_teacher_to_student": "decay"},
+         "0.25 * pointwise(3 uniform items, target teacher's current state, weight exp(-epoch / 5.0))"),
+        ({"sampling": "rank_discrepancy", "guide_top": 100, "eps_t": 0.1, "rank_scale": "absolute"},
+         "0.25 * pointwise(3 by rank discrepancy (tanh 0.1, absolute ranks, paper order, of the teacher's first 100), "
+         "target teacher's current state)"),
         ({"sampling": "uniform", "cf_negatives": "distilled"},
          "0.25 * pointwise(3 uniform items, target teacher's current state, the first item also the negative)"),
     ],
@@ -158,6 +169,7 @@ OF_BOTH = {
     "temperature_on": ("target", "temperature_on", "both"), "guide_state": ("best", "from_best", False),
     "guide": ("other", "target", "self"), "cf_negatives": ("sampled", "is_negative", True),
     "rank_scale": ("absolute", "drawing.rank_scale", "relative"),
+    "lambda_schedule": ("constant", "schedule", "decay"), "guide_top": (20, "drawing.guide_top", 30),
     "top_temperature": (20.0, "drawing.top_temperature", 30.0), "eps_e": (1.5, "drawing.eps", 0.25),
 }  # fmt: skip
 VALUE_OF = {"from_best": "current", "is_negative": "distilled"}
@@ -181,14 +193,31 @@ def test_each_option_may_change_in_one_direction_alone(learner, option):
     ("settings", "unread"),
     [
         ({}, {"shape_teacher_to_student", "eps_teacher_to_student", "rank_order_teacher_to_student",
-              "rank_scale_teacher_to_student", "top_temperature_student_to_teacher", "eps_t"}),
+              "rank_scale_teacher_to_student", "top_temperature_student_to_teacher", "eps_t",
+              "guide_top_teacher_to_student"}),
         (PAPER, {"top_temperature_teacher_to_student", "top_temperature_student_to_teacher"}),
         ({"sampling": "uniform"}, {f"{option}_{direction}" for direction in DIRECTION_INTO.values() for option in (
-            "shape", "eps", "rank_order", "rank_scale", "top_temperature")} | {"rank_scale", "eps_t", "eps_e"}),
+            "shape", "eps", "rank_order", "rank_scale", "guide_top", "top_temperature")}
+            | {"rank_scale", "guide_top", "eps_t", "eps_e"}),
     ],
 )  # fmt: skip
 def test_options_of_another_drawing_are_not_read(settings, unread):
     assert unread_of_drawing(make_config({"dataset": "blocks", "device": "cpu", **settings})).keys() == unread
+
+
+@pytest.mark.parametrize(
+    ("settings", "unread"),
+    [
+        ({}, {"lambda_warmup_epochs", "lambda_decay_epochs"}),
+        ({"lambda_schedule": "linear"}, {"lambda_decay_epochs"}),
+        ({"lambda_schedule_student_to_teacher": "decay"}, {"lambda_warmup_epochs"}),
+        ({"lambda_schedule_student_to_teacher": "decay", "directions": "teacher_to_student"},
+         {"lambda_warmup_epochs", "lambda_decay_epochs"}),
+        ({"lambda_schedule": "linear", "lambda_schedule_student_to_teacher": "decay"}, set()),
+    ],
+)  # fmt: skip
+def test_lengths_of_other_schedules_are_not_read(settings, unread):
+    assert unread_of_schedules(make_config({"dataset": "blocks", "device": "cpu", **settings})).keys() == unread
 
 
 def test_an_option_of_another_drawing_is_told():
