@@ -17,6 +17,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.method_facts import MethodFacts
+from recbole_bd.model.turns import Turns
 from recbole_bd.sampler.sampler import DistillationSampler
 
 
@@ -36,6 +37,7 @@ class Distiller(MethodFacts, GeneralRecommender):
         arm: `continued` with `control`, else `distilled`, or `placebo` where the run says so.
         sampler: draws items by both roles' rankings; None where a method has no such sampler.
         resting: learners that have stopped in their best state; the trainer adds to it.
+        turns: whose turn it is to learn.
         positives_per_user: training items of a user, on average.
 
     Raises:
@@ -59,6 +61,7 @@ class Distiller(MethodFacts, GeneralRecommender):
         self.control = control
         self.arm = CONTINUED if control else DISTILLED
         self.resting: list[str] = []
+        self.turns = Turns()
         self.positives_per_user = dataset.inter_num / (dataset.user_num - 1)
         # Name the submodules after the roles, so that parameters and states are called teacher.* and student.*
         for name, role in roles.items():
@@ -113,6 +116,10 @@ class Distiller(MethodFacts, GeneralRecommender):
 
     def new_best(self, role: str) -> None:
         """Called when a learner is better by validation than its start and all states since; nothing by default."""
+
+    def pauses(self, role: str, batch: Batch) -> bool:
+        """Whether a learner skips a batch; called before each of its steps. Never by default."""
+        return False
 
     def sampling_state(self) -> dict[str, Any]:
         """State beside the parameters that a resumed run needs, as tensors by name; empty by default."""

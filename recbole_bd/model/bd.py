@@ -23,6 +23,7 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.batch_items import BatchItems
 from recbole_bd.model.exchange import (
+    TEACHER_FIRST,
     exchange_into,
     exchange_text,
     placebo_guides,
@@ -31,7 +32,9 @@ from recbole_bd.model.exchange import (
     unread_of_schedules,
 )
 from recbole_bd.model.guides import Guides
+from recbole_bd.model.pause import SwitOKD
 from recbole_bd.model.schedule import share_of_weight
+from recbole_bd.model.turns import Turns
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
@@ -73,12 +76,16 @@ class BD(Distiller):
         self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
         self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
         self._check_options()
+        if config["directions"] == TEACHER_FIRST:
+            self.turns = Turns((TEACHER, STUDENT), config["distill_epochs"])
         active = {learner: self.exchanges[learner] for learner in roles if self.exchanges[learner].weight > 0}
         self.guides = Guides({} if control else active, roles, dataset, config["seed"], self.device)
         self.best_guides, self.shares_batches = self.guides.best, not self.guides.mixes_rows
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
         self.drawn = BatchItems(config, self.seen, self.roles, self.positives_per_user)
+        drawn_for = TEACHER if TEACHER in active else STUDENT
+        self.switch = SwitOKD(roles, drawn_for) if active and self._may_pause() else None
         self.sampler = DistillationSampler(
             self.seen,
             {learner: one.drawing for learner, one in self.exchanges.items() if one.weight > 0},
@@ -111,6 +118,12 @@ class BD(Distiller):
         bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
         if bare and self.config["samples_per_positive"] == 1:
             raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
+        if self.config["directions"] == TEACHER_FIRST and self.config["stop_on"] == TEACHER:
+            raise ConfigError("stop_on=teacher would end the student's turn, which is last: use both or student")
+        if self.config["directions"] == TEACHER_FIRST and self.config["distill_epochs"] == 1:
+            raise ConfigError("directions=teacher_first needs two epochs at least: use distill_epochs=2 or more")
+        if self._may_pause() and self.config["samples_of_user"] == "own":
+            raise ConfigError("pause=switokd needs lists with a positive: use samples_of_user=average")
         if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in self.exchanges.values()):
             raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
         for learner, exchange in self.exchanges.items():
@@ -134,23 +147,35 @@ class BD(Distiller):
         epochs = self.config["lambda_warmup_epochs"], self.config["lambda_decay_epochs"]
         for learner, exchange in self.exchanges.items():
             self.weight[learner] = exchange.weight * share_of_weight(exchange.schedule, epoch, *epochs)
-        is_share = self.config["refresh_users"] == "rolling" and epoch > 0
-        if not any(exchange.weight for exchange in self.exchanges.values()) or (
-            epoch % self.refresh_period and not is_share
-        ):
+        if self.switch is not None:
+            self.switch.log()
+        self.turns.take(epoch, self.resting)
+        awake = [name for name in self.roles if name not in self.resting and self.turns.learns(name)]
+        is_first = self.turns.now is not None and self.turns.now not in self.sampler.pools
+        is_share = self.config["refresh_users"] == "rolling" and epoch > 0 and not is_first
+        is_due = is_first or is_share or epoch % self.refresh_period == 0
+        if not (is_due and any(exchange.weight for exchange in self.exchanges.values())):
             return False
         users = None
         if is_share:
             everyone = torch.arange(1, self.n_users, device=self.device)
             users = everyone[everyone % self.refresh_period == epoch % self.refresh_period]
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
-            awake = [name for name in self.roles if name not in self.resting]
             self.sampler.refresh(self.rankings(), progress, users, awake)
         return True
 
     def rankings(self) -> dict[str, Callable[..., torch.Tensor]]:
         """Logits of all that ranks items: see `Distiller.rankings` and `Guides.rankings`."""
         return self.guides.rankings()
+
+    def _may_pause(self) -> bool:
+        return not self.control and (self.config["directions"], self.config["pause"]) == ("both", "switokd")
+
+    def pauses(self, role: str, batch: Batch) -> bool:
+        """Whether the teacher skips a batch, as the student is too far behind: see `Distiller.pauses`, `SwitOKD`."""
+        if self.switch is None or role != TEACHER or STUDENT in self.resting:
+            return False
+        return self.switch.holds(self.drawn, self.sampler, batch)
 
     def new_best(self, role: str) -> None:
         """Copy the role's new best state, if a role learns from it."""

@@ -1,6 +1,6 @@
 """Direction of Bidirectional Distillation: one learner, its guide, and the options of the exchange."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ EXCHANGE_LOSSES = {
     "listwise": losses.listwise_exchange,
     "pairwise": losses.pairwise_exchange,
 }
+
+# Values of `directions` with which both roles learn; with the second one after the other.
+BOTH_WAYS = _, TEACHER_FIRST = ("both", "teacher_first")
 
 # Targets of a learner: the other role, or a placebo in its place.
 OTHER, ONE_HOT, CONSTANT, SHUFFLED, UNTRAINED, SELF = TARGETS = (
@@ -96,7 +99,7 @@ def exchange_into(learner: str, config: Config) -> Exchange:
     exchange = Exchange(
         learner=learner,
         guide=STUDENT if learner == TEACHER else TEACHER,
-        weight=config[f"lambda_{direction}"] if config["directions"] in ("both", direction) else 0.0,
+        weight=config[f"lambda_{direction}"] if config["directions"] in (*BOTH_WAYS, direction) else 0.0,
         kind=kind,
         loss=EXCHANGE_LOSSES[kind],
         temperature=_of_direction("temperature", learner, config),
@@ -241,7 +244,15 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
         temperature_text(exchange.temperature, exchange.temperature_on) if has_temperature else "",
         over_time.get(exchange.schedule, ""),
         "the first item also the negative" if exchange.is_negative else "",
+        *_times_text(exchange, config),
     )
+
+
+def _times_text(exchange: Exchange, config: Config) -> Iterator[str]:
+    if config["directions"] == TEACHER_FIRST:
+        yield f"in the {'first' if exchange.learner == TEACHER else 'second'} half of the epochs"
+    if config["directions"] == "both" and config["pause"] == "switokd" and exchange.learner == TEACHER:
+        yield "paused while the student is far behind"
 
 
 def _target_text(exchange: Exchange) -> str:

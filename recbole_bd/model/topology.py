@@ -62,7 +62,7 @@ def hierarchical_topology(student: Tensor, teacher: Tensor, groups: Tensor) -> T
         for members, of_teacher in zip(own[order].split(lengths), target[order].split(lengths), strict=True):
             cosines = of_teacher @ of_teacher.T
             is_near = cosines > 0
-            sums.append(((members @ members.T - cosines) * is_near).square().sum())
+            sums.append(_squares(members, cosines, is_near))
             count += is_near.sum()
         prototypes = [_directions_of(_means(vectors.detach().float(), place, sizes)) for vectors in (student, teacher)]
         between = prototypes[0] @ own.T - prototypes[1] @ target.T
@@ -79,6 +79,24 @@ def _directions_of(vectors: Tensor) -> Tensor:
     """Vectors divided by their lengths; zeros stay, with a gradient that is finite."""
     lengths = vectors.norm(dim=1, keepdim=True)
     return vectors / lengths.masked_fill(lengths == 0, 1)
+
+
+def _squares(vectors: Tensor, products: Tensor, chosen: Tensor) -> Tensor:
+    """Sum of (v_a . v_b - products_ab)^2 over the chosen pairs, without arrays of pairs kept for the gradient.
+
+    The gradient is 4 D V, where D has the differences of the chosen pairs and 0 elsewhere.
+
+    Args:
+        vectors: [n, d].
+        products: [n, n], symmetric; overwritten.
+        chosen: bool [n, n], symmetric.
+    """
+    with torch.no_grad():
+        differences = torch.addmm(products, vectors, vectors.T, beta=-1, out=products).mul_(chosen)
+        slope = 4 * differences @ vectors
+        value = differences.square_().sum()
+    along = (vectors * slope).sum()
+    return value + along - along.detach()
 
 
 def _means(vectors: Tensor, place: Tensor, sizes: Tensor) -> Tensor:

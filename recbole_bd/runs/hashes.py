@@ -48,6 +48,7 @@ _SINCE: dict[str, Any] = {
     "guide_top": None,
     "lambda_decay_epochs": 5.0,
     "guide_constant": 0.5,
+    "pause": "never",
     "placebo": "auto",
     "ranks_of": "both",
     "split_seed": None,

@@ -25,7 +25,7 @@ from recbole_bd.sampler.draws import (
     uniform_weights,
 )
 from recbole_bd.sampler.order import columns_of, is_clear
-from recbole_bd.sampler.seen_items import index_from_uniform, of_rows
+from recbole_bd.sampler.seen_items import index_from_uniform, indices_of, of_rows
 
 # Rejection sampling: the acceptance rate assumed for the first chunk, and the lower bound of measured rates.
 _FIRST_ACCEPTANCE, _LEAST_ACCEPTANCE = 0.25, 1e-3
@@ -296,7 +296,7 @@ def fill_within_top(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     difference = direction.difference(own, ranks, direction.scale(rule.n_items)).masked_fill_(beyond, -torch.inf)
     weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))
     count = int(pool.sizes[users[clear]].max())
-    drawn = draw(weights, beyond.nonzero(as_tuple=True), count, chunk.generator)
+    drawn = draw(weights, indices_of(beyond), count, chunk.generator)
     pool.put(users[clear], chunk.items(columns.gather(1, drawn)))
     return ~clear
 
@@ -317,7 +317,7 @@ def fill_by_search(chunk: Chunk, rule: Rule, pool: Pool, rows: Tensor) -> None:
         own, other = (chunk.ranks(role).everywhere()[rows] for role in (rule.learner, rule.guide))
         if direction.guide_top is not None:
             best = other.nan_to_num(torch.inf).amin(dim=1, keepdim=True)  # equal scores share their mean rank
-            excluded = (other.isnan() | (other > best.clamp(min=direction.guide_top))).nonzero(as_tuple=True)
+            excluded = indices_of(other.isnan() | (other > best.clamp(min=direction.guide_top)))
         difference = direction.difference(own, other, direction.scale(rule.n_items))
         difference[excluded] = -torch.inf
         weights = discrepancy_weights(difference, direction.shape, difference.amax(dim=1, keepdim=True))

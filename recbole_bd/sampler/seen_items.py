@@ -104,6 +104,12 @@ def index_from_uniform(uniform: Tensor, size: Tensor) -> Tensor:
     return torch.minimum((uniform.double() * size).long(), size - 1)
 
 
+def indices_of(mask: Tensor) -> Indices:
+    """Row numbers and columns where a mask [C, n] is True."""
+    rows, columns = mask.nonzero(as_tuple=True)
+    return rows, columns
+
+
 def of_rows(indices: Indices, chosen: Tensor) -> Indices:
     """Select the indices in the chosen rows, and renumber the rows to count the chosen ones only.
 

@@ -34,8 +34,9 @@ class DistillationStep:
         self.shared_roles = {name for name in trainers if shares and model.roles[name].shares_batches}
 
     def learning(self, roles: Iterable[str]) -> list[str]:
-        """The given roles that learn and do not rest, in the given order."""
-        return [name for name in roles if name in self.trainers and name not in self.model.resting]
+        """The given roles whose turn it is and that do not rest, in the given order."""
+        awake = [name for name in roles if name in self.trainers and name not in self.model.resting]
+        return [name for name in awake if self.model.turns.learns(name)]
 
     def update(self, batch: Batch, losses: Mapping[str, EpochLosses]) -> None:
         """Update each learning role of the batch once; all losses are computed before the first update.
@@ -47,7 +48,7 @@ class DistillationStep:
         Raises:
             TrainingError: a loss is not finite.
         """
-        learning = self.learning(batch.roles)
+        learning = [name for name in self.learning(batch.roles) if not self.model.pauses(name, batch)]
         parts, totals = {}, {}
         with self.model.step():
             with torch.autocast(device_type=self.device.type, enabled=self.autocast):

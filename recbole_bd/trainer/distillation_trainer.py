@@ -136,7 +136,7 @@ class BDTrainer(Resumable, Trainer):
         self.losses = {name: _epoch_losses(self, name, epoch_idx) for name in self.trainers}
         if self._is_trained(train_data):
             return self._totals()
-        self._refresh(epoch_idx, show_progress)
+        _refresh(self, epoch_idx, show_progress)
 
         def train(batches: Iterable[Batch]) -> None:
             self.model.train()
@@ -150,7 +150,7 @@ class BDTrainer(Resumable, Trainer):
         with self.journal.timed(timed):
             self._run_epoch(train_data, epoch_idx, train, by_batch=True)
         means = {name: one.means() for name, one in self.losses.items()}
-        for name in self.step.learning(means):
+        for name in self.step.learning(name for name, parts in means.items() if parts):
             self.journal.loss(self.arm, name, epoch_idx, means[name], rate_of(self.trainers[name].optimizer))
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
@@ -168,6 +168,7 @@ class BDTrainer(Resumable, Trainer):
             "losses": {name: one.state_dict() for name, one in self.losses.items()},
             **self.improvements.state_dict(),
             "resting": list(self.model.resting),
+            "turn": self.model.turns.now,
             "sampling": self.model.sampling_state(),
         }
 
@@ -181,20 +182,7 @@ class BDTrainer(Resumable, Trainer):
                 self.losses[name].load_state_dict(state["losses"][name])
         self.improvements.load_state_dict(state)
         self.model.resting = list(state["resting"])
-
-    def _refresh(self, epoch: int, show_progress: bool) -> None:
-        if self._resume_point is not None:  # the resume point holds the samples, and the journal the duration
-            self.model.refresh(epoch)
-            return
-        n_users = self.model.n_users - 1
-        with tqdm(total=n_users, desc=f"refresh {epoch:>6}", disable=not show_progress, leave=False) as bar:
-            before = len(self.journal.seconds.get("refresh", []))
-            with self.journal.timed("refresh"):
-                done = self.model.refresh(epoch, lambda count: bar.update(count - bar.n))
-        if not done:
-            del self.journal.seconds["refresh"][before:]
-        else:
-            logger.info("%s: ranks and samples refreshed in %.1f s", self.arm, self.journal.seconds["refresh"][-1])
+        self.model.turns.now = state.get("turn")  # earlier versions had none
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
         improved, results = [], {}
@@ -207,9 +195,10 @@ class BDTrainer(Resumable, Trainer):
                 improved.append(name)
                 with trainer.average.applied():
                     self.model.new_best(name)
-            waited = self.epoch - self.improvements.best_epochs[name]
-            if self.rests and waited > self.stopping_step * self.eval_step:
+            if self.rests and self.improvements.waited(name, self.epoch) > self.stopping_step * self.eval_step:
                 _rest(self, name)
+        if self.model.turns.are_to_come:
+            self.cur_step = -1  # RecBole's early stopping waits for the last turn
         return self.improvements.counted(improved), results
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs: Any) -> None:
@@ -248,6 +237,27 @@ def _enter_start(trainer: BDTrainer, valid_data: Any, show_progress: bool) -> No
             continue
         if trainer.improvements.begins_at(name, _upwards(one, score)):
             one._save_checkpoint(one.epoch)
+
+
+def _refresh(trainer: BDTrainer, epoch: int, show_progress: bool) -> None:
+    """Let the method prepare an epoch, and the role whose turn it is begin."""
+    model, journal = trainer.model, trainer.journal
+    if trainer._resume_point is not None:  # it holds the samples and the turn, and the journal has the duration
+        model.refresh(epoch)
+        return
+    with tqdm(total=model.n_users - 1, desc=f"refresh {epoch:>6}", disable=not show_progress, leave=False) as bar:
+        before = len(journal.seconds.get("refresh", []))
+        with journal.timed("refresh"):
+            done = model.refresh(epoch, lambda count: bar.update(count - bar.n))
+    if not done:
+        del journal.seconds["refresh"][before:]
+    else:
+        logger.info("%s: ranks and samples refreshed in %.1f s", trainer.arm, journal.seconds["refresh"][-1])
+    if model.turns.now is not None:
+        trainer.improvements.begins_in(model.turns.now, epoch)
+    for name in model.turns.over:
+        if name not in model.resting:
+            _rest(trainer, name)
 
 
 def _rest(trainer: BDTrainer, name: str) -> None:

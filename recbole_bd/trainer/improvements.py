@@ -17,12 +17,14 @@ class Improvements:
     Attributes:
         count: number of validations at which a watched role reached a new best.
         best_epochs: epoch of each role's best score, from 0; -1 for the state that it starts from.
+        first_epochs: first epoch of each role whose turn came later than 0.
     """
 
     def __init__(self, roles: Iterable[str], watched: Collection[str]):
         self.watched = watched
         self.best_scores = dict.fromkeys(roles, -math.inf)
         self.best_epochs = dict.fromkeys(self.best_scores, -1)
+        self.first_epochs: dict[str, int] = {}
         self.count = 0
 
     def begins_at(self, role: str, score: float) -> bool:
@@ -31,6 +33,14 @@ class Improvements:
             return False
         self.best_scores[role] = score
         return True
+
+    def begins_in(self, role: str, epoch: int) -> None:
+        """Record the first epoch of a role's turn, from which its patience counts; later calls change nothing."""
+        self.first_epochs.setdefault(role, epoch)
+
+    def waited(self, role: str, epoch: int) -> int:
+        """Epochs of a role without a new best, up to an epoch."""
+        return epoch - max(self.best_epochs[role], self.first_epochs.get(role, 0) - 1)
 
     def is_new_best(self, role: str, score: float, epoch: int) -> bool:
         """Record a validation of one role after an epoch; the higher score is better."""
@@ -56,9 +66,10 @@ class Improvements:
     def state_dict(self) -> dict[str, Any]:
         """Scores and counts, as plain data."""
         bests = {"best_scores": dict(self.best_scores), "best_epochs": dict(self.best_epochs)}
-        return {**bests, "improvements": self.count}
+        return {**bests, "first_epochs": dict(self.first_epochs), "improvements": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; other keys are ignored."""
         self.best_scores, self.count = dict(state["best_scores"]), state["improvements"]
         self.best_epochs = dict(state["best_epochs"])
+        self.first_epochs = dict(state.get("first_epochs", {}))  # earlier versions had none

@@ -94,6 +94,8 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
     [
         ("BD", {}),
         ("BD", {"own_loss": "softmax", "weights_average": 0.9}),
+        ("BD", {"directions": "teacher_first", "distill_epochs": 4}),
+        ("BD", {"pause": "switokd"}),
         *((name, {}) for name in ("RD", "CD", "DE", "FTD", "HTD", "RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp")),
     ],
 )

@@ -115,6 +115,8 @@ def test_one_way_of_drawing_may_stand_for_both():
         ({"sampling": "rank_discrepancy", "guide_top": 100, "eps_t": 0.1, "rank_scale": "absolute"},
          "0.25 * pointwise(3 by rank discrepancy (tanh 0.1, absolute ranks, paper order, of the teacher's first 100), "
          "target teacher's current state)"),
+        ({"sampling": "uniform", "directions": "teacher_first"},
+         "0.25 * pointwise(3 uniform items, target teacher's current state, in the second half of the epochs)"),
         ({"sampling": "uniform", "cf_negatives": "distilled"},
          "0.25 * pointwise(3 uniform items, target teacher's current state, the first item also the negative)"),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
-from recbole_bd.errors import TrainingError
+from recbole_bd.errors import ConfigError, TrainingError
 from recbole_bd.system.signals import Stop
 from recbole_bd.trainer import distillation_trainer
 from recbole_bd.trainer.distillation_trainer import BDTrainer
@@ -135,6 +135,31 @@ def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(r
     assert torch.equal(states[tired][2], start[tired]) == rests
     assert trainer.model.resting == ([tired] if rests else [])
     assert set(scene.method.sampler.pools) == ({other} if rests else {tired, other})  # nothing is drawn for who rests
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_the_teacher_learns_first_and_the_student_from_the_frozen_teacher(stops, quick, monkeypatch):
+    """Nobody is better than at the start: after two epochs of its turn a role rests, unless nothing stops early."""
+    more = {"early_stopping": "taught" if stops else "none", "stopping_step": 1, "rest_at_best": True}
+    scene = Scene(quick, directions="teacher_first", distill_epochs=8, refresh_period=3, **more)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    validate_as_told(trainer, set(), monkeypatch)
+    start = scene.states()
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    trained = [(row["epoch"], row["role"]) for row in trainer.journal.losses]
+    each = 2 if stops else 4
+    assert trained == [(epoch, TEACHER if epoch < each else STUDENT) for epoch in range(2 * each)]
+    assert trainer.model.resting == ([TEACHER, STUDENT] if stops else [TEACHER])
+    assert set(scene.method.sampler.pools) == {STUDENT}
+    now = scene.states()
+    assert all(torch.equal(now[key], start[key]) for key in now if key.startswith(TEACHER))  # in its best state
+
+
+def test_turns_may_be_with_one_early_end_only(quick):
+    with pytest.raises(ConfigError, match=r"stop_on=teacher would end the student's turn, which is last"):
+        Scene(quick, directions="teacher_first", stop_on="teacher")
+    with pytest.raises(ConfigError, match=r"directions=teacher_first needs two epochs at least"):
+        Scene(quick, directions="teacher_first", distill_epochs=1)
 
 
 @pytest.mark.parametrize(

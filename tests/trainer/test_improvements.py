@@ -47,6 +47,21 @@ def test_kept_counts_are_gone_on_with():
         "best_scores": {"teacher": float("-inf"), "student": 0.5},
         "improvements": 1,
         "best_epochs": {"teacher": -1, "student": 4},
+        "first_epochs": {},
     }
     assert not second.is_new_best("student", 0.5, 9)
     assert second.counted(["student"]) == 2
+
+
+def test_patience_counts_from_the_first_epoch_of_a_turn():
+    found = Improvements(["teacher", "student"], ["student"])
+    found.begins_at("student", 0.5)
+    assert found.waited("student", 3) == 4
+    for epoch in (4, 5):
+        found.begins_in("student", epoch)
+    assert [found.waited("student", epoch) for epoch in (4, 7)] == [1, 4]
+    other = Improvements(["teacher", "student"], ["student"])
+    other.load_state_dict(found.state_dict())
+    assert other.waited("student", 7) == 4
+    found.is_new_best("student", 0.75, 6)
+    assert found.waited("student", 7) == 1
