@@ -80,8 +80,10 @@ class Option:
         """Names of the types that a value may have; `none` is null."""
         return _allowed_types(self)
 
-    def _example(self, where: str) -> str:
-        """An example for a value of a wrong type: the default; empty where that is no single value."""
+    def _example(self, value: Any, where: str) -> str:
+        """An example for a value of a wrong type: itself as a list, or the default; empty where that is a block."""
+        if "list" in self.types and isinstance(value, str | int | float) and not isinstance(value, bool):
+            return f"; write [{value}]"
         if self.default in (None, "") or isinstance(self.default, list | dict):
             return ""
         return f"; write e.g. {where}={write_value(self.default)}, the default"
@@ -99,7 +101,9 @@ class Option:
         allowed = self.types
         if not any(_is_a(value, name) for name in allowed):
             given = f"{where} is empty" if value is None else f"{where}={value!r}"
-            raise ConfigError(f"{given}: expected {self.type or ' or '.join(sorted(allowed))}{self._example(where)}")
+            raise ConfigError(
+                f"{given}: expected {self.type or ' or '.join(sorted(allowed))}{self._example(value, where)}"
+            )
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}={value!r}: must be a finite number")
         if isinstance(value, int) and abs(value) >= 2**63:

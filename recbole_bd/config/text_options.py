@@ -1,4 +1,4 @@
-"""Words of the command line, read as the options declare them: text as typed, everything else as YAML."""
+"""Words of the command line, read as the options declare them: text as typed, lists by commas, the rest as YAML."""
 
 from functools import cache
 from typing import Any
@@ -23,23 +23,36 @@ def read_word(key: str, text: str) -> Any:
 
     Returns:
         The text itself where the option is declared as text; what is in quotation marks is read by YAML's rules, and a
-        null, such as `~`, where the option allows none. Any other value is read as YAML, see `parse_value`.
+        null, such as `~`, where the option allows none. A list where it is declared as one and the text is words with
+        commas, or a single word that is nothing else it may be. Any other value is read as YAML, see `parse_value`.
     """
     value = parse_value(text)
-    option = _text_option(key)
-    if option is None or (isinstance(value, str) and text[:1] in ("'", '"')):
+    found = _declarations(key)
+    if not found or (isinstance(value, str) and text[:1] in ("'", '"')):
         return value
-    is_null = text in _NULLS and not (text == "~" and option.key.endswith("_separator"))
-    return None if is_null and "none" in option.types else text
+    option = found[0]
+    if all("str" in one.types <= _TEXT for one in found):
+        is_null = text in _NULLS and not (text == "~" and option.key.endswith("_separator"))
+        return None if is_null and "none" in option.types else text
+    if all("list" in one.type.lower() for one in found):
+        return _listed(value, option)
+    return value
 
 
-def _text_option(key: str) -> Option | None:
-    """The option of a key if it is declared as text by all that declare it."""
+def _listed(value: Any, option: Option) -> Any:
+    """The list that words with commas mean, or a single word; a value that is a list or a block already is kept."""
+    if isinstance(value, str) and "," in value:
+        return [parse_value(word.strip()) for word in value.split(",") if word.strip()]
+    is_single = isinstance(value, str | int | float) and not isinstance(value, bool)
+    return [value] if is_single and type(value).__name__ not in option.types else value
+
+
+def _declarations(key: str) -> list[Option]:
+    """The option of a key as each yaml file that has it declares it; none for a key inside a block of RecBole."""
     first, *_, last = key.split(".") if "." in key else (key, key)
     if first != last and first not in (*PAIR, "backbones") and first in {**recbole_options(), **package_options()}:
-        return None  # a key inside a block of RecBole
-    found = [options[last] for options in _declared() if last in options] or _of_models().get(last, [])
-    return found[0] if found and all("str" in option.types <= _TEXT for option in found) else None
+        return []
+    return [options[last] for options in _declared() if last in options] or _of_models().get(last, [])
 
 
 def _declared() -> list[dict[str, Option]]:

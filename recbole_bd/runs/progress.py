@@ -14,7 +14,7 @@ from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
 from recbole_bd.runs.hashes import changed_hashes, file_hash, settings_of_before
-from recbole_bd.runs.records import read_result
+from recbole_bd.runs.records import read_result, runs_inside
 from recbole_bd.system.sealed_archive import load_archive, save_archive
 
 logger = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ def has_progress(folder: Path) -> bool:
 
 def no_progress(folder: Path) -> RunFolderError:
     """Make the error for a folder without such a run."""
-    return RunFolderError(f"{folder} cannot be resumed: it has no {PROGRESS_FILE}")
+    return RunFolderError(f"{folder} cannot be resumed: it has no {PROGRESS_FILE}{runs_inside(folder)}")
 
 
 def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:

@@ -131,11 +131,15 @@ def _is_number(value: Any) -> bool:
 
 
 def not_a_run_folder(folder: str | Path) -> str:
-    """Say that a folder holds no run, and name runs in it, since the folder of all runs is easily taken for one."""
+    """Say that a folder holds no run, and name runs in it."""
+    return f"{folder} is not a run folder: it has no result.json{runs_inside(folder)}"
+
+
+def runs_inside(folder: str | Path) -> str:
+    """Name runs in a folder, in words that end a message: the folder of all runs is easily taken for one of them."""
     inside = sorted(str(path.parent) for path in Path(folder).glob("*/result.json"))
     more = ", ..." if len(inside) > 3 else ""
-    found = f"; run folders in it: {', '.join(inside[:3])}{more}" if inside else ""
-    return f"{folder} is not a run folder: it has no result.json{found}"
+    return f"; run folders in it: {', '.join(inside[:3])}{more}" if inside else ""
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -62,7 +62,8 @@ def resume_run(
         InUseError: another process uses the folder.
     """
     if not folder.is_dir():
-        raise RunFolderError(f"{folder} is not a run folder: no such folder")
+        why = f" but a file; name its folder, {folder.parent}" if folder.is_file() else ": no such folder"
+        raise RunFolderError(f"{folder} is not a run folder{why}")
     if not (folder / "result.json").is_file() and not has_progress(folder):
         raise no_progress(folder)  # checked before a lock file is made in a folder that is no run folder
     with claimed_by_first(folder):

@@ -26,6 +26,7 @@ def resolve(settings):
         ({"learning_rate": 0}, r"learning_rate=0: must be in \(0, inf\)"),
         ({"student.weight_decay": -0.1}, r"student.weight_decay=-0.1: must be in \[0, inf\)"),
         ({"teacher.embedding_size": 0}, r"must be in \[1, inf\)"),
+        ({"controls": "placebo"}, r"controls='placebo': expected list; write \[placebo\]"),
         ({"epochs": 1.5}, "epochs=1.5: expected int; write e.g. epochs="),
         ({"epochs": None}, "epochs is empty: expected int; write e.g. epochs="),
         ({"studnt.embedding_size": 8}, r"unknown setting studnt .*Did you mean student\?"),

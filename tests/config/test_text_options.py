@@ -1,4 +1,4 @@
-"""Words of the command line: text options as typed, everything else as YAML."""
+"""Words of the command line: text options as typed, lists by commas, everything else as YAML."""
 
 import pytest
 
@@ -33,7 +33,20 @@ from tests.helpers.settings import make_config
         ("user_inter_num_interval", "[5,10]", "[5,10]"),
         ("rm_dup_inter", "first", "first"),
         ("mf_pretrain_path", "5", "5"),  # of NeuMF
-        # No text options
+        # Lists
+        ("controls", "continued,placebo", ["continued", "placebo"]),
+        ("controls", "placebo", ["placebo"]),
+        ("controls", "[]", []),
+        ("topk", "5,10", [5, 10]),
+        ("topk", "5", 5),
+        ("metrics", "Recall, NDCG", ["Recall", "NDCG"]),
+        ("metrics", "NDCG", "NDCG"),
+        ("benchmark_filename", "train,valid,test", ["train", "valid", "test"]),
+        ("benchmark_filename", "~", None),
+        ("teacher.mlp_hidden_size", "64", [64]),
+        ("student.mlp_hidden_size", "64,32", [64, 32]),
+        ("loggers", "True", True),
+        # Neither text nor lists
         ("seed", "5", 5),
         ("topk", "[5,10]", [5, 10]),
         ("metrics", "[Hit]", ["Hit"]),

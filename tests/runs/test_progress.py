@@ -9,7 +9,7 @@ from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError
 from recbole_bd.runs import progress
 from recbole_bd.runs.hashes import changed_hashes
-from recbole_bd.runs.progress import Progress, runs_of
+from recbole_bd.runs.progress import Progress, no_progress, runs_of
 from tests.helpers.boards import write_run
 
 RECORD = {"config_hash": "c", "hashes": {"config": "c", "settings": "s"}}
@@ -52,6 +52,10 @@ def test_a_folder_without_progress_is_refused(tmp_path):
     with pytest.raises(RunFolderError) as error:
         Progress.load(tmp_path)
     assert str(error.value) == f"{tmp_path} cannot be resumed: it has no last.ckpt"
+    run = tmp_path / "saved" / "RUN"
+    run.mkdir(parents=True)
+    (run / "result.json").touch()
+    assert str(no_progress(run.parent)).endswith(f"it has no last.ckpt; run folders in it: {run}")
 
 
 def test_changes_of_length_are_told_and_those_without_effect_are_not(kept, tmp_path):

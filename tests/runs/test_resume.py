@@ -23,6 +23,13 @@ def test_a_folder_without_progress_is_refused(tmp_path, cli):
     assert not list((tmp_path / "empty").iterdir())
 
 
+def test_a_file_in_the_place_of_a_run_folder_names_its_folder(tmp_path, cli):
+    (tmp_path / "result.json").touch()
+    code, _, error = cli("run", f"--resume={tmp_path / 'result.json'}")
+    assert code == 2
+    assert error.endswith(f"is not a run folder but a file; name its folder, {tmp_path}\n")
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_of_several_processes_the_first_claims_the_folder(is_first, tmp_path, monkeypatch):
     monkeypatch.setattr(resume, "group", lambda: SimpleNamespace(is_first=is_first))
