@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from recbole_bd.model.ce import CE
     from recbole_bd.model.dcd import DCD
     from recbole_bd.model.de import DE
+    from recbole_bd.model.dml import DML
     from recbole_bd.model.ftd import FTD
     from recbole_bd.model.hetcomp import HetComp
     from recbole_bd.model.htd import HTD
+    from recbole_bd.model.kdcl import KDCL
     from recbole_bd.model.rcekd import RCEKD
     from recbole_bd.model.rd import RD
     from recbole_bd.model.rrd import RRD
@@ -39,6 +41,8 @@ MODULES = {
     "DCD": "dcd",
     "UnKD": "unkd",
     "HetComp": "hetcomp",
+    "DML": "dml",
+    "KDCL": "kdcl",
     "BD": "bd",
 }
 
@@ -48,8 +52,10 @@ __all__ = [
     "CE",
     "DCD",
     "DE",
+    "DML",
     "FTD",
     "HTD",
+    "KDCL",
     "METHODS",
     "MODULES",
     "RCEKD",

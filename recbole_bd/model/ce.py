@@ -16,7 +16,7 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
 from recbole_bd.model.best_guide import StoredGuide
-from recbole_bd.model.full_lists import can_learn_full_lists, full_list_cross_entropy
+from recbole_bd.model.full_lists import can_learn_full_lists, full_list_cross_entropy, some_users
 from recbole_bd.model.objective import temperature_text
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.top_lists import listed_logits, top_lists
@@ -92,7 +92,7 @@ class CE(OneWay):
         """Cross-entropy with the teacher's softmax, for the distinct users. Scalar."""
         users, temperature = users.unique(), self.config["temperature"]
         if self.takes_all:
-            some = self._some_of(users)
+            some = some_users(users, self.config["users_of_batch"], self.generator)
             return full_list_cross_entropy(
                 self.learner,
                 some,
@@ -107,11 +107,3 @@ class CE(OneWay):
         items = self.lists[users].long()
         logits = self.learner.pair_logits(users, items)
         return losses.list_cross_entropy(logits, self.targets[users], temperature, items > 0).mean()
-
-    def _some_of(self, users: torch.Tensor) -> torch.Tensor:
-        """Draw `users_of_batch` of the users; all, in their order, where there are not more."""
-        count = self.config["users_of_batch"]
-        if not count or len(users) <= count:
-            return users
-        order = torch.randperm(len(users), generator=self.generator, device=users.device)
-        return users[order[:count]]

@@ -4,6 +4,7 @@ Users come in blocks. No array of users x items numbers is kept beyond a block.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -78,6 +79,43 @@ def can_learn_full_lists(model_class: type) -> bool:
         model_class: class of the model.
     """
     return not issubclass(family_of_class(model_class), PairNetwork)
+
+
+def some_users(users: Tensor, count: int | None, generator: torch.Generator) -> Tensor:
+    """Draw some of the users at random; all, in their order, where there are not more.
+
+    Args:
+        users: int64 [U], distinct users.
+        count: number of users to draw; None for all.
+        generator: random generator on the device of `users`.
+    """
+    if not count or len(users) <= count:
+        return users
+    order = torch.randperm(len(users), generator=generator, device=users.device)
+    return users[order[:count]]
+
+
+def constant_rows(role: Role, users: Tensor, learning: bool) -> Rows:
+    """Logits of all items as constants, without dropout or noise, for the target of another role.
+
+    The vectors of an inner product are computed once, not for each block.
+
+    Args:
+        role: the role that teaches.
+        users: int64 [U].
+        learning: whether this role learns in the same step: see `Role.target_logits`.
+    """
+
+    def scored(part: slice) -> Tensor:
+        with role.scoring():
+            return role.all_logits(users[part])
+
+    with nullcontext() if learning and role.propagates else role.scoring():
+        vectors = role.embeddings(users)
+    if vectors is None:
+        return scored
+    of_users, of_items = (own.detach() for own in vectors)
+    return lambda part: of_users[part] @ of_items.T
 
 
 def _blocks(count: int, at_once: int) -> list[slice]:

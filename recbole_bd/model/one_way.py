@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from recbole.config import Config
@@ -11,16 +10,12 @@ from recbole.data.dataset import Dataset
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
-from recbole_bd.errors import ConfigError
-from recbole_bd.model.base import Distiller
 from recbole_bd.model.best_guide import untrained_role
 from recbole_bd.model.objective import term_text
-from recbole_bd.sampler.seen_items import SeenItems
-
-UNTRAINED = "untrained"
+from recbole_bd.model.prepared import UNTRAINED, Prepared
 
 
-class OneWay(Distiller):
+class OneWay(Prepared):
     """The student learns from its own loss and from a frozen teacher.
 
     L = L_CF + lambda * transfer
@@ -34,9 +29,6 @@ class OneWay(Distiller):
     Attributes:
         frozen, learner: the roles of teacher and student. With `taught_by: untrained` the frozen role is a new model.
         weight: lambda.
-        seen: the training items, on the device.
-        generator: random generator of all draws, on the device.
-        prepared: names of the attributes that `prepare` sets to tensors; None before.
 
     Raises:
         DataError: a user who has seen every item.
@@ -44,7 +36,7 @@ class OneWay(Distiller):
     """
 
     learners = (STUDENT,)
-    prepared: tuple[str, ...] = ()
+    placebo_text = "an untrained teacher"
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
@@ -52,25 +44,12 @@ class OneWay(Distiller):
         self.weight = config["lambda_teacher_to_student"]
         if config["taught_by"] == UNTRAINED and self.weight and not control:
             self.frozen = untrained_role(self.frozen, dataset)
-        self.generator = torch.Generator(self.device).manual_seed(config["seed"])
-        users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
-        self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
 
     @classmethod
     def distillation_terms(cls, config: Config, role: str) -> list[str]:
         """Write the transfer with its weight: see `Distiller.distillation_terms`."""
         weight = config["lambda_teacher_to_student"]
         return [term_text(weight, *cls.transfer_facts(config))] if weight else []
-
-    @classmethod
-    def placebo_settings(cls, config: Config) -> dict[str, Any]:
-        """An untrained teacher: see `Distiller.placebo_settings`."""
-        if config["placebo"] not in ("auto", UNTRAINED):
-            raise ConfigError(
-                f"placebo={config['placebo']}: the placebo of {config['model']} is an untrained teacher; use "
-                f"placebo=auto or {UNTRAINED}"
-            )
-        return {"taught_by": UNTRAINED}
 
     @classmethod
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
@@ -89,10 +68,6 @@ class OneWay(Distiller):
         if self.control or self.weight == 0:
             return False
         return self.prepare(epoch, progress)
-
-    @abstractmethod
-    def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Method's part of `refresh`; called only if the distillation weight is above 0."""
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """Scalars `cf`, the student's own loss, and `distill`, the weighted transfer.
@@ -119,17 +94,6 @@ class OneWay(Distiller):
         Returns:
             A scalar, a mean over positives, or over distinct users and items.
         """
-
-    def sampling_state(self) -> dict[str, Any]:
-        """State of the generator, and the tensors that `prepare` has set."""
-        tensors = {name: getattr(self, name) for name in self.prepared}
-        return {"generator": self.generator.get_state(), **{n: t for n, t in tensors.items() if t is not None}}
-
-    def load_sampling_state(self, state: dict[str, Any]) -> None:
-        """Continue exactly where `sampling_state` was taken."""
-        self.generator.set_state(state["generator"].cpu())
-        for name in self.prepared:
-            setattr(self, name, state[name].to(self.device) if name in state else None)
 
 
 def teacher_text(config: Config, is_listed: bool = False) -> str:

@@ -32,6 +32,8 @@ SMALL = {
     "RCEKD": {"top_items": 10, "sampled_items": 10, "sampled_from": 48},
     "DCD": {"list_length": 30, "corrected_items": 10},
     "HetComp": {"top_items": 10, "rest_items": 9},
+    "DML": {"top_items": 10},
+    "KDCL": {"top_items": 10},
 }
 
 # BD as it was published, which is not the default.

@@ -30,8 +30,8 @@ PAIRS = [
     ("RecVAE", "ENMF"),
 ]
 
-WITHOUT_DRAWS = ("CE",)  # its lists follow from the states of the roles
-MASKED = ("RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp")
+WITHOUT_DRAWS = ("CE", "DML", "KDCL")  # their lists follow from the states of the roles
+MASKED = ("RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp", "DML", "KDCL")
 
 
 def accepts(method: str, teacher: str, student: str) -> bool:
@@ -59,7 +59,7 @@ def test_each_learner_gets_a_finite_loss_and_the_other_role_no_gradient(method, 
 
 
 @pytest.mark.parametrize("backbone", ["BPR", "NeuMF", "MultiVAE", "CDAE", "ConvNCF"])
-@pytest.mark.parametrize("method", ["BD", "CD", "RRD", "CE", "DCD", "UnKD", "HetComp"])
+@pytest.mark.parametrize("method", ["BD", "CD", "RRD", "CE", "DCD", "UnKD", "HetComp", "DML"])
 def test_the_term_weighs_an_interaction_as_the_own_loss_does(method, backbone, quick, monkeypatch):
     """The own loss is the mean over interactions, over users of their sum, the sum of all, or the sum over rows."""
     scene = Scene(pair(quick, "BPR", backbone), model=method, lambda_teacher_to_student=0.3)
@@ -241,6 +241,8 @@ def test_stopping_on_a_role_that_does_not_learn_is_refused(method, quick):
         ("RCEKD", "sampled_items"),
         ("RCEKD", "sampled_from"),
         ("DCD", "interesting_items"),
+        ("DML", "top_items"),
+        ("KDCL", "top_items"),
     ],
 )
 def test_more_items_than_there_are_is_refused(method, option, quick):

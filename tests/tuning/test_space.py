@@ -22,7 +22,7 @@ sampling: uniform
 metrics: [Hit]
 """
 # Arms that are on no board before their first search.
-NOT_SEARCHED = {"FTD", "HTD", "CE", "RCEKD", "DCD", "UnKD", "HetComp"}
+NOT_SEARCHED = {"FTD", "HTD", "CE", "RCEKD", "DCD", "UnKD", "HetComp", "DML", "KDCL"}
 
 
 def trials(space, count, seed=1):
