@@ -62,6 +62,15 @@ DEFAULT = {
         STUDENT: "loss(student) = BPR + 0.003 * set_then_order(the top 100 of 4 states of the teacher, above 400 "
         "uniform items (logQ), a step after 2 epochs and 1.05 times nearer, target frozen teacher)"
     },
+    "DML": {
+        STUDENT: "loss(student) = BPR + 5.0 * cross_entropy(the top 50 of both, target teacher's current state)",
+        TEACHER: "loss(teacher) = BPR + 0.3 * cross_entropy(the top 50 of both, target student's current state)",
+    },
+    "KDCL": {
+        role: f"loss({role}) = BPR + {weight} * cross_entropy(the top 50 of both, target ensemble of current states by "
+        "standardised logits, 0.5 of the teacher's, temperature 0.3)"
+        for role, weight in ((STUDENT, 5.0), (TEACHER, 0.3))
+    },
 }
 
 
@@ -131,6 +140,13 @@ CHANGES = {
         "lambda_teacher_to_student": 1, "kept_states": 2, "top_items": 5, "rest_items": 3, "refresh_period": 5,
         "step_threshold": 1.5,
     },
+    "DML": {
+        "lambda_teacher_to_student": 1, "taught_by": "untrained", "items": "sampled", "top_items": 5, "temperature": 2,
+    },
+    "KDCL": {
+        "lambda_teacher_to_student": 1, "taught_by": "untrained", "items": "all", "top_items": 5, "temperature": 2,
+        "teacher_weight": 1, "scores": "ranks",
+    },
 }  # fmt: skip
 
 
@@ -145,6 +161,14 @@ def test_the_way_of_drawing_changes_the_line(option):
     value = {"shape": "tanh", "eps_e": 2, "rank_scale": "relative", "rank_order": "paper"}
     changed = lines(model="BD", **{option: value[option.removesuffix("_student_to_teacher")]})
     assert changed[TEACHER] != DEFAULT["BD"][TEACHER]
+
+
+def test_the_lists_and_scores_of_two_way_methods_stand_in_both_lines():
+    for line in lines(model="DML", items="sampled", sampled_items=7).values():
+        assert "(7 uniform items, target " in line
+    for line in lines(model="KDCL", items="all", users_of_batch=9, scores="ranks", rank_temperature=2).values():
+        assert "(all unseen items of 9 users of a batch, target ensemble of current states by exp(-rank / 2.0), " in line
+    assert lines(model="DML", lambda_student_to_teacher=0)[TEACHER] == "loss(teacher) = BPR"
 
 
 def test_the_details_of_an_exchange_stand_in_its_line():
