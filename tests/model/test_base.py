@@ -30,7 +30,7 @@ PAIRS = [
     ("RecVAE", "ENMF"),
 ]
 
-WITHOUT_DRAWS = ("CE", "DML", "KDCL")  # their lists follow from the states of the roles
+WITHOUT_DRAWS = ("FTD", "CE", "DML", "KDCL")  # their lists follow from the states of the roles
 MASKED = ("RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp", "DML", "KDCL")
 
 

@@ -77,14 +77,6 @@ def test_a_graph_propagates_once_a_step_for_all_items(quick, monkeypatch):
     assert calls == [scene.roles[STUDENT].model]
 
 
-def test_some_users_of_a_batch_are_drawn_evenly(quick):
-    scene = Scene(quick, model="CE", items="all", users_of_batch=3)
-    users = torch.tensor([2, 4, 6, 8, 10])
-    drawn = torch.cat([scene.method._some_of(users) for _ in range(2000)])
-    assert [int((drawn == user).sum()) for user in users] == pytest.approx([1200] * 5, abs=120)
-    assert scene.method._some_of(users[:3]).tolist() == [2, 4, 6]
-
-
 def test_a_resumed_method_draws_the_same_users(quick):
     first, second = (Scene(quick, model="CE", items="all", users_of_batch=5) for _ in range(2))
     batch = first.batch_of(STUDENT)

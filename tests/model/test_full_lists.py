@@ -8,8 +8,13 @@ import torch
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.errors import DataError
 from recbole_bd.model import full_lists
-from recbole_bd.model.full_lists import can_learn_full_lists, full_list_cross_entropy
-from tests.helpers.references import LargestTensor, own_items
+from recbole_bd.model.full_lists import (
+    can_learn_full_lists,
+    constant_rows,
+    full_list_cross_entropy,
+    some_users,
+)
+from tests.helpers.references import LargestTensor, generator, own_items
 from tests.helpers.scenes import Scene, pair
 
 USERS = torch.tensor([7, 2, 31, 5, 9])
@@ -110,3 +115,25 @@ def test_a_target_that_is_no_number_is_named(quick):
 def test_pair_networks_cannot_learn_whole_lists(quick):
     for student, can in (("BPR", True), ("CDAE", True), ("NeuMF", False)):
         assert can_learn_full_lists(type(Scene(pair(quick, "BPR", student), model="CE").roles[STUDENT].model)) is can
+
+
+def test_some_users_are_drawn_evenly():
+    users, draws = torch.tensor([2, 4, 6, 8, 10]), generator()
+    drawn = torch.cat([some_users(users, 3, draws) for _ in range(2000)])
+    assert [int((drawn == user).sum()) for user in users] == pytest.approx([1200] * 5, abs=120)
+    assert some_users(users[:3], 3, draws).tolist() == [2, 4, 6]
+    assert some_users(users, None, draws) is users
+
+
+@pytest.mark.parametrize("model", ["BPR", "LightGCN", "MultiVAE", "NeuMF"])
+def test_constant_rows_are_scores_without_noise_or_gradient(model, quick):
+    role = Scene(pair(quick, model, "BPR"), model="CE").roles[TEACHER]
+    role.model.train()
+    with role.scoring():
+        expected = role.all_logits(USERS)
+    for learning in (False, True):
+        with role.step():
+            rows = constant_rows(role, USERS, learning)
+            assert not rows(slice(0, 2)).requires_grad
+            assert torch.allclose(torch.cat([rows(slice(0, 2)), rows(slice(2, 9))]), expected, atol=1e-5)
+    assert role.model.training

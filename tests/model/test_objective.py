@@ -167,7 +167,9 @@ def test_the_lists_and_scores_of_two_way_methods_stand_in_both_lines():
     for line in lines(model="DML", items="sampled", sampled_items=7).values():
         assert "(7 uniform items, target " in line
     for line in lines(model="KDCL", items="all", users_of_batch=9, scores="ranks", rank_temperature=2).values():
-        assert "(all unseen items of 9 users of a batch, target ensemble of current states by exp(-rank / 2.0), " in line
+        assert (
+            "(all unseen items of 9 users of a batch, target ensemble of current states by exp(-rank / 2.0), " in line
+        )
     assert lines(model="DML", lambda_student_to_teacher=0)[TEACHER] == "loss(teacher) = BPR"
 
 
