@@ -68,7 +68,7 @@ DEFAULT = {
     },
     "KDCL": {
         role: f"loss({role}) = BPR + {weight} * cross_entropy(the top 50 of both, target ensemble of current states by "
-        "standardised logits, 0.5 of the teacher's, temperature 0.3)"
+        "standardised logits, 0.5 of the teacher's)"
         for role, weight in ((STUDENT, 5.0), (TEACHER, 0.3))
     },
 }
