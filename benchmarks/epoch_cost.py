@@ -13,6 +13,7 @@ RecBole's side is its unmodified Trainer, loaders and negative sampler, with the
 import argparse
 import json
 import platform
+import re
 import resource
 import statistics
 import sys
@@ -66,15 +67,15 @@ def host_loader(config, split):
     return get_dataloader(config, "train")(config, split.train, sampler, shuffle=config["shuffle"])
 
 
-def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
-    """Timed steps by name; each callable takes the number of the pass."""
+def measures(config: BDConfig, host: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
+    """Timed steps by name, RecBole's with the settings `host`; each callable takes the number of the pass."""
     device = config["device"]
     found: dict[str, Callable[[int], None]] = {}
     warm, both = build(config, split), build(config, split)
-    host_trainers = {name: host_trainer(config.role(name), split, folder) for name in config.backbones}
+    host_trainers = {name: host_trainer(host.role(name), split, folder) for name in host.backbones}
     warm_trainers = {name: role_trainer(role, Journal(), SEPARATE) for name, role in warm.items()}
     for name in config.backbones:
-        theirs, ours = host_loader(config.role(name), split), train_loader(warm[name].config, split)
+        theirs, ours = host_loader(host.role(name), split), train_loader(warm[name].config, split)
         found[f"recbole_{name}_epoch"] = lambda n, name=name, loader=theirs: host_trainers[name]._train_epoch(loader, n)
         found[f"warmup_{name}_epoch"] = lambda n, name=name, loader=ours: warm_trainers[name]._train_epoch(loader, n)
 
@@ -102,15 +103,15 @@ def measures(config: BDConfig, split, folder: str) -> dict[str, Callable[[int], 
     return found
 
 
-def run(config: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> dict:
-    """Time all steps alternately, `repeats` times each, and take medians."""
+def run(config: BDConfig, host: BDConfig, repeats: int, with_evaluation: bool, clock: str) -> dict:
+    """Time all steps alternately, `repeats` times each, and take medians; RecBole's with the settings `host`."""
     now = CLOCKS[clock]
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     device = config["device"]
     split = load_split(config)
     with tempfile.TemporaryDirectory() as folder:
-        timed = measures(config, split, folder)
+        timed = measures(config, host, split, folder)
         if not with_evaluation:
             timed = {name: action for name, action in timed.items() if "evaluation" not in name}
         seconds: dict[str, list[float]] = {name: [] for name in timed}
@@ -208,6 +209,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="ml-100k")
     parser.add_argument("--pair", default="BPR,BPR", help="teacher and student model")
+    parser.add_argument(
+        "--recbole-pair", help="models that RecBole trains beside, by their own losses; by default the same pair"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=5)
@@ -227,7 +231,13 @@ def main() -> None:
     chosen = {"teacher_model": teacher, "student_model": student, "dataset": known.dataset, "device": known.device}
     fixed = {"threads": known.threads, "show_progress": False, "distill_epochs": 100}
     config = BDConfig(config_file_list=files, command_line={**fixed, **chosen, **settings}, methods=METHODS)
-    result = run(config, known.repeats, not known.without_evaluation, known.clock)
+    host = config
+    if known.recbole_pair:
+        teacher, student = known.recbole_pair.split(",")
+        shared = {key: value for key, value in settings.items() if not re.search(r"(^|\.)(own_loss|softmax_\w+)$", key)}
+        chosen |= {"teacher_model": teacher, "student_model": student}
+        host = BDConfig(config_file_list=files, command_line={**fixed, **chosen, **shared}, methods=METHODS)
+    result = run(config, host, known.repeats, not known.without_evaluation, known.clock)
     print(table(result))
     if known.json:
         Path(known.json).write_text(json.dumps(result, indent=2) + "\n")

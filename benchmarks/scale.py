@@ -37,23 +37,30 @@ def scores(users: torch.Tensor, items: torch.Tensor) -> Callable[..., torch.Tens
     return of
 
 
-def measure(n_users: int, n_items: int, threads: int, ranks: str) -> dict:
-    """Measure one refresh of the given size: seconds and this process's peak memory."""
+def measure(n_users: int, n_items: int, threads: int, ranks: str, device: str) -> dict:
+    """Measure one refresh of the given size: seconds, and the peak memory of this process or of the GPU."""
     torch.set_num_threads(threads)
     generator = torch.Generator().manual_seed(0)
     users = torch.arange(1, n_users + 1).repeat_interleave(PER_USER)
     items = torch.randint(1, n_items + 1, (len(users),), generator=generator)
     seen = SeenItems(users, items, n_users + 1, n_items + 1)
     tables = {
-        role: [torch.randn(count + 1, width, generator=generator) for count in (n_users, n_items)]
+        role: [torch.randn(count + 1, width, generator=generator).to(device) for count in (n_users, n_items)]
         for role, width in WIDTHS.items()
     }
-    sampler = DistillationSampler(seen, DIRECTIONS, (seen.counts * PERIOD).clamp(min=1), ranks)
-    if ranks == "sampled":  # the first refresh knows no best items yet
+    sampler = DistillationSampler(seen, DIRECTIONS, (seen.counts * PERIOD).clamp(min=1), ranks, device=device)
+    on_gpu = device != "cpu"
+    if ranks == "sampled" or on_gpu:  # the first refresh knows no best items yet, or prepares the GPU
         sampler.refresh({role: scores(*tables[role]) for role in WIDTHS})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    if on_gpu:
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated() / 2**20
     start = time.perf_counter()
     sampler.refresh({role: scores(*tables[role]) for role in WIDTHS})
+    if on_gpu:
+        torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     return {
         "users": n_users,
@@ -61,7 +68,9 @@ def measure(n_users: int, n_items: int, threads: int, ranks: str) -> dict:
         "seconds": seconds,
         "ns_per_pair": seconds / n_users / n_items * 1e9,
         "mb_before": before,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "peak_mb": torch.cuda.max_memory_allocated() / 2**20
+        if on_gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
     }
 
 
@@ -71,16 +80,18 @@ def main() -> None:
     parser.add_argument("--sizes", default="5000x25000,10000x25000,20000x25000,5000x50000,5000x100000,100000x100000")
     parser.add_argument("--ranks", default="binned", choices=RANKINGS)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda to measure the GPU's memory")
     parser.add_argument("--json", help="file for the result")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     known = parser.parse_args()
     if known.one:
-        print(json.dumps(measure(*map(int, known.one.split("x")), known.threads, known.ranks)))
+        print(json.dumps(measure(*map(int, known.one.split("x")), known.threads, known.ranks, known.device)))
         return
     print(f"{'users':>8}{'items':>9}{'seconds':>10}{'ns / pair':>11}{'MB before':>11}{'MB at peak':>12}")
     rows = []
     for size in known.sizes.split(","):
-        command = [sys.executable, __file__, f"--one={size}", f"--threads={known.threads}", f"--ranks={known.ranks}"]
+        options = [f"--{name}={getattr(known, name)}" for name in ("threads", "ranks", "device")]
+        command = [sys.executable, __file__, f"--one={size}", *options]
         row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         rows.append(row)
         print(

@@ -40,6 +40,8 @@ class BackboneTraits:
         noisy: its scores contain noise, newly drawn whenever it scores.
         noisy_if: settings each of which, if set, makes it noisy.
         history_dropout: the dropout module through which it sends users' histories; empty if none is made sparse.
+        is_capturable: its loss and its scores neither wait for the GPU nor read numbers of the host that change from
+            step to step, so that a training step can be captured as a CUDA graph.
     """
 
     scoring: str
@@ -53,6 +55,7 @@ class BackboneTraits:
     noisy: bool = False
     noisy_if: tuple[str, ...] = ()
     history_dropout: str = ""
+    is_capturable: bool = False
 
     @property
     def shares_batches(self) -> bool:
@@ -74,7 +77,7 @@ _Traits = BackboneTraits
 TRAITS = {
     "ADMMSLIM": _Traits("ADMMSLIMScores", closed_form=True, noisy=True),
     "AsymKNN": _Traits("FullSortScores", closed_form=True),
-    "BPR": _Traits("InnerProduct"),
+    "BPR": _Traits("InnerProduct", is_capturable=True),
     "CDAE": _Traits("CDAEScores", loss_adds_rows=True, loss_adds_items=True, history_dropout="dropout"),
     "ConvNCF": _Traits("ConvNCFScores", loss_adds_rows=True),
     "DGCF": _Traits("GraphConvolution", loss_couples_rows=True, caches=_GRAPH),
@@ -89,8 +92,8 @@ TRAITS = {
         "FullSortScores", loss_adds_items=True, loss_couples_rows=True, extra_state=_LATENT, noisy_if=_DIFFUSION
     ),
     "LINE": _Traits("InnerProduct", loss_couples_rows=True, extra_state=("random_list", "random_pr")),
-    "LightGCN": _Traits("GraphConvolution", caches=_GRAPH),
-    "MF": _Traits("MFScores"),
+    "LightGCN": _Traits("GraphConvolution", caches=_GRAPH, is_capturable=True),
+    "MF": _Traits("MFScores", is_capturable=True),
     "MacridVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
     "MultiDAE": _Traits("Autoencoder", loss_adds_items=True),
     "MultiVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
@@ -99,15 +102,15 @@ TRAITS = {
     "NCL": _Traits("GraphConvolution", own_trainer=CLUSTERING, loss_couples_rows=True, caches=_GRAPH),
     "NGCF": _Traits("GraphConvolution", caches=_GRAPH),
     "NNCF": _Traits("NNCFScores"),
-    "NeuMF": _Traits("NeuMFScores"),
+    "NeuMF": _Traits("NeuMFScores", is_capturable=True),
     "Pop": _Traits("SameForAllUsers", closed_form=True),
     "RaCT": _Traits("Autoencoder", own_trainer=_ACTOR_CRITIC, loss_couples_rows=True, extra_state=_CRITIC),
     "Random": _Traits("SameForAllUsers", closed_form=True, noisy=True),
     "RecVAE": _Traits("RecVAEScores", own_trainer=_ALTERNATING, loss_couples_rows=True),
     "SGL": _Traits("SGLScores", loss_adds_rows=True, loss_couples_rows=True, caches=_GRAPH),
     "SLIMElastic": _Traits("FullSortScores", closed_form=True),
-    "SimpleX": _Traits("SimpleXScores"),
-    "SpectralCF": _Traits("GraphConvolution", caches=_GRAPH),
+    "SimpleX": _Traits("SimpleXScores", is_capturable=True),
+    "SpectralCF": _Traits("GraphConvolution", caches=_GRAPH, is_capturable=True),
 }
 # Models that are not RecBole's own: the loss counts as a mean over rows; `full_sort_predict` gives logits.
 OTHER_MODEL = _Traits("FullSortScores")

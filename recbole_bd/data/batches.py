@@ -12,6 +12,7 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 
 from recbole_bd.data.dataloader import loader_class, make_train_loader
+from recbole_bd.data.resident import resident
 from recbole_bd.data.split import Split
 from recbole_bd.system.distributed import Group
 
@@ -66,6 +67,17 @@ class Batch:
         part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, shard)
         return part, of_rows, of_users
 
+    def tensors(self) -> list[torch.Tensor]:
+        """All tensors of the batch, always in the same order."""
+        of_items = [ids for ids in (self.positives, self.negatives) if ids is not None]
+        return [*self.interaction.interaction.values(), self.users, *of_items]
+
+    def clone(self) -> "Batch":
+        """The same batch in memory of its own."""
+        interaction = Interaction({name: values.clone() for name, values in self.interaction.interaction.items()})
+        positives, negatives = (None if ids is None else ids.clone() for ids in (self.positives, self.negatives))
+        return Batch(self.roles, interaction, self.users.clone(), positives, negatives, self.shard)
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
         positives, negatives = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
@@ -110,10 +122,12 @@ class BatchStream:
             for index, (_, loader) in enumerate(self._streams)
             for step in range(len(loader))
         ]
-        iterators = [iter(loader) for _, loader in self._streams]
-        for _, index in sorted(order):
-            roles, loader = self._streams[index]
-            yield _batch(roles, loader, next(iterators[index]))
+        # Roles may share a random state, so that streams are drawn from in the order of the batches.
+        ahead = all(getattr(loader, "is_ahead", False) for loader in self.loaders)
+        iterators = [loader.on_host() if ahead else iter(loader) for loader in self.loaders]
+        batches = ((index, next(iterators[index])) for _, index in sorted(order))
+        for index, interaction in resident(batches, self.loaders[0].config["device"]) if ahead else batches:
+            yield _batch(*self._streams[index], interaction)
 
 
 def _batch(roles: tuple[str, ...], loader: Any, interaction: Interaction) -> Batch:

@@ -25,6 +25,7 @@ from recbole.sampler import Sampler
 
 from recbole_bd.data.negative_sampler import ArraySampler
 from recbole_bd.data.protocol import UserItems, left_out_of
+from recbole_bd.data.resident import resident
 from recbole_bd.data.sampled_candidates import candidate_rule, draw_candidates
 from recbole_bd.system.distributed import group
 from recbole_bd.system.random_state import seed_of_split
@@ -43,9 +44,22 @@ class _ArrayBatches(_HostLoader):
     def __iter__(self) -> Iterator[Interaction]:
         if self.num_workers or not self.config["single_spec"]:
             return super().__iter__()
-        return self._batches()
+        if not self.is_ahead:
+            return self.on_host()
+        return (batch for _, batch in resident((("", batch) for batch in self.on_host()), self.config["device"]))
 
-    def _batches(self) -> Iterator[Interaction]:
+    @property
+    def is_ahead(self) -> bool:
+        """Whether batches are moved to a GPU ahead of their steps.
+
+        Dynamic negatives need the model after the step before, and worker processes make batches by themselves.
+        """
+        is_plain = not self.num_workers and self.config["single_spec"]
+        is_dynamic = self.config["train_neg_sample_args"].get("dynamic")
+        return is_plain and not is_dynamic and self.config["device"].type != "cpu"
+
+    def on_host(self) -> Iterator[Interaction]:
+        """The batches of an epoch, on the host."""
         rows = self._rows()
         order = None
         if self.shuffle:

@@ -1,7 +1,7 @@
 """Base class of the distillation methods: a RecBole model of a teacher and a student."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -120,6 +120,25 @@ class Distiller(MethodFacts, GeneralRecommender):
     def pauses(self, role: str, batch: Batch) -> bool:
         """Whether a learner skips a batch; called before each of its steps. Never by default."""
         return False
+
+    def generators(self) -> list[torch.Generator]:
+        """Random generators of a training step, beside torch's own: those of the sampler and of the roles' softmax."""
+        softmax = [role.softmax.generator for role in self.roles.values() if role.softmax is not None]
+        return softmax if self.sampler is None else [self.sampler.generator, *softmax]
+
+    def kind_of_step(self, batch: Batch) -> Hashable:
+        """What a step on a batch reads beside the batch, the models and the states of `generators`.
+
+        Equal kinds mean that a step captured as a CUDA graph can be replayed. A control reads nothing else.
+
+        Returns:
+            None where a step waits for the GPU or depends on the batch's values, so that it cannot be captured.
+        """
+        return "control" if self.control else self.kind_of_distillation(batch)
+
+    def kind_of_distillation(self, batch: Batch) -> Hashable:
+        """`kind_of_step` of the distillation; None, as nothing is known of a method by default."""
+        return None
 
     def sampling_state(self) -> dict[str, Any]:
         """State beside the parameters that a resumed run needs, as tensors by name; empty by default."""

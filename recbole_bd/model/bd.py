@@ -7,7 +7,7 @@ list, the teacher the student's order of a list with the positive. The paper's f
 for each of the items on which the rankings disagree most.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
@@ -189,6 +189,13 @@ class BD(Distiller):
         """Continue exactly where `sampling_state` was taken."""
         self.sampler.load_state_dict(state)
         self.guides.load_state_dict(state)
+
+    def kind_of_distillation(self, batch: Batch) -> Hashable:
+        """Weights, and where the drawn items and the guides' vectors lie; None where a batch decides on the step."""
+        if batch.positives is None or self.guides.mixes_rows or self.switch is not None:
+            return None
+        pools = tuple(pool.data_ptr() for pool in self.sampler.pools.values())
+        return tuple(self.weight.items()), pools, self.guides.version
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """Scalars `cf`, the model's own loss, and `distill`, the weighted exchange.

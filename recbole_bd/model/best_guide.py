@@ -26,11 +26,15 @@ class StoredGuide:
     Args:
         copy: a role that nothing else changes.
         for_all_items: keep the vectors of every inner product, for a use that scores all items in every step.
+
+    Attributes:
+        version: number of states so far whose vectors are kept; they lie elsewhere in every state.
     """
 
     def __init__(self, copy: Role, for_all_items: bool = False):
         self._copy, self._for_all_items = copy, for_all_items
         self._vectors: tuple[Tensor, Tensor] | None = None
+        self.version = 0
 
     def logits(self, users: Tensor, items: Tensor) -> Tensor:
         """Score some items for each user.
@@ -100,6 +104,7 @@ class BestGuide(StoredGuide):
         self._copy.model.load_state_dict(state["model"])
         restore_attributes(self._copy.model, state["attributes"])
         self._vectors = None
+        self.version += int(self._copy.propagates or self._for_all_items)
 
 
 def untrained_role(role: Role, dataset: Dataset) -> Role:

@@ -62,6 +62,11 @@ class Guides:
         return any(one.target == SHUFFLED for one in self._exchanges.values())
 
     @property
+    def version(self) -> int:
+        """A number that rises whenever kept vectors of a stored guide are replaced."""
+        return sum(guide.version for guide in self.best.values())
+
+    @property
     def rankers(self) -> dict[str, str]:
         """Name of what ranks items in the guide's place, by learner."""
         return {learner: one.ranker for learner, one in self._exchanges.items()}

@@ -180,7 +180,7 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
         block["checkpoint"] = file_hash(block.get("checkpoint"))
-        for key in ("checkpoint_split", _RESOLVED):
+        for key in ("checkpoint_split", "cuda_graphs", _RESOLVED):
             block.pop(key, None)
         block |= _contents(config.backbones[role], block, config["data_path"])
         if role in PAIR:

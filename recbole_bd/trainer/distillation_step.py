@@ -1,15 +1,17 @@
-"""One training step of the distillation: losses of all learners, then their backward passes and updates."""
+"""One training step of the distillation, and who takes part in it."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch.nn.utils.clip_grad import clip_grad_norm_
 
 from recbole_bd.data.batches import Batch
 from recbole_bd.model.base import Distiller
 from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
+from recbole_bd.trainer.captured_step import CapturedSteps, cuda_steps, may_capture
 from recbole_bd.trainer.epoch_losses import EpochLosses
+from recbole_bd.trainer.training_step import TrainingStep
 
 
 class DistillationStep:
@@ -26,17 +28,26 @@ class DistillationStep:
 
     Attributes:
         shared_roles: roles whose batches the processes share.
+        captured: runs steps as CUDA graphs; None where they are not captured.
     """
 
     def __init__(self, model: Distiller, trainers: Mapping[str, Any], device: torch.device, autocast: bool):
-        self.model, self.trainers, self.device, self.autocast = model, trainers, device, autocast
+        self.model, self.trainers = model, trainers
         shares = group().size > 1 and (model.shares_batches or model.control)
         self.shared_roles = {name for name in trainers if shares and model.roles[name].shares_batches}
+        self._step = TrainingStep(self._losses, trainers, device, autocast, model.step)
+        self.captured: CapturedSteps | None = None
+        if may_capture(trainers.values(), model.roles.values()):
+            self.captured = cuda_steps(self._step.run, model.generators(), trainers)
 
     def learning(self, roles: Iterable[str]) -> list[str]:
         """The given roles whose turn it is and that do not rest, in the given order."""
         awake = [name for name in roles if name in self.trainers and name not in self.model.resting]
         return [name for name in awake if self.model.turns.learns(name)]
+
+    def epoch(self) -> AbstractContextManager:
+        """Scope of an epoch's steps."""
+        return nullcontext() if self.captured is None else self.captured.epoch()
 
     def update(self, batch: Batch, losses: Mapping[str, EpochLosses]) -> None:
         """Update each learning role of the batch once; all losses are computed before the first update.
@@ -49,17 +60,11 @@ class DistillationStep:
             TrainingError: a loss is not finite.
         """
         learning = [name for name in self.learning(batch.roles) if not self.model.pauses(name, batch)]
-        parts, totals = {}, {}
-        with self.model.step():
-            with torch.autocast(device_type=self.device.type, enabled=self.autocast):
-                for name in learning:
-                    parts[name], totals[name] = self._losses(name, batch)
-            for name in learning:
-                losses[name].add(parts[name])
-                self.trainers[name].optimizer.zero_grad()
-                self.trainers[name].scaler.scale(totals[name]).backward()
-        for name in learning:
-            _step(self.trainers[name])
+        kind = None if self.captured is None else self.model.kind_of_step(batch)
+        if kind is None or self.captured is None:
+            self._step.run(batch, learning, lambda name, parts: losses[name].add(parts))
+        else:
+            self.captured.update(batch, learning, losses, kind)
 
     def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The loss parts of a role and their sum; for shared roles, this process's share, weighted."""
@@ -73,12 +78,3 @@ class DistillationStep:
         trainer = self.trainers[name]
         learned = [*trainer.model.parameters(), *trainer.beside]
         return parts, with_gradient_all_reduce(torch.stack([*parts.values()]).sum(), learned)
-
-
-def _step(trainer: Any) -> None:
-    """Update a role by its gradients; where these are scaled and one is not finite, the scale is lowered instead."""
-    if trainer.clip_grad_norm:
-        trainer.scaler.unscale_(trainer.optimizer)  # the largest norm is one of gradients, not of scaled ones
-        clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
-    trainer.scaler.step(trainer.optimizer)
-    trainer.scaler.update()

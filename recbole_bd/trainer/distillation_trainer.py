@@ -18,6 +18,7 @@ from recbole_bd.trainer.distillation_step import DistillationStep
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.improvements import Improvements
 from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.learner_state import learner_state, load_learner_state
 from recbole_bd.trainer.optimizer import rate_of
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 from recbole_bd.trainer.role_trainer import role_trainer
@@ -141,10 +142,11 @@ class BDTrainer(Resumable, Trainer):
         def train(batches: Iterable[Batch]) -> None:
             self.model.train()
             bar = tqdm(batches, desc=f"{self.arm} {epoch_idx:>4}", disable=not show_progress)
-            for batch in bar:
-                self.step.update(batch.to(self.device), self.losses)
-                if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
-                    bar.set_postfix_str(self._progress_text())
+            with self.step.epoch():
+                for batch in bar:
+                    self.step.update(batch.to(self.device), self.losses)
+                    if show_progress and sum(one.steps for one in self.losses.values()) % 50 == 0:
+                        bar.set_postfix_str(_progress_text(self))
 
         timed = _EPOCH_OF[self.arm]
         with self.journal.timed(timed):
@@ -164,7 +166,7 @@ class BDTrainer(Resumable, Trainer):
         return {
             "model": self.model.state_dict(),
             "attributes": {name: changed_attributes(trainer.model) for name, trainer in self.trainers.items()},
-            "learners": {name: trainer.learner_state() for name, trainer in self.trainers.items()},
+            "learners": {name: learner_state(trainer) for name, trainer in self.trainers.items()},
             "losses": {name: one.state_dict() for name, one in self.losses.items()},
             **self.improvements.state_dict(),
             "resting": list(self.model.resting),
@@ -177,7 +179,7 @@ class BDTrainer(Resumable, Trainer):
         self.model.load_sampling_state(state["sampling"])
         for name, trainer in self.trainers.items():
             restore_attributes(trainer.model, state["attributes"][name])
-            trainer.load_learner_state(state["learners"][name])
+            load_learner_state(trainer, state["learners"][name])
             if hasattr(self, "losses"):
                 self.losses[name].load_state_dict(state["losses"][name])
         self.improvements.load_state_dict(state)
@@ -212,11 +214,6 @@ class BDTrainer(Resumable, Trainer):
 
     def _add_hparam_to_tensorboard(self, best_valid_result: Any) -> None:
         pass  # the run folder holds the resolved configuration
-
-    def _progress_text(self) -> str:
-        losses = _losses_text({name: one.means() for name, one in self.losses.items()})
-        scores = ", ".join(f"{n} {t.valid_score:.4f}" for n, t in self.trainers.items() if hasattr(t, "valid_score"))
-        return f"{losses} | valid {scores}" if scores else losses
 
 
 def _epoch_losses(trainer: BDTrainer, role: str, epoch: int) -> EpochLosses:
@@ -279,3 +276,11 @@ def _losses_text(means: dict[str, dict[str, float]]) -> str:
     return "; ".join(
         f"{role} " + " ".join(f"{name} {value:.4f}" for name, value in parts.items()) for role, parts in means.items()
     )
+
+
+def _progress_text(trainer: BDTrainer) -> str:
+    """Losses so far and the latest validations, for the progress bar."""
+    losses = _losses_text({name: one.means() for name, one in trainer.losses.items()})
+    known = {name: one.valid_score for name, one in trainer.trainers.items() if hasattr(one, "valid_score")}
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in known.items())
+    return f"{losses} | valid {scores}" if scores else losses

@@ -9,7 +9,7 @@ import torch
 def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     """The same optimizer with torch's fused update, which reads and writes every parameter once.
 
-    The mathematics are the same; rounding may differ in the last bit.
+    The mathematics are the same; rounding may differ in the last bit. On a GPU it can be captured in a CUDA graph.
 
     Args:
         optimizer: a new optimizer with one parameter group.
@@ -23,8 +23,11 @@ def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
         return optimizer
     (settings,) = optimizer.param_groups
     names = inspect.signature(type(optimizer)).parameters.keys() & settings.keys() - {"params", "foreach", "fused"}
+    given = {name: settings[name] for name in names}
+    if "capturable" in given:
+        given["capturable"] = parameters[0].device.type == "cuda"
     kind: Any = type(optimizer)
-    return kind(parameters, **{name: settings[name] for name in names}, fused=True)
+    return kind(parameters, **given, fused=True)
 
 
 def rate_of(optimizer: torch.optim.Optimizer) -> float:

@@ -20,11 +20,14 @@ from recbole_bd.evaluator.collector import ArrayCollector
 from recbole_bd.evaluator.diversity import DefinedEvaluator
 from recbole_bd.evaluator.shared_noise import shared_noise
 from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
+from recbole_bd.trainer.captured_step import CapturedSteps
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
 from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.learner_state import learner_state, load_learner_state
 from recbole_bd.trainer.optimizer import fused, rate_of
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
+from recbole_bd.trainer.steps_alone import steps_alone, train_alone
 from recbole_bd.trainer.weights_average import WeightsAverage
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,7 @@ class RoleTrainerMixin(Resumable, _Host):
         epoch: the current epoch, from 0; -1 before the first.
         average: the moving average of the weights; without `weights_average` it never differs from them.
         states: number of states to keep along the training, the best included, in `Snapshot.earlier`.
+        captured: runs the steps of a warm-up as CUDA graphs; None where they are not captured.
     """
 
     role: Role
@@ -64,6 +68,7 @@ class RoleTrainerMixin(Resumable, _Host):
     health: Health
     scaler: torch.amp.GradScaler
     average: WeightsAverage
+    captured: CapturedSteps | None = None
     epoch, states = -1, 1
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
@@ -95,7 +100,10 @@ class RoleTrainerMixin(Resumable, _Host):
             own_loss = loss_func or self.role.parts_of_loss
             if not is_plain and self.role.softmax is None:
                 own_loss = loss_func  # a trainer of the model's own may ask it for other losses
-            host(batches, epoch_idx, self._recording(own_loss) if is_plain else own_loss, show_progress)
+            if is_plain and loss_func is None and self.captured is not None:
+                train_alone(self, batches, show_progress)
+            else:
+                host(batches, epoch_idx, self._recording(own_loss) if is_plain else own_loss, show_progress)
 
         if self._is_trained(train_data):
             return tuple(self.losses.means().values())
@@ -141,7 +149,7 @@ class RoleTrainerMixin(Resumable, _Host):
             "model": self.model.state_dict(),
             "attributes": changed_attributes(self.model),
             "losses": self.losses.state_dict(),
-            **self.learner_state(),
+            **learner_state(self),
         }
 
     def _load_state(self, state: dict[str, Any]) -> None:
@@ -149,32 +157,7 @@ class RoleTrainerMixin(Resumable, _Host):
         restore_attributes(self.model, state["attributes"])
         if hasattr(self, "losses"):
             self.losses.load_state_dict(state["losses"])
-        self.load_learner_state(state)
-
-    def learner_state(self) -> dict[str, Any]:
-        """The states of optimizers, scaler, average and own draws, and the best state so far, as plain data."""
-        optimizers = {name: optimizer.state_dict() for name, optimizer in _optimizers(self).items()}
-        return {
-            "optimizers": optimizers,
-            "scaler": self.scaler.state_dict(),
-            "best": None if self.best is None else vars(self.best),
-            "average": self.average.state_dict(),
-            "draws": None if self.role.softmax is None else self.role.softmax.generator.get_state(),
-        }
-
-    def load_learner_state(self, state: dict[str, Any]) -> None:
-        """Continue from `learner_state`."""
-        optimizers = _optimizers(self)
-        for name, own in state["optimizers"].items():
-            optimizers[name].load_state_dict(own)
-        if scale := state.get("scaler"):  # empty without scaling
-            self.scaler.load_state_dict(scale)
-        self.best = None if state["best"] is None else Snapshot(**state["best"])
-        if "average" in state:  # earlier versions had none
-            self.average.load_state_dict(state["average"])
-        if self.role.softmax is not None:
-            self.role.softmax.generator.set_state(state["draws"].cpu())
-        self.role.forget()
+        load_learner_state(self, state)
 
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[float, Any]:
         with self.average.applied():
@@ -235,12 +218,6 @@ class RoleTrainerMixin(Resumable, _Host):
         pass  # the run folder holds the resolved configuration
 
 
-def _optimizers(trainer: Any) -> dict[str, torch.optim.Optimizer]:
-    """Each optimizer of a trainer once, by the name of the last attribute that holds it."""
-    held = {name: value for name, value in vars(trainer).items() if isinstance(value, torch.optim.Optimizer)}
-    return {name: optimizer for optimizer, name in {optimizer: name for name, optimizer in held.items()}.items()}
-
-
 def _fingerprint(model: torch.nn.Module) -> float:
     """Sum of all parameters, by which processes compare their models; 0 for a single process."""
     if group().size == 1:
@@ -279,6 +256,7 @@ def role_trainer(
     trainer.scaler = torch.amp.GradScaler(trainer.device.type, enabled=trainer.enable_scaler and arm != SEPARATE)
     rate = "learning_rate" if arm == SEPARATE else "distill_learning_rate"
     trainer.health = Health(role, arm, journal, rate, beside)
+    trainer.captured = steps_alone(trainer) if arm == SEPARATE else None
     return trainer
 
 

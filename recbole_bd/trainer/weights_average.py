@@ -29,9 +29,17 @@ class WeightsAverage:
         self._is_applied = False
 
     def follow(self, optimizer: torch.optim.Optimizer) -> None:
-        """Update after every step of an optimizer; without a decay, never."""
+        """Update after every step of an optimizer; without a decay, never.
+
+        A step that is being captured as a CUDA graph is no step: see `after_replay`.
+        """
         if self.decay is not None:
-            optimizer.register_step_post_hook(lambda *_: self.update())
+            optimizer.register_step_post_hook(lambda *_: None if _is_capturing() else self.update())
+
+    def after_replay(self) -> None:
+        """Update after a replayed step, whose graph cannot hold a decay that differs from step to step."""
+        if self.decay is not None:
+            self.update()
 
     def update(self) -> None:
         """Take the weights after a step into the average.
@@ -80,6 +88,10 @@ class WeightsAverage:
 
     def _weights(self) -> dict[str, nn.Parameter]:
         return {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+
+
+def _is_capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _copy(values: dict[str, Tensor], into: dict[str, nn.Parameter]) -> None:

@@ -1,5 +1,7 @@
 """Tests on a CUDA device, skipped if there is none."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import load_trained
 from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.sampler import DistillationSampler
+from recbole_bd.trainer import captured_step
 from tests.helpers.references import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
 from tests.helpers.settings import alone, for_method, roughly
 
@@ -41,6 +44,51 @@ def test_every_method_runs_on_the_device(method, quick):
     result = run_bd(method, config_dict={**for_method(quick, method), "device": "cuda"})
     assert result["machine"]["device"].startswith("cuda")
     assert 0 <= result["student"]["distilled"]["test"]["ndcg@5"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "more"),
+    [
+        ("BPR", "BPR", {}),
+        ("BPR", "BPR", {"enable_amp": True}),
+        ("MF", "MF", {"weights_average": 0.9}),
+        ("LightGCN", "NeuMF", {}),
+        ("SimpleX", "SpectralCF", {}),
+    ],
+)
+def test_captured_steps_train_as_plain_ones(teacher, student, more, quick):
+    """Sums of a GPU are taken in any order, so that losses agree but for rounding."""
+    settings = {**alone(quick), "teacher_model": teacher, "student_model": student, "device": "cuda", **more}
+    settings |= {"epochs": 2, "distill_epochs": 2, "train_batch_size": 64, "warmup_cache": False}
+    rows = {}
+    for captured in (False, True):
+        result = run_bd(config_dict={**settings, "cuda_graphs": captured})
+        rows[captured] = Progress.load(Path(result["run_folder"])).journal["losses"]
+    assert len(rows[True]) > 4
+    for plain, own in zip(rows[False], rows[True], strict=True):
+        assert own == roughly(plain, 1e-2)
+
+
+def test_steps_are_captured(quick, monkeypatch):
+    made = []
+    original = captured_step.CudaGraph.__init__
+    monkeypatch.setattr(captured_step.CudaGraph, "__init__", lambda *a: (made.append(1), original(*a))[1])
+    run_bd(config_dict={**quick, "device": "cuda", "train_batch_size": 64, "warmup_cache": False})
+    assert len(made) >= 4, "two warm-ups, the control and the distillation"
+
+
+def test_a_step_that_waits_for_the_device_names_the_way_out():
+    """In a process of its own: the device's random generator stays with a capture that failed."""
+    code = (
+        "import torch; from recbole_bd.trainer.captured_step import CudaGraph\n"
+        "from recbole_bd.errors import TrainingError\n"
+        "with torch.cuda.stream(torch.cuda.Stream()):\n"
+        "    try: CudaGraph(lambda: torch.ones(3, device='cuda').sum().item(), [])\n"
+        "    except TrainingError as error: print(error)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("a step cannot be captured as a CUDA graph (")
+    assert found.rstrip().endswith("use cuda_graphs=False")
 
 
 def test_equal_seeds_give_equal_results_with_deterministic_kernels(quick):

@@ -42,7 +42,7 @@ def expected_places(scores, rows, items, k):
 @pytest.mark.parametrize("k", [1, 10, 60])
 @pytest.mark.parametrize("at_once", [2**20, 300])
 def test_places_are_those_of_topk(most, ties, k, at_once, monkeypatch):
-    monkeypatch.setattr(collector, "_SCORES_AT_ONCE", at_once)
+    monkeypatch.setitem(collector._SCORES_AT_ONCE, "cpu", at_once)
     for seed in range(5):
         scores, rows, items = scene(most=most, ties=ties, seed=seed)
         assert torch.equal(hit_places(scores, rows, items, k), expected_places(scores, rows, items, k))

@@ -7,6 +7,7 @@ from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.learner_state import learner_state, load_learner_state
 from recbole_bd.trainer.role_trainer import role_trainer
 from tests.helpers.scenes import Scene, equal_states
 
@@ -106,12 +107,12 @@ def test_a_scaled_gradient_that_is_not_finite_lowers_the_scale_of_its_role_alone
 def test_the_scale_is_part_of_a_learners_state(quick):
     first, second = (BDTrainer(scene.config, scene.method, Journal()) for scene in (Scene(quick), Scene(quick)))
     for one in first.trainers.values():
-        assert one.learner_state()["scaler"] == {}, "nothing is scaled on a CPU"
+        assert learner_state(one)["scaler"] == {}, "nothing is scaled on a CPU"
     scaled(first, 512.0)
     scaled(second, 2.0)
-    kept = first.trainers[STUDENT].learner_state()
-    second.trainers[STUDENT].load_learner_state(kept)
-    second.trainers[TEACHER].load_learner_state({**first.trainers[TEACHER].learner_state(), "scaler": {}})
+    kept = learner_state(first.trainers[STUDENT])
+    load_learner_state(second.trainers[STUDENT], kept)
+    load_learner_state(second.trainers[TEACHER], {**learner_state(first.trainers[TEACHER]), "scaler": {}})
     assert [one.scaler.get_scale() for one in second.trainers.values()] == [2.0, 512.0]
 
 

@@ -242,7 +242,7 @@ def test_a_bar_shows_losses_and_scores_every_fifty_steps(quick, monkeypatch):
     assert len(shown) == steps // 50 > 0
     assert all(re.fullmatch(pattern, text) for text in shown)
     del trainer.trainers[STUDENT].valid_score
-    assert "valid" not in trainer._progress_text()
+    assert "valid" not in distillation_trainer._progress_text(trainer)
 
 
 def test_a_role_without_a_validation_that_counts_has_nothing_to_rest_at(quick, monkeypatch):

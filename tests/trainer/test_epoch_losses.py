@@ -27,6 +27,14 @@ def test_an_epoch_without_steps_has_no_parts():
     assert EpochLosses(STUDENT, "distilled", 0, CPU).means() == {}
 
 
+def test_parts_that_come_later_have_their_own_sums():
+    """A batch without a pair for the exchange has one part less."""
+    losses = EpochLosses(STUDENT, "distilled", 0, torch.device("cuda"))
+    for parts in ({"cf": 1.0, "distill": 4.0}, {"cf": 2.0}, {"cf": 3.0, "distill": 2.0}):
+        losses.add({name: torch.tensor(value) for name, value in parts.items()})
+    assert losses.means() == {"cf": 2.0, "distill": 2.0}
+
+
 def test_kept_sums_are_gone_on_with():
     first, second = (EpochLosses(STUDENT, "distilled", 0, CPU) for _ in range(2))
     for losses in (first, first, second):
@@ -59,7 +67,8 @@ def test_the_error_names_the_parts_the_place_and_the_way_out():
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_the_first_bad_step_is_named_also_where_steps_are_looked_at_together(device):
+def test_the_first_bad_step_is_named_also_where_steps_are_looked_at_together(device, monkeypatch):
+    monkeypatch.setattr(epoch_losses, "_CHECKED_TOGETHER", 50)
     losses = EpochLosses(STUDENT, "distilled", 3, torch.device(device))
     with pytest.raises(TrainingError, match=r"\(cf 0.5, distill nan; arm distilled, epoch 3, step 61\)"):  # noqa: PT012
         for step in range(1, 200):

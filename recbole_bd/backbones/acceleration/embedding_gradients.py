@@ -67,6 +67,8 @@ class GatheredEmbedding(nn.Embedding):
         """Inner product of each vector with some rows of the table. [B, embedding_dim] and int64 [B, K] to [B, K]."""
         if not (torch.is_grad_enabled() and self.weight.requires_grad):
             return pair_products(vectors, self.weight, ids)
+        if ids.device.type != "cpu":  # a plain lookup there; additions of its gradient need no sort
+            return (self(ids) * vectors.unsqueeze(1)).sum(dim=-1)
         return pair_products(vectors, self._ready_node(), ids, self._collected)
 
     def _ready_node(self) -> Tensor:
@@ -80,8 +82,9 @@ class GatheredEmbedding(nn.Embedding):
         """Create the node. It saves nothing of a step, so it serves every step.
 
         Autograd adds gradients in the order in which nodes were created. Created before the first step, this node is
-        always the oldest, so a resumed run adds in the same order.
+        always the oldest, so a resumed run adds in the same order. It runs on the stream on which it was created.
         """
+        self._node = None  # lets go of the node that adds to `weight.grad`, which keeps its stream too
         with torch.enable_grad():
             self._collected: Collected = []
             self._node = _Table.apply(self.weight, self._collected, self.padding_idx)
@@ -101,3 +104,14 @@ def gather_gradients(model: nn.Module) -> None:
         if plain and not module.scale_grad_by_freq and not module.sparse:
             module.__class__ = GatheredEmbedding
             cast(GatheredEmbedding, module).make_node()
+
+
+def renew_nodes(model: nn.Module) -> None:
+    """Create the nodes of a model's tables anew, on the current stream; call it between two steps.
+
+    Args:
+        model: a model after `gather_gradients`.
+    """
+    for module in model.modules():
+        if isinstance(module, GatheredEmbedding):
+            module.make_node()

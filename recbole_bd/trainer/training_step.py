@@ -1,0 +1,77 @@
+"""One training step of one role or of several: their losses, then their backward passes and updates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.utils.clip_grad import clip_grad_norm_
+
+from recbole_bd.data.batches import Batch
+
+# Loss parts by role: scalars by name, which add up to the role's loss.
+Parts = dict[str, dict[str, torch.Tensor]]
+
+
+class TrainingStep:
+    """Updates roles from one batch; all losses are computed before the first update.
+
+    Args:
+        loss: gives the loss parts of a role on a batch, and the loss of which the gradient is taken.
+        trainers: RecBole's trainer of each role, whose optimizer, scaler and clipping are used.
+        device: device of the models.
+        autocast: whether the losses are computed in mixed precision.
+        scope: makes the context in which a step's losses are computed.
+    """
+
+    def __init__(
+        self,
+        loss: Callable[[str, Batch], tuple[dict[str, torch.Tensor], torch.Tensor]],
+        trainers: Mapping[str, Any],
+        device: torch.device,
+        autocast: bool,
+        scope: Callable[[], AbstractContextManager] = nullcontext,
+    ):
+        self.loss, self.trainers, self.device, self.autocast, self.scope = loss, trainers, device, autocast, scope
+
+    def run(
+        self, batch: Batch, roles: Sequence[str], record: Callable[[str, dict[str, torch.Tensor]], None] | None = None
+    ) -> Parts:
+        """Update some roles once.
+
+        Args:
+            batch: a batch on the models' device.
+            roles: roles to update.
+            record: receives each role's loss parts before its backward pass.
+
+        Returns:
+            The loss parts.
+        """
+        parts: Parts = {}
+        totals = {}
+        with self._on_device(), self.scope():
+            # Casts of weights are not kept, so that a captured step holds them.
+            with torch.autocast(self.device.type, enabled=self.autocast, cache_enabled=self.device.type == "cpu"):
+                for name in roles:
+                    parts[name], totals[name] = self.loss(name, batch)
+            for name in roles:
+                if record:
+                    record(name, parts[name])
+                self.trainers[name].optimizer.zero_grad()
+                self.trainers[name].scaler.scale(totals[name]).backward()
+        for name in roles:
+            _step(self.trainers[name])
+        return parts
+
+    def _on_device(self) -> AbstractContextManager:
+        """Let RecBole's losses make their first zero on the GPU: a copy of one waits for the GPU."""
+        return self.device if self.device.type == "cuda" else nullcontext()
+
+
+def _step(trainer: Any) -> None:
+    """Update a role by its gradients; where these are scaled and one is not finite, the scale is lowered instead."""
+    if trainer.clip_grad_norm:
+        trainer.scaler.unscale_(trainer.optimizer)  # the largest norm is one of gradients, not of scaled ones
+        clip_grad_norm_([*trainer.model.parameters(), *trainer.beside], **trainer.clip_grad_norm)
+    trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()
