@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
-from recbole_bd.model.embeddings import OfEmbeddings, vectors_of
+from recbole_bd.model.embeddings import OfEmbeddings, start_text, vectors_of
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import teacher_text
 
@@ -116,6 +116,7 @@ class DE(OfEmbeddings):
             "users, positives and negatives of the batch",
             f"{config['experts']} experts, temperature {start} to {end} over {epochs} epochs",
             f"target {teacher_text(config)}'s embeddings",
+            start_text(config),
         )
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:

@@ -10,10 +10,14 @@ from torch import Tensor
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import has_embeddings
+from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
+from recbole_bd.model.best_guide import untrained_role
 from recbole_bd.model.one_way import OneWay
 from recbole_bd.sampler.unseen_items import UnseenItems
+
+NEW = "new"  # value of `student_start`
 
 
 class OfEmbeddings(OneWay):
@@ -27,6 +31,10 @@ class OfEmbeddings(OneWay):
 
     Attributes:
         users, items: the teacher's vectors, [n_users, d_T] and [n_items, d_T]; None before `prepare`.
+        new_start: the state of a new student, which the stage begins with; None where it goes on from its warm-up.
+
+    Raises:
+        RoleError: `student_start: new` with a student whose kind starts from a pretrained file.
     """
 
     @classmethod
@@ -49,6 +57,9 @@ class OfEmbeddings(OneWay):
         self.users: Tensor | None = None
         self.items: Tensor | None = None
         self.unseen = UnseenItems(self.seen)
+        self.new_start: Snapshot | None = None
+        if config["student_start"] == NEW and self.weight and not control:
+            self.new_start = take_snapshot(untrained_role(self.learner, dataset).model, -1)
         self.items_per_user = max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
 
     def widths(self) -> list[int]:
@@ -61,7 +72,10 @@ class OfEmbeddings(OneWay):
         return found
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
-        """Store the teacher's vectors once."""
+        """Store the teacher's vectors once; with `student_start: new`, epoch 0 begins with a new student."""
+        if self.new_start is not None and epoch == 0:
+            restore_snapshot(self.learner.model, self.new_start, "new student")
+            self.learner.forget()
         if self.users is not None:
             return False
         with self.frozen.scoring():
@@ -88,6 +102,15 @@ class OfEmbeddings(OneWay):
         if negatives is None:
             negatives = self.unseen.draw(users, 1, self.generator)
         return positives.unique(), negatives.unique()
+
+
+def start_text(config: Config) -> str:
+    """Name the state that the student starts from; nothing where it is that of its warm-up.
+
+    Args:
+        config: settings of the run, with the method's options.
+    """
+    return "from a new student" if config["student_start"] == NEW else ""
 
 
 def vectors_of(role: Role, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:

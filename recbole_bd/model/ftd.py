@@ -8,7 +8,7 @@ from recbole.config import Config
 from torch import Tensor
 
 from recbole_bd.data.batches import Batch
-from recbole_bd.model.embeddings import OfEmbeddings, vectors_of
+from recbole_bd.model.embeddings import OfEmbeddings, start_text, vectors_of
 from recbole_bd.model.one_way import teacher_text
 from recbole_bd.model.topology import full_topology
 
@@ -28,7 +28,7 @@ class FTD(OfEmbeddings):
     @classmethod
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
         """Name the loss, the pairs and the target: see `OneWay.transfer_facts`."""
-        return "full_topology", "all pairs of the batch", f"target {teacher_text(config)}'s angles"
+        return "full_topology", "all pairs of the batch", f"target {teacher_text(config)}'s angles", start_text(config)
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Mean squared difference of cosines. Scalar."""

@@ -35,13 +35,12 @@ class HTD(DE):
     @classmethod
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
         """Name the loss, the groups and the target: see `OneWay.transfer_facts`."""
-        _, _, experts, target = super().transfer_facts(config)
+        _, _, *facts = super().transfer_facts(config)
         return (
             "hierarchical_topology",
             "users and items of the batch",
             f"{number(config['topology_share'])} of the topology and the rest of the groups",
-            experts,
-            target,
+            *facts,
         )
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:

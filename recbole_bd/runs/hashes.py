@@ -52,6 +52,7 @@ _SINCE: dict[str, Any] = {
     "placebo": "auto",
     "ranks_of": "both",
     "split_seed": None,
+    "student_start": "warm_up",
     "taught_by": "teacher",
     "worker": 0,
     "own_loss": "model",

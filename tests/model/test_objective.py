@@ -28,12 +28,13 @@ DEFAULT = {
         "30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's embeddings)"
     },
     "FTD": {
-        STUDENT: "loss(student) = BPR + 10.0 * full_topology(all pairs of the batch, target frozen teacher's angles)"
+        STUDENT: "loss(student) = BPR + 10.0 * full_topology(all pairs of the batch, target frozen teacher's angles, "
+        "from a new student)"
     },
     "HTD": {
         STUDENT: "loss(student) = BPR + 10.0 * hierarchical_topology(users and items of the batch, 0.99 of the "
         "topology and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen "
-        "teacher's embeddings)"
+        "teacher's embeddings, from a new student)"
     },
     "RD": {
         STUDENT: "loss(student) = BPR + 1.0 * ranking(the teacher's top 10, weights exp(-rank / 10.0), dynamic "
@@ -106,9 +107,9 @@ CHANGES = {
     },
     "DE": {
         "lambda_teacher_to_student": 1, "experts": 5, "temperature_start": 2, "temperature_end": 0.1,
-        "annealing_epochs": 3,
+        "annealing_epochs": 3, "student_start": "new",
     },
-    "FTD": {"lambda_teacher_to_student": 1},
+    "FTD": {"lambda_teacher_to_student": 1, "student_start": "warm_up"},
     "HTD": {
         "lambda_teacher_to_student": 1, "topology_share": 0.5, "experts": 5, "temperature_start": 2,
         "temperature_end": 0.1, "annealing_epochs": 3,
