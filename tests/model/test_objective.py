@@ -28,13 +28,12 @@ DEFAULT = {
         "30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen teacher's embeddings)"
     },
     "FTD": {
-        STUDENT: "loss(student) = BPR + 10.0 * full_topology(all pairs of the batch, target frozen teacher's angles, "
-        "from a new student)"
+        STUDENT: "loss(student) = BPR + 10.0 * full_topology(all pairs of the batch, target frozen teacher's angles)"
     },
     "HTD": {
         STUDENT: "loss(student) = BPR + 10.0 * hierarchical_topology(users and items of the batch, 0.99 of the "
         "topology and the rest of the groups, 30 experts, temperature 1.0 to 1e-10 over 7 epochs, target frozen "
-        "teacher's embeddings, from a new student)"
+        "teacher's embeddings)"
     },
     "RD": {
         STUDENT: "loss(student) = BPR + 1.0 * ranking(the teacher's top 10, weights exp(-rank / 10.0), dynamic "
@@ -109,10 +108,10 @@ CHANGES = {
         "lambda_teacher_to_student": 1, "experts": 5, "temperature_start": 2, "temperature_end": 0.1,
         "annealing_epochs": 3, "student_start": "new",
     },
-    "FTD": {"lambda_teacher_to_student": 1, "student_start": "warm_up"},
+    "FTD": {"lambda_teacher_to_student": 1, "student_start": "new"},
     "HTD": {
         "lambda_teacher_to_student": 1, "topology_share": 0.5, "experts": 5, "temperature_start": 2,
-        "temperature_end": 0.1, "annealing_epochs": 3,
+        "temperature_end": 0.1, "annealing_epochs": 3, "student_start": "new",
     },
     "RD": {
         "lambda_teacher_to_student": 2, "top_items": 5, "normalised_weights": False, "position_weights": False,
