@@ -22,11 +22,7 @@ sampling: uniform
 metrics: [Hit]
 """
 # Arms that are on no board before their first search.
-<<<<<<< HEAD
-NOT_SEARCHED = {"FTD", "HTD", "CE", "RCEKD", "DCD", "UnKD", "HetComp", "DML", "KDCL"}
-=======
-NOT_SEARCHED = {"DE, start searched", "FTD", "HTD", "CE", "RCEKD", "DCD", "UnKD", "HetComp"}
->>>>>>> efe10b9 (Spaces and arms of methods of embeddings: the student's start, one expert)
+NOT_SEARCHED = {"DE, start searched", "FTD", "HTD", "CE", "RCEKD", "DCD", "UnKD", "HetComp", "DML", "KDCL"}
 
 
 def trials(space, count, seed=1):
