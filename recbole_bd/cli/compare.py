@@ -93,6 +93,8 @@ def _with_twin(options: Namespace) -> str:
             raise ConfigError(
                 f"--twin compares both roles by the selecting metric: it cannot be combined with --{name}"
             )
+    if not options.twin:
+        raise ConfigError("--twin is empty: name a run of another seed, compare RUN --twin=RUN")
     return compared_with_twin(options.runs[0], options.twin, options.json)
 
 

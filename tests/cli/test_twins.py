@@ -46,6 +46,7 @@ def test_the_json_has_the_same_numbers(cli):
         (["one", "two", "--twin=two"], "found 2 runs"),
         (["one", "--twin=two", "--role=student"], "it cannot be combined with --role"),
         (["one", "--twin=two", "--metric=hit@5"], "it cannot be combined with --metric"),
+        (["one", "--twin="], "--twin is empty: name a run of another seed"),
         (["one", "--twin=gone"], "gone is not a run folder: it has no result.json"),
     ],
 )
