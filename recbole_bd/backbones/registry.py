@@ -10,6 +10,7 @@ import recbole.model
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
 from recbole.utils import InputType, ModelType
 
+from recbole_bd.backbones.lists import Lists
 from recbole_bd.backbones.mf import MF
 from recbole_bd.backbones.scoring.families import FAMILIES
 from recbole_bd.backbones.traits import PACKAGE, BackboneTraits, declared_traits, recbole_base, traits_of_class
@@ -32,11 +33,11 @@ def _shipped() -> dict[str, type[GeneralRecommender]]:
         for name, member in vars(package).items()
         if inspect.isclass(member) and issubclass(member, GeneralRecommender) and member is not GeneralRecommender
     }
-    return {**recboles, "MF": MF}
+    return {**recboles, "Lists": Lists, "MF": MF}
 
 
 def general_recommenders() -> list[str]:
-    """List the names of all general recommenders that RecBole ships, and MF, sorted.
+    """List the names of all general recommenders that RecBole and this package ship, sorted.
 
     Raises:
         RoleError: a package that RecBole's models import is missing.
@@ -77,7 +78,7 @@ def own_classes_of(model_class: type) -> list[type]:
 
 
 def classes_with_options(model_class: type) -> list[type]:
-    """List the classes of a model whose options stand in files beside their modules: the user's own, and MF.
+    """List the classes of a model whose options stand in files beside their modules: the user's, and this package's.
 
     Args:
         model_class: the class of the model.
@@ -86,7 +87,7 @@ def classes_with_options(model_class: type) -> list[type]:
         The class itself first; empty for a model of RecBole.
     """
     own = own_classes_of(model_class)
-    return [kind for kind in model_class.__mro__ if kind in own or kind is MF]
+    return [kind for kind in model_class.__mro__ if kind in own or kind in (Lists, MF)]
 
 
 def recommender_class(name: str) -> type[GeneralRecommender]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 PACKAGE = "recbole.model.general_recommender"
-# Module of this package's own model, which is looked up by name as RecBole's are.
-OWN_MODULE = "recbole_bd.backbones.mf"
+# Modules of this package's own models, which are looked up by name as RecBole's are.
+OWN_MODULES = ("recbole_bd.backbones.lists", "recbole_bd.backbones.mf")
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,7 @@ TRAITS = {
     ),
     "LINE": _Traits("InnerProduct", loss_couples_rows=True, extra_state=("random_list", "random_pr")),
     "LightGCN": _Traits("GraphConvolution", caches=_GRAPH, is_capturable=True),
+    "Lists": _Traits("FullSortScores", closed_form=True),
     "MF": _Traits("MFScores", is_capturable=True),
     "MacridVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
     "MultiDAE": _Traits("Autoencoder", loss_adds_items=True),
@@ -131,12 +132,12 @@ def scores_with_noise(settings: Any) -> bool:
 
 
 def is_recbole_model(model: Any) -> bool:
-    """Whether a model's class is RecBole's own, or MF: a subclass or namesake of a third party may score otherwise."""
+    """Whether a model's class is RecBole's or this package's: a subclass or namesake of others may score otherwise."""
     return _is_recboles(type(model))
 
 
 def recbole_base(model_class: type) -> type | None:
-    """The class itself if it is a model of RecBole or MF, else the nearest one that it inherits from; None if none."""
+    """The class itself if it is RecBole's or this package's, else the nearest one that it inherits from, or None."""
     return next((kind for kind in model_class.__mro__ if _is_recboles(kind) and kind.__name__ in TRAITS), None)
 
 
@@ -174,4 +175,4 @@ def caches_of(model: Any) -> tuple[str, ...]:
 
 
 def _is_recboles(kind: type) -> bool:
-    return kind.__module__.startswith(f"{PACKAGE}.") or kind.__module__ == OWN_MODULE
+    return kind.__module__.startswith(f"{PACKAGE}.") or kind.__module__ in OWN_MODULES

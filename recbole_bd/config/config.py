@@ -64,6 +64,8 @@ from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import identity_of
 
+_LISTS = "teacher_lists"  # the option of the model Lists
+
 
 class BDConfig(HostConfig):
     """Checked settings of a run.
@@ -115,10 +117,13 @@ class BDConfig(HostConfig):
         typed = Layer(COMMAND_LINE, expand_dotted({k: v for k, v in (command_line or {}).items() if "." in k}))
         users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
         users_layers = [Layer(layer.source, with_todays(layer.values, layer.source)) for layer in users_layers]
-        names = read_names((overall, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside"))
+        implied = _implied_by(users_layers)
+        names = read_names(
+            (overall, *implied, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside")
+        )
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
         refuse_other_blocks(typed, blocks, [model, *(names["beside"] or ())])
-        self.layers = [overall, *shipped, *users_layers]
+        self.layers = [overall, *shipped, *implied, *users_layers]
         refuse_untrusted(fold_layers(self.layers, ()), names_given(users_layers) if trusted is None else trusted)
         self.method_class: Any = methods.get(names["model"])  # a Distiller, which this package does not import
         if self.method_class is None:
@@ -237,7 +242,8 @@ class BDConfig(HostConfig):
     def as_dict(self) -> dict[str, Any]:
         """The resolved settings as plain data. Written as a configuration file, they give the same run.
 
-        Paths that are read, `data_path` and `checkpoint`, are absolute, so that the file can be used from any folder.
+        Paths that are read, such as `data_path` and `checkpoint`, are absolute, so that the file can be used from any
+        folder.
         """
         written = fold_layers(self.layers, drop=())
         package = package_options().keys() | method_options(self._method).keys()
@@ -249,7 +255,7 @@ class BDConfig(HostConfig):
         for role, backbone in self.backbones.items():
             config = self.role(role)
             block = {key: plain_value(config[key]) for key in sorted(role_options(backbone)) if key in config}
-            block["checkpoint"] = absolute(block["checkpoint"])
+            block |= {key: absolute(block[key]) for key in ("checkpoint", _LISTS) if key in block}
             if role == BASELINE:
                 plain |= block
             else:
@@ -258,6 +264,13 @@ class BDConfig(HostConfig):
             if block.get("train_neg_sample_args", {}).get("distribution") == "none":
                 block["train_neg_sample_args"] = None
         return plain
+
+
+def _implied_by(users_layers: Iterable[Layer]) -> list[Layer]:
+    """The layer below the user's in which lists of a teacher name its model, `Lists`; none without lists."""
+    blocks = [block for layer in users_layers for block in (layer.values, layer.values.get(TEACHER))]
+    has_lists = any(isinstance(block, Mapping) and block.get(_LISTS) for block in blocks)
+    return [Layer(_LISTS, {"teacher_model": "Lists"})] if has_lists else []
 
 
 def _shipped_layers(model: str, dataset: str) -> list[Layer]:

@@ -9,9 +9,12 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.lists import Lists
 from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
+from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, whole
 from recbole_bd.model.one_way import OneWay, teacher_text
@@ -39,6 +42,16 @@ class CD(OneWay):
     """
 
     prepared = ("lists", "targets")
+
+    @classmethod
+    def check_roles(cls, backbones: dict[str, str]) -> None:
+        """Refuse a teacher of which only lists are known: see `Distiller.check_roles`."""
+        super().check_roles(backbones)
+        if issubclass(recommender_class(backbones[TEACHER]), Lists):
+            raise RoleError(
+                f"teacher: {backbones[TEACHER]} has ranks alone, and CD learns probabilities of single items; use RD, "
+                "RRD, DCD, UnKD, HetComp, CE or RCEKD"
+            )
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)

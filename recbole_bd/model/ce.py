@@ -19,7 +19,7 @@ from recbole_bd.model.best_guide import StoredGuide
 from recbole_bd.model.full_lists import can_learn_full_lists, full_list_cross_entropy, some_users
 from recbole_bd.model.objective import temperature_text
 from recbole_bd.model.one_way import OneWay, teacher_text
-from recbole_bd.sampler.top_lists import listed_logits, top_lists
+from recbole_bd.sampler.top_lists import listed_logits
 
 ALL, STUDENT_TOP = "all", "student_top"  # values of `items`
 
@@ -82,9 +82,7 @@ class CE(OneWay):
             return False
         role = self.learner if is_moving else self.frozen
         with role.scoring(), self.frozen.scoring():
-            self.lists = top_lists(
-                role.all_logits, self.seen, self.config["top_items"], self.generator, progress, role.name
-            )
+            self.lists = self.top_of(role, self.config["top_items"], progress)
             self.targets = listed_logits(self.frozen.pair_logits, self.lists)
         return True
 

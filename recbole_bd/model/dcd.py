@@ -48,7 +48,8 @@ class DCD(RRD):
         config, dataset, roles, control: see `Distiller`.
 
     Raises:
-        ConfigError: more items are asked for than there are, or every term has weight 0.
+        ConfigError: more items are asked for than there are, every term has weight 0, or the item side has a weight
+            with a teacher that knows lists only.
     """
 
     prepared = (*RRD.prepared, *(f"{kind}_{side}" for side in _SIDES for kind in ("listed", "under", "over")))
@@ -65,6 +66,11 @@ class DCD(RRD):
             )
         self.seen_by: SeenItems | None = None  # the users of each item, with the two kinds of ids exchanged
         if self.side_weights["item"]:
+            if self.frozen.listed is not None:
+                raise ConfigError(
+                    f"item_side_weight={self.side_weights['item']}: {self.frozen.config['model']} as the teacher ranks "
+                    "items, not the users of an item; use item_side_weight=0"
+                )
             users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
             self.seen_by = SeenItems(items, users, self.n_items, self.n_users, allows_full=True).to(self.device)
 
@@ -115,8 +121,11 @@ class DCD(RRD):
         assert seen is not None  # with a weight of the item side
         if (lists := getattr(self, f"listed_{side}")) is None:
             length = self.config["list_length"]
-            with self.frozen.scoring():
-                lists = top_lists(of(self.frozen), seen, length, self.generator, progress, self.frozen.name)
+            if side == "user":
+                lists = self.top_of(self.frozen, length, progress)
+            else:
+                with self.frozen.scoring():
+                    lists = top_lists(of(self.frozen), seen, length, self.generator, progress, self.frozen.name)
             setattr(self, f"listed_{side}", lists)
         with self.learner.scoring():
             ranks = listed_ranks(of(self.learner), seen, lists, progress, self.learner.name)

@@ -20,7 +20,6 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay, teacher_text
-from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.trajectories import list_distance, next_stages
 from recbole_bd.sampler.unseen_items import UnseenItems
 
@@ -112,9 +111,7 @@ class HetComp(OneWay):
         for state in [*(Snapshot(**state) for state in role.earlier), best][-self.config["kept_states"] :]:
             restore_snapshot(role.model, state, f"earlier state of the {role.name}")
             role.forget()
-            with role.scoring():
-                length = self.config["top_items"]
-                found.append(top_lists(role.all_logits, self.seen, length, self.generator, progress, role.name))
+            found.append(self.top_of(role, self.config["top_items"], progress))
         return torch.stack(found)
 
     def _warn(self) -> None:
@@ -138,10 +135,7 @@ class HetComp(OneWay):
         assert self.stages is not None
         if bool((self.stages[1:] == len(self.lists) - 1).all()):
             return
-        with self.learner.scoring():
-            own = top_lists(
-                self.learner.all_logits, self.seen, self.lists.shape[2], self.generator, progress, self.learner.name
-            )
+        own = self.top_of(self.learner, self.lists.shape[2], progress)
         to_states = torch.stack([list_distance(own, listed) for listed in self.lists])
         threshold = self.config["step_threshold"] * _EASING ** (epoch // self.config["refresh_period"])
         self.stages, self.distances = next_stages(self.stages, self.distances, to_states, threshold)

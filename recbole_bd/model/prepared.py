@@ -12,6 +12,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.sampler.seen_items import SeenItems
+from recbole_bd.sampler.top_lists import is_listed, top_lists
 
 UNTRAINED = "untrained"  # value of `taught_by`
 
@@ -56,6 +57,22 @@ class Prepared(Distiller):
     @abstractmethod
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Method's part of `refresh`; called only where something is taught."""
+
+    def top_of(self, role: Role, length: int, progress: Callable[[int], None] | None) -> torch.Tensor:
+        """Rank by a role: the first unseen items of every user, see `top_lists`.
+
+        Args:
+            role: the role that ranks.
+            length: items per user at most.
+            progress: called with the number of users done so far.
+
+        Returns:
+            int32 [n_users, min(length, n_items - 1)]; 0 after a user's last item. A role that knows lists only ends
+            where its list does.
+        """
+        with role.scoring():
+            lists = top_lists(role.all_logits, self.seen, length, self.generator, progress, role.name)
+        return lists if role.listed is None else lists * is_listed(lists, role.listed)
 
     def sampling_state(self) -> dict[str, Any]:
         """State of the generator, and the tensors that `prepare` has set."""

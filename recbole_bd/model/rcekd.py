@@ -17,7 +17,7 @@ from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_listed
-from recbole_bd.sampler.top_lists import is_listed, listed_logits, top_lists
+from recbole_bd.sampler.top_lists import is_listed, listed_logits
 
 # The count of the teacher's items by which an item is drawn stops growing here, as in the public code.
 _MOST_COUNTED = 50
@@ -86,18 +86,9 @@ class RCEKD(OneWay):
         length, pairs = self.config["top_items"], self.frozen.pair_logits
         with self.frozen.scoring(), self.learner.scoring():
             if self.teacher_lists is None or self.teacher_targets is None:
-                self.teacher_lists = top_lists(
-                    self.frozen.all_logits, self.seen, length, self.generator, progress, self.frozen.name
-                )
+                self.teacher_lists = self.top_of(self.frozen, length, progress)
                 self.teacher_targets = listed_logits(pairs, self.teacher_lists)
-            own = top_lists(
-                self.learner.all_logits,
-                self.seen,
-                self.config["sampled_from"],
-                self.generator,
-                progress,
-                self.learner.name,
-            )
+            own = self.top_of(self.learner, self.config["sampled_from"], progress)
             drawn = self._drawn(own, self.teacher_lists)
             listed = torch.cat([own[:, :length], drawn], dim=1)
             targets = listed_logits(pairs, listed)

@@ -15,7 +15,6 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay, teacher_text
-from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems
 
 
@@ -67,15 +66,7 @@ class RD(OneWay):
         self.is_dynamic = self.config["dynamic_weights"] and epoch >= self.config["dynamic_start_epoch"]
         if self.lists is not None:
             return False
-        with self.frozen.scoring():
-            self.lists = top_lists(
-                self.frozen.all_logits,
-                self.seen,
-                self.config["top_items"],
-                self.generator,
-                progress,
-                self.frozen.name,
-            )
+        self.lists = self.top_of(self.frozen, self.config["top_items"], progress)
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -16,7 +16,6 @@ from recbole_bd.model import losses
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_head, head_length
-from recbole_bd.sampler.top_lists import top_lists
 from recbole_bd.sampler.unseen_items import UnseenItems
 
 
@@ -67,10 +66,7 @@ class RRD(OneWay):
         is_sampled = self.config["interesting"] == "sampled"
         if self.lists is None:
             length = head_length(temperature, distinct=count) if is_sampled else count
-            with self.frozen.scoring():
-                self.lists = top_lists(
-                    self.frozen.all_logits, self.seen, length, self.generator, progress, self.frozen.name
-                )
+            self.lists = self.top_of(self.frozen, length, progress)
         self.interesting = draw_head(self.lists, count, temperature, self.generator) if is_sampled else self.lists
         rest = UnseenItems(self.seen, besides=self.interesting)
         users = torch.arange(self.n_users, device=self.device)

@@ -9,7 +9,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
-from recbole_bd.backbones.names import DIRECTION_INTO, PAIR, STUDENT, TEACHER
+from recbole_bd.backbones.names import DIRECTION_INTO, PAIR
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
@@ -25,7 +25,7 @@ from recbole_bd.model.full_lists import (
 from recbole_bd.model.objective import term_text
 from recbole_bd.model.prepared import UNTRAINED, Prepared
 from recbole_bd.sampler.seen_items import Indices
-from recbole_bd.sampler.top_lists import is_listed, top_lists
+from recbole_bd.sampler.top_lists import is_listed
 from recbole_bd.sampler.unseen_items import UnseenItems
 
 ALL, BOTH_TOPS = "all", "both_tops"  # values of `items`
@@ -128,17 +128,13 @@ class TwoWay(Prepared):
         if self.config["items"] == BOTH_TOPS:
             if self.lists is not None and epoch % self.config["refresh_period"]:
                 return False
-            first, second = (self._top(role, progress) for role in (self.roles[TEACHER], self.roles[STUDENT]))
+            first, second = (self.top_of(self.roles[name], self.config["top_items"], progress) for name in PAIR)
             self.lists = torch.cat([first, second * ~is_listed(second, first)], dim=1)
             return True
         users = torch.arange(self.n_users, device=self.device)
         drawn = UnseenItems(self.seen).draw_distinct(users, self.config["sampled_items"], self.generator)
         self.lists = drawn.to(torch.int32)
         return True
-
-    def _top(self, role: Role, progress: Callable[[int], None] | None) -> Tensor:
-        with role.scoring():
-            return top_lists(role.all_logits, self.seen, self.config["top_items"], self.generator, progress, role.name)
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, Tensor]:
         """Scalars `cf`, the role's own loss, and `distill`, the weighted cross-entropy.

@@ -18,6 +18,7 @@ from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import head_length
 from recbole_bd.sampler.popularity import apportioned, draw_pairs, group_lists, popularity_groups
+from recbole_bd.sampler.top_lists import is_listed
 
 
 class UnKD(OneWay):
@@ -74,7 +75,10 @@ class UnKD(OneWay):
         if self.lists is None:
             ranking = (self.groups, head_length(temperature), self.generator, progress, self.frozen.name)
             with self.frozen.scoring():
-                self.lists = group_lists(self.frozen.all_logits, self.seen, *ranking)
+                lists = group_lists(self.frozen.all_logits, self.seen, *ranking)
+            if (listed := self.frozen.listed) is not None:
+                lists = torch.stack([own * is_listed(own, listed) for own in lists])
+            self.lists = lists
         drawn = [
             draw_pairs(lists, count, temperature, self.generator)
             for lists, count in zip(self.lists, self.pairs_of, strict=True)

@@ -73,6 +73,8 @@ _RESOLVED = "stopping_epochs"
 # Settings of RecBole's models that name a file to start from, and files that a model reads beside its data.
 _PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path"}
 _BESIDE_DATA = {"LDiffRec": "item_emb.npy"}
+# Settings of this package's models that name a file which is the model.
+_FILES_OF_MODELS = {"teacher_lists"}
 # The setting without effect that a role's block holds. Hashes contain its default, so that old hashes stay.
 _LOGGED = {"loss_decimal_place": 4}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
@@ -310,6 +312,7 @@ def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str,
     beside = Path(folder) / _BESIDE_DATA[base.__name__] if base and base.__name__ in _BESIDE_DATA else None
     if found:
         found["start"] = "candidate"  # what a pretrained model starts from may be its best state
+    found |= {key: file_hash(settings[key]) for key in _FILES_OF_MODELS & settings.keys()}
     return found | ({beside.name: file_hash(str(beside))} if beside and beside.is_file() else {})
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE
+from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE, TEACHER
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.layers import dotted
@@ -145,6 +145,8 @@ class Progress:
         for change in changes:
             name = change["setting"].rpartition(".")[2]
             if name == "checkpoint" and self._is_same_checkpoint(**change):
+                continue
+            if name == "teacher_lists" and TEACHER in self.arms.get(SEPARATE, {}):  # the state holds the lists
                 continue
             if name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])

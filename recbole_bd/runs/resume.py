@@ -134,8 +134,8 @@ def _moved_paths(config: BDConfig, recorded: Mapping[str, Any], folder: Path) ->
         folder: the run folder.
 
     Returns:
-        Settings to change: `checkpoint_dir` is the folder that holds the run folder now. `data_path` and checkpoints
-        are looked for near the run if they are no longer at their place.
+        Settings to change: `checkpoint_dir` is the folder that holds the run folder now. `data_path`, checkpoints
+        and lists are looked for near the run if they are no longer at their place.
     """
     moved: dict[str, Any] = {}
     if config["checkpoint_dir"] == recorded.get("checkpoint_dir"):
@@ -146,6 +146,6 @@ def _moved_paths(config: BDConfig, recorded: Mapping[str, Any], folder: Path) ->
         moved |= {"data_path": str(found[0])} if found else {}
     own = dict(dotted(recorded))
     for key, path in dotted(now):
-        if key.endswith("checkpoint") and path and path == absolute(own.get(key)):
+        if key.endswith(("checkpoint", "teacher_lists")) and path and path == absolute(own.get(key)):
             moved |= {key: file_of(path, folder)}
     return moved

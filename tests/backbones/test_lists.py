@@ -1,0 +1,211 @@
+"""Lists: a teacher read from a file of ranks, its scores, and what is wrong with a file in one line."""
+
+import math
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_bd import run_bd
+from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.data.split import load_split
+from recbole_bd.errors import BDError, ConfigError, DataError, RoleError
+from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import run_hashes
+from tests.helpers.references import own_items
+from tests.helpers.scenes import Scene
+from tests.helpers.settings import for_method, make_config
+
+HEADER = "user_id:token\titem_id:token\trank:float"
+BY_RANK = [name for name in METHODS if name in ("RD", "RRD", "CE", "RCEKD", "DCD", "UnKD", "HetComp")]
+
+
+@pytest.fixture
+def listed(quick):
+    """Settings of a student and a teacher of lists, without a file."""
+    return {key: value for key, value in quick.items() if key != "teacher.embedding_size"}
+
+
+def written(folder, lines, header=HEADER):
+    path = folder / "lists.tsv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return str(path)
+
+
+def teacher_of(listed, folder, lines, header=HEADER):
+    scene = Scene(listed, model="RRD", teacher_lists=written(folder, lines, header))
+    return scene, scene.roles[TEACHER]
+
+
+def ids(scene, field, tokens):
+    return [scene.split.train.field2token_id[field][token] for token in tokens]
+
+
+def test_scores_fall_with_the_rank_and_what_is_not_listed_is_last(listed, tmp_path):
+    lines = ["u3\ti7\t20", "u3\ti2\t3", "u5\ti9\t1", "u3\ti40\t4"]  # ranks have gaps, in any order
+    scene, role = teacher_of(listed, tmp_path, lines)
+    (user, other, nobody), items = ids(scene, "user_id", ["u3", "u5", "u8"]), ids(scene, "item_id", ["i2", "i40", "i7"])
+    logits = role.all_logits(torch.tensor([user, other, nobody])).detach()
+    last = -math.log(role.n_items)
+    expected = torch.full((3, role.n_items), last)
+    expected[0, items] = torch.tensor([0.0, -math.log(2), -math.log(3)])
+    expected[1, ids(scene, "item_id", ["i9"])] = 0.0
+    assert torch.allclose(logits, expected)
+    users, some = torch.tensor([user, user, nobody]), torch.tensor([items[1], other, items[0]])
+    pairs = Interaction({"user_id": users, "item_id": some})
+    assert role.model.predict(pairs).tolist() == pytest.approx([-math.log(2), float(expected[0, other]), last])
+    assert role.listed[user].tolist() == items
+    assert Scene({**listed, "teacher_model": "ItemKNN"}, model="RRD").roles[TEACHER].listed is None
+
+
+def test_columns_come_in_any_order_and_blank_lines_are_skipped(listed, tmp_path):
+    lines = ["1\ti2\tx\tu3", "", "2\ti7\tx\tu3"]
+    scene, role = teacher_of(listed, tmp_path, lines, header="rank\titem_id\tnote\tuser_id")
+    assert role.listed[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
+
+
+def test_lines_that_are_not_of_the_data_are_left_out_and_told(listed, tmp_path, caplog):
+    caplog.set_level("INFO")
+    lines = ["u3\ti2\t1", "u3\tnew\t2", "new\ti2\t1", "u3\ti7\t3", "[PAD]\ti2\t1"]
+    scene, role = teacher_of(listed, tmp_path, lines)
+    assert role.listed[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
+    said = [record.message.partition("lists.tsv: ")[2] for record in caplog.records if "lists.tsv: " in record.message]
+    assert said[:2] == [
+        "3 lines have a user or an item that the data lacks",
+        "59 users have no list, and learn nothing from the teacher's",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "header", "said"),
+    [
+        (["u3\ti2\t0"], HEADER, "line 2: rank '0': expected a whole number from 1, the best"),
+        (["u3\ti2\t1", "", "u3\ti7\tfirst"], HEADER, "line 4: rank 'first': expected a whole number"),
+        (["u3\ti2\t1.5"], HEADER, "line 2: rank '1.5': expected a whole number"),
+        (["u3\ti2"], HEADER, "line 2: rank '': expected a whole number"),
+        (["u3\ti2\t1", "u3\ti2\t2"], HEADER, "line 3: user u3 has item i2 twice"),
+        (["u3\ti2\t1", "u3\ti7\t1"], HEADER, "line 3: user u3 has rank 1 twice"),
+        (["new\ti2\t1"], HEADER, "no line has a user and an item of the data; use its original ids"),
+        ([], HEADER, "no line has a user and an item of the data"),
+        (["u3\ti2\t1"], "user\titem\trank", "line 1: expected a header with user_id, item_id, rank, each once and be"),
+        (["u3\ti2\t1"], "user_id,item_id,rank", "without user_id, item_id, rank found: 'user_id,item_id,rank'"),
+        (["u3\ti2\t1\t4"], HEADER, "lists.tsv line 2: more cells than the header has"),
+        (["u3\ti2\t1", "u3\ti7\t1\t4"], HEADER, "cannot be read: .*Expected 3 fields in line 3, saw 4"),
+    ],
+)
+def test_what_is_wrong_is_one_line(lines, header, said, listed, tmp_path):
+    with pytest.raises(DataError, match=said) as caught:
+        teacher_of(listed, tmp_path, lines, header)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_no_text_is_one_line(listed, tmp_path):
+    with pytest.raises(DataError, match=r"teacher_lists .*none.tsv cannot be read: No such file or directory"):
+        Scene(listed, model="RRD", teacher_lists=str(tmp_path / "none.tsv"))
+    (tmp_path / "raw").write_bytes(b"user_id\titem_id\trank\n\xff\t1\t1\n")
+    with pytest.raises(DataError, match="raw cannot be read: it is not UTF-8 text"):
+        Scene(listed, model="RRD", teacher_lists=str(tmp_path / "raw"))
+    (tmp_path / "empty").write_text("")
+    with pytest.raises(DataError, match="empty cannot be read: No columns to parse from file"):
+        Scene(listed, model="RRD", teacher_lists=str(tmp_path / "empty"))
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+def test_lists_name_the_model_of_the_teacher(listed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, ["u3\ti2\t1"])
+    for more in ({"teacher_lists": "lists.tsv"}, {"teacher.teacher_lists": "lists.tsv"}):
+        config = make_config({**for_method(listed, "RRD"), **more}, model="RRD")
+        assert config.backbones == {TEACHER: "Lists", STUDENT: "BPR"}
+        plain = config.as_dict()
+        assert plain["teacher_model"] == "Lists"
+        assert plain["teacher"]["teacher_lists"] == str(tmp_path / "lists.tsv")
+        assert "teacher_lists" not in plain["student"]
+        assert make_config(plain, model="RRD").as_dict() == plain
+    with pytest.raises(ConfigError, match="unknown setting teacher_lists.*only these have it: Lists"):
+        make_config({**for_method(listed, "RRD"), "teacher_lists": "lists.tsv", "teacher_model": "BPR"}, model="RRD")
+    with pytest.raises(ConfigError, match="model Lists: no lists are named; use --teacher_lists=FILE"):
+        Scene(listed, model="RRD", teacher_model="Lists")
+
+
+def test_the_hash_is_that_of_the_content(listed, tmp_path):
+    def hashes(path):
+        return run_hashes(make_config({**for_method(listed, "RRD"), "teacher_lists": path}, model="RRD"))
+
+    first = hashes(written(tmp_path, ["u3\ti2\t1"]))
+    (tmp_path / "other").mkdir()
+    assert hashes(written(tmp_path / "other", ["u3\ti2\t1"])) == first
+    changed = hashes(written(tmp_path, ["u3\ti7\t1"]))
+    assert changed["config"] != first["config"]
+    assert changed[TEACHER] != first[TEACHER]
+    assert changed[STUDENT] == first[STUDENT]
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "said"),
+    [
+        ("CD", {}, "teacher: Lists has ranks alone, and CD learns probabilities of single items; use RD, RRD, "),
+        ("DE", {}, "teacher: Lists has no embeddings of users and items"),
+        ("BD", {}, "teacher: Lists has no parameters to train by gradient, so it cannot learn from the other role"),
+        ("DML", {}, "teacher: Lists has no parameters to train by gradient"),
+        ("DCD", {"item_side_weight": 1.0}, "item_side_weight=1.0: Lists as the teacher ranks items, not the users of "),
+        ("RRD", {"taught_by": "untrained"}, "Lists is computed from the data as soon as it is built"),
+    ],
+)
+def test_what_needs_more_than_ranks_is_refused(method, more, said, listed, tmp_path):
+    with pytest.raises(BDError, match=said) as caught:
+        Scene(listed, model=method, teacher_lists=written(tmp_path, ["u3\ti2\t1"]), **more)
+    assert isinstance(caught.value, RoleError | ConfigError)
+
+
+# --- teaching ---------------------------------------------------------------------------------------------------------
+def lines_of(split, tables) -> list[str]:
+    users, items = (split.train.field2id_token[field] for field in ("user_id", "item_id"))
+    return [
+        f"{users[user]}\t{items[item]}\t{rank}"
+        for user, row in enumerate(tables.tolist())
+        for rank, item in enumerate(row, start=1)
+        if item
+    ]
+
+
+@pytest.mark.parametrize("method", BY_RANK)
+def test_every_method_by_rank_ends_where_a_list_ends(method, listed, tmp_path):
+    """Three items for each user, one of them a training item; one user has none."""
+    split = load_split(make_config(for_method(listed, method), model=method))
+    users, items = split.pairs("train")
+    first = {int(user): int(item) for user, item in zip(users.tolist(), items.tolist(), strict=True)}
+    draws, rows = torch.Generator().manual_seed(1), torch.zeros(split.n_users, 3, dtype=torch.int64)
+    for user, item in list(first.items())[1:]:
+        drawn = 1 + torch.randperm(split.n_items - 1, generator=draws)
+        rows[user] = torch.tensor([*drawn[drawn != item][:2], item])
+    scene = Scene(listed, model=method, teacher_lists=written(tmp_path, lines_of(split, rows)))
+    name = {"RCEKD": "teacher_lists", "DCD": "listed_user"}.get(method, "lists")
+    more = {"CE": {"items": "teacher_top"}}.get(method, {})
+    if more:
+        scene = Scene(listed, model=method, teacher_lists=scene.config.role(TEACHER)["teacher_lists"], **more)
+    tables = getattr(scene.method, name)
+    found = tables if tables.dim() == 3 else tables.unsqueeze(0)
+    for user in range(1, split.n_users):
+        known = own_items(scene.method.seen, user)
+        expected = [item for item in rows[user].tolist() if item and item not in known]
+        items = [item for table in found for item in table[user].tolist() if item]
+        assert sorted(items) == sorted(expected) if method == "UnKD" else items == expected
+    parts = scene.method.loss(STUDENT, scene.batch_of(STUDENT))
+    assert all(torch.isfinite(part) for part in parts.values())
+    assert scene.gradients(STUDENT)[STUDENT] > 0
+
+
+@pytest.mark.slow
+def test_a_run_by_lists_is_a_run_by_the_model_that_they_are_of(listed, tmp_path):
+    """RD reads ranks alone: the lists of ItemKNN teach what ItemKNN teaches, where they are as long."""
+    settings = {**for_method(listed, "RD"), "top_items": 48, "dynamic_weights": False, "epochs": 2}
+    whole = Scene(settings, model="RD", teacher_model="ItemKNN")
+    path = written(tmp_path, lines_of(whole.split, whole.method.lists))
+    result = run_bd("RD", config_dict={**settings, "teacher_lists": path})
+    taught = run_bd("RD", config_dict={**settings, "teacher_model": "ItemKNN"})
+    assert result["teacher"]["model"] == "Lists"
+    assert result["student"]["separate"] == taught["student"]["separate"]
+    assert result["student"]["distilled"]["valid"] == pytest.approx(taught["student"]["distilled"]["valid"], abs=0.05)
+    again = run_bd("RD", config_dict={**settings, "teacher_lists": path})
+    assert again["student"] == result["student"]
