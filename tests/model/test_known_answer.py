@@ -48,7 +48,7 @@ TAUGHT = {
     "UnKD": {"popularity_groups": 2, "rank_temperature": 10.0},
     "HetComp": {"lambda_teacher_to_student": 0.02, "top_items": 20, "refresh_period": 3},
     "DML": {"top_items": 20},
-    "KDCL": {"top_items": 20},
+    "KDCL": {"top_items": 20, "lambda_teacher_to_student": 5.0, "temperature": 1.0},
     "BD": {"top_temperature": 10.0},
 }  # fmt: skip
 SEEDS, BLOCKS, USERS, ITEMS, TOP = (2021, 2022), 8, 120, 96, 5

@@ -68,8 +68,8 @@ DEFAULT = {
     },
     "KDCL": {
         role: f"loss({role}) = BPR + {weight} * cross_entropy(the top 50 of both, target ensemble of current states by "
-        "standardised logits, 0.5 of the teacher's)"
-        for role, weight in ((STUDENT, 5.0), (TEACHER, 0.3))
+        "standardised logits, 0.5 of the teacher's, temperature 2.0)"
+        for role, weight in ((STUDENT, 2.0), (TEACHER, 0.3))
     },
 }
 
@@ -144,7 +144,7 @@ CHANGES = {
         "lambda_teacher_to_student": 1, "taught_by": "untrained", "items": "sampled", "top_items": 5, "temperature": 2,
     },
     "KDCL": {
-        "lambda_teacher_to_student": 1, "taught_by": "untrained", "items": "all", "top_items": 5, "temperature": 2,
+        "lambda_teacher_to_student": 1, "taught_by": "untrained", "items": "all", "top_items": 5, "temperature": 1,
         "teacher_weight": 1, "scores": "ranks",
     },
 }  # fmt: skip
