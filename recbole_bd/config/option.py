@@ -24,10 +24,10 @@ _CHOICES = re.compile(r"(?:One|Any) of: (?P<names>[^.]+)\.?$")
 ONLY_ROUNDING = {"device", "eval_batch_size", "gpu_id", "threads", "use_gpu"}
 # Settings that are in no hash and may differ on resume, because they change no number, up to rounding.
 WITHOUT_EFFECT = {
-    "checkpoint_dir", "checkpoint_every", "checkpoint_split", "config_file", "cuda_graphs", "data_path",
-    "dataloaders_save_path", "dataset_save_path", "label", "local_rank", "log_wandb", "loggers", "loss_decimal_place",
-    "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "wandb_project", "warmup_cache",
-    *ONLY_ROUNDING,
+    "checkpoint_dir", "checkpoint_every", "checkpoint_seconds", "checkpoint_split", "config_file", "cuda_graphs",
+    "data_path", "dataloaders_save_path", "dataset_save_path", "label", "local_rank", "log_wandb", "loggers",
+    "loss_decimal_place", "save_dataloaders", "save_dataset", "show_progress", "single_spec", "state", "wandb_project",
+    "warmup_cache", *ONLY_ROUNDING,
 }  # fmt: skip
 
 

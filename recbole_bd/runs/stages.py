@@ -164,7 +164,8 @@ class Run:
         self.progress.save(self.folder)
 
     def _keeper(self, stage: str) -> Keeper:
-        return Keeper(lambda place: self._keep(stage, place), self.stop, self.config["checkpoint_every"])
+        often = self.config["checkpoint_every"], self.config["checkpoint_seconds"]
+        return Keeper(lambda place: self._keep(stage, place), self.stop, *often)
 
     def _stages(self) -> None:
         self.outputs.add_roles()

@@ -4,6 +4,7 @@ A resume point lies after a batch, or after the last batch of an epoch and befor
 epoch, the earlier batches are drawn again in the same order and skipped.
 """
 
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -23,11 +24,12 @@ class Keeper:
         write: receives a resume point as plain data, which it must write or copy before it returns.
         stop: whether the user wants to stop.
         every: number of epochs between resume points; one is also written wherever the user stops.
+        seconds: least time between two resume points, and from the keeper's start to the first.
     """
 
-    def __init__(self, write: Callable[[dict[str, Any]], None], stop: Stop, every: int = 1):
-        self.write, self.stop, self.every = write, stop, every
-        self._is_kept = False
+    def __init__(self, write: Callable[[dict[str, Any]], None], stop: Stop, every: int = 1, seconds: float = 0.0):
+        self.write, self.stop, self.every, self.seconds = write, stop, every, seconds
+        self._is_kept, self._written = False, time.monotonic()
 
     def batch_done(self, resume_point: Callable[[], dict[str, Any]]) -> None:
         """Stop after a batch if the user asked for it.
@@ -54,7 +56,8 @@ class Keeper:
             Interrupted: the user stops; the resume point was written.
         """
         self._agree()
-        self._is_kept = (epoch + 1) % self.every == 0 or self.stop.signal is not None
+        is_due = (epoch + 1) % self.every == 0 and time.monotonic() - self._written >= self.seconds
+        self._is_kept = is_due or self.stop.signal is not None
         if self._is_kept:
             self._write(resume_point)
         self.stop.check()
@@ -79,6 +82,7 @@ class Keeper:
     def _write(self, resume_point: Callable[[], dict[str, Any]]) -> None:
         if group().is_first:
             self.write(resume_point())
+        self._written = time.monotonic()
 
 
 def nothing_kept() -> Keeper:

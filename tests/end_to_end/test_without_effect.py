@@ -25,8 +25,10 @@ from tests.helpers.tools import fake_wandb
 VARIED = {
     "checkpoint_dir": "elsewhere",
     "checkpoint_every": 2,
+    "checkpoint_seconds": 0.001,
     "checkpoint_split": "trusted",
     "config_file": "settings.yaml",
+    "cuda_graphs": False,
     "data_path": "moved",
     "dataloaders_save_path": "loaders.pth",
     "dataset_save_path": "dataset.pth",

@@ -18,6 +18,7 @@ QUICK = {
     "train_batch_size": 128,
     "epochs": 3,
     "distill_epochs": 3,
+    "checkpoint_seconds": 0,
     "refresh_period": 2,
     "teacher.embedding_size": 8,
     "student.embedding_size": 2,

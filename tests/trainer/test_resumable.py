@@ -72,6 +72,22 @@ def test_points_are_written_every_few_epochs(every, epochs):
     assert [point["epoch"] for point in notes.points] == epochs
 
 
+def test_points_are_some_time_apart(monkeypatch):
+    """Epochs of four seconds, and at least ten between two points, the start of the stage included."""
+    now = 100.0
+    monkeypatch.setattr(resumable.time, "monotonic", lambda: now)
+    notes = Notes()
+    keeper = Keeper(notes.points.append, Stop(), every=1, seconds=10.0)
+    for epoch in range(8):
+        now += 4
+        keeper.epoch_done(epoch, lambda epoch=epoch: {"epoch": epoch})
+    assert [point["epoch"] for point in notes.points] == [2, 5]
+    keeper.stop.signal = signal.SIGINT
+    with pytest.raises(Interrupted):
+        keeper.epoch_done(8, lambda: {"epoch": 8})
+    assert notes.points[-1] == {"epoch": 8}, "a stop is written at once"
+
+
 def test_a_stop_is_written_after_a_batch_and_after_an_epoch_whatever_is_due():
     notes, stop = Notes(), Stop()
     keeper = notes.keeper(stop, every=99)
