@@ -78,8 +78,8 @@ def execute(words: Sequence[str]) -> int:
             "--dry-run shows what a new run would do: it cannot be combined with --resume. What a run has done so far "
             "is in its result.json and run.log, and its settings are in its config.yaml"
         )
-    processes = None if dry_run else launch.wanted(settings)
-    if processes is not None:
+    processes = launch.wanted(settings)
+    if processes is not None and not dry_run:
         return launch.launch(processes, ["run", *words])
     with quick_imports():
         from recbole_bd.config.config import BDConfig

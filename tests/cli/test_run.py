@@ -191,6 +191,16 @@ def test_the_run_gets_the_settings_and_the_folder_to_resume(words, resume, runs,
     assert asked == [{"config_files": ["a.yaml"], "command_line": settings, "resume": resume}]
 
 
+def test_a_dry_run_checks_the_flags_of_several_processes_and_starts_none(cli, quick, monkeypatch):
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    code, out, _ = cli("run", *words(quick), "--nproc=2", "--dry-run")
+    assert code == 0
+    assert "parameters" in out
+    code, out, err = cli("run", *words(quick), "--nproc=two", "--dry-run")
+    assert (code, out) == (2, "")
+    assert "nproc='two'" in err
+
+
 def test_a_dry_run_resumes_nothing(cli):
     message = (
         "--dry-run shows what a new run would do: it cannot be combined with --resume. What a run has done so far is "
