@@ -1,8 +1,11 @@
-"""Time and memory of a refresh as users and items grow, on synthetic data (no file needed).
+"""Time and memory of a refresh, or of a whole run, as users and items grow, on synthetic data (no file needed).
 
     python benchmarks/scale.py [--sizes=5000x25000,10000x25000,...] [--ranks=sampled] [--threads=1] [--json=FILE]
+    python benchmarks/scale.py --whole-run=29858x40981x1027370 [--threads=1] [--json=FILE]
 
-Each size runs in its own process, which gives its peak memory. Teacher and student are inner products of 64 and 8
+A whole run is `recbole-bd run` with BPR 64 / BPR 8 and one epoch in every stage, evaluation, pictures and records
+included, on that many users, items and interactions; items are drawn by Zipf's law. Each size runs in its own process,
+which gives its peak memory. Teacher and student are inner products of 64 and 8
 dimensions. Every user has 20 training items, and the refresh draws the items of ten epochs of one sample per positive.
 """
 
@@ -11,10 +14,13 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 
 from recbole_bd.sampler.direction import Direction
@@ -74,6 +80,51 @@ def measure(n_users: int, n_items: int, threads: int, ranks: str, device: str) -
     }
 
 
+def write_interactions(folder: Path, n_users: int, n_items: int, count: int) -> None:
+    """Write a data set `synthetic`: distinct pairs, items by Zipf's law, every user and every item at least once."""
+    generator = np.random.default_rng(0)
+    popularity = 1 / np.arange(1, n_items + 1)
+    drawn = generator.choice(n_items, size=2 * count, p=popularity / popularity.sum())
+    users = np.concatenate(
+        [np.arange(n_users), np.arange(n_items) % n_users, generator.integers(n_users, size=2 * count)]
+    )
+    items = np.concatenate([np.arange(n_users) % n_items, np.arange(n_items), drawn])
+    _, first = np.unique(users * n_items + items, return_index=True)
+    kept = np.sort(first)[:count]
+    rows = pd.DataFrame(
+        {"user_id:token": users[kept], "item_id:token": items[kept], "timestamp:float": np.arange(len(kept))}
+    )
+    (folder / "synthetic").mkdir()
+    rows.to_csv(folder / "synthetic" / "synthetic.inter", sep="\t", index=False)
+
+
+def whole_run(size: str, threads: int) -> dict:
+    """Measure one run with one epoch in every stage: seconds by stage, and the peak memory of its process."""
+    n_users, n_items, count = map(int, size.split("x"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_interactions(folder, n_users, n_items, count)
+        settings = {
+            "dataset": "synthetic", "data_path": folder, "checkpoint_dir": folder / "saved", "epochs": 1,
+            "distill_epochs": 1,
+            "teacher.embedding_size": 64, "student.embedding_size": 8, "threads": threads, "show_progress": False,
+            "device": "cpu",
+        }  # fmt: skip
+        options = [f"--{key}={value}" for key, value in settings.items()]
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "recbole_bd", "run", *options], check=True, capture_output=True)
+        seconds = time.perf_counter() - start
+        result = json.loads(next(folder.glob("saved/*/result.json")).read_text())
+    return {
+        "users": n_users,
+        "items": n_items,
+        "interactions": count,
+        "seconds": seconds,
+        "timing": result["timing"],
+        "peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10,
+    }
+
+
 def main() -> None:
     """Measure every size in turn and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,7 +134,16 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="cpu, or cuda to measure the GPU's memory")
     parser.add_argument("--json", help="file for the result")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--whole-run", metavar="UxIxN", help="measure a run on so many users, items and interactions")
     known = parser.parse_args()
+    if known.whole_run:
+        row = whole_run(known.whole_run, known.threads)
+        print(f"{known.whole_run}: {row['seconds']:.0f} s, peak {row['peak_mb']:.0f} MB")
+        for part, value in row["timing"].items():
+            print(f"  {part:<28}{sum(value) if isinstance(value, list) else value:>10.2f} s")
+        if known.json:
+            Path(known.json).write_text(json.dumps(row, indent=2) + "\n")
+        return
     if known.one:
         print(json.dumps(measure(*map(int, known.one.split("x")), known.threads, known.ranks, known.device)))
         return

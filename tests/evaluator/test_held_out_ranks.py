@@ -70,3 +70,23 @@ def test_scores_that_are_no_numbers_have_no_test_ranks():
     scores[3, 2] = torch.nan
     with pytest.raises(DataError, match="student: a score is not a number"):
         ranks_of_test_items(role(scores), split())
+
+
+def test_many_ties_and_infinite_scores_are_ranked_as_by_counting():
+    """Three users with unequal numbers of test items, few distinct scores, and items that are left out."""
+    generator = torch.Generator().manual_seed(5)
+    scores = torch.randint(-2, 3, (4, 40), generator=generator).float()
+    scores[scores == -2], scores[scores == 2] = -torch.inf, torch.inf
+    pairs = {"train": [], "valid": [], "test": []}
+    for user in (1, 2, 3):
+        items = (torch.randperm(39, generator=generator) + 1).tolist()
+        for part, some in zip(pairs, (items[:9], items[9:12], items[12 : 13 + 5 * user]), strict=True):
+            pairs[part] += [(user, item) for item in some]
+    whole = split()
+    whole.n_items, whole.pairs = 40, lambda part: tuple(torch.tensor(ids) for ids in zip(*pairs[part], strict=True))
+    found = ranks_of_test_items(role(scores), whole).tolist()
+    for (user, item), rank in zip(pairs["test"], found, strict=True):
+        out = {other for part in ("train", "valid") for owner, other in pairs[part] if owner == user}
+        listed = [float(scores[user, other]) for other in range(1, 40) if other not in out]
+        own = float(scores[user, item])
+        assert rank == sum(one > own for one in listed) + (listed.count(own) + 1) / 2
