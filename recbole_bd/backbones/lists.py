@@ -94,8 +94,9 @@ def read_lists(path: Path, dataset: Any) -> Tensor:
     if not is_rank.all():
         row = is_rank.idxmin()
         raise _error(path, row, f"rank {table[_RANK][row]!r}: expected a whole number from 1, the best")
+    by_number = table.assign(**{_RANK: ranks})
     for field, others in ((item_field, "item"), (_RANK, "rank")):
-        if (twice := table.duplicated([user_field, field])).any():
+        if (twice := by_number.duplicated([user_field, field])).any():
             row = twice.idxmax()
             raise _error(path, row, f"user {table[user_field][row]} has {others} {table[field][row]} twice")
     users, items = (table[field].map(dataset.field2token_id[field]) for field in (user_field, item_field))

@@ -192,7 +192,7 @@ def require_teachable(name: str, role: str) -> None:
     if not learns_by_gradient(name):
         raise RoleError(
             f"{role}: {name} has no parameters to train by gradient, so it cannot learn from the other role. "
-            f"Choose e.g. BPR, or use {name} as the teacher of a one-way method (RD, CD or RRD)"
+            f"Choose e.g. BPR, or use {name} as the teacher of a one-way method (such as RRD, RD or CE)"
         )
     if own := traits_of_class(recommender_class(name)).own_trainer:
         raise RoleError(f"{role}: {name} needs {own.step}, which distillation does not run. Choose {own.choice}")
