@@ -22,7 +22,8 @@ from recbole_bd.model.one_way import teacher_text
 class Experts(nn.Module):
     """Mixture of experts from the student's space to the teacher's, selected by the teacher's vector.
 
-    An expert has layers d_student -> (d_student + d_teacher) / 2 -> d_teacher with a ReLU between them. The selection
+    An expert has layers d_student -> (d_student + d_teacher) / 2 -> d_teacher with a ReLU between them. Between equal
+    widths the middle layer has half of them, as in the public code; a wider one could copy any vector. The selection
     is one linear layer on the teacher's vector. All experts are computed together. They are mixed before the second
     layer, so that no array of [rows, experts, d_teacher] is made.
 
@@ -34,7 +35,7 @@ class Experts(nn.Module):
 
     def __init__(self, student_size: int, teacher_size: int, count: int, generator: torch.Generator):
         super().__init__()
-        hidden = (student_size + teacher_size) // 2
+        hidden = max(student_size // 2, 1) if student_size == teacher_size else (student_size + teacher_size) // 2
 
         def uniform(*shape: int, fan_in: int) -> nn.Parameter:
             values = torch.rand(*shape, generator=generator, device=generator.device)

@@ -27,6 +27,11 @@ def test_experts_are_the_networks_one_by_one():
     assert torch.allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("student", "teacher", "hidden"), [(3, 7, 5), (7, 3, 5), (8, 8, 4), (1, 1, 1)])
+def test_the_middle_layer_is_narrower_than_equal_widths(student, teacher, hidden):
+    assert Experts(student, teacher, 2, generator()).first.shape == (student, 2, hidden)
+
+
 def test_a_cold_selection_takes_one_expert_by_its_probability():
     experts = Experts(3, 7, 4, generator())
     with torch.no_grad():
