@@ -20,6 +20,10 @@ examples:
   recbole-bd export saved/RUN --index=hnsw                 an approximate index of the items, with its recall"""
 
 
+# Endings of exported files: a name with one is meant as a file.
+_FILES = (".faiss", ".npz", ".onnx", ".pth", ".safetensors")
+
+
 def command_parser() -> CommandParser:
     """The parser."""
     parser = model_parser(
@@ -61,6 +65,8 @@ def execute(words: Sequence[str]) -> int:
         raise ConfigError(
             f"export: --format=NAME is missing: {', '.join(EXPORT_FORMATS)}, or several separated by commas"
         )
+    if options.out and options.out.suffix in _FILES and not options.out.is_dir():
+        raise ConfigError(f"export: --out={options.out}: name the folder of the files, such as {options.out.stem}")
     with quick_imports():
         from recbole_bd.serving.export import FORMATS, export_index
         from recbole_bd.serving.model_card import model_card

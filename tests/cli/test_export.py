@@ -121,6 +121,10 @@ def test_a_model_without_its_run_is_described_by_its_own_file(trained_run, cli, 
         (["RUN", "--format= , "], "export: --format=NAME is missing"),
         (["RUN", "--format", "npz", "onnx"], "onnx; several values have commas between them: --format=A,B. See"),
         (["RUN", "RUN", "--format=npz"], "unrecognized arguments: "),
+        (
+            ["RUN", "--format=onnx", "--out=student.onnx"],
+            "--out=student.onnx: name the folder of the files, such as student",
+        ),
         (["RUN", "--format=npz, x,"], "export: --format=x: the formats are npz, safetensors, onnx, recbole"),
     ],
 )
