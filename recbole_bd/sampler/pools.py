@@ -35,6 +35,8 @@ _LARGEST_EXPONENT = 3.0
 _LARGEST_POWER = 6.0
 # Rounds of proposals for rows that lack some.
 _ROUNDS = 4
+# Proposals in memory at a time: 16 MiB an array.
+_PROPOSALS_AT_ONCE = 2**21
 
 
 class Workspace:
@@ -233,15 +235,19 @@ def _fill_by_proposals(
     for number in range(_ROUNDS):
         if not len(left):
             break
-        wanted = (sizes - have)[left]
-        columns, accepted = propose_some(left, rule.proposals(int(wanted.max())))
-        order = accepted.cumsum(dim=1)
-        places, draws = (accepted & (order <= wanted.unsqueeze(1))).nonzero(as_tuple=True)
-        first = (starts + have - 1)[left]
-        pool.items[first[places] + order[places, draws]] = chunk.items(columns[places, draws])
-        have[left] += order[:, -1]
+        count = rule.proposals(int((sizes - have)[left].max()))
+        means = []
+        for some in left.split(max(1, _PROPOSALS_AT_ONCE // count)):
+            wanted = (sizes - have)[some]
+            columns, accepted = propose_some(some, count)
+            order = accepted.cumsum(dim=1)
+            places, draws = (accepted & (order <= wanted.unsqueeze(1))).nonzero(as_tuple=True)
+            first = (starts + have - 1)[some]
+            pool.items[first[places] + order[places, draws]] = chunk.items(columns[places, draws])
+            have[some] += order[:, -1]
+            means.append(accepted.float().mean())
         if number == 0:
-            rule.acceptance = max(float(accepted.float().mean()), _LEAST_ACCEPTANCE)
+            rule.acceptance = max(float(torch.stack(means).mean()), _LEAST_ACCEPTANCE)
         is_full = (have >= sizes)[left]
         unfilled[left[is_full]] = False
         left = left[~is_full]

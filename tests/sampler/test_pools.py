@@ -57,10 +57,14 @@ def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, pre
     assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
 
 
-@pytest.mark.parametrize("power", [0.4, 1.0, 1.5])
-@pytest.mark.parametrize("order", ["paper", "reference"])
-def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(power, order, monkeypatch):
-    """No row is weighed but those with many equal scores; the odds are the same in all."""
+@pytest.mark.parametrize(
+    ("power", "order", "at_once"),
+    [(0.4, "paper", 2**21), (0.4, "reference", 1), (1.0, "paper", 2**21), (1.0, "reference", 2**21)]
+    + [(1.5, "paper", 2**21), (1.5, "reference", 2**21), (1.5, "reference", 2 * 6002)],
+)
+def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(power, order, at_once, monkeypatch):
+    """No row is weighed but those with many equal scores; the odds are the same in all, however many rows propose at a
+    time."""
     scores = wide_tables(n_users=5)
     scores["student"][2, 100:103] = scores["student"][2].median()  # below the head
     for table in scores.values():
@@ -76,6 +80,7 @@ def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(pow
     n_draws = 20000
     monkeypatch.setattr(pools.Rule, "proposals", lambda rule, wanted: 6002)
     monkeypatch.setattr(pools, "_ROUNDS", 99)
+    monkeypatch.setattr(pools, "_PROPOSALS_AT_ONCE", at_once)
     sampler = refreshed({"teacher": direction}, scores, n_draws, ranks="exact")
     assert sum(searched) == 1
     for user in range(1, 5):
