@@ -59,8 +59,15 @@ def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, pre
 
 @pytest.mark.parametrize(
     ("power", "order", "at_once"),
-    [(0.4, "paper", 2**21), (0.4, "reference", 1), (1.0, "paper", 2**21), (1.0, "reference", 2**21)]
-    + [(1.5, "paper", 2**21), (1.5, "reference", 2**21), (1.5, "reference", 2 * 6002)],
+    [
+        (0.4, "paper", 2**21),
+        (0.4, "reference", 1),
+        (1.0, "paper", 2**21),
+        (1.0, "reference", 2**21),
+        (1.5, "paper", 2**21),
+        (1.5, "reference", 2**21),
+        (1.5, "reference", 2 * 6002),
+    ],
 )
 def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(power, order, at_once, monkeypatch):
     """No row is weighed but those with many equal scores; the odds are the same in all, however many rows propose at a
