@@ -15,7 +15,7 @@ import torch
 
 from recbole_bd.backbones.acceleration.embedding_gradients import renew_nodes
 from recbole_bd.backbones.role import Role
-from recbole_bd.backbones.traits import traits_of
+from recbole_bd.backbones.traits import declared_traits, is_recbole_model, traits_of
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import TrainingError
 from recbole_bd.system.distributed import group
@@ -218,7 +218,7 @@ def may_capture(trainers: Iterable[Any], roles: Iterable[Role]) -> bool:
     """
     return (
         group().size == 1
-        and all(role.softmax is None and traits_of(role.model).is_capturable for role in roles)
+        and all(_is_capturable(role) for role in roles)
         and all(
             one.device.type == "cuda"
             and one.config["cuda_graphs"]
@@ -227,3 +227,10 @@ def may_capture(trainers: Iterable[Any], roles: Iterable[Role]) -> bool:
             for one in trainers
         )
     )
+
+
+def _is_capturable(role: Role) -> bool:
+    """Whether a role's loss and scores are known to be capturable; a subclass may do more than the model it extends."""
+    is_own_loss = role.softmax is None
+    is_known = is_recbole_model(role.model) or declared_traits(type(role.model)) is not None
+    return is_own_loss and is_known and traits_of(role.model).is_capturable

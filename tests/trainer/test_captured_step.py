@@ -1,11 +1,16 @@
 """Steps that are recorded and replayed train as plain steps do; here the recording runs the step again."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from recbole.model.general_recommender import BPR, MultiVAE
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
-from recbole_bd.trainer import weights_average
-from recbole_bd.trainer.captured_step import CapturedSteps
+from recbole_bd.backbones.traits import BackboneTraits
+from recbole_bd.system.distributed import Group
+from recbole_bd.trainer import captured_step, weights_average
+from recbole_bd.trainer.captured_step import CapturedSteps, may_capture
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.journal import Journal
@@ -136,6 +141,44 @@ def test_kept_vectors_of_a_new_best_state_are_another_kind(quick):
     before = scene.method.kind_of_step(scene.batches[0])
     scene.method.new_best(TEACHER)
     assert scene.method.kind_of_step(scene.batches[0]) != before
+
+
+class OwnBPR(BPR):
+    """A subclass, of which nothing more is known than that it scores as BPR does."""
+
+
+class DeclaredBPR(BPR):
+    bd_traits = BackboneTraits("InnerProduct", is_capturable=True)
+
+
+class FakeTrainer:
+    """A trainer on a GPU, as far as `may_capture` looks."""
+
+    device, enable_scaler = torch.device("cuda"), False
+
+    def __init__(self, **settings):
+        self.config = {"cuda_graphs": True, **settings}
+        self.optimizer = SimpleNamespace(param_groups=[{"capturable": True}])
+
+
+def role_of(kind, softmax=None):
+    return SimpleNamespace(model=kind.__new__(kind), softmax=softmax)
+
+
+def test_steps_of_known_models_alone_are_captured():
+    assert may_capture([FakeTrainer()], [role_of(BPR), role_of(DeclaredBPR)])
+    for other in (OwnBPR, MultiVAE):
+        assert not may_capture([FakeTrainer()], [role_of(BPR), role_of(other)])
+    assert not may_capture([FakeTrainer()], [role_of(BPR, softmax=object())])
+
+
+def test_settings_and_the_machine_decide_too(monkeypatch):
+    scaled, other, on_cpu = FakeTrainer(), FakeTrainer(), FakeTrainer()
+    scaled.enable_scaler, other.optimizer.param_groups, on_cpu.device = True, [{"lr": 1.0}], torch.device("cpu")
+    for trainer in (scaled, other, on_cpu, FakeTrainer(cuda_graphs=False)):
+        assert not may_capture([FakeTrainer(), trainer], [role_of(BPR)])
+    monkeypatch.setattr(captured_step, "group", lambda: Group(0, 2))
+    assert not may_capture([FakeTrainer()], [role_of(BPR)])
 
 
 def test_a_batch_cloned_has_equal_numbers_elsewhere(quick):
