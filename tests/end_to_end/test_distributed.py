@@ -39,6 +39,7 @@ PAIRS = {
     },
     "LightGCN and BPR": {"teacher_model": "LightGCN", "refresh_users": "rolling"},
     "RD": {"model": "RD"},
+    "DML": {"model": "DML"},
     "sampled candidates": {"eval_args": {"mode": "uni5"}},
     "a baseline": {"model": "MultiVAE"},
 }
