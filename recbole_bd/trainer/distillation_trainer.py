@@ -274,7 +274,9 @@ def _upwards(trainer: Any, score: float) -> float:
 
 def _losses_text(means: dict[str, dict[str, float]]) -> str:
     return "; ".join(
-        f"{role} " + " ".join(f"{name} {value:.4f}" for name, value in parts.items()) for role, parts in means.items()
+        f"{role} " + " ".join(f"{name} {value:.4f}" for name, value in parts.items())
+        for role, parts in means.items()
+        if parts  # a role that rests or waits has none
     )
 
 
