@@ -24,7 +24,7 @@ class Lists(GeneralRecommender):
     """Score = -log(rank) of listed items, -log(number of items) of all others.
 
     So a softmax of the scores is 1 / rank, up to a factor. The order is what the file says; the numbers are a choice
-    of this package, as a list has none. Methods rank listed items only: see `Role.listed`.
+    of this package, as a list has none. Methods rank listed items only: see `known_lists`.
 
     Args:
         config: settings of the role, with `teacher_lists`.
@@ -49,6 +49,11 @@ class Lists(GeneralRecommender):
         self.fake_loss = nn.Parameter(torch.zeros(1))  # RecBole's trainer needs a parameter; nothing reads it
         self.other_parameter_name = ["lists"]
 
+    def load_other_parameter(self, para: dict[str, Any] | None) -> None:
+        """Take over the lists of a stored model, on this one's device."""
+        super().load_other_parameter(para)
+        self.lists = self.lists.to(self.device)
+
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """No loss, as nothing is learned. A scalar."""
         return self.fake_loss.sum()
@@ -67,6 +72,11 @@ class Lists(GeneralRecommender):
         scores = last.repeat(len(listed), self.n_items)
         scores.scatter_(1, listed, torch.where(listed > 0, -torch.log(ranks), last))
         return scores.view(-1)
+
+
+def known_lists(model: Any) -> Tensor | None:
+    """Items that a model of lists ranks for each user, int32 [n_users, K]; None for a model that scores all items."""
+    return model.lists if isinstance(model, Lists) else None
 
 
 def read_lists(path: Path, dataset: Any) -> Tensor:

@@ -14,7 +14,6 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from scipy import sparse
 from torch import Tensor
 
-from recbole_bd.backbones.lists import Lists
 from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
@@ -79,11 +78,6 @@ class Role:
     def propagates(self) -> bool:
         """Whether a pair's score needs a pass over the whole model, such as a graph convolution or an item tower."""
         return self._scores.propagates
-
-    @property
-    def listed(self) -> Tensor | None:
-        """Items that a role of lists ranks for each user, int32 [n_users, K]; None where the role scores all items."""
-        return self.model.lists if isinstance(self.model, Lists) else None
 
     @property
     def shares_batches(self) -> bool:

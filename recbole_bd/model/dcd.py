@@ -10,6 +10,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
+from recbole_bd.backbones.lists import known_lists
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
@@ -66,7 +67,7 @@ class DCD(RRD):
             )
         self.seen_by: SeenItems | None = None  # the users of each item, with the two kinds of ids exchanged
         if self.side_weights["item"]:
-            if self.frozen.listed is not None:
+            if known_lists(self.frozen.model) is not None:
                 raise ConfigError(
                     f"item_side_weight={self.side_weights['item']}: {self.frozen.config['model']} as the teacher ranks "
                     "items, not the users of an item; use item_side_weight=0"

@@ -8,6 +8,7 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.lists import known_lists
 from recbole_bd.backbones.role import Role
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
@@ -72,7 +73,8 @@ class Prepared(Distiller):
         """
         with role.scoring():
             lists = top_lists(role.all_logits, self.seen, length, self.generator, progress, role.name)
-        return lists if role.listed is None else lists * is_listed(lists, role.listed)
+        known = known_lists(role.model)
+        return lists if known is None else lists * is_listed(lists, known)
 
     def sampling_state(self) -> dict[str, Any]:
         """State of the generator, and the tensors that `prepare` has set."""

@@ -11,6 +11,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
+from recbole_bd.backbones.lists import known_lists
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
@@ -76,8 +77,8 @@ class UnKD(OneWay):
             ranking = (self.groups, head_length(temperature), self.generator, progress, self.frozen.name)
             with self.frozen.scoring():
                 lists = group_lists(self.frozen.all_logits, self.seen, *ranking)
-            if (listed := self.frozen.listed) is not None:
-                lists = torch.stack([own * is_listed(own, listed) for own in lists])
+            if (known := known_lists(self.frozen.model)) is not None:
+                lists = torch.stack([own * is_listed(own, known) for own in lists])
             self.lists = lists
         drawn = [
             draw_pairs(lists, count, temperature, self.generator)

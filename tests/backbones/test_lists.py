@@ -7,7 +7,9 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_bd import run_bd
+from recbole_bd.backbones.lists import known_lists
 from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.snapshot import restore_snapshot, take_snapshot
 from recbole_bd.data.split import load_split
 from recbole_bd.errors import BDError, ConfigError, DataError, RoleError
 from recbole_bd.model import METHODS
@@ -54,21 +56,30 @@ def test_scores_fall_with_the_rank_and_what_is_not_listed_is_last(listed, tmp_pa
     users, some = torch.tensor([user, user, nobody]), torch.tensor([items[1], other, items[0]])
     pairs = Interaction({"user_id": users, "item_id": some})
     assert role.model.predict(pairs).tolist() == pytest.approx([-math.log(2), float(expected[0, other]), last])
-    assert role.listed[user].tolist() == items
-    assert Scene({**listed, "teacher_model": "ItemKNN"}, model="RRD").roles[TEACHER].listed is None
+    assert known_lists(role.model)[user].tolist() == items
+    assert known_lists(Scene({**listed, "teacher_model": "ItemKNN"}, model="RRD").roles[TEACHER].model) is None
+
+
+def test_a_stored_model_holds_the_lists(listed, tmp_path):
+    _, role = teacher_of(listed, tmp_path, ["u3\ti7\t1"])
+    state, before = take_snapshot(role.model), known_lists(role.model)
+    role.model.lists = torch.zeros_like(before)
+    restore_snapshot(role.model, state)
+    assert torch.equal(known_lists(role.model), before)
+    assert role.parameter_count >= before.numel()
 
 
 def test_columns_come_in_any_order_and_blank_lines_are_skipped(listed, tmp_path):
     lines = ["1\ti2\tx\tu3", "", "2\ti7\tx\tu3"]
     scene, role = teacher_of(listed, tmp_path, lines, header="rank\titem_id\tnote\tuser_id")
-    assert role.listed[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
+    assert known_lists(role.model)[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
 
 
 def test_lines_that_are_not_of_the_data_are_left_out_and_told(listed, tmp_path, caplog):
     caplog.set_level("INFO")
     lines = ["u3\ti2\t1", "u3\tnew\t2", "new\ti2\t1", "u3\ti7\t3", "[PAD]\ti2\t1"]
     scene, role = teacher_of(listed, tmp_path, lines)
-    assert role.listed[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
+    assert known_lists(role.model)[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
     said = [record.message.partition("lists.tsv: ")[2] for record in caplog.records if "lists.tsv: " in record.message]
     assert said[:2] == [
         "3 lines have a user or an item that the data lacks",
