@@ -76,7 +76,7 @@ NAMED = {
     "storage from bytes": (Asks(torch.storage._load_from_bytes, b""), "torch.storage._load_from_bytes"),
     "numpy.load": (Asks(np.load, "x"), "numpy.load"),
     "set of torch": (Counter("a"), "collections.Counter"),
-    "Path": (Path("x"), "pathlib.PosixPath"),
+    "Path": (Path("x"), f"{type(Path()).__module__}.PosixPath"),
 }
 
 
@@ -109,15 +109,22 @@ def test_a_malformed_pickle_is_one_line(name, tmp_path):
     assert len(str(error.value).splitlines()) == 1
 
 
+class Referring(pickle.Pickler):
+    """Writes a reference in the place of the text `here`."""
+
+    def __init__(self, stream, reference: tuple):
+        super().__init__(stream, protocol=2)
+        self.reference = reference
+
+    def persistent_id(self, value):
+        """The reference, for this text alone."""
+        return self.reference if isinstance(value, str) and value == "here" else None
+
+
 def a_tensor(size: int = 4, shape=(2, 2), stride=(2, 1), offset=0, key="0", kind="FloatStorage") -> bytes:
     """The pickle of {"w": tensor} with any claims."""
-    stream = io.BytesIO()
-    pickler = pickle.Pickler(stream, protocol=2)
-    pickler.persistent_id = lambda value: (
-        ("storage", getattr(torch, kind), key, "cuda:7", size) if value == "here" else None
-    )
-    pickler.dump({"w": Asks(torch._utils._rebuild_tensor_v2, "here", offset, shape, stride, False, OrderedDict())})
-    return stream.getvalue()
+    asked = Asks(torch._utils._rebuild_tensor_v2, "here", offset, shape, stride, False, OrderedDict())
+    return pickled({"w": asked}, "storage", getattr(torch, kind), key, "cuda:7", size)
 
 
 FLOATS = np.arange(4, dtype=np.float32).tobytes()
@@ -200,9 +207,7 @@ def test_every_model_that_reads_files_does_so_by_the_names_that_are_replaced():
 def pickled(content, *reference) -> bytes:
     """A pickle in which the text `here` is a reference of this kind."""
     stream = io.BytesIO()
-    pickler = pickle.Pickler(stream, protocol=2)
-    pickler.persistent_id = lambda value: reference if value == "here" else None
-    pickler.dump(content)
+    Referring(stream, reference).dump(content)
     return stream.getvalue()
 
 
