@@ -16,7 +16,7 @@ def learner_state(trainer: Any) -> dict[str, Any]:
     return {
         "optimizers": {name: optimizer.state_dict() for name, optimizer in _optimizers(trainer).items()},
         "scaler": trainer.scaler.state_dict(),
-        "best": None if trainer.best is None else vars(trainer.best),
+        "best": None if trainer.best is None else {**vars(trainer.best)},
         "average": trainer.average.state_dict(),
         "draws": None if trainer.role.softmax is None else trainer.role.softmax.generator.get_state(),
     }

@@ -131,12 +131,12 @@ def test_a_resumed_training_is_bitwise_the_one_that_was_not_stopped(stage, quick
             role = scene.roles[STUDENT]
             loader = train_loader(role.config, scene.split)
             best = warm_up(role, loader, scene.split.valid_loader, Journal(), False, keeper, point)
-            return vars(best)
+            return {**vars(best)}
         trainer = BDTrainer(scene.config, scene.method, Journal(), keeper)
         if point is not None:
             trainer.resume_from(point)
         trainer.fit(scene.stream(), scene.split.valid_loader)
-        return {"best": {name: vars(best) for name, best in trainer.best.items()}, "states": scene.states()}
+        return {"best": {name: {**vars(best)} for name, best in trainer.best.items()}, "states": scene.states()}
 
     points, whole = points_of(train)
     assert len(points) == 3
