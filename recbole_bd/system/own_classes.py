@@ -14,7 +14,8 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,26 @@ def own_class(name: str, group: str) -> type | None:
     return _imported(point.value, f"entry point {group}: {name} = {point.value}", InstallationError)
 
 
+@contextmanager
+def _anomaly_detection_kept() -> Iterator[None]:
+    """Keep torch's anomaly detection as it is: RecBole's sequential models turn it on when they are imported.
+
+    It makes training several times as slow, and an overflow that a gradient scaler handles an error.
+    """
+    import torch  # a second, which a command that only lists names does not take
+
+    was_on = torch.is_anomaly_enabled()
+    try:
+        yield
+    finally:
+        torch.autograd.set_detect_anomaly(was_on)
+
+
 def _imported(target: str, named: str, kind: type[ConfigError] | type[InstallationError]) -> type:
     module, _, path = target.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        with _anomaly_detection_kept():
+            found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)
     except ModuleNotFoundError as error:

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 
 from recbole_bd.errors import ConfigError, InstallationError
 from recbole_bd.system.own_classes import (
@@ -47,6 +48,15 @@ def test_names_of_classes(name):
 @pytest.mark.parametrize("name", ["BPR", "a:", ":B", "a:b:C", "a.:C", "a/b:C", "../a:C", "a b:C", "1a:C", "", None, 3])
 def test_other_names(name):
     assert not is_import_name(name)
+
+
+@pytest.mark.parametrize("was_on", [False, True])
+def test_a_module_does_not_change_anomaly_detection(was_on, toys):
+    """RecBole's sequential models turn it on when they are imported."""
+    toys(f"import torch\ntorch.autograd.set_detect_anomaly({not was_on})\nclass Toy: pass\n")
+    with torch.autograd.set_detect_anomaly(was_on):
+        assert own_class("toys:Toy", BACKBONES).__name__ == "Toy"
+        assert torch.is_anomaly_enabled() is was_on
 
 
 def test_a_class_is_named_as_it_is_imported():
