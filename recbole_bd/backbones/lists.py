@@ -156,4 +156,4 @@ def _tell(path: Path, left_out: int, without: int) -> None:
     if left_out:
         logger.info("teacher_lists %s: %d lines have a user or an item that the data lacks", path, left_out)
     if without:
-        logger.info("teacher_lists %s: %d users have no list, and learn nothing from the teacher's", path, without)
+        logger.info("teacher_lists %s: %d users have no list, and learn nothing of the teacher's order", path, without)

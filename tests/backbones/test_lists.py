@@ -83,7 +83,7 @@ def test_lines_that_are_not_of_the_data_are_left_out_and_told(listed, tmp_path, 
     said = [record.message.partition("lists.tsv: ")[2] for record in caplog.records if "lists.tsv: " in record.message]
     assert said[:2] == [
         "3 lines have a user or an item that the data lacks",
-        "59 users have no list, and learn nothing from the teacher's",
+        "59 users have no list, and learn nothing of the teacher's order",
     ]
 
 

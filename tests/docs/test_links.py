@@ -1,4 +1,4 @@
-"""Links between the repository's pages: files and headings that they name are there."""
+"""The repository's pages: files and headings that links name are there, and rows stand in a table."""
 
 import re
 
@@ -37,3 +37,10 @@ def test_links_lead_somewhere(page):
         if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
             wrong.append(link)
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_rows_stand_in_a_table(page):
+    """A blank line in a table ends it: the rows after it are shown as text."""
+    blocks = re.findall(r"(?:^\|.*\n?)+", text_of(page), re.M)
+    assert [block for block in blocks if not re.match(r".*\n\|[\s:|-]+\n", block)] == []
