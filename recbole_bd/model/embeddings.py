@@ -49,7 +49,7 @@ class OfEmbeddings(OneWay):
             if not has_embeddings(recommender_class(name)):
                 raise RoleError(
                     f"{role}: {name} has no embeddings of users and items, which {cls.__name__} needs in both roles. "
-                    "Choose e.g. BPR or LightGCN, or use RD, CD or RRD, which accept any model"
+                    "Choose e.g. BPR or LightGCN, or use RD or RRD, which accept any model"
                 )
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
