@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole_bd.backbones.names import BASELINE, PAIR
 from recbole_bd.backbones.registry import general_recommenders, own_backbones, recommender_class
-from recbole_bd.config.known_options import RECBOLE_PROPERTIES, models_with, recbole_options, role_options
+from recbole_bd.config.known_options import LISTS, RECBOLE_PROPERTIES, models_with, recbole_options, role_options
 from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
 from recbole_bd.config.option import Option
 from recbole_bd.config.recbole_blocks import check_inside
@@ -45,7 +45,7 @@ class LayerChecks:
                 _check_backbones(value, layer.source)
             elif key not in self.top_level:
                 blocks = (*PAIR, "backbones", *self.model_names)
-                similar = blocks if isinstance(value, Mapping) else {*self.top_level, *self.ignored}
+                similar = blocks if isinstance(value, Mapping) else {*self.top_level, *self.ignored, LISTS}
                 raise ConfigError(_unknown_setting(key, key, similar, layer.source))
             else:
                 check_option(self.top_level[key], value, key, layer.source)
@@ -142,6 +142,8 @@ def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) ->
     hint = did_you_mean(key, known, cutoff=0.6)
     if having := models_with(key):
         hint = f" Of the models, only these have it: {', '.join(having)}."
+        if key == LISTS:
+            hint += " It makes Lists the teacher of a method, where teacher_model is left out."
     return (
         f"unknown setting {where} ({source}).{hint} Documented keys: `recbole-bd run --help` and, "
         f"for RecBole's own, {RECBOLE_PROPERTIES / 'overall.yaml'} and model/*.yaml beside it"

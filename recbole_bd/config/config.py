@@ -31,6 +31,7 @@ from recbole_bd.config.evaluation_settings import check_protocol, check_valid_me
 from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import (
+    LISTS,
     PACKAGE_OPTIONS_OF_A_ROLE,
     PACKAGE_OPTIONS_OF_EVALUATION,
     recbole_options,
@@ -63,8 +64,6 @@ from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import identity_of
-
-_LISTS = "teacher_lists"  # the option of the model Lists
 
 
 class BDConfig(HostConfig):
@@ -255,7 +254,7 @@ class BDConfig(HostConfig):
         for role, backbone in self.backbones.items():
             config = self.role(role)
             block = {key: plain_value(config[key]) for key in sorted(role_options(backbone)) if key in config}
-            block |= {key: absolute(block[key]) for key in ("checkpoint", _LISTS) if key in block}
+            block |= {key: absolute(block[key]) for key in ("checkpoint", LISTS) if key in block}
             if role == BASELINE:
                 plain |= block
             else:
@@ -269,8 +268,8 @@ class BDConfig(HostConfig):
 def _implied_by(users_layers: Iterable[Layer]) -> list[Layer]:
     """The layer below the user's in which lists of a teacher name its model, `Lists`; none without lists."""
     blocks = [block for layer in users_layers for block in (layer.values, layer.values.get(TEACHER))]
-    has_lists = any(isinstance(block, Mapping) and block.get(_LISTS) for block in blocks)
-    return [Layer(_LISTS, {"teacher_model": "Lists"})] if has_lists else []
+    has_lists = any(isinstance(block, Mapping) and block.get(LISTS) for block in blocks)
+    return [Layer(LISTS, {"teacher_model": "Lists"})] if has_lists else []
 
 
 def _shipped_layers(model: str, dataset: str) -> list[Layer]:

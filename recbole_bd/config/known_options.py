@@ -17,6 +17,7 @@ from recbole_bd.config.property_files import method_options, package_options, pr
 from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
+LISTS = "teacher_lists"  # the option of the model Lists
 # A setting that the source of a model reads.
 _READ_KEY = r"""config\[\s*["']([\w-]+)["']\s*\]"""
 

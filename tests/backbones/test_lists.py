@@ -134,7 +134,7 @@ def test_lists_name_the_model_of_the_teacher(listed, tmp_path, monkeypatch):
         assert plain["teacher"]["teacher_lists"] == str(tmp_path / "lists.tsv")
         assert "teacher_lists" not in plain["student"]
         assert make_config(plain, model="RRD").as_dict() == plain
-    with pytest.raises(ConfigError, match=r"unknown setting teacher_lists.*only these have it: Lists"):
+    with pytest.raises(ConfigError, match=r"only these have it: Lists\. It makes .* where teacher_model is left out"):
         make_config({**for_method(listed, "RRD"), "teacher_lists": "lists.tsv", "teacher_model": "BPR"}, model="RRD")
     with pytest.raises(ConfigError, match="model Lists: no lists are named; use --teacher_lists=FILE"):
         Scene(listed, model="RRD", teacher_model="Lists")

@@ -19,6 +19,7 @@ def resolve(settings):
     [
         ({"temprature": 3}, r"unknown setting temprature .*Did you mean temperature\?.*--help"),
         ({"teacher.embeding_size": 3}, r"teacher.embeding_size .*Did you mean embedding_size\?"),
+        ({"teacher_list": "lists.tsv"}, r"Did you mean teacher_lists\?"),
         ({"n_layers": 2}, "unknown setting n_layers"),  # of LightGCN, which plays no role here
         ({"temperature": "hot"}, "temperature='hot': expected float; write e.g. temperature=1.0, the default"),
         ({"temperature": -1}, r"temperature=-1: must be in \(0, inf\)"),
