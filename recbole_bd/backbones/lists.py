@@ -82,7 +82,7 @@ def known_lists(model: Any) -> Tensor | None:
 def read_lists(path: Path, dataset: Any) -> Tensor:
     """Read ranked lists of items by user.
 
-    Lines of users or items that the data lacks are left out; the log says how many. Ranks may have gaps: only their
+    Lines of users or items that the data lacks are left out; a warning says how many. Ranks may have gaps: only their
     order counts.
 
     Args:
@@ -154,6 +154,8 @@ def _error(path: Path, row: int, problem: str) -> DataError:
 
 def _tell(path: Path, left_out: int, without: int) -> None:
     if left_out:
-        logger.info("teacher_lists %s: %d lines have a user or an item that the data lacks", path, left_out)
+        logger.warning("teacher_lists %s: %d lines have a user or an item that the data lacks", path, left_out)
     if without:
-        logger.info("teacher_lists %s: %d users have no list, and learn nothing of the teacher's order", path, without)
+        logger.warning(
+            "teacher_lists %s: %d users have no list, and learn nothing of the teacher's order", path, without
+        )

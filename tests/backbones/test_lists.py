@@ -76,7 +76,6 @@ def test_columns_come_in_any_order_and_blank_lines_are_skipped(listed, tmp_path)
 
 
 def test_lines_that_are_not_of_the_data_are_left_out_and_told(listed, tmp_path, caplog):
-    caplog.set_level("INFO")
     lines = ["u3\ti2\t1", "u3\tnew\t2", "new\ti2\t1", "u3\ti7\t3", "[PAD]\ti2\t1"]
     scene, role = teacher_of(listed, tmp_path, lines)
     assert known_lists(role.model)[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i2", "i7"])
