@@ -143,8 +143,14 @@ def test_zero_weights_are_bitwise_the_control_and_a_role_that_does_not_learn_sta
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("models", [("BPR", "BPR"), ("LightGCN", "DMF")], ids="-".join)
+@pytest.mark.parametrize(
+    ("method", "models"),
+    [
+        *((method, ("BPR", "BPR")) for method in METHODS),
+        *((method, ("LightGCN", "DMF")) for method in ("BD", "DE", "CE")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
+)
 def test_equal_seeds_give_equal_states_and_another_seed_another(method, models, quick):
     settings = {**pair(quick, *models), "distill_epochs": 2}
     found = []
