@@ -1,6 +1,6 @@
 """Several processes train one run: the same steps, the same numbers, and an end together.
 
-Where coverage is measured, the two processes of `by_several` are programs of their own, started by `torchrun`. All
+Where coverage is measured, the processes of `by_several` are programs of their own, started by `torchrun`. All
 others, and their launchers, are copies of the test's process, which saves imports.
 """
 
@@ -81,9 +81,9 @@ def by_one(block_data, tmp_path_factory):
     return made_once(tmp_path_factory, "by-one", make)
 
 
-@pytest.fixture(scope="module", params=[2, 4])
+@pytest.fixture(scope="module", params=[3])
 def by_several(request, by_one, block_data, tmp_path_factory):
-    """The same by two and four processes."""
+    """The same by three processes, whose shares are unequal."""
     count = request.param
     return count, made_once(
         tmp_path_factory, f"by-{count}", lambda folder: jobs_of(count, folder, by_one[0], block_data)
@@ -99,7 +99,7 @@ def jobs_of(count: int, folder: Path, settings: dict, block_data: Path) -> dict:
         str(ROOT / "tests" / "helpers" / "together.py"),
         *(str(folder / f) for f in ("settings.json", "out")),
     )
-    environment = ENVIRONMENT | (MEASURED if count == 2 else {})
+    environment = ENVIRONMENT | (MEASURED)
     with forked_children():
         done = subprocess.run(
             command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=300

@@ -123,9 +123,9 @@ def zero_weights(method: str) -> dict:
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_weights_are_bitwise_the_control_and_a_role_that_does_not_learn_stays(method, quick):
     scenes = {
-        "zero": Scene(quick, model=method, **zero_weights(method)),
-        "control": Scene(quick, control=True, model=method),
-        "method": Scene(quick, model=method),
+        "zero": Scene(quick, model=method, distill_epochs=2, **zero_weights(method)),
+        "control": Scene(quick, control=True, model=method, distill_epochs=2),
+        "method": Scene(quick, model=method, distill_epochs=2),
     }
     before = scenes["zero"].states()
     assert all(equal_states(scene.states(), before) for scene in scenes.values())
@@ -145,10 +145,7 @@ def test_zero_weights_are_bitwise_the_control_and_a_role_that_does_not_learn_sta
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "models"),
-    [
-        *((method, ("BPR", "BPR")) for method in METHODS),
-        *((method, ("LightGCN", "DMF")) for method in ("BD", "DE", "CE")),
-    ],
+    [(method, models) for method in ("BD", "DE", "CE", "DML") for models in (("BPR", "BPR"), ("LightGCN", "DMF"))],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_equal_seeds_give_equal_states_and_another_seed_another(method, models, quick):
