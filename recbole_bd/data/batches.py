@@ -74,15 +74,17 @@ class Batch:
 
     def clone(self) -> "Batch":
         """The same batch in memory of its own."""
-        interaction = Interaction({name: values.clone() for name, values in self.interaction.interaction.items()})
-        positives, negatives = (None if ids is None else ids.clone() for ids in (self.positives, self.negatives))
-        return Batch(self.roles, interaction, self.users.clone(), positives, negatives, self.shard)
+        return self._with_each(torch.Tensor.clone)
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
-        positives, negatives = (None if ids is None else ids.to(device) for ids in (self.positives, self.negatives))
-        users = self.users.to(device)
-        return Batch(self.roles, self.interaction.to(device), users, positives, negatives, self.shard)
+        return self._with_each(lambda values: values.to(device))
+
+    def _with_each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        """The same batch with each tensor changed."""
+        interaction = Interaction({name: change(values) for name, values in self.interaction.interaction.items()})
+        positives, negatives = (None if ids is None else change(ids) for ids in (self.positives, self.negatives))
+        return Batch(self.roles, interaction, change(self.users), positives, negatives, self.shard)
 
 
 class BatchStream:

@@ -12,13 +12,13 @@ from recbole.evaluator.collector import Collector, DataStruct
 from torch import Tensor
 
 from recbole_bd.evaluator.diversity import redefined
+from recbole_bd.sampler.top_lists import users_at_once
 from recbole_bd.system.distributed import group
 
 # Data that RecBole's metrics may request from every batch.
 _OF_A_BATCH = ("rec.items", "rec.topk", "rec.meanrank", "rec.score", "data.label")
 # Above this number of positives per user, `topk` of a row costs less than the rank of each positive.
 _FEW_POSITIVES = 4
-_SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**26}
 
 
 class ArrayCollector(Collector):
@@ -116,7 +116,7 @@ def _by_rank(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> tuple[Tenso
     own = scores[rows, items].unsqueeze(1)
     one_each = len(rows) == len(scores) and bool((rows == torch.arange(len(rows), device=rows.device)).all())
     above = torch.empty(len(rows), device=scores.device)
-    step = max(1, _SCORES_AT_ONCE.get(scores.device.type, _SCORES_AT_ONCE["cuda"]) // scores.shape[1])
+    step = users_at_once(scores.device, scores.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
         compared = scores[part] if one_each else scores.index_select(0, rows[part])

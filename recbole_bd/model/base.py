@@ -122,12 +122,11 @@ class Distiller(MethodFacts, GeneralRecommender):
         return False
 
     def generators(self) -> list[torch.Generator]:
-        """Random generators of a training step, beside torch's own: those of the sampler and of the roles' softmax."""
-        softmax = [role.softmax.generator for role in self.roles.values() if role.softmax is not None]
-        return softmax if self.sampler is None else [self.sampler.generator, *softmax]
+        """Random generators of a step that may be captured, beside torch's own: that of the sampler."""
+        return [] if self.sampler is None else [self.sampler.generator]
 
     def kind_of_step(self, batch: Batch) -> Hashable:
-        """What a step on a batch reads beside the batch, the models and the states of `generators`.
+        """Name all that a step on a batch reads beside the batch, the models and the states of `generators`.
 
         Equal kinds mean that a step captured as a CUDA graph can be replayed. A control reads nothing else.
 

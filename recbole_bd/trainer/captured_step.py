@@ -43,7 +43,7 @@ class CapturedSteps:
     Args:
         run: the step, `TrainingStep.run` without a record. It must not wait for the device, nor read numbers on the
             host that `kind` does not name.
-        record: makes a recording of a function; `CudaGraph` by default.
+        record: makes a recording of a function, such as `CudaGraph`.
         stream: the stream of all steps, plain ones too: autograd runs a backward pass on the stream of the forward
             pass. None on a CPU.
         before: called at the start of every epoch, on the stream of the steps.

@@ -1,4 +1,4 @@
-"""What a role's trainer holds beside the model, for an exact resume."""
+"""State of a role's trainer beside the model, for an exact resume."""
 
 from typing import Any
 

@@ -32,8 +32,7 @@ def steps_alone(trainer: Any) -> CapturedSteps | None:
         return {"cf": total}, total
 
     step = TrainingStep(loss, {role.name: trainer}, trainer.device, trainer.enable_amp)
-    generators = [] if role.softmax is None else [role.softmax.generator]
-    return cuda_steps(step.run, generators, {role.name: trainer})
+    return cuda_steps(step.run, [], {role.name: trainer})
 
 
 def train_alone(trainer: Any, batches: Iterable, show_progress: bool) -> None:

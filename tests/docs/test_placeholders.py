@@ -1,4 +1,4 @@
-"""What is filled in before the repository is published: CONTRIBUTING.md names every place."""
+"""Placeholders to fill in before the repository is published: CONTRIBUTING.md names every place."""
 
 import re
 

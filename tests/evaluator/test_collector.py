@@ -11,6 +11,7 @@ from recbole.utils import EvaluatorType
 from recbole_bd.data.split import load_split
 from recbole_bd.evaluator import collector
 from recbole_bd.evaluator.collector import ArrayCollector, hit_places
+from recbole_bd.sampler import top_lists
 from tests.helpers.settings import alone, make_config
 
 RANKING = sorted(name for name, one in metrics_dict.items() if one.metric_type == EvaluatorType.RANKING)
@@ -42,7 +43,7 @@ def expected_places(scores, rows, items, k):
 @pytest.mark.parametrize("k", [1, 10, 60])
 @pytest.mark.parametrize("at_once", [2**20, 300])
 def test_places_are_those_of_topk(most, ties, k, at_once, monkeypatch):
-    monkeypatch.setitem(collector._SCORES_AT_ONCE, "cpu", at_once)
+    monkeypatch.setitem(top_lists._SCORES_AT_ONCE, "cpu", at_once)
     for seed in range(5):
         scores, rows, items = scene(most=most, ties=ties, seed=seed)
         assert torch.equal(hit_places(scores, rows, items, k), expected_places(scores, rows, items, k))

@@ -124,7 +124,7 @@ def worlds(tmp_path_factory) -> list[World]:
 
 @pytest.fixture(scope="module")
 def alone(worlds) -> dict[str, float]:
-    """What the student knows after its warm-up, and after as much training on as a method has."""
+    """The student's share of right items after its warm-up, and after as much more training as a method has."""
     configs = [make_config({**world.settings, **LARGER}, model="CD") for world in worlds]
     separate = np.mean([world.right(world.roles(one)[STUDENT]) for world, one in zip(worlds, configs, strict=True)])
     return {"separate": separate, "continued": np.mean([world.taught("CD", control=True) for world in worlds])}
