@@ -95,10 +95,9 @@ class HetComp(OneWay):
             self.lists = self._lists(progress)
             self._warn()
             self.stages = torch.zeros(self.n_users, dtype=torch.int64, device=self.device)
-        assert self.stages is not None
+            self._look()
         if epoch % self.config["refresh_period"] == 0:
             self._move(epoch, progress)
-        self._look()
         rest = UnseenItems(self.seen, besides=self._present(slice(None)))
         users = torch.arange(self.n_users, device=self.device)
         self.rest = rest.draw_distinct(users, self.config["rest_items"], self.generator).to(torch.int32)
@@ -133,12 +132,13 @@ class HetComp(OneWay):
         """Compare the student's list with those of the next states, and move users on."""
         assert self.lists is not None
         assert self.stages is not None
-        if bool((self.stages[1:] == len(self.lists) - 1).all()):
+        if self.is_ordered:
             return
         own = self.top_of(self.learner, self.lists.shape[2], progress)
         to_states = torch.stack([list_distance(own, listed) for listed in self.lists])
         threshold = self.config["step_threshold"] * _EASING ** (epoch // self.config["refresh_period"])
         self.stages, self.distances = next_stages(self.stages, self.distances, to_states, threshold)
+        self._look()
 
     def _look(self) -> None:
         """See whether all users have reached the last state."""
@@ -168,7 +168,7 @@ class HetComp(OneWay):
         drawn = (rest > 0).sum(dim=1, keepdim=True)
         left = self.n_items - 1 - self.seen.counts[users].unsqueeze(1) - (listed > 0).sum(dim=1, keepdim=True)
         others = others + torch.log(left.clamp(min=1) / drawn.clamp(min=1))
-        lowest = torch.finfo(logits.dtype).min / 2  # its exp and its gradient are 0; -inf has gradient NaN
+        lowest = losses.lowest_of(logits)
         others = others.masked_fill(rest == 0, lowest)
         if not self.is_ordered:
             return losses.set_above_rest(own, others, listed > 0)

@@ -196,7 +196,7 @@ def relaxed_ranking(
     Returns:
         A scalar.
     """
-    lowest = torch.finfo(interesting.dtype).min / 2  # its exp and its gradient are 0; -inf has gradient NaN
+    lowest = lowest_of(interesting)
     if listed is not None:
         interesting = interesting.masked_fill(~listed, lowest)
     if drawn is not None:
@@ -234,7 +234,7 @@ def list_cross_entropy(
     """
     learner, target = _softened(logits, target_logits, temperature, "both")
     if listed is not None:
-        lowest = torch.finfo(learner.dtype).min / 2  # its exp and its gradient are 0; -inf has gradient NaN
+        lowest = lowest_of(learner)
         learner, target = learner.masked_fill(~listed, lowest), target.masked_fill(~listed, lowest)
     terms = torch.softmax(target, dim=1) * torch.log_softmax(learner, dim=1)
     if listed is not None:
@@ -300,6 +300,11 @@ def squared_distance(vectors: Tensor, target: Tensor) -> Tensor:
     if vectors.shape != target.shape or vectors.ndim != 2:
         raise ValueError(f"vectors {tuple(vectors.shape)} and targets {tuple(target.shape)} must be equal [N, d]")
     return (vectors - target.detach()).square().sum(dim=1).mean()
+
+
+def lowest_of(logits: Tensor) -> float:
+    """Logit of an item that is not there: its exp and its gradient are 0, where those of -inf are NaN."""
+    return torch.finfo(logits.dtype).min / 2
 
 
 def _check_temperature(temperature: float) -> None:

@@ -1,9 +1,9 @@
 """Uniform draws of items that a user has not seen."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_bd.sampler.order import sort_rows
 from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.sampler.top_lists import users_at_once
 
@@ -93,8 +93,7 @@ def _floyd(uniform: Tensor, n_left: Tensor) -> Tensor:
     number = index_from_uniform(uniform, last + 1)
     bits = count.bit_length()
     keys = (number << bits) + steps
-    is_here = keys.device.type == "cpu"  # NumPy sorts integers in a tenth of torch's time
-    in_order = torch.from_numpy(np.sort(keys.numpy(), axis=1)) if is_here else keys.sort(dim=1).values
+    in_order = sort_rows(keys)
     came_before = (in_order >> bits).diff(dim=1) == 0
     taken = torch.zeros_like(number, dtype=torch.bool).scatter_(1, in_order[:, 1:] & (2**bits - 1), came_before)
     was_last_in = number - first  # index of the step whose last number this is
