@@ -106,9 +106,10 @@ class Run:
                     self.journal.attach(open_loggers(self.config, self.folder))
                 self._stages()
                 self.outputs.close("finished", self.kept, self.journal, self._seconds)
-            except Interrupted as error:
-                raise self._interrupted(error.signal) from error
             except BDError as error:
+                cause = self.stop.cause_of(error)
+                if isinstance(cause, Interrupted):
+                    raise self._interrupted(cause.signal) from error
                 self._fail(error)
                 raise
             finally:

@@ -17,10 +17,13 @@ class Stop:
 
     Attributes:
         signal: number of the signal that was received; None before.
+        has_raised: whether `Interrupted` was raised, wherever the process was. A library may turn it into an error of
+            its own, as `torch.save` does.
     """
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.has_raised = False
         self._is_deferred = False
 
     def check(self) -> None:
@@ -30,7 +33,14 @@ class Stop:
             Interrupted: a signal was received.
         """
         if self.signal is not None:
+            self.has_raised = True
             raise Interrupted(self.signal)
+
+    def cause_of(self, error: Exception) -> Exception:
+        """Name the cause of an error: `Interrupted` where that was raised before, else the error itself."""
+        if self.signal is None or not self.has_raised or isinstance(error, Interrupted):
+            return error
+        return Interrupted(self.signal)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -61,7 +71,8 @@ def stoppable() -> Iterator[Stop]:
     Python delivers signals to the main thread only; in another thread nothing is handled.
 
     Raises:
-        Interrupted: a signal is received outside `Stop.deferred`. A second signal ends the process.
+        Interrupted: a signal is received outside `Stop.deferred`, also where a library turned it into an error of its
+            own. A second signal ends the process.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -70,6 +81,11 @@ def stoppable() -> Iterator[Stop]:
     before = {number: signal.signal(number, stop._take) for number in _SIGNALS}
     try:
         yield stop
+    except Exception as error:
+        cause = stop.cause_of(error)
+        if cause is error:
+            raise
+        raise cause from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

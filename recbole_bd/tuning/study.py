@@ -5,6 +5,7 @@ import json
 import logging
 import platform
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,6 +34,8 @@ ERROR = "error"
 _FOLDERS = ("data_path", "checkpoint_dir")
 # Seconds after which a running trial without a process is taken as lost: it is named right after the trial is begun.
 _BEGINNING = 60.0
+# Seconds before a database is opened again after an error.
+_PAUSES = (0.2, 1.0)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
     # Median pruning: a trial ends if its best so far is below the median of the others at the same epoch.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=10)
     try:
-        study = optuna.create_study(
-            storage=_storage(storage), study_name=name, direction="maximize", load_if_exists=True,
-            pruner=pruner,
-        )  # fmt: skip
+        study = _created(storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner)
         known, data = (study.user_attrs.get(name) for name in ("identity", "data"))
         if known is None:
             study.set_user_attr("identity", search.identity)
@@ -141,6 +141,18 @@ def import_optuna() -> Any:
     except ImportError as error:
         raise InstallationError('searches need Optuna: pip install "recbole-bd[tune]"') from error
     return optuna
+
+
+def _created(storage: str, **options: Any) -> "optuna.Study":
+    """Create or open a study, also where another process creates the tables of the same new database."""
+    from sqlalchemy.exc import DBAPIError  # comes with Optuna
+
+    for pause in _PAUSES:
+        try:
+            return import_optuna().create_study(storage=_storage(storage), **options)
+        except DBAPIError:  # the other process was first
+            time.sleep(pause)
+    return import_optuna().create_study(storage=_storage(storage), **options)
 
 
 def _storage(address: str) -> Any:

@@ -140,8 +140,9 @@ def test_a_signal_saves_and_says_how_to_go_on(number, code, whole, data, tmp_pat
     wait_for(lambda: run_folder(tmp_path) is not None, process)
     time.sleep(0.3)
     process.send_signal(number)
-    assert process.wait(60) == code
+    ended_with = process.wait(60)
     said = (tmp_path / "said").read_text().splitlines()
+    assert ended_with == code, said[-5:]
     line = r"recbole-bd: stopped by (\w+); progress is saved up to .*\. To resume: recbole-bd run --resume=(.*)"
     told = re.fullmatch(line, said[-1])
     assert told[1] == signal.Signals(number).name

@@ -2,6 +2,7 @@
 
 import json
 import math
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.backbones.names import ARMS
-from recbole_bd.errors import ConfigError, RoleError, TrainingError
+from recbole_bd.errors import ConfigError, Interrupted, RoleError, TrainingError
 from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.runs.records import read_validations
+from recbole_bd.runs.stages import Run
+from recbole_bd.system import atomic_write
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES
 from tests.helpers.resuming import Killed, differences, run_differences, writes_counted
@@ -46,6 +49,34 @@ def test_a_diverged_run_leaves_the_last_good_states(quick, monkeypatch):
         snapshot, _ = load_model(folder / f"{role}.pth")
         assert snapshot.epoch in (-1, 0, 1)
         assert all(torch.isfinite(tensor).all() for tensor in snapshot.state.values())
+
+
+def test_a_signal_in_the_middle_of_a_file_is_a_stop_that_can_be_resumed(quick, monkeypatch):
+    """A library turns the exception of a signal into its own, as `torch.save` does."""
+    written, runs = atomic_write.synchronise_folder, []
+
+    def signalled(folder):
+        if runs and not runs[0].stop._is_deferred:
+            runs.clear()
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except Interrupted as error:
+                raise RuntimeError("unexpected pos 64 vs 0") from error
+        written(folder)
+
+    def stages(self):
+        runs.append(self)
+        rest(self)
+
+    rest = Run._stages
+    monkeypatch.setattr(Run, "_stages", stages)
+    monkeypatch.setattr(atomic_write, "synchronise_folder", signalled)
+    with pytest.raises(Interrupted, match=r"stopped by SIGINT; progress is saved up to .*--resume="):
+        run_bd(config_dict=quick)
+    (folder,) = [path for path in Path(quick["checkpoint_dir"]).iterdir() if path.name.startswith("BD-")]
+    assert json.loads((folder / "result.json").read_text())["status"] == "interrupted"
+    monkeypatch.undo()
+    assert run_bd(resume=folder)["status"] == "finished"
 
 
 def test_no_control_and_no_epochs(quick):

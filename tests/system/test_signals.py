@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from recbole_bd.errors import Interrupted
+from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.system import signals
+from recbole_bd.system.atomic_write import write_atomically
 from recbole_bd.system.signals import Stop, stoppable
 
 
@@ -16,6 +17,33 @@ def test_a_signal_stops_at_once(number):
     with pytest.raises(Interrupted) as stopped, stoppable():
         signal.raise_signal(number)
     assert stopped.value.signal == number
+
+
+def test_a_library_may_turn_the_stop_into_an_error_of_its_own(tmp_path):
+    """`torch.save` raises RuntimeError where the stream it writes to raises anything."""
+
+    def write(stream) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    def save(stream) -> None:
+        try:
+            write(stream)
+        except Interrupted as error:
+            raise RuntimeError("unexpected pos 64 vs 0") from error
+
+    with pytest.raises(Interrupted) as stopped, stoppable():
+        write_atomically(tmp_path / "model.pth", save)
+    assert stopped.value.signal == signal.SIGINT
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_while_a_stop_waits_for_its_place_stays_an_error():
+    def save() -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise ConfigError("the disk is full")
+
+    with pytest.raises(ConfigError, match="the disk is full"), stoppable() as stop, stop.deferred():
+        save()
 
 
 def test_a_deferred_signal_stops_at_the_next_check_only():

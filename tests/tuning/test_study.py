@@ -99,6 +99,16 @@ def test_a_stopped_search_goes_on_with_what_was_running(search, tmp_path, monkey
     assert len(asked) == 7
 
 
+def test_processes_that_create_a_database_at_once_share_its_study(search, tmp_path):
+    """Nothing keeps a second process from creating the tables between a first one's look and its own."""
+
+    def opened(_) -> int:
+        return open_study("s", storage_of(tmp_path), search)._study_id
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(opened, range(8)))) == 1
+
+
 def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
     open_study("s", storage_of(tmp_path), search)
     open_study("s", storage_of(tmp_path), Search(**{**vars(search), "trials": 99, "jobs": 7}))
