@@ -9,7 +9,7 @@ from recbole_bd.backbones.checkpoint import settings_recorded_in
 from recbole_bd.backbones.extra_state import note_attributes
 from recbole_bd.backbones.recbole_pickle import pretrained_files_read_safely
 from recbole_bd.backbones.recorded_split import check_recorded_split
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.sampled_loss import sample_loss
 from recbole_bd.backbones.traits import CLUSTERING, traits_of
@@ -53,6 +53,8 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
         raise RoleError(
             f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
         ) from error
+    if is_sequential(backbone):
+        model.sequences, model.n_users = dataset.sequences, dataset.user_num
     _check_clusters(name, model, config)
     model = model.to(config["device"])
     compress_graphs(model)

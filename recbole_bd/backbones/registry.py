@@ -1,10 +1,12 @@
-"""Look up general recommenders by name, RecBole's and the user's own, and refuse those that cannot learn."""
+"""Look up recommenders by name, RecBole's and the user's own, and refuse those that cannot learn."""
 
 import importlib
 import importlib.util
 import inspect
 import pkgutil
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import recbole.model
 from recbole.model.abstract_recommender import AutoEncoderMixin, GeneralRecommender
@@ -13,11 +15,20 @@ from recbole.utils import InputType, ModelType
 from recbole_bd.backbones.lists import Lists
 from recbole_bd.backbones.mf import MF
 from recbole_bd.backbones.scoring.families import FAMILIES
-from recbole_bd.backbones.traits import PACKAGE, BackboneTraits, declared_traits, recbole_base, traits_of_class
+from recbole_bd.backbones.traits import (
+    NO_ROLE,
+    PACKAGE,
+    SEQUENTIAL_PACKAGE,
+    SEQUENTIAL_TRAITS,
+    BackboneTraits,
+    declared_traits,
+    recbole_base,
+    traits_of_class,
+)
 from recbole_bd.errors import InstallationError, RoleError, did_you_mean
 from recbole_bd.system.own_classes import BACKBONES, import_name, is_import_name, offered_classes, own_class
 
-_OTHER_KINDS = ("sequential", "context_aware", "knowledge_aware", "exlib")
+_OTHER_KINDS = ("context_aware", "knowledge_aware", "exlib")
 # Packages of classes that no user has written for a model.
 _NOT_OWN = {"recbole", "recbole_bd", "torch", "builtins", "abc", "typing"}
 
@@ -45,6 +56,41 @@ def general_recommenders() -> list[str]:
     return sorted(_shipped())
 
 
+@cache
+def _sequential() -> dict[str, type]:
+    """RecBole's sequential recommenders that may take a role; their package takes a moment to import."""
+    package = importlib.import_module(SEQUENTIAL_PACKAGE)
+    return {name: getattr(package, name) for name in SEQUENTIAL_TRAITS}
+
+
+def sequential_recommenders() -> list[str]:
+    """List the names of RecBole's sequential recommenders that may take a role, sorted; nothing is imported."""
+    return sorted(SEQUENTIAL_TRAITS)
+
+
+def is_sequential(name: str) -> bool:
+    """Whether a name is that of a sequential recommender of RecBole; nothing is imported."""
+    return name in SEQUENTIAL_TRAITS
+
+
+def predicts_next_item(model_class: type, settings: Mapping[str, Any]) -> bool:
+    """Whether a model is sequential and learns by a softmax over all items, so that it reads no negatives.
+
+    Args:
+        model_class: class of the model.
+        settings: settings of the role; `loss_type` chooses between the losses of a model that has two.
+    """
+    if not is_sequential(model_class.__name__):
+        return False
+    own = getattr(model_class, "input_type", None)
+    return settings["loss_type"] == "CE" if own is None else own == InputType.POINTWISE
+
+
+def recommenders() -> list[str]:
+    """List the names of all models that RecBole and this package ship and that may take a role, sorted."""
+    return sorted([*general_recommenders(), *sequential_recommenders()])
+
+
 def own_backbones() -> list[str]:
     """List the models that other packages offer by entry points, sorted; nothing is imported.
 
@@ -53,7 +99,7 @@ def own_backbones() -> list[str]:
     """
     offered = offered_classes(BACKBONES)
     for name, point in offered.items():
-        if name in _shipped() or _other_kind(name):
+        if name in _shipped() or name in (*SEQUENTIAL_TRAITS, *NO_ROLE) or _other_kind(name):
             raise InstallationError(
                 f"entry point {BACKBONES}: {name} = {point.value} has the name of a model of RecBole: rename it"
             )
@@ -91,25 +137,31 @@ def classes_with_options(model_class: type) -> list[type]:
 
 
 def recommender_class(name: str) -> type[GeneralRecommender]:
-    """Look up a general recommender: RecBole's by its name, or one of the user's own.
+    """Look up a recommender: RecBole's by its name, general or sequential, or a general one of the user's own.
 
     Args:
         name: RecBole's name, the name of an entry point, or `my_package.module:Class`, which is imported.
 
     Raises:
-        RoleError: no such model, with the nearest name and all names; a model of another kind
-            (sequential, context-aware, knowledge-aware); or a package it needs is missing.
+        RoleError: no such model, with the nearest name and all names; a model of another kind (context-aware,
+            knowledge-aware); a sequential one that takes no role; or a package it needs is missing.
         ConfigError: a named class cannot be imported.
         InstallationError: a class of an entry point cannot be imported.
     """
     shipped = _shipped()
     if name in shipped:
         return shipped[name]
+    if is_sequential(name):
+        return _sequential()[name]
+    if name in NO_ROLE:
+        raise RoleError(f"{name} cannot take a role: {NO_ROLE[name]}; choose e.g. SASRec or GRU4Rec")
     if is_own(name) and (found := own_class(name, BACKBONES)) is not None:
         return _checked(name, found)
     if kind := _other_kind(name):
-        raise RoleError(f"{name} is a {kind} recommender; a role needs a general recommender, e.g. BPR or LightGCN")
-    known = [*shipped, *own_backbones()]
+        raise RoleError(
+            f"{name} is a {kind} recommender; a role needs a general or a sequential one, e.g. BPR, LightGCN or SASRec"
+        )
+    known = [*shipped, *sequential_recommenders(), *own_backbones()]
     raise RoleError(
         f"unknown model {name!r}.{did_you_mean(str(name), known)} Available models: {', '.join(sorted(known))}"
     )
@@ -124,7 +176,8 @@ def name_of_class(model_class: type) -> str:
     Raises:
         ConfigError: it cannot be imported by a name; see `own_classes.import_name`.
     """
-    is_shipped = _shipped().get(model_class.__name__) is model_class
+    name = model_class.__name__
+    is_shipped = _shipped().get(name) is model_class or (is_sequential(name) and _sequential()[name] is model_class)
     return model_class.__name__ if is_shipped else import_name(model_class)
 
 

@@ -221,6 +221,17 @@ class Role:
         with self._propagation.scoring():
             yield self
 
+    @contextmanager
+    def at(self, point: str) -> Iterator["Role"]:
+        """Score from what users had done at a point in time; it matters to sequential models alone.
+
+        Args:
+            point: `train`: the training items, as outside of the scope. `test`: the items before the test item. `all`:
+                all items.
+        """
+        with self._scores.at(point):
+            yield self
+
     def forget(self) -> None:
         """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""
         self._propagation.forget()

@@ -1,4 +1,4 @@
-"""Facts about RecBole's general recommenders that their classes do not state: one line for each model.
+"""Facts about RecBole's recommenders that their classes do not state: one line for each model.
 
 A new backbone of a known scoring family is one new line. Nothing here imports RecBole's models or a scoring class.
 """
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 PACKAGE = "recbole.model.general_recommender"
+SEQUENTIAL_PACKAGE = "recbole.model.sequential_recommender"
 # Modules of this package's own models, which are looked up by name as RecBole's are.
 OWN_MODULES = ("recbole_bd.backbones.lists", "recbole_bd.backbones.mf")
 
@@ -113,9 +114,32 @@ TRAITS = {
     "SimpleX": _Traits("SimpleXScores", is_capturable=True),
     "SpectralCF": _Traits("GraphConvolution", caches=_GRAPH, is_capturable=True),
 }
+# Sequential recommenders; each scores from a user's history.
+SEQUENTIAL_TRAITS = {
+    **dict.fromkeys(
+        (
+            "BERT4Rec", "CORE", "Caser", "FDSA", "FOSSIL", "FPMC", "GCSAN", "GRU4Rec", "GRU4RecF", "HGN", "HRM",
+            "LightSANs", "NARM", "NPE", "NextItNet", "SASRec", "SASRecF", "SHAN", "SINE", "SRGNN", "STAMP",
+        ),
+        _Traits("HistoryScores"),
+    ),
+    "GRU4RecCPR": _Traits("MixtureScores"),
+    "RepeatNet": _Traits("ProbabilityScores"),
+    "SASRecCPR": _Traits("MixtureScores"),
+    "TransRec": _Traits("HistoryScores"),
+}  # fmt: skip
+# Sequential recommenders that take no role, with the reason.
+NO_ROLE = {
+    **dict.fromkeys(("DIN", "DIEN"), "it scores one pair at a time from features, by labels"),
+    **dict.fromkeys(("GRU4RecKG", "KSR"), "it needs embeddings of entities of a knowledge graph"),
+    "FEARec": "its loss reads the histories of other rows one by one",
+    "S3Rec": "it needs a stage of pretraining by item features",
+}
 # Models that are not RecBole's own: the loss counts as a mean over rows; `full_sort_predict` gives logits.
 OTHER_MODEL = _Traits("FullSortScores")
 OTHER_MODEL_BY_PAIRS = _Traits("PredictScores")  # its class lacks `full_sort_predict`
+
+RECBOLE_TRAITS = TRAITS | SEQUENTIAL_TRAITS
 
 # Names of the caches of all of RecBole's models; models of third parties often inherit them.
 CACHES = tuple(dict.fromkeys(name for traits in TRAITS.values() for name in traits.caches))
@@ -138,7 +162,7 @@ def is_recbole_model(model: Any) -> bool:
 
 def recbole_base(model_class: type) -> type | None:
     """The class itself if it is RecBole's or this package's, else the nearest one that it inherits from, or None."""
-    return next((kind for kind in model_class.__mro__ if _is_recboles(kind) and kind.__name__ in TRAITS), None)
+    return next((kind for kind in model_class.__mro__ if _is_recboles(kind) and kind.__name__ in RECBOLE_TRAITS), None)
 
 
 def declared_traits(model_class: type) -> BackboneTraits | None:
@@ -166,7 +190,7 @@ def traits_of_class(model_class: type) -> BackboneTraits:
     if declared := declared_traits(model_class):
         return declared
     base = recbole_base(model_class)
-    return OTHER_MODEL if base is None else TRAITS[base.__name__]
+    return OTHER_MODEL if base is None else RECBOLE_TRAITS[base.__name__]
 
 
 def caches_of(model: Any) -> tuple[str, ...]:
@@ -175,4 +199,4 @@ def caches_of(model: Any) -> tuple[str, ...]:
 
 
 def _is_recboles(kind: type) -> bool:
-    return kind.__module__.startswith(f"{PACKAGE}.") or kind.__module__ in OWN_MODULES
+    return kind.__module__.startswith((f"{PACKAGE}.", f"{SEQUENTIAL_PACKAGE}.")) or kind.__module__ in OWN_MODULES

@@ -106,11 +106,11 @@ def _completed(action: argparse.Action, metavar: str | tuple[str, ...], choices:
 def _settings() -> Iterator[tuple[str, Option, Iterable[str]]]:
     """Yield key, declaration and choices of every setting: those of a run, then those of each role."""
     with quick_imports():
-        from recbole_bd.backbones.registry import general_recommenders, own_backbones
+        from recbole_bd.backbones.registry import own_backbones, recommenders
         from recbole_bd.config.known_options import role_options, top_level_options
         from recbole_bd.config.property_files import properties_path
         from recbole_bd.model import method_names
-    models = [*general_recommenders(), *own_backbones()]
+    models = [*recommenders(), *own_backbones()]
     datasets = sorted(path.stem for path in properties_path("dataset").glob("*.yaml"))
     names = {
         "dataset": datasets,

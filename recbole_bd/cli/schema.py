@@ -52,12 +52,12 @@ def execute(words: Sequence[str]) -> int:
         print(properties_path(SETTINGS_SCHEMA).resolve())
         return 0
     with quick_imports():
-        from recbole_bd.backbones.registry import general_recommenders, own_backbones
+        from recbole_bd.backbones.registry import own_backbones, recommenders
         from recbole_bd.config.schema import settings_schema
         from recbole_bd.model import method_names
         from recbole_bd.tuning.space_schema import space_schema
     also = options.also.split(",") if options.also else []
-    settings = settings_schema(method_names(), dict.fromkeys([*general_recommenders(), *own_backbones(), *also]))
+    settings = settings_schema(method_names(), dict.fromkeys([*recommenders(), *own_backbones(), *also]))
     if options.out is None:
         print(as_text(settings), end="")
         return 0

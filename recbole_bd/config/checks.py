@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_bd.backbones.names import BASELINE, PAIR
-from recbole_bd.backbones.registry import general_recommenders, own_backbones, recommender_class
+from recbole_bd.backbones.registry import own_backbones, recommender_class, recommenders
 from recbole_bd.config.known_options import LISTS, RECBOLE_PROPERTIES, models_with, recbole_options, role_options
 from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
 from recbole_bd.config.option import Option
@@ -126,7 +126,7 @@ def check_model(name: str, methods: Iterable[str]) -> None:
             raise RoleError(
                 f"model={name!r} is not a method of this package ({', '.join(methods)}). {error}"
             ) from error
-        others = [*general_recommenders(), *own_backbones()]
+        others = [*recommenders(), *own_backbones()]
         spelled = {known.lower(): known for known in (*methods, *others)}
         similar = [spelled[near] for near in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)]
         hint = f" Did you mean {' or '.join(similar)}?" if similar else ""

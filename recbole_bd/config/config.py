@@ -24,7 +24,13 @@ from typing import Any
 import torch
 
 from recbole_bd.backbones.names import BASELINE, PAIR, TEACHER
-from recbole_bd.backbones.registry import general_recommenders, own_backbones, own_classes_of, recommender_class
+from recbole_bd.backbones.registry import (
+    is_sequential,
+    own_backbones,
+    own_classes_of,
+    recommender_class,
+    recommenders,
+)
 from recbole_bd.config.checks import LayerChecks, check_model
 from recbole_bd.config.device import choose_device
 from recbole_bd.config.evaluation_settings import check_protocol, check_valid_metric
@@ -62,6 +68,7 @@ from recbole_bd.config.property_files import (
 )
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
+from recbole_bd.config.sequence_settings import check_sequences, sequence_layer, sequential_among
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import identity_of
 
@@ -111,7 +118,7 @@ class BDConfig(HostConfig):
         ]
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         model = read_names((overall, *users_layers), ("model",))["model"]
-        blocks = {*methods, *general_recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
+        blocks = {*methods, *recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
         # A block without a dot may come from a file, which several models share.
         typed = Layer(COMMAND_LINE, expand_dotted({k: v for k, v in (command_line or {}).items() if "." in k}))
         users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
@@ -121,6 +128,8 @@ class BDConfig(HostConfig):
             (overall, *implied, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside")
         )
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
+        if sequential_among(names, methods):
+            implied.append(sequence_layer([*shipped, *users_layers]))
         refuse_other_blocks(typed, blocks, [model, *(names["beside"] or ())])
         self.layers = [overall, *shipped, *implied, *users_layers]
         refuse_untrusted(fold_layers(self.layers, ()), names_given(users_layers) if trusted is None else trusted)
@@ -200,6 +209,10 @@ class BDConfig(HostConfig):
 
     def _set_default_parameters(self) -> None:
         check_protocol(self.final_config_dict)
+        sequential = [name for name in self.backbones.values() if is_sequential(name)]
+        if sequential:
+            check_sequences(self.final_config_dict, sequential)
+        self.final_config_dict["has_sequences"] = bool(sequential)
         super()._set_default_parameters()
 
     # --- roles ---------------------------------------------------------------------------------------------------

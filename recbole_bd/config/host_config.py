@@ -10,7 +10,7 @@ import yaml
 from recbole.config import Config
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones.registry import classes_with_options, is_own, loader_name
+from recbole_bd.backbones.registry import classes_with_options, is_own, loader_name, predicts_next_item
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.layers import with_resolved_patience
 from recbole_bd.config.own_metrics import smaller_is_better
@@ -58,6 +58,8 @@ class HostConfig(Config):
         }
 
     def _set_default_parameters(self) -> None:
+        if predicts_next_item(self.model_class, self.final_config_dict):
+            self.final_config_dict["train_neg_sample_args"] = None  # RecBole refuses negatives beside such a loss
         super()._set_default_parameters()
         smaller = smaller_is_better(self.final_config_dict["valid_metric"], self.final_config_dict["metrics"])
         if smaller is not None:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 import recbole
 from recbole.utils import dataset_arguments, evaluation_arguments, general_arguments, training_arguments
 
-from recbole_bd.backbones.registry import classes_with_options, general_recommenders, recommender_class
+from recbole_bd.backbones.registry import classes_with_options, is_sequential, recommender_class, recommenders
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
 from recbole_bd.config.property_files import method_options, package_options, properties_path
@@ -116,7 +116,7 @@ def models_with(key: str) -> list[str]:
         key: the option, e.g. `n_layers`.
     """
     files = {path.stem: path for path in properties_path("model").glob("*.yaml") if "-" not in path.stem}
-    files |= {name: yaml_of_model(name) for name in general_recommenders()}
+    files |= {name: yaml_of_model(name) for name in recommenders()}
     return sorted(name for name, path in files.items() if path.is_file() and key in declared_options(path))
 
 
@@ -124,8 +124,10 @@ def yaml_of_model(name: str) -> Path:
     """Path of the file that declares the options of a model of RecBole or of this package; it need not exist.
 
     Args:
-        name: one of `general_recommenders`.
+        name: one of `registry.recommenders`.
     """
+    if is_sequential(name):  # without the time that it takes to import RecBole's package of them
+        return RECBOLE_PROPERTIES / "model" / f"{name}.yaml"
     beside = option_files(classes_with_options(recommender_class(name)))
     return beside[0] if beside else RECBOLE_PROPERTIES / "model" / f"{name}.yaml"
 

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from recbole_bd.backbones.names import PAIR
-from recbole_bd.backbones.registry import general_recommenders
+from recbole_bd.backbones.registry import recommenders
 from recbole_bd.config.known_options import recbole_options, yaml_of_model
 from recbole_bd.config.option import Option, declared_options
 from recbole_bd.config.property_files import package_options, properties_path
@@ -64,7 +64,7 @@ def _declared() -> list[dict[str, Option]]:
 def _of_models() -> dict[str, list[Option]]:
     """Options that are declared for the general recommenders of RecBole and of this package, by key."""
     found: dict[str, list[Option]] = {}
-    for name in general_recommenders():
+    for name in recommenders():
         path = yaml_of_model(name)
         for key, option in declared_options(path).items() if path.is_file() else ():
             found.setdefault(key, []).append(option)

@@ -8,7 +8,13 @@ from recbole.data.utils import get_dataloader
 from recbole.utils import InputType
 
 from recbole_bd.backbones.names import BASELINE
-from recbole_bd.backbones.registry import learns_by_gradient, loader_name, recommender_class
+from recbole_bd.backbones.registry import (
+    is_sequential,
+    learns_by_gradient,
+    loader_name,
+    predicts_next_item,
+    recommender_class,
+)
 from recbole_bd.backbones.softmax_loss import softmax_problem
 from recbole_bd.backbones.traits import recbole_base, traits_of_class
 from recbole_bd.config.evaluation_settings import may_have
@@ -38,12 +44,19 @@ def draws_negatives(backbone: str, settings: Mapping[str, Any]) -> bool:
         backbone: name of the model.
         settings: settings of the role.
     """
-    return settings["own_loss"] != SOFTMAX and (reads_negatives(backbone) or settings["loss_items"] == "sampled")
+    if settings["own_loss"] == SOFTMAX or predicts_next_item(recommender_class(backbone), settings):
+        return False
+    return reads_negatives(backbone) or settings["loss_items"] == "sampled"
 
 
-def learns_from_pairs(backbone: str) -> bool:
-    """Whether a model learns from pairs of a positive and a negative."""
-    return reads_negatives(backbone) and recommender_class(backbone).input_type == InputType.PAIRWISE
+def learns_from_pairs(backbone: str, settings: Any) -> bool:
+    """Whether a model learns from pairs of a positive and a negative.
+
+    Args:
+        backbone: name of the model.
+        settings: settings of the role, as RecBole completes them.
+    """
+    return reads_negatives(backbone) and settings["MODEL_INPUT_TYPE"] == InputType.PAIRWISE
 
 
 def needs_labels(backbone: str, settings: Any) -> bool:
@@ -53,9 +66,11 @@ def needs_labels(backbone: str, settings: Any) -> bool:
         backbone: name of the RecBole model.
         settings: settings of the role, as RecBole completes them.
     """
-    if settings["own_loss"] == SOFTMAX:
+    if settings["own_loss"] == SOFTMAX or predicts_next_item(recommender_class(backbone), settings):
         return False
-    is_pointwise = learns_by_gradient(backbone) and reads_negatives(backbone) and not learns_from_pairs(backbone)
+    is_pointwise = (
+        learns_by_gradient(backbone) and reads_negatives(backbone) and not learns_from_pairs(backbone, settings)
+    )
     return is_pointwise and settings["train_neg_sample_args"]["distribution"] == "none"
 
 
@@ -76,7 +91,7 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
     check_clipping(settings["clip_grad_norm"], f"{prefix}clip_grad_norm")
     _check_own_training(prefix, backbone, settings)
     _check_sampled_loss(prefix, backbone, settings)
-    if settings.get("own_loss") == SOFTMAX:
+    if settings.get("own_loss") == SOFTMAX or predicts_next_item(recommender_class(backbone), settings):
         return
     where, negatives = f"{prefix}train_neg_sample_args", settings["train_neg_sample_args"]
     if negatives["dynamic"] and not reads_negatives(backbone):
@@ -87,13 +102,13 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
             f"{prefix}negatives_leak_held_out=True: needs negatives that are no training items; leave repeatable and "
             "train_neg_sample_args at their defaults"
         )
-    if not settings["LABEL_FIELD"] and reads_negatives(backbone) and not learns_from_pairs(backbone):
+    if not settings["LABEL_FIELD"] and reads_negatives(backbone) and not learns_from_pairs(backbone, settings):
         raise ConfigError(
             f"LABEL_FIELD={settings['LABEL_FIELD']!r}: must name the column of labels that {backbone} is trained with"
         )
     if negatives["distribution"] != "none" or not learns_by_gradient(backbone) or not reads_negatives(backbone):
         return
-    if learns_from_pairs(backbone):
+    if learns_from_pairs(backbone, settings):
         raise ConfigError(f"{where}=None: {backbone} learns from pairs of items and needs negatives; {_WAY_OUT}")
     if not settings.get("threshold") and not may_have(settings["LABEL_FIELD"], settings):
         raise ConfigError(
@@ -115,6 +130,11 @@ def _check_own_training(prefix: str, backbone: str, settings: Mapping[str, Any])
             raise ConfigError(f"{where}: {backbone} needs {own.step}; {way_out}, or choose {own.choice}")
     if settings.get("own_loss") != SOFTMAX:
         return
+    if is_sequential(backbone):
+        raise ConfigError(
+            f"{prefix}own_loss=softmax: {backbone} has a softmax of its own; use loss_type=CE, and own_loss for the "
+            "other role only"
+        )
     if problem := softmax_problem(backbone, model_class, settings):
         raise ConfigError(f"{prefix}{problem}")
     if settings["train_neg_sample_args"]["dynamic"]:

@@ -13,7 +13,13 @@ from typing import Any
 import recbole.trainer
 
 from recbole_bd.backbones.names import BASELINE, PAIR
-from recbole_bd.backbones.registry import classes_with_options, learns_by_gradient, loader_name, recommender_class
+from recbole_bd.backbones.registry import (
+    classes_with_options,
+    is_sequential,
+    learns_by_gradient,
+    loader_name,
+    recommender_class,
+)
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.chosen_loggers import WANDB, chosen_loggers
 from recbole_bd.config.evaluation_settings import metric_notes, modes
@@ -41,7 +47,6 @@ READ = frozenset({
     "NEG_PREFIX", "load_col", "unload_col", "unused_col", "rm_dup_inter", "val_interval",
     "filter_inter_by_user_or_item", "user_inter_num_interval", "item_inter_num_interval", "benchmark_filename",
 })  # fmt: skip
-_SEQUENTIAL = "only sequential models read it"
 _KNOWLEDGE = "only knowledge-based models read it"
 _FEATURES = "only models that read features of users and items use it"
 # Settings of RecBole that no run reads, with the reason.
@@ -52,7 +57,7 @@ NOT_READ = {
     "save_dataloaders": "the split is always made anew, from its seed",
     "dataloaders_save_path": "the split is always made anew, from its seed",
     "loss_decimal_place": "losses are logged with four decimal places, and written in full",
-    **dict.fromkeys(("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH", "POSITION_FIELD"), _SEQUENTIAL),
+    "POSITION_FIELD": "no model that may take a role reads it",
     **dict.fromkeys(
         (
             "HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD", "RELATION_ID_FIELD", "ENTITY_ID_FIELD", "kg_reverse_r",
@@ -115,6 +120,10 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     **dict.fromkeys(_NUMBERS, (_reads_values, "no model of this run reads numbers of the interactions")),
     "alias_of_user_id": (lambda settings, _: _is_loaded(settings["alias_of_user_id"], settings), "load_col lacks them"),
     "alias_of_item_id": (lambda settings, _: _is_loaded(settings["alias_of_item_id"], settings), "load_col lacks them"),
+    **dict.fromkeys(
+        ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH"),
+        (lambda _, names: any(map(is_sequential, names)), "only sequential models read it"),
+    ),
     "tail_ratio": (
         lambda settings, _: "tailpercentage" in [name.lower() for name in settings["metrics"]],
         "only the metric TailPercentage reads it",
@@ -162,10 +171,14 @@ def settings_notes(config: Any) -> list[str]:
         One line for each, which names the setting and the reason.
     """
     config = _ReadOnce(config)
-    by_pairs = [name for name in dict.fromkeys(config.backbones.values()) if learns_from_pairs(name)]
+    by_pairs = list(dict.fromkeys(name for role, name in config.backbones.items() if _by_pairs(name, config, role)))
     about_metrics = metric_notes(config.final_config_dict, by_pairs)
     notes = [*_unread(config), *_patience_notes(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
     return list(dict.fromkeys(notes))
+
+
+def _by_pairs(name: str, config: Any, role: str) -> bool:
+    return learns_from_pairs(name, config.role(role))
 
 
 def _unread(config: Any) -> Iterator[str]:

@@ -4,17 +4,13 @@ Batches and negatives equal RecBole's bitwise: the same draws in the same order.
 operations: the Python list of an epoch's positions, the list made for every batch, and the loop that checks negatives.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataloader import (
-    FullSortEvalDataLoader,
-    NegSampleEvalDataLoader,
     TrainDataLoader,
     UserDataLoader,
 )
@@ -22,18 +18,12 @@ from recbole.data.dataset import Dataset
 from recbole.data.interaction import Interaction
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import Sampler
+from recbole.utils import ModelType
 
 from recbole_bd.data.negative_sampler import ArraySampler
-from recbole_bd.data.protocol import UserItems, left_out_of
 from recbole_bd.data.resident import resident
-from recbole_bd.data.sampled_candidates import candidate_rule, draw_candidates
-from recbole_bd.system.distributed import group
-from recbole_bd.system.random_state import seed_of_split
+from recbole_bd.data.sequences import PLACE, training_rows
 
-# Scores per evaluation batch on a CPU: 2 MiB fit the cache. Batches below 32 users would make matrix products slow.
-_SCORES_CACHED, _LEAST_USERS = 2**19, 32
-# Pairs of user and candidate, and entries of the users x items table that RecBole fills with their scores, per batch.
-_PAIRS_CACHED, _TABLE_SCORES = 2**14, 2**22
 # Base class for the type checker only; the classes below put a RecBole loader behind `_ArrayBatches`.
 _HostLoader: Any = TrainDataLoader if TYPE_CHECKING else object
 
@@ -86,6 +76,23 @@ class ArrayTrainLoader(_ArrayBatches, TrainDataLoader):
         return self._neg_sampling(self.transform(self._dataset, joined))
 
 
+class SequenceTrainLoader(ArrayTrainLoader):
+    """RecBole's TrainDataLoader of a sequential model: targets with the items before them, and with their negatives."""
+
+    def __init__(self, config: Config, dataset: Any, sampler: Sampler, shuffle: bool = False):
+        super().__init__(config, training_rows(dataset), sampler, shuffle=shuffle)
+
+    def collate_fn(self, index: Any) -> Interaction:
+        """RecBole's batch of some rows, for worker processes."""
+        return self._finish(self._dataset.inter_feat[np.array(index)])
+
+    def _finish(self, interaction: Interaction) -> Interaction:
+        columns = dict(interaction.interaction)
+        places, users = columns.pop(PLACE), columns[self._dataset.uid_field]
+        histories = self._dataset.sequences.of_rows(users, places)
+        return super()._finish(Interaction({**columns, **histories.interaction}))
+
+
 class ArrayUserLoader(_ArrayBatches, UserDataLoader):
     """RecBole's UserDataLoader: users only, padding user 0 included.
 
@@ -97,7 +104,7 @@ class ArrayUserLoader(_ArrayBatches, UserDataLoader):
         super().__init__(config, dataset, sampler, shuffle=shuffle)
         self._counts = None
         if config["loss_items"] == "sampled":
-            users, items = _ids(dataset)
+            users, items = dataset.inter_feat[dataset.uid_field], dataset.inter_feat[dataset.iid_field]
             distinct = torch.unique(users * dataset.item_num + items) // dataset.item_num
             counts = torch.bincount(distinct, minlength=dataset.user_num)
             self._counts = counts * config["train_neg_sample_args"]["sample_num"]
@@ -121,145 +128,6 @@ class ArrayUserLoader(_ArrayBatches, UserDataLoader):
         return Interaction({**interaction.interaction, self._column: negatives})
 
 
-class ArrayFullSortLoader(FullSortEvalDataLoader):
-    """RecBole's loader for full ranking: users with their history and their positives.
-
-    On a CPU the batch size is chosen so that the scores fit the cache; `eval_batch_size` is ignored. It must not vary,
-    because the last bits of a matrix product depend on its size, and nearly tied items are ordered by them.
-    """
-
-    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, left_out: UserItems):
-        """Make the loader of a part.
-
-        Args:
-            config: settings of the run.
-            dataset: the data of the part.
-            sampler: RecBole's sampler for the part.
-            left_out: items that the ranking of each user leaves out, see `recbole_bd.data.protocol`.
-        """
-        super().__init__(config, dataset, sampler, shuffle=False)
-        users = self.uid_list.numpy()
-        rows, items = left_out.of(self.uid_list)
-        sizes = torch.bincount(rows, minlength=len(users))
-        self._history, self._positive = _Rows(sizes, items), _Rows.of_lists(self.uid2positive_item[users])
-        if self.num_workers:  # RecBole's own batches read these lists
-            for user, own in zip(users, items.split(sizes.tolist()), strict=True):
-                self.uid2history_item[user] = own
-
-    def _init_batch_size_and_step(self) -> None:
-        super()._init_batch_size_and_step()
-        if self.config["device"].type == "cpu":
-            self.step = max(_SCORES_CACHED // self._dataset.item_num, _LEAST_USERS)
-
-    def __iter__(self) -> Iterator[tuple]:
-        if self.num_workers or not self.config["single_spec"]:
-            return super().__iter__()
-        return self._batches()
-
-    def _batches(self) -> Iterator[tuple]:
-        starts = range(0, self.sample_size, self.step)
-        for start in starts[group().part(len(starts))]:  # each process ranks its share of the users
-            end = min(start + self.step, self.sample_size)
-            users = Interaction({name: values[start:end] for name, values in self.user_df.interaction.items()})
-            yield users, self._history.of(start, end), *self._positive.of(start, end)
-
-
-class ArraySampledLoader(NegSampleEvalDataLoader):
-    """RecBole's loader for ranking among sampled candidates (`uniN`, `popN`), whose candidates are drawn once.
-
-    RecBole draws new candidates whenever the part is evaluated, so that no two models are ranked among the same ones.
-    Here all models of a split are. On a CPU the batch size is fixed, see `ArrayFullSortLoader`.
-
-    Attributes:
-        pairs_at_once: largest number of users' items that a model scores at a time.
-    """
-
-    def __init__(self, config: Config, dataset: Dataset, sampler: Sampler, drawn: np.ndarray):
-        """Make the loader of a part.
-
-        Args:
-            config: settings of the run.
-            dataset: the data of the part, in ascending order of users.
-            sampler: RecBole's sampler for the part.
-            drawn: int32 [interactions of the part, N], the candidates of each beside its own item.
-        """
-        super().__init__(config, dataset, sampler, shuffle=False)
-        self._users, self._items = (dataset.inter_feat[field] for field in (dataset.uid_field, dataset.iid_field))
-        self._drawn = torch.from_numpy(drawn)
-        on_cpu = config["device"].type == "cpu"
-        self.pairs_at_once = _PAIRS_CACHED if on_cpu else config["eval_batch_size"]
-        counts = torch.from_numpy(self.uid2items_num[self.uid_list])
-        # A batch ends with the user whose pairs or scores fill it; users are never divided.
-        table = dataset.item_num / (_TABLE_SCORES if on_cpu else config["eval_batch_size"])
-        costs = (counts * (1 + drawn.shape[1]) / self.pairs_at_once).clamp(min=table).double()
-        batch = (costs.cumsum(0) - costs).floor()
-        ends = counts.cumsum(0)[torch.cat([batch[1:] != batch[:-1], torch.tensor([True])])].tolist()
-        self._spans = list(zip([0, *ends[:-1]], ends, strict=True))
-
-    @cached_property
-    def candidates(self) -> UserItems:
-        """Items among which each user is ranked: own items of the part and their candidates."""
-        n_items = self._dataset.item_num
-        keys = self._users.unsqueeze(1) * n_items + torch.cat([self._items.unsqueeze(1), self._drawn], dim=1)
-        return UserItems.from_keys(torch.unique(keys), self._dataset.user_num, n_items)
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the candidates, 16 hex digits."""
-        return hashlib.sha256(self._drawn.numpy().tobytes()).hexdigest()[:16]
-
-    def __len__(self) -> int:
-        return len(self._spans)
-
-    def __iter__(self) -> Iterator[tuple]:
-        for start, end in self._spans[group().part(len(self._spans))]:  # each process ranks its share of the users
-            yield self._batch(slice(start, end))
-
-    def _batch(self, part: slice) -> tuple[Interaction, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return a part's interactions, each followed by its candidates; their rows; rows and items of positives."""
-        width = 1 + self._drawn.shape[1]
-        columns = self._dataset.inter_feat[part].interaction
-        listed = {name: values.repeat_interleave(width, dim=0) for name, values in columns.items()}
-        items = self._items[part]
-        listed[self._dataset.iid_field] = torch.cat([items.unsqueeze(1), self._drawn[part]], dim=1).flatten()
-        labels = torch.zeros(len(items), width)
-        labels[:, 0] = 1.0
-        listed[self.label_field] = labels.flatten()
-        rows = torch.unique_consecutive(self._users[part], return_inverse=True)[1]
-        positives = torch.unique(rows * self._dataset.item_num + items)
-        interaction = self.transform(self._dataset, self._dataset.join(Interaction(listed)))
-        return (
-            interaction,
-            rows.repeat_interleave(width),
-            positives // self._dataset.item_num,
-            positives % self._dataset.item_num,
-        )
-
-
-class _Rows:
-    """Item lists of consecutive users, concatenated.
-
-    Args:
-        sizes: int64 [users], length of each list.
-        items: int64, the lists.
-    """
-
-    def __init__(self, sizes: torch.Tensor, items: torch.Tensor):
-        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-        self.rows = torch.repeat_interleave(sizes)
-        self.items = items
-
-    @classmethod
-    def of_lists(cls, lists: np.ndarray) -> "_Rows":
-        """Concatenate separate lists."""
-        return cls(torch.tensor([len(items) for items in lists]), torch.cat(list(lists)))
-
-    def of(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Row numbers, from 0, and items of the users in `[start, end)`."""
-        part = slice(self.starts[start], self.starts[end])
-        return self.rows[part] - start, self.items[part]
-
-
 _ARRAY_LOADERS = {TrainDataLoader: ArrayTrainLoader, UserDataLoader: ArrayUserLoader}
 
 
@@ -272,49 +140,6 @@ def loader_class(config: Config, part: str) -> type:
     """
     about = {key: config[key] for key in ("MODEL_TYPE", "eval_args")}
     return get_dataloader({**about, "model": config["loader_model"] or config["model"]}, part)
-
-
-def make_evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
-    """RecBole's loader for validation or test, vectorized where it ranks all items or sampled candidates.
-
-    Its attribute `part` names the part.
-
-    Args:
-        config: settings of the run.
-        part: `valid` or `test`.
-        parts: the data of `train`, `valid` and `test`; the part's rows are sorted by user.
-        sampler: RecBole's sampler for that part, which knows the items each user has seen.
-
-    Raises:
-        DataError: sampled evaluation has no candidate for a user.
-    """
-    loader = _evaluation_loader(config, part, parts, sampler)
-    loader.part = part
-    return loader
-
-
-def _evaluation_loader(config: Config, part: str, parts: Mapping[str, Dataset], sampler: Sampler) -> Any:
-    loader, dataset = loader_class(config, part), parts[part]
-    if loader is FullSortEvalDataLoader:
-        pairs = {name: _ids(data) for name, data in parts.items()}
-        left_out = left_out_of(pairs, part, dataset.user_num, dataset.item_num, config["repeatable"])
-        return ArrayFullSortLoader(config, dataset, sampler, left_out)
-    mode = config[f"{part}_neg_sample_args"]
-    if loader is not NegSampleEvalDataLoader or "none" in (mode["distribution"], mode["sample_num"]):
-        return loader(config, dataset, sampler, shuffle=False)
-    dataset.sort(by=dataset.uid_field, ascending=True)
-    ids = {name: _ids(data) for name, data in parts.items()}
-    arrays = {name: (users.numpy(), items.numpy()) for name, (users, items) in ids.items()}
-    is_popular = mode["distribution"] == "popularity"
-    rule = candidate_rule(arrays, part, dataset.item_num, is_popular, config["repeatable"])
-    users, items = arrays[part]
-    drawn = draw_candidates(rule, users, items, mode["sample_num"], seed_of_split(config.final_config_dict), part)
-    return ArraySampledLoader(config, dataset, sampler, drawn)
-
-
-def _ids(data: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
-    """Users and items of a part's interactions, int64."""
-    return data.inter_feat[data.uid_field], data.inter_feat[data.iid_field]
 
 
 def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) -> Any:
@@ -337,4 +162,6 @@ def make_train_loader(config: Config, dataset: Dataset, parts: list[Dataset]) ->
         leaks_held_out = config["negatives_leak_held_out"]
         sampler = ArraySampler(parts, negatives["distribution"], negatives["alpha"], leaks_held_out).set_phase("train")
     loader = loader_class(config, "train")
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        return SequenceTrainLoader(config, parts[0], sampler, shuffle=config["shuffle"])
     return _ARRAY_LOADERS.get(loader, loader)(config, parts[0], sampler, shuffle=config["shuffle"])

@@ -42,6 +42,8 @@ class AtomicDataset(Dataset):
     time_field: Any
     # Whether the file has labels of interactions that load_col leaves out.
     has_unread_labels = False
+    # Of a part of the split: its users' items in order of time, where a model of the run is sequential.
+    sequences: Any = None
 
     def _get_preset(self) -> None:
         super()._get_preset()

@@ -14,10 +14,11 @@ from recbole.data.dataset import Dataset
 from recbole.data.utils import create_samplers
 from recbole.utils import init_seed
 
-from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset
+from recbole_bd.data.evaluation_loader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.explanations import explain
 from recbole_bd.data.labels import check_labels
+from recbole_bd.data.sequences import attach_sequences
 from recbole_bd.data.text_file import shown
 from recbole_bd.errors import ConfigError, DataError
 from recbole_bd.system.random_state import seed_of_split
@@ -139,6 +140,8 @@ def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> 
         _, valid_sampler, test_sampler = create_samplers(config, dataset, built)
         train, valid, test = built
         parts = {"train": train, "valid": valid, "test": test}
+        if config["has_sequences"]:
+            attach_sequences(parts, config)
         valid_loader = make_evaluation_loader(config, "valid", parts, valid_sampler)
         test_loader = make_evaluation_loader(config, "test", parts, test_sampler)
     except (ValueError, KeyError, NotImplementedError, AssertionError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.protocol import UserItems, candidates, left_out
+from recbole_bd.data.sequences import MEASURED
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator.shared_noise import shared_noise
 from recbole_bd.sampler.seen_items import require_numbers
@@ -39,7 +40,7 @@ def test_ranks(role: Role, split: Split) -> torch.Tensor:
     ranks = torch.empty(len(users))
     step = max(1, _CHUNK_SCORES // split.n_items)
     rows_of = order.split([int(part.sum()) for part in counts.split(step)])
-    with role.scoring(), shared_noise(role, split.test_loader):
+    with role.scoring(), role.at(MEASURED), shared_noise(role, split.test_loader):
         for some, count, rows in zip(distinct.split(step), counts.split(step), rows_of, strict=True):
             scores = role.all_logits(some.to(role.device)).float().cpu()
             require_numbers(scores.amax(dim=1), role.name)

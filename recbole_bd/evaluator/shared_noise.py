@@ -15,7 +15,7 @@ def shared_noise(role: Role, loader: Any) -> AbstractContextManager[None]:
 
     Args:
         role: the role whose model is evaluated.
-        loader: evaluation loader of the part, see `recbole_bd.data.dataloader.make_evaluation_loader`.
+        loader: evaluation loader of the part, see `recbole_bd.data.evaluation_loader.make_evaluation_loader`.
     """
     if not scores_with_noise(role.config):
         return nullcontext()

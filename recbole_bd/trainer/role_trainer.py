@@ -14,7 +14,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, chosen_states, restore_snapshot, take_snapshot
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.compat import without_host_loggers
-from recbole_bd.data.dataloader import ArrayFullSortLoader, ArraySampledLoader
+from recbole_bd.data.evaluation_loader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.collector import ArrayCollector
 from recbole_bd.evaluator.diversity import DefinedEvaluator

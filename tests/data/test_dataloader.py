@@ -7,7 +7,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.data.batches import train_loader
-from recbole_bd.data.dataloader import ArraySampledLoader, make_evaluation_loader
+from recbole_bd.data.evaluation_loader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.split import load_split
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.loaders import hosts
@@ -107,7 +107,7 @@ def test_users_are_ranked_in_batches_that_fit_the_cache_of_a_cpu(device, quick):
 @pytest.mark.parametrize("mode", ["uni7", "pop7"])
 def test_sampled_evaluation_is_recboles_with_the_same_candidates(mode, at_once, tmp_path, quick, monkeypatch):
     """RecBole's loader, whose sampler gives the drawn candidates; users have several items, of which some repeat."""
-    monkeypatch.setattr("recbole_bd.data.dataloader._PAIRS_CACHED", at_once)
+    monkeypatch.setattr("recbole_bd.data.evaluation_loader._PAIRS_CACHED", at_once)
     write_inter(tmp_path, "twice", block_pairs() + block_pairs(per_user=4, seed=2))
     settings = {**alone(quick), "dataset": "twice", "data_path": str(tmp_path), "eval_batch_size": 100}
     config = make_config(settings, model="BPR", eval_args={"split": {"RS": [0.5, 0.2, 0.3]}, "mode": mode})

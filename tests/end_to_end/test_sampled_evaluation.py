@@ -75,7 +75,7 @@ def test_candidates_depend_on_no_training_setting(mode, quick):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_no_number_depends_on_workers_or_the_size_of_batches(mode, quick, tmp_path, monkeypatch):
-    monkeypatch.setattr("recbole_bd.data.dataloader._PAIRS_CACHED", 50)  # several batches
+    monkeypatch.setattr("recbole_bd.data.evaluation_loader._PAIRS_CACHED", 50)  # several batches
     settings = sampled(quick, mode, student_model="NeuMF", **{"student.mlp_hidden_size": [4]})
     del settings["student.embedding_size"]
     results = [

@@ -93,8 +93,8 @@ def test_evaluation_is_recboles(backbone, batch, quick, tmp_path, monkeypatch):
     from recbole_bd.trainer.role_trainer import role_trainer
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("recbole_bd.data.dataloader._SCORES_CACHED", batch)
-    monkeypatch.setattr("recbole_bd.data.dataloader._LEAST_USERS", 1)
+    monkeypatch.setattr("recbole_bd.data.evaluation_loader._SCORES_CACHED", batch)
+    monkeypatch.setattr("recbole_bd.data.evaluation_loader._LEAST_USERS", 1)
     settings = {**alone(quick), "topk": [3, 10], "valid_metric": "NDCG@10", "eval_batch_size": batch}
     config = make_config(settings, model=backbone)
     split = load_split(config)

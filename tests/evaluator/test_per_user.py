@@ -58,8 +58,8 @@ def assert_means(result: dict, names: set[str]) -> None:
 
 def in_batches_of(scores: int, monkeypatch) -> None:
     """Evaluate so many scores at a time."""
-    monkeypatch.setattr("recbole_bd.data.dataloader._SCORES_CACHED", scores)
-    monkeypatch.setattr("recbole_bd.data.dataloader._LEAST_USERS", 1)
+    monkeypatch.setattr("recbole_bd.data.evaluation_loader._SCORES_CACHED", scores)
+    monkeypatch.setattr("recbole_bd.data.evaluation_loader._LEAST_USERS", 1)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Common base of the scoring families: logits of pairs, and of whole rows of items."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,6 +20,15 @@ class Scores:
     def __init__(self, model: AbstractRecommender):
         self.model = model
         self.shared: list[tuple[Any, str]] = []  # owners and methods that run once per scope
+
+    @contextmanager
+    def at(self, point: str) -> Iterator[None]:
+        """Score from what users had done at a point in time; only sequential models read it.
+
+        Args:
+            point: one of `recbole_bd.data.sequences.POINTS`.
+        """
+        yield
 
     def graph_rows(self, users: Tensor) -> Tensor:
         """Logits of all items by the same operations for any number of users, for export. [B] to [B, n_items]."""

@@ -1,0 +1,79 @@
+"""Settings of the data where a model of the run is sequential: their defaults, and what they must be."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from recbole_bd.backbones.registry import is_sequential
+from recbole_bd.config.layers import Layer, fold_layers
+from recbole_bd.errors import ConfigError
+
+# RecBole's own evaluation of sequential models: the last two interactions of each user are validation and test.
+_DEFAULTS = {
+    "eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user", "order": "TO", "mode": "full"},
+    "repeatable": True,
+}
+_FIELDS = {"USER_ID_FIELD": "user_id", "ITEM_ID_FIELD": "item_id", "TIME_FIELD": "timestamp"}
+_SOURCE = "sequential models"
+
+
+def sequential_among(names: Mapping[str, Any], methods: Iterable[str]) -> list[str]:
+    """List the sequential models of a run, and of the runs that share its data.
+
+    Args:
+        names: `model`, `teacher_model`, `student_model` and `beside`.
+        methods: names of the distillation methods.
+    """
+    run = [names["model"], *(names["beside"] or ())]
+    if any(name in methods for name in run):
+        run += [names["teacher_model"], names["student_model"]]
+    return [name for name in dict.fromkeys(run) if is_sequential(name)]
+
+
+def sequence_layer(layers: Iterable[Layer]) -> Layer:
+    """The layer below the user's with the split of sequential models, and the time column if no file names columns.
+
+    Args:
+        layers: the files of this package for the run, and the user's layers.
+    """
+    given = fold_layers(layers, drop=())
+    columns = [given.get(key) or name for key, name in _FIELDS.items()]
+    read = given.get("load_col", {"inter": columns[:2]})
+    loaded = read.get("inter") if isinstance(read, Mapping) else None
+    if not isinstance(loaded, list) or columns[2] in loaded:
+        return Layer(_SOURCE, _DEFAULTS)
+    return Layer(_SOURCE, {**_DEFAULTS, "load_col": {**read, "inter": [*loaded, columns[2]]}})
+
+
+def check_sequences(settings: Mapping[str, Any], models: Iterable[str]) -> None:
+    """Check the settings by which sequences are made and divided.
+
+    Args:
+        settings: resolved settings by name.
+        models: names of the sequential models of the run, the first of which errors name.
+
+    Raises:
+        ConfigError: a setting that sequential models cannot be trained or ranked by.
+    """
+    name = next(iter(models))
+    arguments = settings["eval_args"]
+    split, order = arguments.get("split", {"RS": None}), arguments.get("order", "RO")
+    if settings.get("benchmark_filename"):
+        raise ConfigError(
+            f"benchmark_filename={settings['benchmark_filename']!r}: {name} is sequential and needs all interactions "
+            "of a user in one file, in order of time; leave it out"
+        )
+    if order != "TO" or "LS" not in split or arguments.get("group_by", "user") != "user":
+        kind, value = next(iter(split.items()))
+        raise ConfigError(
+            f"eval_args: split={{{kind}: {value}}}, order={order}: {name} is sequential and learns from what came "
+            "before; use {split: {LS: valid_and_test}, group_by: user, order: TO, mode: full}"
+        )
+    if not settings.get("repeatable"):
+        raise ConfigError(
+            f"repeatable=False: {name} is sequential, and the next item may be one of the history; use repeatable=True"
+        )
+    if (length := settings.get("MAX_ITEM_LIST_LENGTH")) is None or length < 2:
+        raise ConfigError(f"MAX_ITEM_LIST_LENGTH={length!r}: must be a whole number of at least 2")
+    for key in ("LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD"):
+        if not settings.get(key):
+            raise ConfigError(f"{key}={settings.get(key)!r}: must name the columns of histories, as RecBole does")
