@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from recbole.data.transform import construct_transform
+
 from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
@@ -44,6 +46,8 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
         check_recorded_split(f"pretrained file {path}", recorded, own, name)
         read.append(path)
 
+    if config["transform"]:
+        construct_transform(config)  # names the columns that the model reads in the batches
     try:
         with pretrained_files_read_safely(check):
             model = recommender_class(backbone)(config, dataset)

@@ -120,15 +120,29 @@ def attach_sequences(parts: Mapping[str, Any], config: Any) -> None:
 
 
 def training_rows(dataset: Any) -> Dataset:
-    """The training part as rows of a user, a target and its place, in order of users and time.
+    """The training part as rows of a user, a target and its place, in RecBole's order.
+
+    The rows of a user are in order of time, and users in that of their first rows.
 
     Args:
         dataset: the training part, after `attach_sequences`. A user's first interaction has no history and is no row.
     """
     sequences = dataset.sequences
     counts = (sequences.ends[TRAINED] - sequences.starts - 1).clamp(min=0)
-    users = torch.repeat_interleave(counts)
-    within = torch.arange(len(users)) - (counts.cumsum(0) - counts)[users]
+    order = _order_of_first_rows(dataset, counts)
+    lengths = counts[order]
+    users = order[torch.repeat_interleave(lengths)]
+    within = torch.arange(len(users)) - torch.repeat_interleave(lengths.cumsum(0) - lengths, lengths)
     places = sequences.starts[users] + 1 + within
     columns = {dataset.uid_field: users, dataset.iid_field: sequences.items[places], PLACE: places}
     return dataset.copy(Interaction(columns))
+
+
+def _order_of_first_rows(dataset: Any, counts: Tensor) -> Tensor:
+    """Users who have rows, int64, by the time of their second interaction; those of equal time by their id."""
+    users, times = (dataset.inter_feat[field] for field in (dataset.uid_field, dataset.time_field))
+    by_user = torch.argsort(users, stable=True)
+    all_counts = torch.bincount(users, minlength=len(counts))
+    with_rows = counts.nonzero()[:, 0]
+    second = by_user[(all_counts.cumsum(0) - all_counts)[with_rows] + 1]
+    return with_rows[torch.argsort(times[second], stable=True)]

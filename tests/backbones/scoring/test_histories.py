@@ -1,0 +1,132 @@
+"""Contract of the sequential models: logits held against the model's own scores of the same histories."""
+
+import numpy as np
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+from recbole_bd.backbones.names import BASELINE
+from recbole_bd.backbones.registry import recommender_class, sequential_recommenders
+from recbole_bd.backbones.traits import SEQUENTIAL_TRAITS
+from recbole_bd.config.known_options import backbone_options
+from recbole_bd.data.batches import train_loader
+from recbole_bd.data.sequences import POINTS
+from recbole_bd.errors import RoleError
+from recbole_bd.runs.prepare import prepare
+from tests.helpers.backbones import close
+from tests.helpers.histories import CHAINS, SMALL, write_chains
+from tests.helpers.settings import make_config
+
+PROBABILITIES = {name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring != "HistoryScores"}
+# Their own layers over features of items.
+WITH_FEATURES = {"FDSA", "GRU4RecF", "SASRecF"}
+PLAIN = [name for name in sequential_recommenders() if name not in WITH_FEATURES]
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """A role around a sequential model on small data, with its split and settings; made once by name."""
+    folder, made = write_chains(tmp_path_factory.mktemp("chains")), {}
+
+    def make(name: str, **more):
+        key = (name, str(more))
+        if key not in made:
+            own = {key: value for key, value in SMALL.items() if key in backbone_options(name)}
+            config = make_config({**CHAINS, "data_path": str(folder), "model": name, **own, **more}, seed=5)
+            split, roles = prepare(config)
+            made[key] = roles[BASELINE], split, config
+        return made[key]
+
+    return make
+
+
+def own_scores(role, users, point: str) -> torch.Tensor:
+    """The model's own full ranking of users after the histories at a point in time, in its own unit."""
+    histories = role.model.sequences.of_users(users, point)
+    with role.scoring():
+        return role.model.full_sort_predict(Interaction({"user_id": users, **histories.interaction}))
+
+
+def test_all_sequential_models_of_recbole_are_known():
+    import inspect
+
+    import recbole.model.sequential_recommender as package
+    from recbole.model.abstract_recommender import SequentialRecommender
+
+    from recbole_bd.backbones.traits import NO_ROLE
+
+    classes = {
+        name
+        for name, kind in vars(package).items()
+        if inspect.isclass(kind) and issubclass(kind, SequentialRecommender) and kind is not SequentialRecommender
+    }
+    assert classes == {*SEQUENTIAL_TRAITS, *NO_ROLE}
+    assert not classes & {name for name in NO_ROLE if name in SEQUENTIAL_TRAITS}
+    for name in NO_ROLE:
+        with pytest.raises(RoleError, match=f"{name} cannot take a role: .*; choose"):
+            recommender_class(name)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_logits_are_the_models_own_scores_at_every_point(name, build):
+    role, split, _ = build(name)
+    users = torch.tensor([3, 1, 3, 7])
+    seen = []
+    for point in POINTS:
+        own = own_scores(role, users, point).reshape(len(users), -1)
+        with role.scoring(), role.at(point):
+            logits = role.all_logits(users)
+            items = torch.tensor([[1, 4], [2, 2], [5, 9], [8, 3]])
+            assert close(role.pair_logits(users, items), logits.gather(1, items))
+            assert close(role.all_logits(users, torch.tensor([2, 6])), logits[:, [2, 6]])
+            assert close(role.all_logits(users, items), logits.gather(1, items))
+        assert logits.shape == (4, split.n_items)
+        assert close(logits.exp() if name in PROBABILITIES else logits, own, 1e-4)
+        assert np.array_equal(logits[:, 1:].argsort(stable=True), own[:, 1:].argsort(stable=True))
+        seen.append(logits)
+    assert not torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[1], seen[2])
+    with role.scoring():
+        assert torch.equal(role.all_logits(users), seen[0])  # outside of a scope, after the training items
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_gradient_reaches_the_parameters_and_no_score_is_stale(name, build):
+    role, split, _ = build(name, learning_rate=0.01)
+    users, items = torch.tensor([1, 2]), torch.tensor([[1, 2, 3], [4, 5, 6]])
+    role.model.train()
+    role.model.zero_grad()
+    (role.pair_logits(users, items) * torch.tensor([1.0, 2.0, 4.0])).sum().backward()
+    moved = [p for p in role.model.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert moved
+    assert all(torch.isfinite(p.grad).all() for p in moved)
+    with role.scoring():
+        before = role.all_logits(users)
+    with torch.no_grad():
+        for parameter in moved:
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    with role.scoring():
+        assert not torch.allclose(role.all_logits(users), before)
+    assert role.model.training  # as it was found
+    batch = next(iter(train_loader(role.config, split)))
+    loss = role.loss(batch)
+    assert torch.isfinite(loss)
+    loss.backward()
+    assert split.n_users == role.n_users == role.model.n_users
+    assert role.n_items == split.n_items
+
+
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "STAMP", "CORE"])
+def test_users_without_a_history_have_finite_scores(name, build):
+    role, _, _ = build(name)
+    with role.scoring():
+        assert torch.isfinite(role.all_logits(torch.tensor([0, 1]))).all()
+
+
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "NARM"])
+def test_pairwise_losses_draw_negatives_that_are_not_the_target(name, build):
+    role, split, _ = build(name, loss_type="BPR")
+    for batch in train_loader(role.config, split):
+        assert (batch["neg_item_id"] != batch["item_id"]).all()
+        assert (batch["neg_item_id"] > 0).all()
+    assert torch.isfinite(role.loss(batch))

@@ -1,0 +1,35 @@
+"""Data in order of time, for sequential models: in each user's sequence an item decides the next one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from tests.helpers.data import write_inter
+
+N_ITEMS = 30
+CHAINS = {"dataset": "chains", "metrics": ["NDCG"], "topk": [5], "valid_metric": "NDCG@5", "device": "cpu"}
+# Settings of small sequential models, at the top level.
+SMALL = {
+    "embedding_size": 8, "hidden_size": 8, "inner_size": 8, "n_layers": 1, "n_heads": 1, "num_layers": 1,
+    "reranker_CAN_NUM": "10",
+}  # fmt: skip
+
+
+def next_items(n_users: int = 60, lengths: tuple[int, int] = (4, 14), seed: int = 0) -> list[tuple[str, str, int]]:
+    """Users, items and times: from a random first item on, the next item is a fixed one of the one before."""
+    generator = np.random.default_rng(seed)
+    after = generator.permutation(N_ITEMS)
+    rows = []
+    for user in range(n_users):
+        item, count = int(generator.integers(N_ITEMS)), int(generator.integers(*lengths))
+        times = np.sort(generator.choice(10_000, count, replace=False))
+        for time in times:
+            rows.append((f"u{user}", f"i{item}", int(time)))
+            item = int(after[item])
+    return [rows[place] for place in generator.permutation(len(rows))]  # a file need not be in order
+
+
+def write_chains(folder: Path, **how) -> Path:
+    """Write the data set `chains` under a folder, which is returned."""
+    write_inter(folder, "chains", next_items(**how), header="user_id:token\titem_id:token\ttimestamp:float")
+    return folder
