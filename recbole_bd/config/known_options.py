@@ -18,6 +18,8 @@ from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
 LISTS = "teacher_lists"  # the option of the model Lists
+# Names of columns that RecBole's transforms of batches tell a model through its settings.
+_COLUMNS_OF_BATCHES = ("INVERSE_ITEM_SEQ", "MASK_INDEX", "MASK_ITEM_SEQ", "NEG_ITEMS", "POS_ITEMS")
 # A setting that the source of a model reads.
 _READ_KEY = r"""config\[\s*["']([\w-]+)["']\s*\]"""
 
@@ -98,7 +100,7 @@ def _options_of_classes(model: str, model_class: type, own: list[type]) -> dict[
     base = recbole_base(model_class)
     kinds = [*own, *([base] if base else [])]
     keys = [key for kind in reversed(kinds) for key in re.findall(_READ_KEY, source_of(kind))]
-    options = {key: Option(key, None, "", "", model) for key in keys}
+    options = {key: Option(key, None, "", "", model) for key in keys if key not in _COLUMNS_OF_BATCHES}
     path = RECBOLE_PROPERTIES / "model" / f"{base.__name__ if base else model}.yaml"
     if path.is_file():
         options |= declared_options(path)

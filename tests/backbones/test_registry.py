@@ -40,7 +40,8 @@ def test_all_shipped_general_recommenders_are_listed():
         ("lightgcn", "Did you mean LightGCN?"),
         ("MultVAE", "Did you mean MultiVAE?"),
         ("qqqqqq", "Available models: ADMMSLIM"),
-        ("SASRec", "sequential recommender"),
+        ("AFM", "context-aware recommender"),
+        ("FEARec", "FEARec cannot take a role: its loss reads"),
         ("GeneralRecommender", "unknown model"),
     ],
 )

@@ -89,8 +89,8 @@ def test_the_nearest_models_are_one_list_nearest_first():
 
 
 def test_a_setting_of_other_models_names_them():
-    with pytest.raises(ConfigError, match=r"n_layers .* only these have it: DGCF, LightGCN, NCL, SGL, SpectralCF\."):
-        make_config(n_layers=3)
+    with pytest.raises(ConfigError, match=r"n_factors .* only these have it: DGCF\."):
+        make_config(n_factors=3)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def test_a_setting_that_an_own_class_reads_is_not_told_as_unread():
     given = {"teacher.width": 5, "teacher.spread": 0.2, "teacher.weight_decay": 0.1}
     assert settings_notes(make_config(SETTINGS, teacher_model=BIASED, **given)) == []
     assert learns_by_gradient(BIASED)
-    assert learns_from_pairs(BIASED)
+    assert learns_from_pairs(BIASED, make_config(SETTINGS, teacher_model=BIASED).role("teacher"))
     assert not reads_negatives(f"{OWN}:OwnVAE")
     assert not reads_negatives(f"{OWN}:Rows")
 
