@@ -127,9 +127,6 @@ def test_models_are_told_apart_as_recbole_trains_them():
     assert [name for name in models if not reads_negatives(name)] == [
         "CDAE", "DiffRec", "ENMF", "LDiffRec", "MacridVAE", "MultiDAE", "MultiVAE", "RaCT", "RecVAE",
     ]  # fmt: skip
-    kinds = {name: make_config(model=name)["MODEL_INPUT_TYPE"] for name in models if name != "Lists"}
-    pointwise = [
-        name for name, kind in kinds.items()
-        if learns_by_gradient(name) and reads_negatives(name) and not learns_from_pairs(name, {"MODEL_INPUT_TYPE": kind})
-    ]  # fmt: skip
+    readers = [name for name in models if learns_by_gradient(name) and reads_negatives(name)]
+    pointwise = [name for name in readers if not learns_from_pairs(name, make_config(model=name))]
     assert pointwise == ["DMF", "FISM", "NAIS", "NNCF", "NeuMF"]
