@@ -4,7 +4,7 @@ Scores are always logits, never probabilities, and never from a stale cache. `ba
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -173,12 +173,9 @@ class Role:
             return user_vectors, self._scores.item_vectors(items)
 
     def graph_logits(self, users: Tensor) -> Tensor:
-        """Score all items by operations that can be exported once and run for any number of users.
+        """Score all items by operations that can be exported once and run for any number of users, int64 [B].
 
         Pair networks take all pairs at once, in B * n_items * (width of their layers) numbers.
-
-        Args:
-            users: [B] int64.
 
         Returns:
             Logits [B, n_items], column 0 being the padding item.
@@ -221,16 +218,9 @@ class Role:
         with self._propagation.scoring():
             yield self
 
-    @contextmanager
-    def at(self, point: str) -> Iterator["Role"]:
-        """Score from what users had done at a point in time; it matters to sequential models alone.
-
-        Args:
-            point: `train`: the training items, as outside of the scope. `test`: the items before the test item. `all`:
-                all items.
-        """
-        with self._scores.at(point):
-            yield self
+    def at(self, point: str) -> AbstractContextManager[None]:
+        """Scope of scores from what users had done at a `point` of `sequences.POINTS`; see `Scores.at`."""
+        return self._scores.at(point)
 
     def forget(self) -> None:
         """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""

@@ -118,15 +118,14 @@ TRAITS = {
 SEQUENTIAL_TRAITS = {
     **dict.fromkeys(
         (
-            "BERT4Rec", "CORE", "Caser", "FDSA", "FOSSIL", "FPMC", "GCSAN", "GRU4Rec", "GRU4RecF", "HGN", "HRM",
-            "LightSANs", "NARM", "NPE", "NextItNet", "SASRec", "SASRecF", "SHAN", "SINE", "SRGNN", "STAMP",
+            "Caser", "FDSA", "FOSSIL", "GCSAN", "GRU4Rec", "GRU4RecF", "HRM", "LightSANs", "NARM", "NextItNet",
+            "SASRec", "SASRecF", "SHAN", "SINE", "SRGNN", "STAMP",
         ),
-        _Traits("HistoryScores"),
+        _Traits("HistoryVectors"),
     ),
-    "GRU4RecCPR": _Traits("MixtureScores"),
+    **dict.fromkeys(("BERT4Rec", "CORE", "FPMC", "HGN", "NPE", "TransRec"), _Traits("HistoryScores")),
+    **dict.fromkeys(("GRU4RecCPR", "SASRecCPR"), _Traits("MixtureScores")),
     "RepeatNet": _Traits("ProbabilityScores"),
-    "SASRecCPR": _Traits("MixtureScores"),
-    "TransRec": _Traits("HistoryScores"),
 }  # fmt: skip
 # Sequential recommenders that take no role, with the reason.
 NO_ROLE = {

@@ -26,7 +26,8 @@ class Scores:
         """Score from what users had done at a point in time; only sequential models read it.
 
         Args:
-            point: one of `recbole_bd.data.sequences.POINTS`.
+            point: `train`: the training items, as outside of the scope. `test`: the items before the test item. `all`:
+                all items.
         """
         yield
 

@@ -3,28 +3,31 @@
 Changes model instances: a model of mixtures gets a `full_sort_predict` that needs no target.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
-from recbole_bd.backbones.scoring.base import device_of
+from recbole_bd.backbones.scoring.base import Scores, device_of
+from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.scoring.row_models import RowModel
 
 # Least probability whose logarithm is a score.
 _LEAST = 1e-30
 
 
-class HistoryScores(RowModel):
-    """One forward per distinct user, over the history of training items unless another point in time is chosen."""
+class _Histories(Scores):
+    """Mixin: the histories of users, after their training items unless another point in time is chosen."""
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
         self._point = "train"
-        self._on_device = model.sequences
+        self._sequences = model.sequences
 
     @contextmanager
     def at(self, point: str) -> Iterator[None]:
@@ -35,31 +38,51 @@ class HistoryScores(RowModel):
         finally:
             self._point = before
 
+    def histories(self, users: Tensor) -> Interaction:
+        """What RecBole's model reads of users: their ids and histories, see `Sequences.before`."""
+        if self._sequences.items.device != users.device:
+            self._sequences = self._sequences.to(users.device)
+        histories = self._sequences.of_users(users, self._point)
+        return Interaction({self.model.USER_ID: users, **histories.interaction})
+
+
+class HistoryVectors(_Histories, InnerProduct):
+    """Models whose logit is the inner product of a history's vector and the embedding of an item."""
+
+    def __init__(self, model: AbstractRecommender):
+        super().__init__(model)
+        columns = {"user": model.USER_ID, "item_seq": model.ITEM_SEQ, "item_seq_len": model.ITEM_SEQ_LEN}
+        columns |= {"seq_item": model.ITEM_SEQ, "seq_item_len": model.ITEM_SEQ_LEN}
+        self._columns = [columns[name] for name in inspect.signature(model.forward).parameters]
+
+    def user_vectors(self, users: Tensor) -> Tensor:
+        """Vectors of the users' histories; one forward per distinct user. [B] to [B, d]."""
+        distinct, index = users.unique(return_inverse=True)
+        histories = self.histories(distinct)
+        return self.model.forward(*(histories[name] for name in self._columns))[index]
+
+
+class HistoryScores(_Histories, RowModel):
+    """Models that score all items of a history at once; one forward per distinct user."""
+
     def row(self, users: Tensor) -> Tensor:
         """Logits of all items for distinct users. [U] to [U, n_items]."""
-        if self._on_device.items.device != users.device:
-            self._on_device = self._on_device.to(users.device)
-        histories = self._on_device.of_users(users, self._point)
-        return self.scores_of(Interaction({self.model.USER_ID: users, **histories.interaction}))
-
-    def scores_of(self, interaction: Interaction) -> Tensor:
-        """Logits of all items for histories. [U, n_items]."""
-        users = len(interaction[self.model.USER_ID])
-        return self.model.full_sort_predict(interaction).reshape(users, -1).to(device_of(self.model), torch.float32)
+        scores = self.model.full_sort_predict(self.histories(users))
+        return scores.reshape(len(users), -1).to(device_of(self.model), torch.float32)
 
 
 class ProbabilityScores(HistoryScores):
     """Models whose scores are probabilities of the next item: the logit is their logarithm."""
 
-    def scores_of(self, interaction: Interaction) -> Tensor:
-        """See `HistoryScores.scores_of`."""
-        return super().scores_of(interaction).clamp(min=_LEAST).log()
+    def row(self, users: Tensor) -> Tensor:
+        """Logits of all items for distinct users. [U] to [U, n_items]."""
+        return super().row(users).clamp(min=_LEAST).log()
 
 
 class MixtureScores(ProbabilityScores):
     """Mixtures of softmaxes, whose own `full_sort_predict` computes the loss of a target too."""
 
-    def __init__(self, model: AbstractRecommender):
+    def __init__(self, model: Any):
         super().__init__(model)
         model.full_sort_predict = self.full_sort_predict
 

@@ -17,7 +17,10 @@ from tests.helpers.backbones import close
 from tests.helpers.histories import CHAINS, SMALL, write_chains
 from tests.helpers.settings import make_config
 
-PROBABILITIES = {name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring != "HistoryScores"}
+MIXED = ("MixtureScores", "ProbabilityScores")
+PROBABILITIES = {name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring in MIXED}
+    name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring in ("MixtureScores", "ProbabilityScores")
+}
 # Their own layers over features of items.
 WITH_FEATURES = {"FDSA", "GRU4RecF", "SASRecF"}
 PLAIN = [name for name in sequential_recommenders() if name not in WITH_FEATURES]
