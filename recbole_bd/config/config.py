@@ -25,7 +25,6 @@ import torch
 
 from recbole_bd.backbones.names import BASELINE, PAIR, TEACHER
 from recbole_bd.backbones.registry import (
-    is_sequential,
     own_backbones,
     own_classes_of,
     recommender_class,
@@ -68,7 +67,7 @@ from recbole_bd.config.property_files import (
 )
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
-from recbole_bd.config.sequence_settings import check_sequences, sequence_layer, sequential_among
+from recbole_bd.config.sequence_settings import needs_sequences, sequence_layer, sequential_among
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import identity_of
 
@@ -209,10 +208,7 @@ class BDConfig(HostConfig):
 
     def _set_default_parameters(self) -> None:
         check_protocol(self.final_config_dict)
-        sequential = [name for name in self.backbones.values() if is_sequential(name)]
-        if sequential:
-            check_sequences(self.final_config_dict, sequential)
-        self.final_config_dict["has_sequences"] = bool(sequential)
+        self.final_config_dict["has_sequences"] = needs_sequences(self.backbones.values(), self.final_config_dict)
         super()._set_default_parameters()
 
     # --- roles ---------------------------------------------------------------------------------------------------

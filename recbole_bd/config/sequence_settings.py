@@ -44,17 +44,19 @@ def sequence_layer(layers: Iterable[Layer]) -> Layer:
     return Layer(_SOURCE, {**_DEFAULTS, "load_col": {**read, "inter": [*loaded, columns[2]]}})
 
 
-def check_sequences(settings: Mapping[str, Any], models: Iterable[str]) -> None:
-    """Check the settings by which sequences are made and divided.
+def needs_sequences(backbones: Iterable[str], settings: Mapping[str, Any]) -> bool:
+    """Whether a model of the run is sequential; if so, check the settings by which sequences are made and divided.
 
     Args:
+        backbones: names of the models.
         settings: resolved settings by name.
-        models: names of the sequential models of the run, the first of which errors name.
 
     Raises:
         ConfigError: a setting that sequential models cannot be trained or ranked by.
     """
-    name = next(iter(models))
+    name = next(filter(is_sequential, backbones), None)
+    if name is None:
+        return False
     arguments = settings["eval_args"]
     split, order = arguments.get("split", {"RS": None}), arguments.get("order", "RO")
     if settings.get("benchmark_filename"):
@@ -77,3 +79,4 @@ def check_sequences(settings: Mapping[str, Any], models: Iterable[str]) -> None:
     for key in ("LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD"):
         if not settings.get(key):
             raise ConfigError(f"{key}={settings.get(key)!r}: must name the columns of histories, as RecBole does")
+    return True

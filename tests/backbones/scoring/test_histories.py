@@ -19,8 +19,6 @@ from tests.helpers.settings import make_config
 
 MIXED = ("MixtureScores", "ProbabilityScores")
 PROBABILITIES = {name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring in MIXED}
-    name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring in ("MixtureScores", "ProbabilityScores")
-}
 # Their own layers over features of items.
 WITH_FEATURES = {"FDSA", "GRU4RecF", "SASRecF"}
 PLAIN = [name for name in sequential_recommenders() if name not in WITH_FEATURES]
