@@ -3,6 +3,7 @@
 from typing import Any
 
 from recbole.data.transform import construct_transform
+from recbole.utils import FeatureType
 
 from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
@@ -48,6 +49,8 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
 
     if config["transform"]:
         construct_transform(config)  # names the columns that the model reads in the batches
+    if is_sequential(backbone) and "selected_features" in config:
+        _check_features(name, config, dataset)
     try:
         with pretrained_files_read_safely(check):
             model = recommender_class(backbone)(config, dataset)
@@ -81,3 +84,25 @@ def _check_clusters(name: str, model: Any, config: Any) -> None:
             f"{name}: {config['model']}: num_clusters={config['num_clusters']}: must be at most {points:,}, the "
             "smaller of the numbers of users and items"
         )
+
+
+def _check_features(name: str, config: Any, dataset: Any) -> None:
+    """Refuse features of items that are not loaded, or that the model would leave out."""
+    loaded = [] if dataset.item_feat is None else [key for key in dataset.item_feat if key != dataset.iid_field]
+    chosen = config["selected_features"]
+    where = f"{name}: {config['model']}: selected_features={chosen!r}"
+    if not isinstance(chosen, list) or not chosen:
+        raise RoleError(f"{where}: must name columns of {dataset.dataset_name}.item, such as [class]")
+    if dataset.item_feat is None and "item" in (config["load_col"] or {"item": None}):
+        raise RoleError(f"{where}: data file {dataset.dataset_path}/{dataset.dataset_name}.item does not exist")
+    for column in chosen:
+        if column not in loaded:
+            found = f"choose among {', '.join(loaded)}, or " if loaded else ""
+            columns = ", ".join(dict.fromkeys([dataset.iid_field, *loaded, *map(str, chosen)]))
+            raise RoleError(
+                f"{where}: the column {column} of {dataset.dataset_name}.item is not loaded; {found}write "
+                f"item: [{columns}] in load_col, beside inter"
+            )
+        kind = dataset.field2type[column]
+        if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ) and column not in config["numerical_features"]:
+            raise RoleError(f"{where}: {column} is a column of numbers; name it in numerical_features as well")

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
 from recbole_bd.backbones.traits import caches_of
@@ -16,7 +17,8 @@ class Snapshot:
 
     Attributes:
         state: parameters and buffers by name, on the CPU.
-        other: RecBole's `other_parameter` without caches, such as the similarities of EASE.
+        other: RecBole's `other_parameter`, such as the similarities of EASE, without caches and without modules, which
+            `state` holds.
         attributes: other attributes that changed since the model was built, such as a step counter.
         epoch: the epoch of its stage after which the snapshot was taken, from 0; -1 for the state that it starts from.
         valid: validation metrics of that epoch.
@@ -50,7 +52,11 @@ def take_snapshot(
     """
     state = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
     caches = caches_of(model)
-    other = {name: value for name, value in model.other_parameter().items() if name not in caches}
+    other = {
+        name: value
+        for name, value in model.other_parameter().items()
+        if name not in caches and not isinstance(value, nn.Module)
+    }
     earlier = [] if before is None or states == 1 else _with(before, 2 * states)
     return Snapshot(state, other, changed_attributes(model), epoch, dict(valid or {}), earlier)
 

@@ -11,6 +11,9 @@ from recbole_bd.backbones.acceleration.sparse_histories import HistoryDropout, H
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.extra_state import changed_attributes
 from recbole_bd.errors import CheckpointError, RoleError
+from recbole_bd.runs.prepare import prepare
+from tests.helpers.histories import CHAINS, write_chains
+from tests.helpers.settings import make_config
 
 
 @pytest.mark.parametrize(("learner", "kind"), [("adam", GatheredEmbedding), ("sparse_adam", nn.Embedding)])
@@ -97,3 +100,36 @@ def test_sparse_weights_are_counted_by_their_entries(data):
     role = build_role("model", config, loader.dataset)
     rows, items = role.model.interaction_matrix, role.model.item_similarity
     assert role.parameter_count == rows.nnz + items.size
+
+
+INTER = {"inter": ["user_id", "item_id", "timestamp"]}
+ALL = {"load_col": {**INTER, "item": ["item_id", "class", "price"]}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, "the column class of chains.item is not loaded; write item: [item_id, class]"),
+        (
+            {"load_col": {**INTER, "item": ["item_id", "price"]}},
+            "the column class of chains.item is not loaded; choose among price, or write item: [item_id, price, class]",
+        ),
+        ({**ALL, "selected_features": []}, "selected_features=[]: must name columns of chains.item"),
+        ({**ALL, "selected_features": ["price"]}, "price is a column of numbers; name it in numerical_features"),
+    ],
+)
+def test_features_of_items_that_a_model_lacks_are_named_in_one_line(settings, words, tmp_path):
+    sizes = {"hidden_size": 8, "inner_size": 8, "n_layers": 1, "n_heads": 1}
+    folder = str(write_chains(tmp_path))
+    with pytest.raises(RoleError) as error:
+        prepare(make_config({**CHAINS, "model": "SASRecF", "data_path": folder, **sizes, **settings}))
+    assert str(error.value).startswith("model: SASRecF: selected_features=")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_of_items_is_named(tmp_path):
+    folder = write_chains(tmp_path)
+    (folder / "chains" / "chains.item").unlink()
+    with pytest.raises(RoleError, match=r"data file .*chains\.item does not exist"):
+        prepare(make_config({**CHAINS, "model": "FDSA", "data_path": str(folder), **ALL}))

@@ -120,3 +120,16 @@ def test_the_earlier_snapshots_stay_spread_over_the_epochs():
 )
 def test_states_nearest_to_equal_steps_are_chosen(epochs, wanted, chosen):
     assert [state["epoch"] for state in chosen_states(along(epochs, 6), wanted)] == chosen
+
+
+def test_modules_that_recbole_lists_beside_the_parameters_are_kept_once():
+    model = Model(1.0)
+    model.features = nn.Linear(2, 1)
+    model.other_parameter_name = ("similarity", "features")
+    snapshot = take_snapshot(model)
+    assert snapshot.other.keys() == {"similarity"}
+    assert {"features.weight", "features.bias"} <= snapshot.state.keys()
+    with torch.no_grad():
+        model.features.weight.add_(1.0)
+    restore_snapshot(model, snapshot)
+    assert torch.equal(model.features.weight, snapshot.state["features.weight"])

@@ -30,6 +30,9 @@ def next_items(n_users: int = 60, lengths: tuple[int, int] = (4, 14), seed: int 
 
 
 def write_chains(folder: Path, **how) -> Path:
-    """Write the data set `chains` under a folder, which is returned."""
+    """Write the data set `chains` under a folder, which is returned; its items have a class and a price."""
     write_inter(folder, "chains", next_items(**how), header="user_id:token\titem_id:token\ttimestamp:float")
+    items = [f"i{item}\tc{item % 3} c{item % 5}\t{item / 8}" for item in range(N_ITEMS)]
+    header = "item_id:token\tclass:token_seq\tprice:float"
+    (folder / "chains" / "chains.item").write_text("\n".join([header, *items]) + "\n")
     return folder

@@ -19,9 +19,9 @@ from tests.helpers.settings import make_config
 
 MIXED = ("MixtureScores", "ProbabilityScores")
 PROBABILITIES = {name for name, traits in SEQUENTIAL_TRAITS.items() if traits.scoring in MIXED}
-# Their own layers over features of items.
-WITH_FEATURES = {"FDSA", "GRU4RecF", "SASRecF"}
-PLAIN = [name for name in sequential_recommenders() if name not in WITH_FEATURES]
+# Models that read features of items.
+FEATURES = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class", "price"]}
+WITH_FEATURES = {name: {"load_col": FEATURES} for name in ("FDSA", "GRU4RecF", "SASRecF")}
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,7 @@ def build(tmp_path_factory):
         key = (name, str(more))
         if key not in made:
             own = {key: value for key, value in SMALL.items() if key in backbone_options(name)}
+            own |= WITH_FEATURES.get(name, {})
             config = make_config({**CHAINS, "data_path": str(folder), "model": name, **own, **more}, seed=5)
             split, roles = prepare(config)
             made[key] = roles[BASELINE], split, config
@@ -68,7 +69,7 @@ def test_all_sequential_models_of_recbole_are_known():
             recommender_class(name)
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", sequential_recommenders())
 def test_logits_are_the_models_own_scores_at_every_point(name, build):
     role, split, _ = build(name)
     users = torch.tensor([3, 1, 3, 7])
@@ -91,7 +92,7 @@ def test_logits_are_the_models_own_scores_at_every_point(name, build):
         assert torch.equal(role.all_logits(users), seen[0])  # outside of a scope, after the training items
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", sequential_recommenders())
 def test_a_gradient_reaches_the_parameters_and_no_score_is_stale(name, build):
     role, split, _ = build(name, learning_rate=0.01)
     users, items = torch.tensor([1, 2]), torch.tensor([[1, 2, 3], [4, 5, 6]])
