@@ -66,10 +66,7 @@ class Role:
 
     @property
     def parameter_count(self) -> int:
-        """Number of trainable parameters of the model, counted by element.
-
-        A closed-form model has what it stores, such as the item weights of EASE; nothing reads its one parameter.
-        """
+        """Number of trainable parameters; of a closed-form model, of the numbers that it stores."""
         if traits_of(self.model).closed_form:
             return sum(map(_stored, vars(self.model).values()))
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
