@@ -127,6 +127,8 @@ SEQUENTIAL_TRAITS = {
     **dict.fromkeys(("GRU4RecCPR", "SASRecCPR"), _Traits("MixtureScores")),
     "RepeatNet": _Traits("ProbabilityScores"),
 }  # fmt: skip
+# Sequential recommenders that have a vector for each user too, so that they score users of the data alone.
+WITH_USER_VECTORS = frozenset({"Caser", "FOSSIL", "FPMC", "HGN", "HRM", "NPE", "SHAN", "TransRec"})
 # Sequential recommenders that take no role, with the reason.
 NO_ROLE = {
     **dict.fromkeys(("DIN", "DIEN"), "it scores one pair at a time from features, by labels"),

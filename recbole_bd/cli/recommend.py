@@ -16,6 +16,8 @@ from recbole_bd.serving.rows import writer_of
 from recbole_bd.system.startup import quick_imports
 
 if TYPE_CHECKING:
+    from recbole_bd.runs.trained_model import Trained
+    from recbole_bd.serving.history_file import GivenHistories
     from recbole_bd.serving.recommend import RecommendationSummary
 
 _DESCRIPTION = """\
@@ -25,6 +27,7 @@ examples:
   recbole-bd recommend saved/RUN --out=recs.parquet        the best 10 items for every user
   recbole-bd recommend saved/RUN --users=users.txt -k 20 --out=recs.csv
   recbole-bd recommend saved/RUN --items=stock.txt --out=recs.csv              only items in stock
+  recbole-bd recommend saved/RUN --history=sessions.tsv --out=recs.csv         the next items of a sequential model
   recbole-bd recommend saved/RUN --filter='genre=Comedy;Drama' --filter='price=[0,10)' --out=recs.csv"""
 
 
@@ -32,7 +35,7 @@ def command_parser() -> CommandParser:
     """The parser."""
     parser = model_parser(
         "recommend",
-        "RUN --out=FILE [--users=all|FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME] "
+        "RUN --out=FILE [--users=all|FILE | --history=FILE] [-k N] [--role=NAME] [--unknown=NAME] [--exclude=NAME] "
         "[--items=FILE] [--exclude_items=FILE] [--filter=COLUMN=VALUE] [--data_path=DIR] [--allow_code]",
         description=_DESCRIPTION,
     )
@@ -41,7 +44,15 @@ def command_parser() -> CommandParser:
         "--users",
         default=ALL,
         metavar="all|FILE",
-        help="file with one user id per line, or all users of the data (default: all)",
+        help="file with one user id per line, or all users of the data (default: all); a sequential model recommends "
+        "what comes after all of a user's items in the data",
+    )
+    add(
+        "--history",
+        type=Path,
+        metavar="FILE",
+        help="for sequential models: recommend after these sequences, which the data need not have; on each line a "
+        "user, a tab and items in order of time, separated by blanks; the last MAX_ITEM_LIST_LENGTH items count",
     )
     add("-k", "--k", type=positive_integer, default=10, metavar="N", help="number of items per user (default: 10)")
     add(
@@ -54,16 +65,16 @@ def command_parser() -> CommandParser:
         "--unknown",
         choices=UNKNOWN,
         default="skip",
-        help="for users who are not in the data or have no training interaction: no items, the most popular items, or "
-        "an error (default: skip)",
+        help="for users who are not in the data or have no training interaction, or whose history has no known item: "
+        "no items, the most popular items, or an error (default: skip)",
     )
     add(
         "--exclude",
         choices=EXCLUDED,
         default=MEASURED,
         help="items not to recommend to a user: those that the test's ranking leaves out, which are training and "
-        "validation items, or none with repeatable=True; training items; all their items in the data; or none "
-        "(default: measured)",
+        "validation items, or none with repeatable=True, which sequential models have; training items; all their items "
+        "in the data or in their --history; or none (default: measured)",
     )
     _add_item_options(parser.add_argument_group("which items"))
     return parser
@@ -86,7 +97,8 @@ def _add_item_options(group: Any) -> None:
         "--unknown_items",
         choices=UNKNOWN_ITEMS,
         default="error",
-        help="for ids in these files that are not in the data: an error, or pass over them (default: error)",
+        help="for items in these files and in --history that are not in the data: an error, or pass over them "
+        "(default: error)",
     )
     add(
         "--untrained_items",
@@ -112,6 +124,8 @@ def execute(words: Sequence[str]) -> int:
     options = command_parser().parse_intermixed_args(words)
     if options.out is None:
         raise ConfigError("recommend: --out=FILE is missing: name a .csv, .jsonl or .parquet file")
+    if options.history is not None and options.users != ALL:
+        raise ConfigError("--history names its users itself, one on each line: leave out --users")
     writer_of(options.out)  # reports a wrong ending before the data is loaded
     with quick_imports():
         from recbole_bd.serving.item_choice import ItemChoice, choose_items
@@ -120,11 +134,12 @@ def execute(words: Sequence[str]) -> int:
     trained = chosen_model(options, "recommend")
     dataset = trained.split.dataset
     users = None if options.users == ALL else read_ids(Path(options.users), dataset.uid_field, "users")
+    given = None if options.history is None else _given_histories(trained, options)
     choice = ItemChoice(
         options.items, options.exclude_items, options.filters, options.unknown_items, options.untrained_items
     )
     items = choose_items(trained.split, choice)
-    recommender = Recommender(trained.role, trained.split, options.k, options.exclude, items.allowed)
+    recommender = Recommender(trained.role, trained.split, options.k, options.exclude, items.allowed, given)
     summary = recommend(recommender, trained.split, users, options.out, options.unknown)
     each = f"{_counted(summary.most, 'item')} each"
     if summary.fewest < summary.most:
@@ -132,9 +147,27 @@ def execute(words: Sequence[str]) -> int:
     print(f"{_counted(summary.users, 'user')}, {each} by the {trained.role.name}: {options.out}")
     for note in (*_about_items(summary, recommender.count, options), *_about_users(summary, options.unknown)):
         print(note)
-    if items.unknown:
-        print(f"{_counted(len(items.unknown), 'item')} of the files not in the data: {shortened(items.unknown)}")
+    if unknown := list(dict.fromkeys([*items.unknown, *(given.unknown if given else ())])):
+        print(f"{_counted(len(unknown), 'item')} of the files not in the data: {shortened(unknown)}")
     return 0
+
+
+def _given_histories(trained: Trained, options: Namespace) -> GivenHistories:
+    """Read the histories of `--history`.
+
+    Raises:
+        ConfigError: the model is not sequential, or users are named too.
+        DataError: see `read_histories`.
+    """
+    from recbole_bd.serving.history_file import read_histories
+    from recbole_bd.serving.recommender import sequences_of
+
+    if sequences_of(trained.role) is None:
+        raise ConfigError(
+            f"--history: the {trained.role.name} {trained.about['model']} is not sequential, so it knows users of the "
+            "data alone; name them with --users"
+        )
+    return read_histories(options.history, trained.split, options.unknown_items)
 
 
 def _about_items(summary: RecommendationSummary, count: int, options: Namespace) -> Iterator[str]:
@@ -157,7 +190,7 @@ def _about_items(summary: RecommendationSummary, count: int, options: Namespace)
 def _about_users(summary: RecommendationSummary, unknown: str) -> Iterator[str]:
     """Say what was done for users whom the model does not know."""
     done = "skipped" if unknown == "skip" else "given popular items"
-    for users, reason in ((summary.unknown, "not in the data"), (summary.untrained, "without training interactions")):
+    for users, reason in ((summary.unknown, "not in the data"), (summary.untrained, summary.reason)):
         if users:
             yield f"{_counted(len(users), 'user')} {reason}, {done}: {shortened(users)}"
 

@@ -15,10 +15,11 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import take_snapshot
 from recbole_bd.config.known_options import options_unknown_to_recbole
 from recbole_bd.config.recorded_paths import absolute
+from recbole_bd.data.sequences import WHOLE
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.runs.trained_model import Trained
 from recbole_bd.serving.onnx_graph import onnx_bytes
-from recbole_bd.serving.recommender import Recommender, excluded_by_user, ids_of
+from recbole_bd.serving.recommender import Recommender, excluded_by_user, ids_of, sequences_of
 from recbole_bd.system.atomic_write import write_atomically, write_whole
 
 _CHECKED_USERS = 64
@@ -27,7 +28,7 @@ _MEASURED_USERS = 1000
 
 @dataclass(frozen=True)
 class Vectors:
-    """User and item vectors of an inner-product model.
+    """User and item vectors of an inner-product model. The user of a sequential one is the vector of all its items.
 
     The logit of user u and item i is
 
@@ -64,7 +65,7 @@ def vectors_of(trained: Trained) -> Vectors:
         ExportError: the model's logits are not inner products.
     """
     role, dataset = trained.role, trained.split.dataset
-    with role.scoring():
+    with role.scoring(), role.at(WHOLE):
         found = role.embeddings()
     if found is None:
         raise ExportError(
@@ -116,19 +117,27 @@ def export_onnx(trained: Trained, folder: Path, count: int) -> list[Path]:
     """Write `ROLE.onnx`, which gives the best `count` items, and two files to use it with.
 
     A JSON file maps inner ids to original ids. An npz file has the items that the test's ranking leaves out: those of
-    user u are `items[starts[u] : starts[u + 1]]`, int64, in inner ids.
+    user u are `items[starts[u] : starts[u + 1]]`, int64, in inner ids. For a sequential model, whose ranking leaves
+    out none, it has in the same form the sequence of each user, in order of time.
     """
     role, split = trained.role, trained.split
     recommender = Recommender(role, split, count)
     known = recommender.excluded_items(torch.arange(1, min(split.n_users, _CHECKED_USERS + 1)))
-    path, ids, excluded = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json", ".excluded.npz"))
+    sequences, excluded = sequences_of(role), recommender.excluded
+    of_users = "excluded" if sequences is None else "sequences"
+    path, ids, lists = (folder / f"{role.name}.onnx{ending}" for ending in ("", ".ids.json", f".{of_users}.npz"))
     write_whole(path, onnx_bytes(role, recommender.count, known))
-    arrays = {"starts": recommender.excluded.starts.numpy(), "items": recommender.excluded.items.numpy()}
-    write_atomically(excluded, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
+    arrays = {"starts": excluded.starts.numpy(), "items": excluded.items.numpy()}
+    if sequences is not None:
+        arrays = {
+            "starts": np.append(sequences.starts.numpy(), len(sequences.items)),
+            "items": sequences.items.numpy(),
+        }
+    write_atomically(lists, lambda stream: np.savez(stream, **arrays))  # type: ignore[arg-type]
     dataset = split.dataset
     users = {name: number for number, name in enumerate(ids_of(dataset, dataset.uid_field), start=1)}
     _write_json(ids, {"users": users, "items": [None, *ids_of(dataset, dataset.iid_field)]})
-    return [path, ids, excluded]
+    return [path, ids, lists]
 
 
 def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:

@@ -20,16 +20,30 @@ def read_ids(path: Path, field: str, what: str, may_be_empty: bool = False) -> l
     Raises:
         DataError: the file cannot be read, or holds no id.
     """
+    ids = [line.strip() for _, line in read_lines(path, field, what)]
+    if not ids and not may_be_empty:
+        raise DataError(f"{what} file {path} contains no {what}: write one id on each line")
+    return list(dict.fromkeys(ids))
+
+
+def read_lines(path: Path, field: str, what: str) -> list[tuple[int, str]]:
+    """Read the lines of a file with their numbers, from 1, without empty ones and a first one with a column's name.
+
+    Args:
+        path, field: see `read_ids`.
+        what: the content in a word, for errors.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{what} file {path} cannot be read: {reason_of(error)}") from error
-    ids = [line.strip() for line in lines if line.strip()]
-    if ids and ids[0].split(":")[0] == field:
-        del ids[0]
-    if not ids and not may_be_empty:
-        raise DataError(f"{what} file {path} contains no {what}: write one id on each line")
-    return list(dict.fromkeys(ids))
+    found = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
+    if found and found[0][1].split("\t")[0].strip().split(":")[0] == field:
+        del found[0]
+    return found
 
 
 def shortened(names: Sequence[str], shown: int = 5) -> str:

@@ -33,7 +33,8 @@ class RecommendationSummary:
         fewer: number of users who have rows, but fewer than the recommender's `count`.
         without_items: number of users who have no row, because no item is left for them.
         unknown: requested users that are not in the data set, in the requested order.
-        untrained: requested users of the data set without training interactions, in the requested order.
+        untrained: other requested users from whose items the model cannot score, in the requested order.
+        reason: what those lack, in words: training interactions, or for a sequential model items.
         untrained_rows: number of rows whose item has no training interaction.
         untrained_items: number of different items in these rows.
     """
@@ -46,6 +47,7 @@ class RecommendationSummary:
     without_items: int = 0
     unknown: list[str] = field(default_factory=list)
     untrained: list[str] = field(default_factory=list)
+    reason: str = "without training interactions"
     untrained_rows: int = 0
     untrained_items: int = 0
 
@@ -56,9 +58,9 @@ def recommend(
     """Write the best items of users to a file. Working memory does not grow with the number of users.
 
     Args:
-        recommender: the model.
+        recommender: the model, and perhaps histories to recommend after.
         split: the model's data.
-        users: original ids; None for all users of the data set, in its order.
+        users: original ids; None for all users of the data set, in its order, or for those of given histories.
         out: a `.csv`, `.jsonl` or `.parquet` file; it is written whole or not at all.
         unknown: treatment of users whom the model does not know. They are not in the data set, or have no training
             interaction there. `skip` writes nothing for them, `popular` the items with most training interactions, and
@@ -71,13 +73,19 @@ def recommend(
         CheckpointError: the file cannot be written.
     """
     dataset = split.dataset
-    names = np.array(ids_of(dataset, dataset.uid_field) if users is None else users, dtype=object)
-    numbers = inner_ids(dataset, dataset.uid_field, names)
-    scored = torch.from_numpy(split.trained[0])[numbers]
+    if recommender.given is not None:
+        names = np.array(recommender.given.names, dtype=object)
+        numbers = torch.arange(len(names))
+    else:
+        names = np.array(ids_of(dataset, dataset.uid_field) if users is None else users, dtype=object)
+        numbers = inner_ids(dataset, dataset.uid_field, names)
+    scored, absent = recommender.scored[numbers], recommender.not_in_data(numbers)
     summary = RecommendationSummary(
-        unknown=names[(numbers == 0).numpy()].tolist(),
-        untrained=names[((numbers > 0) & ~scored).numpy()].tolist(),
+        unknown=names[absent.numpy()].tolist(),
+        untrained=names[(~absent & ~scored).numpy()].tolist(),
     )
+    if recommender.given is not None:
+        summary.reason = "without an item of the data"
     listed = torch.arange(len(names)) if unknown == "popular" else scored.nonzero()[:, 0]
     if len(listed) == 0 or (unknown == "error" and not scored.all()):
         raise DataError(_not_known(summary, len(names), dataset.dataset_name, unknown))
@@ -94,7 +102,7 @@ def _not_known(summary: RecommendationSummary, users: int, dataset: str, unknown
     """Say how many of some users the model does not know, why, and the way out."""
     reasons = [
         (summary.unknown, f"not in the data set {dataset}"),
-        (summary.untrained, "without training interactions"),
+        (summary.untrained, summary.reason),
     ]
     found = [
         f"{len(names):,} of {users:,} users are {reason}: {shortened(names)}" for names, reason in reasons if names

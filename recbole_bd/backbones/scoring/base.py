@@ -31,6 +31,10 @@ class Scores:
         """
         yield
 
+    def of_histories(self, interaction: Any) -> Tensor:
+        """Logits of all items after given histories, see `Role.next_logits`; sequential models have them."""
+        raise NotImplementedError(f"{type(self.model).__name__} reads no histories")
+
     def graph_rows(self, users: Tensor) -> Tensor:
         """Logits of all items by the same operations for any number of users, for export. [B] to [B, n_items]."""
         return self.rows(users, None)

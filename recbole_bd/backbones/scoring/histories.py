@@ -45,6 +45,11 @@ class _Histories(Scores):
         histories = self._sequences.of_users(users, self._point)
         return Interaction({self.model.USER_ID: users, **histories.interaction})
 
+    def of_histories(self, interaction: Interaction) -> Tensor:
+        """Logits of all items after given histories, see `Role.next_logits`. [B, n_items]."""
+        scores = self.model.full_sort_predict(interaction).reshape(-1, self.model.n_items)
+        return scores.to(device_of(self.model), torch.float32)
+
 
 class HistoryVectors(_Histories, InnerProduct):
     """Models whose logit is the inner product of a history's vector and the embedding of an item."""
@@ -67,16 +72,15 @@ class HistoryScores(_Histories, RowModel):
 
     def row(self, users: Tensor) -> Tensor:
         """Logits of all items for distinct users. [U] to [U, n_items]."""
-        scores = self.model.full_sort_predict(self.histories(users))
-        return scores.reshape(len(users), -1).to(device_of(self.model), torch.float32)
+        return self.of_histories(self.histories(users))
 
 
 class ProbabilityScores(HistoryScores):
     """Models whose scores are probabilities of the next item: the logit is their logarithm."""
 
-    def row(self, users: Tensor) -> Tensor:
-        """Logits of all items for distinct users. [U] to [U, n_items]."""
-        return super().row(users).clamp(min=_LEAST).log()
+    def of_histories(self, interaction: Interaction) -> Tensor:
+        """See `Role.next_logits`. [B, n_items]."""
+        return super().of_histories(interaction).clamp(min=_LEAST).log()
 
 
 class MixtureScores(ProbabilityScores):
