@@ -17,6 +17,7 @@ import torch
 from tests.helpers.counts import COUNTS, tally
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.forked import forked_children
+from tests.helpers.histories import SHORT, write_chains
 from tests.helpers.measured import MEASURED
 from tests.helpers.order import slow_first
 from tests.helpers.paths import ROOT
@@ -99,6 +100,17 @@ def trained_run(block_data, tmp_path_factory) -> str:
     from recbole_bd import run_bd
 
     settings = {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(tmp_path_factory.mktemp("served"))}
+    return run_bd(config_dict=settings)["run_folder"]
+
+
+@pytest.fixture(scope="session")
+def sequential_run(tmp_path_factory) -> str:
+    """The folder of a run of SASRec and GRU4Rec, whose models are served."""
+    from recbole_bd import run_bd
+
+    folder = tmp_path_factory.mktemp("in-time")
+    settings = {**SHORT, "data_path": str(write_chains(folder)), "checkpoint_dir": str(folder / "saved")}
+    settings |= {"teacher_model": "SASRec", "student_model": "GRU4Rec", "controls": []}
     return run_bd(config_dict=settings)["run_folder"]
 
 

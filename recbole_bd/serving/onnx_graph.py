@@ -223,10 +223,7 @@ def onnx_bytes(role: Role, count: int, known: list[Tensor]) -> bytes:
             content = path.read_bytes()
         # The exporter raises errors of its own for every step, and those of torch and protobuf.
         except Exception as error:
-            problem = str(error.__cause__ or error).strip().splitlines()[0][:200]
-            raise ExportError(
-                f"{model} cannot be written as an ONNX graph ({type(error).__name__}: {problem}); use --format=recbole"
-            ) from error
+            raise ExportError(_not_written(model, error)) from error
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
@@ -235,7 +232,10 @@ def onnx_bytes(role: Role, count: int, known: list[Tensor]) -> bytes:
 
 
 def _check(runtime: Any, content: bytes, graph: ItemsGraph, given: dict[str, Tensor], model: str) -> None:
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    try:
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    except Exception as error:  # those of ONNX Runtime have no common base
+        raise ExportError(_not_written(model, error)) from error
     for size in {1, len(given["excluded"])}:
         some = {name: value[:size] for name, value in given.items()}
         scores = session.run(["scores"], {name: value.numpy() for name, value in some.items()})[0]
@@ -243,6 +243,11 @@ def _check(runtime: Any, content: bytes, graph: ItemsGraph, given: dict[str, Ten
         largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
         if not np.allclose(scores, expected, rtol=0, atol=TOLERANCE * largest):
             raise ExportError(f"{model} gives different scores as an ONNX graph and in torch; use --format=recbole")
+
+
+def _not_written(model: str, error: Exception) -> str:
+    problem = str(error.__cause__ or error).strip().splitlines()[0][:200]
+    return f"{model} cannot be written as an ONNX graph ({type(error).__name__}: {problem}); use --format=recbole"
 
 
 def _onnxruntime() -> Any:

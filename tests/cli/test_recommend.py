@@ -116,3 +116,31 @@ def test_wrong_words_are_one_line(words, message, trained_run, cli, tmp_path):
     assert message in err
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sequences_of_a_file_are_continued(sequential_run, tmp_path, cli):
+    (tmp_path / "histories").write_text("guest\ti1 i2 fresh\nu4\ti3\n")
+    words = ["recommend", sequential_run, "--history=histories", "--out=r.csv", "-k3"]
+    code, out, err = cli(*words)
+    assert (code, out) == (2, "")
+    assert "--history=histories: 1 of 4 items are not in the data set chains: fresh; --unknown_items=skip" in err
+    code, out, err = cli(*words, "--unknown_items=skip")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "2 users, 3 items each by the student: r.csv",
+        "1 item of the files not in the data: fresh",
+    ]
+    assert list(dict.fromkeys(row[0] for row in read_rows(tmp_path / "r.csv"))) == ["guest", "u4"]
+
+
+def test_a_history_needs_a_sequential_model_and_no_users(trained_run, sequential_run, tmp_path, cli):
+    (tmp_path / "histories").write_text("guest\ti1 i2\n")
+    code, _, err = cli("recommend", trained_run, "--history=histories", "--out=r.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert (
+        "--history: the student BPR is not sequential, so it knows users of the data alone; name them with --us" in err
+    )
+    code, _, err = cli("recommend", sequential_run, "--history=histories", "--users=all users", "--out=r.csv")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--history names its users itself, one on each line: leave out --users" in err
+    assert not (tmp_path / "r.csv").exists()

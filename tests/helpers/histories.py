@@ -14,6 +14,22 @@ SMALL = {
     "reranker_CAN_NUM": "10",
 }  # fmt: skip
 
+# Settings of a run of a moment.
+SHORT = {
+    **CHAINS, "epochs": 3, "distill_epochs": 1, "checkpoint_seconds": 0, "refresh_period": 1, "learning_rate": 0.01,
+    "train_batch_size": 64, "MAX_ITEM_LIST_LENGTH": 6, "seed": 7, "show_progress": False, "threads": 1,
+    "backbones": {
+        "GRU4Rec": {
+            "teacher": {"embedding_size": 8, "hidden_size": 8}, "student": {"embedding_size": 4, "hidden_size": 4},
+        },
+        "SASRec": {
+            "teacher": {"hidden_size": 8, "inner_size": 8, "n_layers": 1},
+            "student": {"hidden_size": 4, "inner_size": 4, "n_layers": 1},
+        },
+        "BPR": {"teacher": {"embedding_size": 8}, "student": {"embedding_size": 4}},
+    },
+}  # fmt: skip
+
 
 def next_items(n_users: int = 60, lengths: tuple[int, int] = (4, 14), seed: int = 0) -> list[tuple[str, str, int]]:
     """Users, items and times: from a random first item on, the next item is a fixed one of the one before."""
@@ -36,3 +52,11 @@ def write_chains(folder: Path, **how) -> Path:
     header = "item_id:token\tclass:token_seq\tprice:float"
     (folder / "chains" / "chains.item").write_text("\n".join([header, *items]) + "\n")
     return folder
+
+
+def items_in_time(**how) -> dict[str, list[str]]:
+    """The items of every user in order of time, from the rows of the file themselves."""
+    found: dict[str, list[str]] = {}
+    for user, item, _ in sorted(next_items(**how), key=lambda row: row[2]):
+        found.setdefault(user, []).append(item)
+    return found

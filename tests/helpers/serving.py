@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from recbole.data.interaction import Interaction
 
 from tests.helpers.settings import QUICK
 
@@ -44,6 +45,20 @@ def reference(trained, user, count, parts=("train", "valid")):
         users, items = trained.split.pairs(part)
         known |= set(items[users == user].tolist())
     return sorted(((score, item) for item, score in enumerate(scores) if item not in known), reverse=True)[:count]
+
+
+def next_items_of(trained, sequence, count, left_out=()):
+    """Best items after a sequence of original ids, by RecBole's model alone, and plain sorting."""
+    numbers, model = trained.split.dataset.field2token_id["item_id"], trained.role.model
+    length = model.max_seq_length
+    last = [numbers[item] for item in sequence][-length:]
+    padded = torch.tensor([last + [0] * (length - len(last))])
+    columns = {"user_id": torch.tensor([0]), "item_id_list": padded, "item_length": torch.tensor([len(last)])}
+    model.eval()
+    with torch.no_grad():
+        scores = model.full_sort_predict(Interaction(columns)).view(-1).tolist()
+    excluded = {0, *(numbers[item] for item in left_out)}
+    return sorted(((score, item) for item, score in enumerate(scores) if item not in excluded), reverse=True)[:count]
 
 
 def host_lists(trained, count):

@@ -13,6 +13,13 @@ def student(trained_run):
 
 
 @pytest.fixture(scope="package")
+def in_time(sequential_run):
+    """Sequential models by name: the teacher SASRec and the student GRU4Rec."""
+    trained = map(load_trained, model_files(sequential_run).values())
+    return {one.about["model"]: one for one in trained}
+
+
+@pytest.fixture(scope="package")
 def others(block_data, tmp_path_factory):
     """Models of the other families, hardly trained, by name: what they are matters, not how good."""
     folder = tmp_path_factory.mktemp("others")

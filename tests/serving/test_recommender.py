@@ -4,7 +4,8 @@ import torch
 
 from recbole_bd.sampler import top_lists
 from recbole_bd.serving.recommender import Recommender, inner_ids, popular_items
-from tests.helpers.serving import COUNT, reference
+from tests.helpers.histories import items_in_time
+from tests.helpers.serving import COUNT, next_items_of, reference
 
 of_every_exclusion = pytest.mark.parametrize(
     ("exclude", "parts"),
@@ -91,3 +92,19 @@ def test_the_excluded_items_of_a_user_are_those_of_these_parts(student, exclude,
         pairs = [student.split.pairs(part) for part in parts]
         expected = {int(i) for us, its in pairs for u, i in zip(us, its, strict=True) if u == user}
         assert sorted(items.tolist()) == sorted(expected)
+
+
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+@pytest.mark.parametrize("exclude", ["measured", "train", "known", "nothing"])
+def test_a_sequential_model_recommends_what_comes_after_all_items_of_a_user(name, exclude, in_time):
+    """Held against the rows of the data file, whose order is by no split."""
+    trained = in_time[name]
+    users = torch.tensor([5, 1, 5, 60])
+    top = Recommender(trained.role, trained.split, COUNT, exclude).top(users)
+    names = trained.split.dataset.field2id_token["user_id"][users.numpy()]
+    for user, items, scores in zip(names, top.items.tolist(), top.scores.tolist(), strict=True):
+        sequence = items_in_time()[user]
+        left_out = {"known": sequence, "train": sequence[:-2]}.get(exclude, [])
+        expected = next_items_of(trained, sequence, COUNT, left_out)
+        assert items == [item for _, item in expected]
+        assert scores == pytest.approx([score for score, _ in expected], rel=1e-5)
