@@ -7,6 +7,7 @@ from recbole_bd import __version__
 from recbole_bd.backbones.names import ARMS, DISTILLED, SEPARATE
 from recbole_bd.data.split import Split
 from recbole_bd.runs.trained_model import Trained
+from recbole_bd.serving.recommender import sequences_of
 
 FULL = "full"  # mode of RecBole's evaluation that ranks all items
 
@@ -37,6 +38,21 @@ known = excluded["items"][start:end]  # numbers of items not to recommend
 known = numpy.append(known, 0)[None]  # a row per user, padded with 0
 items, scores = session.run(None, {{"users": numpy.array([user]), "excluded": known}})
 best = [ids["items"][number] for number in items[0]]""",
+    "onnx of sequences": """\
+import json, numpy, onnxruntime
+ids, session = json.load(open("{name}.ids.json")), onnxruntime.InferenceSession("{name}")
+sequences = numpy.load("{name}.sequences.npz")
+user = ids["users"]["USER"]
+start, end = sequences["starts"][user : user + 2]
+last = sequences["items"][start:end][-{length}:]  # or any numbers of items, in order of time
+given = {{
+    "users": numpy.array([user]),
+    "sequences": numpy.pad(last, (0, {length} - len(last)))[None],
+    "lengths": numpy.array([len(last)]),
+    "excluded": numpy.array([[0]]),  # numbers of items not to recommend: a row per user, padded with 0
+}}
+items, scores = session.run(None, {{one.name: given[one.name] for one in session.get_inputs()}})
+best = [ids["items"][number] for number in items[0]]""",
     "recbole": """\
 from recbole.quick_start import load_data_and_model
 config, model, dataset, train_data, valid_data, test_data = load_data_and_model("{name}")""",
@@ -53,6 +69,12 @@ user = dataset.token2id(dataset.uid_field, ["USER"])  # a user of the test part
 scores, items = full_sort_topk(user, model, test_data, k=10, device=config["device"])
 best = dataset.id2token(dataset.iid_field, items.cpu())[0]"""
 
+# What tells the lists of a sequential model from those of the test.
+_NEXT_ITEMS = (
+    "The model recommends what comes next. The test ranks after a user's training and validation items; lists of "
+    "today begin after all items that the data has."
+)
+
 
 def model_card(
     trained: Trained, files: Mapping[str, str], result: Mapping[str, Any] | None, notes: Sequence[str]
@@ -66,6 +88,7 @@ def model_card(
         notes: lines to add, such as the recall of an index.
     """
     about, role, split = trained.about, trained.role, trained.split
+    sequences = sequences_of(role)
     statistics = split.statistics()
     size = 4 * role.parameter_count
     lines = [
@@ -88,9 +111,10 @@ def model_card(
     lines += ["", "## Quality", "", *_quality(trained, result), "", "Scores are logits, not probabilities.", ""]
     notes = [*notes, *_untrained(split)]
     lines += [f"- {note}" for note in notes] + [""] * bool(notes)
-    lines += ["## How to load", "", _protocol(trained), ""]
+    lines += ["## How to load", "", _protocol(trained), ""] + ([] if sequences is None else [_NEXT_ITEMS, ""])
     for form, name in files.items():
-        use = _USES[form].format(name=name)
+        kind, length = ("onnx of sequences", sequences.length) if form == "onnx" and sequences else (form, 0)
+        use = _USES[kind].format(name=name, length=length)
         if form == "recbole" and _test_mode(trained) == FULL:
             use += _RECBOLE_LISTS
         lines += [f"`{name}`", "", "```python", use, "```", ""]

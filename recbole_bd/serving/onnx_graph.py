@@ -1,9 +1,11 @@
 """A trained model as an ONNX graph, from users or their sequences, and excluded items, to the best items."""
 
+import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -201,12 +203,7 @@ def onnx_bytes(role: Role, count: int, known: list[Tensor]) -> bytes:
     found = _given(role, known)
     given = {name: found[name] for name in graph.inputs}
     batch, width = torch.export.Dim("batch"), torch.export.Dim("width")
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder, _silence():
         try:
             path = Path(folder) / "graph.onnx"
             torch.onnx.export(
@@ -224,11 +221,24 @@ def onnx_bytes(role: Role, count: int, known: list[Tensor]) -> bytes:
         # The exporter raises errors of its own for every step, and those of torch and protobuf.
         except Exception as error:
             raise ExportError(_not_written(model, error)) from error
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
     _check(runtime, content, graph, given, model)
     return content
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Hide what the exporter prints and logs, such as the operations up to one that it cannot write."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.fx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _check(runtime: Any, content: bytes, graph: ItemsGraph, given: dict[str, Tensor], model: str) -> None:

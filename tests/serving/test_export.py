@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_bd.data.sequences import MEASURED, WHOLE
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.serving.export import FORMATS, export_index, vectors_of
 from recbole_bd.serving.names import EXPORT_FORMATS
@@ -53,9 +54,13 @@ from recbole.data.interaction import Interaction
 for path in sys.argv[1:]:
     config, model, dataset, train_data, valid_data, test_data = load_data_and_model(path)
     users = torch.arange(1, dataset.user_num)
+    given = Interaction({dataset.uid_field: users})
+    if "item_id_list" in test_data.dataset.inter_feat:
+        rows = test_data.dataset.inter_feat
+        given = rows[rows[dataset.uid_field].argsort()]
     model.eval()
     with torch.no_grad():
-        scores = model.full_sort_predict(Interaction({dataset.uid_field: users})).view(len(users), -1)
+        scores = model.full_sort_predict(given).view(len(users), -1)
     numpy.save(f"{path}.npy", scores.numpy())
 assert not any(name.startswith("recbole_bd") for name in sys.modules), "this package was needed"
 """
@@ -79,6 +84,38 @@ def test_stock_recbole_reads_its_form(student, others, tmp_path):
             logits = trained.role.all_logits(torch.arange(1, 61))
         expected = torch.sigmoid(logits) if name == "CDAE" else logits
         assert np.allclose(found[:, 1:], expected[:, 1:].numpy(), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_stock_recbole_reads_its_form_of_sequential_models(in_time, tmp_path):
+    """It scores after the training and validation items, as its own test does."""
+    paths = {}
+    for name, trained in in_time.items():
+        (tmp_path / name).mkdir()
+        (paths[name],) = FORMATS["recbole"](trained, tmp_path / name, COUNT)
+    done = subprocess.run(
+        [sys.executable, "-c", STOCK, *map(str, paths.values())],
+        capture_output=True, text=True, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    for name, trained in in_time.items():
+        with trained.role.scoring(), trained.role.at(MEASURED):
+            logits = trained.role.all_logits(torch.arange(1, 61))
+        assert np.allclose(np.load(f"{paths[name]}.npy")[:, 1:], logits[:, 1:].numpy(), atol=1e-5)
+
+
+def test_vectors_of_a_sequential_model_are_refused_or_those_of_whole_sequences(in_time, tmp_path):
+    for trained in in_time.values():
+        with trained.role.scoring():
+            has_vectors = trained.role.embeddings() is not None
+        if not has_vectors:
+            with pytest.raises(ExportError, match="is not an inner product of user and item vectors: use --format"):
+                FORMATS["npz"](trained, tmp_path, COUNT)
+            continue
+        vectors = vectors_of(trained)
+        with trained.role.scoring(), trained.role.at(WHOLE):
+            logits = trained.role.all_logits(torch.arange(1, 61))[:, 1:].numpy()
+        assert np.allclose(vectors.users @ vectors.items.T, logits, atol=1e-5)
 
 
 def test_an_index_finds_the_best_items(student, tmp_path):

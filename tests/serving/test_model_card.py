@@ -9,7 +9,8 @@ from recbole_bd.cli.main import main
 from recbole_bd.runs.trained_model import load_trained, model_files
 from recbole_bd.serving.model_card import model_card
 from tests.helpers.data import block_pairs, write_inter
-from tests.helpers.serving import STOCK_RECBOLE, read_rows, settings_of
+from tests.helpers.histories import items_in_time
+from tests.helpers.serving import STOCK_RECBOLE, next_items_of, read_rows, settings_of
 from tests.helpers.settings import alone
 
 
@@ -29,6 +30,26 @@ def test_what_a_card_shows_works(trained_run, tmp_path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
         found.append(done.stdout)
     assert found == [expected] * 4
+
+
+@pytest.mark.slow
+def test_what_a_card_of_a_sequential_model_shows_works(sequential_run, tmp_path):
+    pytest.importorskip("onnxscript")
+    main(["export", sequential_run, "--format=onnx,recbole", f"--out={tmp_path}"])
+    main(["recommend", sequential_run, f"--out={tmp_path / 'r.csv'}"])
+    text = (tmp_path / "MODEL_CARD.md").read_text()
+    assert "The model recommends what comes next." in text
+    blocks, found = [part.split("```")[0] for part in text.split("```python\n")[1:]], []
+    for block in blocks:
+        code = STOCK_RECBOLE * ("recbole" in block) + block.replace("USER", "u7") + "\nprint(list(map(str, best)))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+        found.append(done.stdout)
+    whole = str([row[1] for row in read_rows(tmp_path / "r.csv") if row[0] == "u7"]) + "\n"
+    assert found[0] == whole
+    trained = load_trained(model_files(sequential_run)["student"])
+    ids = trained.split.dataset.field2id_token["item_id"]
+    measured = [str(ids[item]) for _, item in next_items_of(trained, items_in_time()["u7"][:-1], 10)]
+    assert found[1] == f"{measured}\n"
 
 
 def test_a_card_says_what_lists_leave_out(student):

@@ -13,7 +13,8 @@ from recbole_bd.serving import onnx_graph
 from recbole_bd.serving.export import FORMATS
 from recbole_bd.serving.onnx_graph import TopItemsGraph, onnx_bytes
 from recbole_bd.serving.recommender import Recommender
-from tests.helpers.serving import COUNT, run_onnx
+from tests.helpers.histories import items_in_time
+from tests.helpers.serving import COUNT, next_items_of, run_onnx
 
 
 @pytest.mark.slow
@@ -42,6 +43,35 @@ def test_an_onnx_graph_recommends_what_torch_recommends(name, student, others, t
     dataset = trained.split.dataset
     assert [numbers["users"][user] for user in dataset.field2id_token["user_id"][1:]] == list(range(1, 61))
     assert numbers["items"][1:] == dataset.field2id_token["item_id"][1:].tolist()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+def test_an_onnx_graph_of_sequences_recommends_what_torch_recommends(name, in_time, tmp_path):
+    pytest.importorskip("onnxscript")
+    session_of = pytest.importorskip("onnxruntime").InferenceSession
+    trained = in_time[name]
+    path, ids, lists = FORMATS["onnx"](trained, tmp_path, COUNT)
+    numbers, session = json.loads(ids.read_text()), session_of(path)
+    assert [one.name for one in session.get_inputs()] == ["sequences", "lengths", "excluded"]
+    with np.load(lists, allow_pickle=False) as arrays:
+        starts, items = arrays["starts"], arrays["items"]
+    expected = items_in_time()
+    for count in (1, 7):  # sequences at a time
+        users = list(expected)[:count]
+        rows = [items[starts[row] : starts[row + 1]].tolist() for row in map(numbers["users"].get, users)]
+        assert [[numbers["items"][item] for item in row] for row in rows] == [expected[user] for user in users]
+        last = [row[-6:] for row in rows]
+        given = {
+            "sequences": np.array([row + [0] * (6 - len(row)) for row in last]),
+            "lengths": np.array([len(row) for row in last]),
+            "excluded": np.array([row[:1] for row in last]),
+        }
+        best, scores = session.run(None, given)
+        for row, user in enumerate(users):
+            own = next_items_of(trained, expected[user], COUNT, [numbers["items"][last[row][0]]])
+            assert best[row].tolist() == [item for _, item in own]
+            assert scores[row] == pytest.approx([score for score, _ in own], rel=1e-4)
 
 
 def test_a_graph_never_recommends_padding_or_what_is_excluded(student):
