@@ -7,7 +7,7 @@ from recbole.data.interaction import Interaction
 
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.backbones.registry import recommender_class, sequential_recommenders
-from recbole_bd.backbones.traits import SEQUENTIAL_TRAITS
+from recbole_bd.backbones.traits import SEQUENTIAL_TRAITS, WITH_USER_VECTORS
 from recbole_bd.config.known_options import backbone_options
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.sequences import POINTS
@@ -116,6 +116,18 @@ def test_a_gradient_reaches_the_parameters_and_no_score_is_stale(name, build):
     loss.backward()
     assert split.n_users == role.n_users == role.model.n_users
     assert role.n_items == split.n_items
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_given_histories_are_scored_without_their_user_unless_it_has_a_vector(name, build):
+    role, _, _ = build(name)
+    users = torch.tensor([3, 1, 3, 7])
+    histories = role.model.sequences.of_users(users, POINTS[2]).interaction
+    with role.scoring(), role.at(POINTS[2]):
+        own = role.next_logits(Interaction({"user_id": users, **histories}))
+        assert close(own, role.all_logits(users))
+        others = role.next_logits(Interaction({"user_id": users + 4, **histories}))
+    assert torch.equal(own, others) == (name not in WITH_USER_VECTORS)
 
 
 @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "STAMP", "CORE"])
