@@ -118,7 +118,7 @@ def test_a_gradient_reaches_the_parameters_and_no_score_is_stale(name, build):
     assert role.n_items == split.n_items
 
 
-@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("name", sequential_recommenders())
 def test_given_histories_are_scored_without_their_user_unless_it_has_a_vector(name, build):
     role, _, _ = build(name)
     users = torch.tensor([3, 1, 3, 7])
