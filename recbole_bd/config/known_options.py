@@ -53,7 +53,7 @@ _RANGES = {
 
 @cache
 def recbole_options() -> MappingProxyType[str, Option]:
-    """Options of RecBole that a run of a general recommender may set, with RecBole's own declarations."""
+    """Options of RecBole that a run may set, with RecBole's own declarations."""
     keys = [*general_arguments, *training_arguments, *evaluation_arguments, *dataset_arguments]
     options = {key: Option(key, None, "", "", "RecBole") for key in keys}
     options["encoding"] = Option(

@@ -62,7 +62,7 @@ def _declared() -> list[dict[str, Option]]:
 
 @cache
 def _of_models() -> dict[str, list[Option]]:
-    """Options that are declared for the general recommenders of RecBole and of this package, by key."""
+    """Options that are declared for the models of RecBole and of this package, by key."""
     found: dict[str, list[Option]] = {}
     for name in recommenders():
         path = yaml_of_model(name)

@@ -65,7 +65,7 @@ NOT_READ = {
         ),
         _KNOWLEDGE,
     ),
-    **dict.fromkeys(("seq_len", "additional_feat_suffix", "preload_weight"), _FEATURES),
+    **dict.fromkeys(("additional_feat_suffix", "preload_weight"), _FEATURES),
 }  # fmt: skip
 # Settings of RecBole that are refused, see `recbole_blocks`.
 REFUSED = frozenset({"transform"})
@@ -124,6 +124,7 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
         ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH"),
         (lambda _, names: any(map(is_sequential, names)), "only sequential models read it"),
     ),
+    "seq_len": (_read_by_source("selected_features"), _FEATURES),
     "tail_ratio": (
         lambda settings, _: "tailpercentage" in [name.lower() for name in settings["metrics"]],
         "only the metric TailPercentage reads it",
@@ -310,7 +311,7 @@ def _unread_inside(config: Any) -> Iterator[str]:
                 yield f"eval_args: {key}={value!r} is not read in this run: benchmark_filename names the parts"
     for source in config["load_col"] or {}:
         if source not in SOURCES[:3] and source not in (config["additional_feat_suffix"] or ()):
-            yield f"load_col: {source} is not read in this run: no general recommender reads such a file"
+            yield f"load_col: {source} is not read in this run: no model that may take a role reads such a file"
     for role, backbone in config.backbones.items():
         negatives = config.role(role)["train_neg_sample_args"]
         where = "train_neg_sample_args" if role == BASELINE else f"{role}.train_neg_sample_args"

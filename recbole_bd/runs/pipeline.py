@@ -31,7 +31,7 @@ def run_bd(
     """Warm up teacher and student, distil between them, and compare with separate and continued training.
 
     Args:
-        model: a method of this package (`BD`, `RD`, ...) or a RecBole general recommender to train alone; None reads it
+        model: a method of this package (`BD`, `RD`, ...) or a RecBole recommender to train alone; None reads it
             from the settings, whose default is `BD`. In its place, as in `teacher_model`, `student_model` and
             `metrics`, a class may be given, or its name `my_package.module:Class`.
         dataset: name of the data set; None reads it from the settings, whose default is `ml-100k`.

@@ -93,6 +93,16 @@ def test_resolved_settings_give_the_same_settings_again():
         assert first.get("train_neg_sample_args") != {"distribution": "none"}
 
 
+@pytest.mark.parametrize("settings", [{"model": "BERT4Rec"}, {"student_model": "BERT4Rec"}, {"teacher_model": "SHAN"}])
+def test_resolved_settings_keep_how_a_model_changes_its_sequences(settings):
+    first = make_config(settings)
+    again = make_config(first.as_dict())
+    assert again.as_dict() == first.as_dict()
+    found = [[config.role(role)["transform"] for role in config.backbones] for config in (first, again)]
+    assert found[0] == found[1]
+    assert {"mask_itemseq", "inverse_itemseq"} & {*found[0]}
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -64,7 +64,11 @@ LIST = "expected a list of columns, or '*' for all"
         ),
         ("rm_dup_inter", "both", "='both': must be one of first, last, or ~ for none"),
         ("NEG_PREFIX", "", "='': must not be empty"),
-        ("transform", "x", "='x': changes sequences, which no general recommender reads; leave it out"),
+        (
+            "transform",
+            "x",
+            "='x': changes sequences; models that need it, such as BERT4Rec, have it by themselves; leave it out",
+        ),
     ],
 )
 def test_a_wrong_inside_is_named_with_what_is_expected(key, value, message):
