@@ -25,7 +25,7 @@ def command_parser() -> CommandParser:
         description=_DESCRIPTION,
     )
     add = parser.add_argument
-    add("--models", metavar="NAME,...", help="methods of this package, and RecBole's general and sequential recommenders")
+    add("--models", metavar="NAME,...", help="methods of this package and RecBole's recommenders")
     add("--seeds", metavar="N,...", help="one run per seed; finished runs with the same settings are reused")
     add("--jobs", metavar="N", help="number of parallel processes; they share the cores unless --threads is given")
     add("--out", metavar="DIR", help="folder for table and pages (default: CHECKPOINT_DIR/leaderboard-DATASET)")

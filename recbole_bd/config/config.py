@@ -76,7 +76,7 @@ class BDConfig(HostConfig):
     """Checked settings of a run.
 
     Args:
-        model: a method of `recbole_bd.model`, a RecBole general or sequential recommender, or None to read it from the layers.
+        model: a method of `recbole_bd.model`, a recommender of RecBole, or None to read it from the layers.
         dataset: name of the data set, or None to read it from the layers.
         config_file_list: yaml files; a later file overrides an earlier one.
         config_dict: settings that override the files; keys may be dotted (`teacher.embedding_size`).

@@ -146,7 +146,9 @@ def _check_not_empty(given: Any, where: str) -> None:
 
 
 def _check_transform(given: Any, where: str) -> None:
-    raise ConfigError(f"{where}={given!r}: changes sequences; models that need it, such as BERT4Rec, have it by themselves; leave it out")
+    raise ConfigError(
+        f"{where}={given!r}: changes sequences; models that need it, such as BERT4Rec, set it; leave it out"
+    )
 
 
 def _is_number(value: Any) -> bool:

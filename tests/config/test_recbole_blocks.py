@@ -67,7 +67,7 @@ LIST = "expected a list of columns, or '*' for all"
         (
             "transform",
             "x",
-            "='x': changes sequences; models that need it, such as BERT4Rec, have it by themselves; leave it out",
+            "='x': changes sequences; models that need it, such as BERT4Rec, set it; leave it out",
         ),
     ],
 )

@@ -81,7 +81,7 @@ def test_a_key_that_nothing_reads_is_told_by_name(key):
 
 @pytest.mark.parametrize("key", REFUSED)
 def test_a_key_that_only_other_models_could_read_is_refused(key):
-    with pytest.raises(ConfigError, match=f"{key}=.*models that need it, such as BERT4Rec, have it by themselves; leave it out"):
+    with pytest.raises(ConfigError, match=f"{key}=.*models that need it, such as BERT4Rec, set it; leave it out"):
         make_config({key: other_value(key)})
 
 
