@@ -9,6 +9,7 @@ import numpy as np
 from recbole_bd.backbones.names import ARMS, ROLES
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.runs.per_user import run_record
+from recbole_bd.runs.records import why_no_run
 
 _ROLE_AND_ARM = re.compile(r"(?P<runs>.+):(?P<role>\w+)/(?P<arm>\w+)")
 
@@ -66,11 +67,9 @@ def side_of(word: str, arm: str | None) -> Side:
 
 def _why_not(word: str) -> str:
     """What a word is that names no folder, and the way out."""
-    if Path(word).is_file():
-        return f" but a file; name its folder, {Path(word).parent}"
-    if ":" in word:
-        return "; an arm of a run is written RUN:role/arm"
-    return f": {word} does not exist" if word else "; seeds are written RUN,RUN"
+    if not word:
+        return "; seeds are written RUN,RUN"
+    return "; an arm of a run is written RUN:role/arm" if ":" in word else why_no_run(word)
 
 
 def paired_by_seed(a: Side, b: Side) -> tuple[Side, Side]:

@@ -110,7 +110,7 @@ def find(name: str) -> str:
     if len(found) == 1:
         return found[0]
     if found:
-        raise ConfigError(f"configs {COPY}: several files are called {name}: {', '.join(found)}")
+        raise ConfigError(f"configs {COPY}: several files are called {name}: write {' or '.join(found)}")
     stems = {file.removesuffix(".yaml").lower(): file for file in files}
     stems = {stem.rpartition("/")[2]: file for stem, file in reversed(stems.items())} | stems
     near = difflib.get_close_matches(wanted.removesuffix(".yaml").lower(), stems, n=3, cutoff=0.6)

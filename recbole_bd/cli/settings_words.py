@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, did_you_mean
 from recbole_bd.system.startup import quick_imports
 
 
@@ -66,7 +66,8 @@ def _split(words: Sequence[str]) -> tuple[list[tuple[str, str]], list[str], bool
             continue
         if not equals:
             if index == len(words) or words[index].startswith("--"):
-                raise ConfigError(f"--{key} has no value: write --{key}=value")
+                hint = did_you_mean(f"--{key}", ("--help", "--dry-run"), cutoff=0.75)
+                raise ConfigError(f"--{key} has no value: write --{key}=value.{hint}".removesuffix("."))
             text = words[index]
             index += 1
         pairs.append((key, text))

@@ -93,7 +93,10 @@ def _check_eval_args(given: Mapping[str, Any]) -> None:
             raise unknown_key("eval_args", key, EVAL_ARGS)
     split = given.get("split", {"RS": [8, 1, 1]})
     if not (isinstance(split, Mapping) and len(split) == 1 and next(iter(split)) in SPLITS):
-        raise ConfigError(f"eval_args: split={split!r}: expected one of {', '.join(SPLITS)} and its value")
+        raise ConfigError(
+            f"eval_args: split={split!r}: expected one of {', '.join(SPLITS)} and its value, such as "
+            "{RS: [0.8, 0.1, 0.1]}"
+        )
     kind, value = next(iter(split.items()))
     if kind == "LS" and value not in LEFT_OUT:
         raise ConfigError(f"eval_args: LS={value!r}: must be one of {', '.join(LEFT_OUT)}")

@@ -1,11 +1,12 @@
 """Shipped yaml files, which declare the options of this package and of its methods; read without torch."""
 
 import logging
+import os
 from functools import cache
 from pathlib import Path, PurePath
 
 from recbole_bd.config.option import Option, declared_options
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, did_you_mean
 from recbole_bd.system.method_plugins import options_beside
 
 logger = logging.getLogger(__name__)
@@ -43,14 +44,30 @@ def file_or_shipped(path: str | Path) -> str:
         path: as the user wrote it.
 
     Returns:
-        The path itself if there is such a file, or none of that name is shipped; else the path of the shipped file,
-        which is told in the log once.
+        The path itself if there is such a file; else the path of the shipped file, which is told in the log once.
+
+    Raises:
+        ConfigError: neither exists; with the most similar name.
     """
-    first, *rest = PurePath(path).parts or ("",)
-    if first != "properties" or not rest or Path(path).exists() or not properties_path(*rest).is_file():
+    if os.path.exists(path):
         return str(path)
+    first, *rest = PurePath(path).parts or ("",)
+    if first != "properties" or not rest or not properties_path(*rest).is_file():
+        raise ConfigError(
+            f"configuration file {path} cannot be read: no such file.{_similar(path)} recbole-bd configs ls shows the "
+            "files of this package"
+        )
     _tell(str(PurePath(path)), str(properties_path(*rest)))
     return str(properties_path(*rest))
+
+
+def _similar(path: str | Path) -> str:
+    """Suggest a shipped file, by its stem or its whole name, or one beside the missing file."""
+    shipped = [
+        f"properties/{file.relative_to(properties_path()).as_posix()}" for file in properties_path().rglob("*.yaml")
+    ]
+    beside = [str(file) for file in Path(path).parent.glob("*.yaml")]
+    return did_you_mean(str(PurePath(path)), [*shipped, *beside], cutoff=0.7)
 
 
 @cache

@@ -125,7 +125,7 @@ def _from_folder(
     if extra:
         raise ConfigError(f"--from only shows runs that exist: it cannot be combined with --{extra[0]}")
     if not folder.exists():
-        raise LeaderboardError(f"--from={folder}: no such file or folder")
+        raise LeaderboardError(f"--from={folder}: no such file or folder; name a folder of run folders, such as saved")
     manifest, named = _manifest(folder), folder
     if folder.is_file():
         if folder.suffix != ".jsonl":

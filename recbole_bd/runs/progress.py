@@ -208,7 +208,8 @@ def has_progress(folder: Path) -> bool:
 
 def no_progress(folder: Path) -> RunFolderError:
     """Make the error for a folder without such a run."""
-    return RunFolderError(f"{folder} cannot be resumed: it has no {PROGRESS_FILE}{runs_inside(folder)}")
+    way_out = runs_inside(folder) or "; start a new run, without --resume"
+    return RunFolderError(f"{folder} cannot be resumed: it has no {PROGRESS_FILE}{way_out}")
 
 
 def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:

@@ -17,7 +17,7 @@ import numpy as np
 
 from recbole_bd.backbones.names import ARMS, BASELINE, PAIR, SEPARATE
 from recbole_bd.config.yaml_text import is_name
-from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
+from recbole_bd.errors import BDError, RunFolderError, did_you_mean, named_damage, objects_refused
 
 # Version of result.json, raised when a key changes its meaning or disappears. Since 2 the state that a stage starts
 # from is a candidate for its best one: `best_epoch` -1.
@@ -130,16 +130,41 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def not_a_run_folder(folder: str | Path) -> str:
-    """Say that a folder holds no run, and name runs in it."""
-    return f"{folder} is not a run folder: it has no result.json{runs_inside(folder)}"
+def not_a_run_folder(path: str | Path) -> str:
+    """Say that a path is not a run folder, why, and the way out."""
+    return f"{path} is not a run folder{why_no_run(path)}"
+
+
+def why_no_run(path: str | Path) -> str:
+    """Say what a path is that is not a run folder, and name runs in or beside it, in words that end a message."""
+    if Path(path).is_file():
+        return f" but a file; name its folder, {Path(path).parent}"
+    if not Path(path).is_dir():
+        return f": no such folder{runs_beside(path)}"
+    return f": it has no result.json{runs_inside(path)}"
 
 
 def runs_inside(folder: str | Path) -> str:
     """Name runs in a folder, in words that end a message: the folder of all runs is easily taken for one of them."""
-    inside = sorted(str(path.parent) for path in Path(folder).glob("*/result.json"))
-    more = ", ..." if len(inside) > 3 else ""
-    return f"; run folders in it: {', '.join(inside[:3])}{more}" if inside else ""
+    return _listed("in it", _runs_in(folder))
+
+
+def runs_beside(path: str | Path) -> str:
+    """Name the runs that a path which does not exist may mean, in words that end a message."""
+    beside = _runs_in(Path(path).parent)
+    if not beside:
+        return "; a run prints its folder at its end"
+    meant = did_you_mean(str(path), beside)
+    return f".{meant}" if meant else _listed(f"in {Path(path).parent}", beside)
+
+
+def _runs_in(folder: str | Path) -> list[str]:
+    return sorted(str(path.parent) for path in Path(folder).glob("*/result.json"))
+
+
+def _listed(where: str, runs: list[str]) -> str:
+    more = ", ..." if len(runs) > 3 else ""
+    return f"; run folders {where}: {', '.join(runs[:3])}{more}" if runs else ""
 
 
 def read_result(folder: Path) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from typing import Any
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer, dotted
 from recbole_bd.config.own_names import names_given
+from recbole_bd.config.property_files import file_or_shipped
 from recbole_bd.config.recorded_paths import absolute, data_folders, file_of
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError, RunFolderError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import evaluation_version, run_hashes
 from recbole_bd.runs.progress import Progress, has_progress, no_progress, runs_of
-from recbole_bd.runs.records import SCHEMA, read_result
+from recbole_bd.runs.records import SCHEMA, not_a_run_folder, read_result
 from recbole_bd.runs.stages import Run
 from recbole_bd.system.atomic_write import remove_torn_files
 from recbole_bd.system.distributed import group
@@ -62,8 +63,7 @@ def resume_run(
         InUseError: another process uses the folder.
     """
     if not folder.is_dir():
-        why = f" but a file; name its folder, {folder.parent}" if folder.is_file() else ": no such folder"
-        raise RunFolderError(f"{folder} is not a run folder{why}")
+        raise RunFolderError(not_a_run_folder(folder))
     if not (folder / "result.json").is_file() and not has_progress(folder):
         raise no_progress(folder)  # checked before a lock file is made in a folder that is no run folder
     with claimed_by_first(folder):
@@ -108,7 +108,7 @@ def _merged_settings(folder: Path, given: tuple, progress: Progress) -> tuple[BD
     own = folder / "config.yaml"
     files = [*([own] if own.is_file() else []), *(config_files or ())]
     base = {} if own.is_file() else progress.settings
-    layers = [Layer(str(file), load_yaml(file)) for file in config_files or ()]
+    layers = [Layer(file, load_yaml(file)) for file in map(file_or_shipped, config_files or ())]
     layers += [Layer(CONFIG_DICT, {**(config_dict or {}), "model": model}), Layer(COMMAND_LINE, command_line or {})]
     trusted = names_given(layers)
 

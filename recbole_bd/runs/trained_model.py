@@ -18,7 +18,7 @@ from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split, load_split_of
 from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.model import METHODS
-from recbole_bd.runs.records import read_result
+from recbole_bd.runs.records import read_result, runs_beside
 
 # Settings by which RecBole's models read no pretrained file. A trained model does not need the files it started from.
 _WITHOUT_START = {"use_pretrain": False, "pretrain_path": None, "train_method": "no_pretrain"}
@@ -180,7 +180,9 @@ def model_files(path: str | Path) -> dict[str, Path]:
             raise RunFolderError(f"{path} is not a model file; name its run folder, {path.parent}")
         return {path.stem: path}
     if not path.is_dir():
-        raise RunFolderError(f"{path} is neither a run folder nor a model file: no such file or folder")
+        raise RunFolderError(
+            f"{path} is neither a run folder nor a model file: no such file or folder{runs_beside(path)}"
+        )
     result = read_result(path)
     if result["status"] != "finished":
         raise RunFolderError(f"{path} has not finished; resume it with recbole-bd run --resume={path}")

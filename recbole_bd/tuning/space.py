@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_bd.config.yaml_text import load_yaml, parse_value
-from recbole_bd.errors import ConfigError, reason_of
+from recbole_bd.errors import ConfigError, did_you_mean, reason_of
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 # Distributions by RecBole's names, and the number of parameters of each.
 RANGES = {"uniform": 2, "loguniform": 2, "quniform": 3}
 CHOICE = "choice"
+_FORMS = {
+    CHOICE: "[a, b, ...]",
+    "uniform": "[low, high] with low < high",
+    "loguniform": "[low, high] with 0 < low < high",
+    "quniform": "[low, high, step] with low < high and 0 < step",
+}
 
 
 def read_space(path: Path) -> dict[str, Any]:
@@ -34,8 +40,8 @@ def read_space(path: Path) -> dict[str, Any]:
         ConfigError: it cannot be read, holds no setting to search, or a range is none; names file and key.
     """
     space = _read_hyper_test(path) if path.suffix == ".test" else load_yaml(path)
-    for key, range_ in space.items():
-        if is_range(range_) and (fault := _fault(*next(iter(range_.items())))):
+    for key, value in space.items():
+        if fault := _fault(value):
             raise ConfigError(f"{path}: {key}: {fault}")
     if not any(map(is_range, space.values())):
         raise ConfigError(
@@ -111,13 +117,20 @@ def is_range(value: Any) -> bool:
     return isinstance(value, dict) and len(value) == 1 and next(iter(value)) in (CHOICE, *RANGES)
 
 
-def _fault(kind: str, numbers: Any) -> str | None:
+def _fault(value: Any) -> str | None:
+    """What is wrong with a range, or with what was meant to be one, and how it is written."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return None
+    (kind, numbers), *_ = value.items()
+    if kind not in _FORMS:
+        meant = did_you_mean(str(kind), _FORMS, cutoff=0.7)
+        return f"{kind} is none of {', '.join(_FORMS)}.{meant}" if meant else None
     if not isinstance(numbers, list) or not numbers:
-        return f"{kind} needs a list"
+        return f"{kind} needs a list, {_FORMS[kind]}"
     if kind == CHOICE:
         return None
     if len(numbers) != RANGES[kind] or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        return f"{kind} needs {RANGES[kind]} numbers"
+        return f"{kind} needs {RANGES[kind]} numbers, {_FORMS[kind]}"
     if not numbers[0] < numbers[1] or (kind == "loguniform" and numbers[0] <= 0) or min(numbers[2:], default=1) <= 0:
-        return f"{kind}: {numbers} is not a range"
+        return f"{kind}: {numbers} is not a range, {_FORMS[kind]}"
     return None

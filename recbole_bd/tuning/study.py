@@ -116,7 +116,8 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
             study.set_user_attr("data", search.data)
     except Exception as error:  # whatever a database's driver raises
         problem = str(error).strip().splitlines()[0][:200]
-        raise ConfigError(f"storage {storage} cannot be opened: {problem}") from error
+        way_out = "" if "://" in storage else "; write sqlite:///FILE, or FILE.journal for machines that share a folder"
+        raise ConfigError(f"storage {storage} cannot be opened: {problem}{way_out}") from error
     if data not in (None, search.data):
         raise ConfigError(
             f"study {name} in {storage} was created for other data files of the same name; choose another --study or "

@@ -64,7 +64,7 @@ def test_nothing_is_overwritten_unless_asked(cli):
         (["rm"], "configs: 'rm' is neither ls nor cp. See recbole-bd configs --help"),
         (["ls", "bd.yaml"], "configs ls takes no names: recbole-bd configs ls"),
         (["cp"], "configs cp: NAME is missing; recbole-bd configs ls shows the names"),
-        (["cp", "BD"], "configs cp: several files are called BD: model/BD.yaml, tuning/BD.yaml"),
+        (["cp", "BD"], "configs cp: several files are called BD: write model/BD.yaml or tuning/BD.yaml"),
         (["cp", "ml1m.yml"], "configs cp: no file 'ml1m.yml' is shipped. Did you mean dataset/ml-1m.yaml? "
                              "recbole-bd configs ls shows the names"),
         (["cp", "xyzzy"], "configs cp: no file 'xyzzy' is shipped. recbole-bd configs ls shows the names"),

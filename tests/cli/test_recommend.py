@@ -107,7 +107,7 @@ def test_users_and_items_without_training_are_told(tmp_path, cli):
         (["RUN/result.json", "--out=r.csv"], "result.json is not a model file; name its run folder, "),
         (["RUN/..", "--out=r.csv"], "is not a run folder: it has no result.json; run folders in it: "),
         (["RUN", "--out=r.csv", "--user=all"], "--user=all. Did you mean --users? See recbole-bd recommend --help"),
-        (["gone", "--out=r.csv"], "gone is neither a run folder nor a model file: no such"),
+        (["gone", "--out=r.csv"], "gone is neither a run folder nor a model file: no such file or folder; "),
     ],
 )
 def test_wrong_words_are_one_line(words, message, trained_run, cli, tmp_path):

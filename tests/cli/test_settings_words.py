@@ -29,7 +29,8 @@ def test_recboles_style_is_read(line, settings, files):
     [
         (["seed=1"], "'seed=1' is not a setting: write --key=value$"),
         (["--models", "BD", "Pop"], "'Pop' is not a setting: write .* several values .* as --models=BD,Pop$"),
-        (["--seed"], "--seed has no value"),
+        (["--seed"], "--seed has no value: write --seed=value$"),
+        (["--helpp"], r"--helpp has no value: write --helpp=value\. Did you mean --help\?"),
         (["--seed", "--model=BD"], "--seed has no value"),
         (["--seed=1", "--seed=2"], "given twice"),
         (["--config_files"], "--config_files needs a file"),

@@ -12,7 +12,7 @@ def test_intervals_as_recbole_writes_them():
     assert config["user_inter_num_interval"] == "(0,1];[3,inf)"
 
 
-SPLITS = "expected one of RS, LS, TS and its value"
+SPLITS = "expected one of RS, LS, TS and its value, such as {RS: [0.8, 0.1, 0.1]}"
 SHARES = "expected three shares of the data, such as [0.8, 0.1, 0.1]"
 COUNT = "N is the number of sampled items, such as uni100"
 MODES = "expected full, uniN, popN or labeled, or {valid: ..., test: ...}"

@@ -36,11 +36,29 @@ def test_an_installed_package_finds_its_own_files(tmp_path, monkeypatch, caplog)
     file_or_shipped("./properties/bd.yaml")
     file_or_shipped("./properties/bd.yaml")
     assert caplog.text.count("properties/bd.yaml does not exist here; reading the file of this package") == 1
-    assert file_or_shipped("properties/none.yaml") == "properties/none.yaml"
-    assert file_or_shipped("bd.yaml") == "bd.yaml"
     (tmp_path / "properties").mkdir()
     (tmp_path / "properties" / "bd.yaml").write_text("epochs: 7")
     assert file_or_shipped("properties/bd.yaml") == "properties/bd.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("properties/tuning/BDD.yaml", " Did you mean properties/tuning/BD.yaml?"),
+        ("tuning/BD.yaml", " Did you mean properties/tuning/BD.yaml?"),
+        ("my-spaces.yaml", " Did you mean my-space.yaml?"),
+        ("quite.other", ""),
+    ],
+)
+def test_a_file_that_does_not_exist_is_refused_with_the_way_out(name, meant, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-space.yaml").write_text("")
+    with pytest.raises(ConfigError) as error:
+        file_or_shipped(name)
+    assert str(error.value) == (
+        f"configuration file {name} cannot be read: no such file.{meant} recbole-bd configs ls shows the files of this "
+        "package"
+    )
 
 
 def test_a_run_reads_a_shipped_file_from_any_folder(tmp_path, monkeypatch):

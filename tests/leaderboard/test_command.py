@@ -116,7 +116,7 @@ WRONG = {
     "jobs": ({"models": "Pop", "seeds": "1", "jobs": 0}, "jobs=0"),
     "unteachable": ({"models": "Pop,BD", "seeds": "1", "teacher_model": "EASE"}, "EASE has no parameters"),
     "unknown data": ({"models": "Pop", "seeds": "1", "dataset": "nowhere"}, "nowhere does not exist"),
-    "no folder": ({"from": "none"}, "--from=none: no such file or folder"),
+    "no folder": ({"from": "none"}, "--from=none: no such file or folder; name a folder of run folders, such as saved"),
     "nothing named": ({"from": ""}, "--from is empty: name a folder"),
     "another file": (
         {"from": str(ROOT / "pyproject.toml")},

@@ -51,7 +51,7 @@ def test_an_archive_of_another_kind_is_refused(kept, tmp_path, monkeypatch):
 def test_a_folder_without_progress_is_refused(tmp_path):
     with pytest.raises(RunFolderError) as error:
         Progress.load(tmp_path)
-    assert str(error.value) == f"{tmp_path} cannot be resumed: it has no last.ckpt"
+    assert str(error.value) == f"{tmp_path} cannot be resumed: it has no last.ckpt; start a new run, without --resume"
     run = tmp_path / "saved" / "RUN"
     run.mkdir(parents=True)
     (run / "result.json").touch()

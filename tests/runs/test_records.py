@@ -6,7 +6,7 @@ import pytest
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.errors import ComparisonError, RunFolderError
-from recbole_bd.runs.records import read_json, read_result, read_validations, schema_error
+from recbole_bd.runs.records import not_a_run_folder, read_json, read_result, read_validations, schema_error
 from tests.helpers.boards import two_roles, write_run
 
 
@@ -32,6 +32,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ComparisonError) as error:
         read_json(tmp_path / "gone.json", ComparisonError)
     assert str(error.value) == f"{tmp_path / 'gone.json'} cannot be read: No such file or directory"
+
+
+def test_what_is_no_run_folder_is_named_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not_a_run_folder("saved/RUN") == (
+        "saved/RUN is not a run folder: no such folder; a run prints its folder at its end"
+    )
+    run = write_run(tmp_path / "saved", "BD", 1, two_roles(0.3, 0.2, 0.1), (TEACHER, STUDENT)).relative_to(tmp_path)
+    assert not_a_run_folder("saved/x") == f"saved/x is not a run folder: no such folder; run folders in saved: {run}"
+    assert not_a_run_folder(f"{run}-") == f"{run}- is not a run folder: no such folder. Did you mean {run}?"
+    assert not_a_run_folder("saved") == f"saved is not a run folder: it has no result.json; run folders in it: {run}"
+    assert not_a_run_folder(run / "result.json") == (
+        f"{run}/result.json is not a run folder but a file; name its folder, {run}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ def test_another_search_of_the_same_name_is_refused(search, formula, tmp_path):
             open_study("s", storage_of(tmp_path), Search(**{**vars(search), **change}))
     with pytest.raises(ConfigError, match=r"storage nosuch://x cannot be opened"):
         open_study("s", "nosuch://x", search)
+    with pytest.raises(
+        ConfigError, match=r"storage bd\.db cannot be opened: .*; write sqlite:///FILE, or FILE\.journal"
+    ):
+        open_study("s", "bd.db", search)
     (tmp_path / "text.db").write_text("no database" * 200)
     with pytest.raises(ConfigError, match="cannot be opened"):
         open_study("s", f"sqlite:///{tmp_path / 'text.db'}", search)
