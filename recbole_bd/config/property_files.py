@@ -62,10 +62,9 @@ def file_or_shipped(path: str | Path) -> str:
 
 
 def _similar(path: str | Path) -> str:
-    """Suggest a shipped file, by its stem or its whole name, or one beside the missing file."""
-    shipped = [
-        f"properties/{file.relative_to(properties_path()).as_posix()}" for file in properties_path().rglob("*.yaml")
-    ]
+    """Suggest the file that is most like a missing one, of those shipped and those beside it."""
+    root = properties_path()
+    shipped = [PurePath("properties", file.relative_to(root)).as_posix() for file in root.rglob("*.yaml")]
     beside = [str(file) for file in Path(path).parent.glob("*.yaml")]
     return did_you_mean(str(PurePath(path)), [*shipped, *beside], cutoff=0.7)
 
