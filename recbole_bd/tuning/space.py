@@ -126,11 +126,11 @@ def _fault(value: Any) -> str | None:
         meant = did_you_mean(str(kind), _FORMS, cutoff=0.7)
         return f"{kind} is none of {', '.join(_FORMS)}.{meant}" if meant else None
     if not isinstance(numbers, list) or not numbers:
-        return f"{kind} needs a list, {_FORMS[kind]}"
+        return f"{kind} needs a list; write {_FORMS[kind]}"
     if kind == CHOICE:
         return None
     if len(numbers) != RANGES[kind] or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
-        return f"{kind} needs {RANGES[kind]} numbers, {_FORMS[kind]}"
+        return f"{kind} needs {RANGES[kind]} numbers; write {_FORMS[kind]}"
     if not numbers[0] < numbers[1] or (kind == "loguniform" and numbers[0] <= 0) or min(numbers[2:], default=1) <= 0:
-        return f"{kind}: {numbers} is not a range, {_FORMS[kind]}"
+        return f"{kind}: {numbers} is not a range; write {_FORMS[kind]}"
     return None

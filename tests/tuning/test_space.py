@@ -47,13 +47,16 @@ def test_every_range_is_drawn_from_and_the_rest_stays(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("a: {uniform: [2, 1]}", r"space\.yaml: a: uniform: \[2, 1\] is not a range, \[low, high\] with low < high$"),
+        (
+            "a: {uniform: [2, 1]}",
+            r"space\.yaml: a: uniform: \[2, 1\] is not a range; write \[low, high\] with low < high$",
+        ),
         ("a: {loguniform: [0, 1]}", r"space\.yaml: a: loguniform: \[0, 1\] is not a range"),
         ("a: {quniform: [0, 1]}", r"space\.yaml: a: quniform needs 3 numbers"),
         ("a: {quniform: [0, 1, 0]}", r"space\.yaml: a: quniform: \[0, 1, 0\] is not a range"),
         ("a: {uniform: [0, x]}", r"space\.yaml: a: uniform needs 2 numbers"),
         ("a: {choice: []}", r"space\.yaml: a: choice needs a list"),
-        ("a: {choice: 3}", r"space\.yaml: a: choice needs a list, \[a, b, \.\.\.\]$"),
+        ("a: {choice: 3}", r"space\.yaml: a: choice needs a list; write \[a, b, \.\.\.\]$"),
         ("a: {choise: [1, 2]}", r"space\.yaml: a: choise is none of choice, uniform, .* Did you mean choice\?$"),
         ("a: 3", r"space\.yaml contains nothing to search"),
     ],
