@@ -5,6 +5,7 @@ RecBole.
 """
 
 import csv
+import difflib
 import io
 import json
 import math
@@ -17,7 +18,7 @@ import numpy as np
 
 from recbole_bd.backbones.names import ARMS, BASELINE, PAIR, SEPARATE
 from recbole_bd.config.yaml_text import is_name
-from recbole_bd.errors import BDError, RunFolderError, did_you_mean, named_damage, objects_refused
+from recbole_bd.errors import BDError, RunFolderError, named_damage, objects_refused
 
 # Version of result.json, raised when a key changes its meaning or disappears. Since 2 the state that a stage starts
 # from is a candidate for its best one: `best_epoch` -1.
@@ -154,8 +155,9 @@ def runs_beside(path: str | Path) -> str:
     beside = _runs_in(Path(path).parent)
     if not beside:
         return "; a run prints its folder at its end"
-    meant = did_you_mean(str(path), beside)
-    return f".{meant}" if meant else _listed(f"in {Path(path).parent}", beside)
+    names = {Path(run).name: run for run in beside}
+    nearest = difflib.get_close_matches(Path(path).name, names, n=1)
+    return f". Did you mean {names[nearest[0]]}?" if nearest else _listed(f"in {Path(path).parent}", beside)
 
 
 def _runs_in(folder: str | Path) -> list[str]:

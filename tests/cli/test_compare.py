@@ -220,7 +220,10 @@ def test_no_difference_and_too_few_are_said(cli, runs, tmp_path):
 REFUSED = {
     "one run": (["runs/a"], "compare takes two runs, RUN_A RUN_B, found 1; two arms of one run"),
     "three runs": (["runs/a", "runs/b", "runs/c"], "found 3"),
-    "no folder": (["runs/a", "runs/z"], "'runs/z' is not a run folder: no such folder. Did you mean runs/"),
+    "no folder": (
+        ["runs/a", "runs/z"],
+        "'runs/z' is not a run folder: no such folder; run folders in runs: runs/a, runs/b, ",
+    ),
     "a file": (["runs/a/result.json", "runs/b"], "is not a run folder but a file; name its folder, runs/a"),
     "itself": (["runs/a", "runs/b/../a"], "runs/a is on both sides with teacher/distilled: name another run, or"),
     "its own arm": (["runs/a:student/continued", "runs/a", "--arm=continued"], "both sides with student/continued"),

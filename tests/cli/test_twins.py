@@ -47,7 +47,7 @@ def test_the_json_has_the_same_numbers(cli):
         (["one", "--twin=two", "--role=student"], "it cannot be combined with --role"),
         (["one", "--twin=two", "--metric=hit@5"], "it cannot be combined with --metric"),
         (["one", "--twin="], "--twin is empty: name a run of another seed"),
-        (["one", "--twin=gone"], "gone is not a run folder: no such folder; "),
+        (["one", "--twin=gone"], "gone is not a run folder: no such folder. Did you mean one?"),
     ],
 )
 def test_words_that_do_not_fit_are_refused_in_one_line(words, message, cli):
