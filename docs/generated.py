@@ -11,11 +11,18 @@ from typing import Any
 
 from recbole.utils import InputType
 
-from recbole_bd.backbones.registry import general_recommenders, recommender_class, require_teachable
+from recbole_bd.backbones.registry import (
+    general_recommenders,
+    is_sequential,
+    recommender_class,
+    recommenders,
+    require_teachable,
+    sequential_recommenders,
+)
 from recbole_bd.backbones.scoring.families import FAMILIES, family_of_class, has_embeddings
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.scoring.pair_networks import PairNetwork
-from recbole_bd.backbones.traits import OTHER_MODEL, OTHER_MODEL_BY_PAIRS, traits_of_class
+from recbole_bd.backbones.traits import NO_ROLE, OTHER_MODEL, OTHER_MODEL_BY_PAIRS, traits_of_class
 from recbole_bd.cli.configs import purpose, shipped_files
 from recbole_bd.cli.main import COMMANDS, overview
 from recbole_bd.cli.option_groups import option_groups
@@ -50,7 +57,7 @@ def recbole() -> str:
 def of_models() -> str:
     """The options of each model."""
     shown = []
-    for name in general_recommenders():
+    for name in recommenders():
         if found := backbone_options(name):
             shown += [f"### {name}", _table(found.values())]
     return "\n\n".join(shown)
@@ -95,27 +102,37 @@ def _value(value: Any) -> str:
 
 
 # --- backbones -------------------------------------------------------------------------------------------------------
-def backbones() -> str:
-    """One line for each model: in which role it may be, how it is trained, how it is scored."""
-    rows = []
-    for name in general_recommenders():
-        kind = recommender_class(name)
-        traits = traits_of_class(kind)
-        refused = _refusal(name)
-        notes = [escaped(refused)] if refused else []
-        notes += ["its scores contain noise"] if traits.noisy else []
-        notes += [f"its scores contain noise with {_listed(traits.noisy_if)}"] if traits.noisy_if else []
-        if not (refused or traits.shares_batches):
-            notes.append(f"several processes do not share its batches: {_shared(traits)}")
-        learns, embeddings = "no" if refused else "yes", "yes" if has_embeddings(kind) else ""
-        rows.append((f"`{name}`", learns, embeddings, _trained_on(name), _kind_of_scores(kind), "; ".join(notes)))
-    return table(("model", "learns", "vectors", "trained on", "scored as", "note"), rows)
+def backbones(kind: str) -> str:
+    """One line for each model of a kind, `general` or `sequential`: what it may do, how it is trained and scored."""
+    names = sequential_recommenders() if kind == "sequential" else general_recommenders()
+    head = ("model", "teaches", "learns", "vectors", "batches divided", "trained on", "scored as", "note")
+    return table(head, map(_backbone, names))
+
+
+def _backbone(name: str) -> tuple[str, ...]:
+    kind = recommender_class(name)
+    traits = traits_of_class(kind)
+    refused = _refusal(name)
+    notes = [escaped(refused)] if refused else []
+    notes += ["its scores contain noise"] if traits.noisy else []
+    notes += [f"its scores contain noise with {_listed(traits.noisy_if)}"] if traits.noisy_if else []
+    if not (refused or traits.shares_batches):
+        notes.append(_shared(traits))
+    learns, vectors = "no" if refused else "yes", "yes" if has_embeddings(kind) else ""
+    divided = "" if traits.closed_form else "yes" if traits.shares_batches else "no"
+    facts = learns, vectors, divided, _trained_on(name), _kind_of_scores(kind)
+    return f"`{name}`", "yes", *facts, "; ".join(notes)
+
+
+def no_role() -> str:
+    """The sequential models that take no role, with the reason."""
+    return table(("model", "why it takes no role"), [(f"`{name}`", NO_ROLE[name]) for name in sorted(NO_ROLE)])
 
 
 def scorings() -> str:
     """One line for each way of scoring, with its models."""
     models: dict[str, list[str]] = {name: [] for name in FAMILIES}
-    for name in general_recommenders():
+    for name in recommenders():
         models[family_of_class(recommender_class(name)).__name__].append(name)
     others = {OTHER_MODEL.scoring: "models of your own", OTHER_MODEL_BY_PAIRS.scoring: "models of your own by pairs"}
     rows = []
@@ -143,6 +160,9 @@ def _trained_on(name: str) -> str:
     kind = recommender_class(name)
     if traits_of_class(kind).closed_form:
         return "in closed form"
+    if is_sequential(name):
+        losses = {None: "`CE` or `BPR`", InputType.POINTWISE: "among all", InputType.PAIRWISE: "with a negative"}
+        return f"next items, {losses[getattr(kind, 'input_type', None)]}"
     if not reads_negatives(name):
         return "users"
     return "pairs" if kind.input_type == InputType.PAIRWISE else "labelled pairs"
@@ -194,8 +214,8 @@ def _listed(names: Iterable[str]) -> str:
 
 
 GENERATORS: dict[str, Callable[..., str]] = {
-    "options": options, "recbole": recbole, "of-models": of_models, "backbones": backbones, "scorings": scorings,
-    "commands": commands, "files": files,
+    "options": options, "recbole": recbole, "of-models": of_models, "backbones": backbones, "no-role": no_role,
+    "scorings": scorings, "commands": commands, "files": files,
 }  # fmt: skip
 
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 import recbole_bd
-from recbole_bd.backbones.registry import general_recommenders
-from recbole_bd.backbones.traits import TRAITS
+from recbole_bd.backbones.registry import recommenders
+from recbole_bd.backbones.traits import NO_ROLE, RECBOLE_TRAITS
 from recbole_bd.cli.main import COMMANDS
 from recbole_bd.config.option import declared_options
 from recbole_bd.config.property_files import method_options, package_options, properties_path
@@ -49,14 +49,20 @@ def test_every_shipped_file_is_on_the_page(generated):
 
 def test_every_model_is_on_the_page_and_why_it_cannot_learn(generated):
     text = page(generated, "backbones.md")
-    rows = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| (yes|no) \| (yes|) \| (.+)$", text, re.M)}
-    assert rows.keys() == set(general_recommenders()) == TRAITS.keys()
+    rows = {row[0]: row for row in re.findall(r"^\| `(\w+)` \| yes \| (yes|no) \| (yes|) \| (.+)$", text, re.M)}
+    assert rows.keys() == set(recommenders()) == RECBOLE_TRAITS.keys()
     for name, (_, learns, _, rest) in rows.items():
-        refused = TRAITS[name].closed_form or TRAITS[name].own_trainer is not None
+        traits = RECBOLE_TRAITS[name]
+        refused = traits.closed_form or traits.own_trainer is not None
         assert (learns == "no") == refused == ("no parameters" in rest or "does not run" in rest), name
-    assert rows["LightGCN"][2] == "yes"
-    assert rows["NeuMF"][2] == ""
-    for model, key in (("LightGCN", "n_layers"), ("MF", "biases"), ("CDAE", "corruption_ratio")):
+        divided = "" if traits.closed_form else "yes" if traits.shares_batches else "no"
+        assert rest.startswith(f"{divided} | "), name
+    assert rows["LightGCN"][2] == rows["SASRec"][2] == "yes"
+    assert rows["NeuMF"][2] == rows["BERT4Rec"][2] == ""
+    for name, reason in NO_ROLE.items():
+        assert f"| `{name}` | {reason} |" in text
+    options = (("LightGCN", "n_layers"), ("MF", "biases"), ("CDAE", "corruption_ratio"), ("GRU4Rec", "hidden_size"))
+    for model, key in options:
         assert f"| `{key}` |" in text.partition(f"\n### {model}\n")[2].partition("\n### ")[0]
 
 
