@@ -56,6 +56,9 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
             model = recommender_class(backbone)(config, dataset)
     except ImportError as error:
         raise RoleError(f"{name}: {backbone} needs the package {error.name}. Run: pip install {error.name}") from error
+    except SystemExit as error:
+        loss = config["loss_type"]
+        raise RoleError(f"{name}: {backbone} cannot be built: it has no loss_type={loss!r}; leave it out") from error
     except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, RuntimeError) as error:
         raise RoleError(
             f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"

@@ -119,13 +119,16 @@ SEQUENTIAL_TRAITS = {
     **dict.fromkeys(
         (
             "Caser", "FDSA", "FOSSIL", "GCSAN", "GRU4Rec", "GRU4RecF", "HRM", "LightSANs", "NARM", "NextItNet",
-            "SASRec", "SASRecF", "SHAN", "SINE", "SRGNN", "STAMP",
+            "SASRec", "SASRecF", "SINE", "SRGNN", "STAMP",
         ),
         _Traits("HistoryVectors"),
     ),
-    **dict.fromkeys(("BERT4Rec", "CORE", "FPMC", "HGN", "NPE", "TransRec"), _Traits("HistoryScores")),
+    **dict.fromkeys(("CORE", "FPMC", "HGN", "NPE"), _Traits("HistoryScores")),
     **dict.fromkeys(("GRU4RecCPR", "SASRecCPR"), _Traits("MixtureScores")),
+    # A mean over masked items, and norms of a batch's vectors.
+    **dict.fromkeys(("BERT4Rec", "TransRec"), _Traits("HistoryScores", loss_couples_rows=True)),
     "RepeatNet": _Traits("ProbabilityScores"),
+    "SHAN": _Traits("HistoryVectors", loss_couples_rows=True),
 }  # fmt: skip
 # Sequential recommenders that have a vector for each user too, so that they score users of the data alone.
 WITH_USER_VECTORS = frozenset({"Caser", "FOSSIL", "FPMC", "HGN", "HRM", "NPE", "SHAN", "TransRec"})

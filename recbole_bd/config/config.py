@@ -91,6 +91,7 @@ class BDConfig(HostConfig):
         layers: the layers that were folded; a later layer overrides an earlier one.
         users_layers: those of `layers` that the user gave.
         beside: other models that share the files with this one.
+        has_split_of_beside: whether a sequential model in `beside` alone is why the data is divided in order of time.
 
     Raises:
         ConfigError: an unknown key, a wrong type, a value out of range, or an unreadable file.
@@ -140,6 +141,8 @@ class BDConfig(HostConfig):
             self.backbones = {role: names[f"{role}_model"] for role in PAIR}
             self.method_class.check_roles(self.backbones)
         self.beside: list[str] = names["beside"]
+        alone = sequential_among({**names, "beside": []}, methods)
+        self.has_split_of_beside = not alone and bool(sequential_among(names, methods))
         self._method = names["model"] if self.method_class else None
         known = top_level_options(self._method, self.backbones.values())
         ignored: set[str] = set()
@@ -171,8 +174,11 @@ class BDConfig(HostConfig):
         return others - set(known) if self.method_class else others - (set(known) - set(PAIR))
 
     def _drop_ignored(self, ignored: set[str], files: Iterable[Layer]) -> None:
-        """Drop ignored keys from all layers, and `beside` too unless a file holds such a key."""
-        is_needed = any(ignored & layer.values.keys() for layer in files)
+        """Drop ignored keys from all layers.
+
+        `beside` is dropped too, unless a file holds such a key or it decides the split.
+        """
+        is_needed = self.has_split_of_beside or any(ignored & layer.values.keys() for layer in files)
         drop = ignored if is_needed else {*ignored, "beside"}
         self.layers = [Layer(layer.source, fold_layers([layer], drop)) for layer in self.layers]
 

@@ -103,6 +103,7 @@ def _read_by_source(key: str) -> Callable[[Settings, Readers], bool]:
     return lambda _, backbones: any(key in _keys_read(name) for name in backbones)
 
 
+_OF_HISTORIES = ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH")
 _NUMBERS = ("normalize_field", "normalize_all", "numerical_features", "discretization")
 # Settings of RecBole that some runs read: whether this one does, by settings and models, and the reason if not.
 READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
@@ -120,10 +121,7 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     **dict.fromkeys(_NUMBERS, (_reads_values, "no model of this run reads numbers of the interactions")),
     "alias_of_user_id": (lambda settings, _: _is_loaded(settings["alias_of_user_id"], settings), "load_col lacks them"),
     "alias_of_item_id": (lambda settings, _: _is_loaded(settings["alias_of_item_id"], settings), "load_col lacks them"),
-    **dict.fromkeys(
-        ("ITEM_LIST_LENGTH_FIELD", "LIST_SUFFIX", "MAX_ITEM_LIST_LENGTH"),
-        (lambda _, names: any(map(is_sequential, names)), "only sequential models read it"),
-    ),
+    **dict.fromkeys(_OF_HISTORIES, (lambda _, names: any(map(is_sequential, names)), "only sequential models read it")),
     "seq_len": (_read_by_source("selected_features"), _FEATURES),
     "tail_ratio": (
         lambda settings, _: "tailpercentage" in [name.lower() for name in settings["metrics"]],
@@ -247,6 +245,8 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
     """Why no model reads a setting; empty if one does."""
     if key in NOT_READ:
         return NOT_READ[key]
+    if key in _OF_HISTORIES and config.has_split_of_beside:
+        return ""  # the models beside it read it
     if key in READ_IF or key in OWN_READ_IF:
         test, reason = READ_IF.get(key) or OWN_READ_IF[key]
         roles = {one: config.role(one) for one in ([role] if role else config.backbones)}

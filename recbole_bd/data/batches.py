@@ -164,6 +164,7 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
         dynamic = bool(negatives.get("dynamic"))
         kind = (
             loader_class(config, "train"),
+            config["MODEL_TYPE"],  # batches of sequential models hold histories
             config["MODEL_INPUT_TYPE"],
             config["train_batch_size"],
             config["shuffle"],

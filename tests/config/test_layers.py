@@ -7,6 +7,7 @@ import pytest
 from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import expand_dotted
+from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
 from tests.helpers.settings import make_config
@@ -70,6 +71,19 @@ def test_settings_of_neighbours_are_passed_over_and_the_command_gives_the_same_r
     assert '--beside=["BD", "LightGCN"]' in config.command
     assert "temperature" not in config.command
     assert "beside" not in config.as_dict()
+
+
+@pytest.mark.parametrize(
+    "more", [{"beside": ["SASRec"]}, {"beside": ["BD"], "teacher_model": "SASRec", "MAX_ITEM_LIST_LENGTH": 9}]
+)
+def test_a_general_model_beside_a_sequential_one_has_the_same_split(more):
+    config = make_config({"model": "BPR", **more})
+    for name in ("eval_args", "repeatable", "load_col"):
+        assert config[name] == make_config({"model": "SASRec"})[name]
+    assert "--beside=" in config.command  # a process of its own gets the command alone
+    again = BDConfig(command_line=parse_arguments(shlex.split(config.command)[2:])[0], methods=METHODS)
+    assert again.as_dict() == config.as_dict() == make_config(config.as_dict()).as_dict()
+    assert not any("MAX_ITEM_LIST_LENGTH" in line for line in settings_notes(config))
 
 
 @pytest.mark.parametrize(

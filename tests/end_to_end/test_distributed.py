@@ -21,6 +21,7 @@ from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
 from tests.helpers import together
 from tests.helpers.forked import forked_children
+from tests.helpers.histories import SHORT, write_chains
 from tests.helpers.measured import MEASURED
 from tests.helpers.paths import ROOT
 from tests.helpers.settings import QUICK, alone, for_method, roughly
@@ -42,7 +43,18 @@ PAIRS = {
     "DML": {"model": "DML"},
     "sampled candidates": {"eval_args": {"mode": "uni5"}},
     "a baseline": {"model": "MultiVAE"},
+    "SASRec and GRU4Rec": {
+        "teacher_model": "SASRec",
+        "student_model": "GRU4Rec",
+        "teacher.hidden_dropout_prob": 0.0,
+        "teacher.attn_dropout_prob": 0.0,
+        "student.dropout_prob": 0.0,
+    },
+    "BPR and GRU4Rec": {"student_model": "GRU4Rec", "student.dropout_prob": 0.0, "student.loss_type": "BPR"},
 }
+
+# What differs in the data of sequential models, and in their sizes.
+IN_TIME = {key: SHORT[key] for key in ("dataset", "MAX_ITEM_LIST_LENGTH", "backbones")}
 
 
 def settings_of(pair: str, block_data, folder: Path) -> dict:
@@ -57,6 +69,10 @@ def settings_of(pair: str, block_data, folder: Path) -> dict:
         "warmup_cache": False,
     }
     settings |= PAIRS[pair]
+    if "GRU4Rec" in pair:
+        sizes = ("teacher.embedding_size", "student.embedding_size")
+        settings = {key: value for key, value in settings.items() if key not in sizes}
+        return {**settings, **IN_TIME, "data_path": str(write_chains(folder))}
     if "NeuMF" in pair:
         del settings["teacher.embedding_size"]
     if pair == "a baseline":

@@ -130,6 +130,28 @@ def test_given_histories_are_scored_without_their_user_unless_it_has_a_vector(na
     assert torch.equal(own, others) == (name not in WITH_USER_VECTORS)
 
 
+@pytest.mark.parametrize("name", sequential_recommenders())
+def test_processes_may_share_batches_where_the_loss_is_a_mean_over_rows(name, build):
+    role, split, _ = build(name)
+    batch = next(iter(train_loader(role.config, split)))
+    count, first = len(batch), len(batch) // 3
+    with torch.no_grad():
+        role.model.eval()
+        whole, *parts = (
+            float(role.loss(batch[rows])) for rows in (slice(0, count), slice(0, first), slice(first, count))
+        )
+        role.model.train()
+    mean = (first * parts[0] + (count - first) * parts[1]) / count
+    assert role.shares_batches == (mean == pytest.approx(whole, rel=1e-6)) or name == "BERT4Rec"
+    assert role.shares_batches == (name not in ("BERT4Rec", "SHAN", "TransRec"))
+
+
+@pytest.mark.parametrize("name", ["GRU4RecCPR", "SASRecCPR"])
+def test_a_loss_that_a_model_ends_the_program_for_is_refused(name, build):
+    with pytest.raises(RoleError, match=f"model: {name} cannot be built: it has no loss_type='BPR'; leave it out"):
+        build(name, loss_type="BPR")
+
+
 @pytest.mark.parametrize("name", ["SASRec", "GRU4Rec", "STAMP", "CORE"])
 def test_users_without_a_history_have_finite_scores(name, build):
     role, _, _ = build(name)
