@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from recbole.data.dataset.sequential_dataset import SequentialDataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
@@ -30,7 +31,7 @@ from recbole.utils import get_trainer, init_seed
 import recbole_bd
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.names import SEPARATE
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.config.config import BDConfig
@@ -62,9 +63,12 @@ def host_trainer(config, split, folder: str) -> Trainer:
 
 
 def host_loader(config, split):
-    """RecBole's own training loader with its own sampler."""
-    sampler = create_samplers(config, split.dataset, [split.train, split.valid, split.test])[0]
-    return get_dataloader(config, "train")(config, split.train, sampler, shuffle=config["shuffle"])
+    """RecBole's own training loader with its own sampler, and its own rows for a sequential model."""
+    parts = (
+        SequentialDataset(config).build() if is_sequential(config["model"]) else [split.train, split.valid, split.test]
+    )
+    sampler = create_samplers(config, split.dataset, parts)[0]
+    return get_dataloader(config, "train")(config, parts[0], sampler, shuffle=config["shuffle"])
 
 
 def measures(config: BDConfig, host: BDConfig, split, folder: str) -> dict[str, Callable[[int], None]]:
@@ -166,7 +170,9 @@ def _period(config) -> int:
 
 
 def _size(config) -> int:
-    return config["embedding_size"] or config["mf_embedding_size"] or config["latent_dimension"]
+    return (
+        config["hidden_size"] or config["embedding_size"] or config["mf_embedding_size"] or config["latent_dimension"]
+    )
 
 
 def _wait(device: torch.device) -> None:
