@@ -35,6 +35,7 @@ class Role:
     Attributes:
         name: `teacher` or `student`; `model` for a baseline.
         model: RecBole's model.
+        scores: how its logits are computed.
         config: the configuration the model was built with.
         softmax: the role's own loss in the place of its model's; made if the training part is given as `dataset`.
         pretrained: whether the model took parameters from files when it was built.
@@ -44,8 +45,8 @@ class Role:
     def __init__(self, name: str, model: AbstractRecommender, config: Any, dataset: Any = None):
         self.name, self.model, self.config = name, model, config
         self.pretrained, self.earlier = False, list[dict[str, Any]]()
-        self._scores = family(model)(model)
-        self._propagation = SharedPropagation(model, self._scores)
+        self.scores = family(model)(model)
+        self._propagation = SharedPropagation(model, self.scores)
         self.softmax = None if dataset is None else SoftmaxLoss(self._propagation, config, dataset)
         self._of_loss = traits_of(model) if self.softmax is None else SoftmaxLoss.traits
 
@@ -74,7 +75,7 @@ class Role:
     @property
     def propagates(self) -> bool:
         """Whether a pair's score needs a pass over the whole model, such as a graph convolution or an item tower."""
-        return self._scores.propagates
+        return self.scores.propagates
 
     @property
     def shares_batches(self) -> bool:
@@ -111,7 +112,7 @@ class Role:
             Logits [B, K], not probabilities.
         """
         with self._propagation.fresh():
-            return self._scores.pairs(users, items)
+            return self.scores.pairs(users, items)
 
     def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
         """Score all items, or a few, for each user, in the order of the model's own full ranking.
@@ -129,7 +130,7 @@ class Role:
         if items is not None and items.dim() == 2:
             return self.pair_logits(users, items)
         with self._propagation.fresh():
-            return self._scores.rows(users, items)
+            return self.scores.rows(users, items)
 
     def next_logits(self, histories: Interaction) -> Tensor:
         """Score all items after given histories, of a sequential model alone.
@@ -155,7 +156,7 @@ class Role:
         Returns:
             Logits [B, K] without gradient.
         """
-        if learning and self._scores.propagates:
+        if learning and self.scores.propagates:
             return self.pair_logits(users, items).detach()
         with self.scoring():
             return self.pair_logits(users, items)
@@ -173,13 +174,13 @@ class Role:
         Returns:
             Users [U, d] and items [I, d], or None if the model is no inner product.
         """
-        if not isinstance(self._scores, InnerProduct):
+        if not isinstance(self.scores, InnerProduct):
             return None
         with self._propagation.fresh():
             users = torch.arange(self.n_users, device=self.device) if users is None else users
-            items = self._scores.all_items() if items is None else items
-            user_vectors = torch.cat([self._scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
-            return user_vectors, self._scores.item_vectors(items)
+            items = self.scores.all_items() if items is None else items
+            user_vectors = torch.cat([self.scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
+            return user_vectors, self.scores.item_vectors(items)
 
     def graph_logits(self, users: Tensor) -> Tensor:
         """Score all items by operations that can be exported once and run for any number of users, int64 [B].
@@ -190,7 +191,7 @@ class Role:
             Logits [B, n_items], column 0 being the padding item.
         """
         with self._propagation.fresh():
-            return self._scores.graph_rows(users)
+            return self.scores.graph_rows(users)
 
     def parts_of_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
         """Compute `loss` in the form of RecBole's `calculate_loss`: a scalar, or a model's several parts."""
@@ -229,7 +230,7 @@ class Role:
 
     def at(self, point: str) -> AbstractContextManager[None]:
         """Scope of scores from what users had done at a `point` of `sequences.POINTS`; see `Scores.at`."""
-        return self._scores.at(point)
+        return self.scores.at(point)
 
     def forget(self) -> None:
         """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""

@@ -17,6 +17,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
+from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
@@ -205,9 +206,13 @@ class BD(Distiller):
         Raises:
             RuntimeError: nothing has been drawn yet.
         """
+        if self.weight[role] == 0:
+            return {"cf": self.roles[role].loss(batch.interaction)}
+        with self.guides.in_rows(batch):
+            return self._exchanged(role, batch)
+
+    def _exchanged(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         learner, weight = self.roles[role], self.weight[role]
-        if weight == 0:
-            return {"cf": learner.loss(batch.interaction)}
         exchange, interaction = self.exchanges[role], batch.interaction
         users, items, positives = self.drawn.draw(self.sampler, role, batch, exchange.takes_positive)
         if exchange.is_negative:
@@ -237,7 +242,8 @@ class BD(Distiller):
 
 
 def _unread(config: Config) -> dict[str, str]:
-    return {**unread_of_placebos(config), **unread_of_drawing(config), **unread_of_schedules(config)}
+    at = {} if any(map(is_sequential, config.backbones.values())) else {"exchange_at": "no model is sequential"}
+    return {**unread_of_placebos(config), **unread_of_drawing(config), **unread_of_schedules(config), **at}
 
 
 def _require_one_negative(role: Role) -> None:

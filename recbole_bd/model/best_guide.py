@@ -1,8 +1,10 @@
 """Models that teach without learning: copies of roles in a stored state, and new ones."""
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from recbole.data.dataset import Dataset
+from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_bd.backbones.acceleration.pair_products import pair_products
@@ -60,6 +62,10 @@ class StoredGuide:
                 return self._copy.all_logits(users, items)
         of_users, of_items = vectors
         return of_users[users] @ (of_items if items is None else of_items[items]).T
+
+    def in_rows(self, batch: Interaction) -> AbstractContextManager[None]:
+        """Scope of scores after the histories of a batch's rows: see `Scores.in_rows`."""
+        return self._copy.scores.in_rows(batch)
 
     def keep_vectors(self) -> bool:
         """Compute the vectors that are kept, before they are asked for.

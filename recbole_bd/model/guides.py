@@ -5,7 +5,8 @@ so that a gain over it is due to the other role's knowledge. No gradient reaches
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from recbole.data.dataset import Dataset
 from torch import Tensor
 
 from recbole_bd.backbones.role import Role
+from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.best_guide import BestGuide, StoredGuide, untrained_role
 from recbole_bd.model.exchange import CONSTANT, ONE_HOT, OTHER, SELF, SHUFFLED, UNTRAINED, Exchange
@@ -100,6 +102,20 @@ class Guides:
         assert self.generator is not None
         rows = rows_of_others(users, self.generator)
         return logits[rows], users[rows] != users
+
+    @contextmanager
+    def in_rows(self, batch: Batch) -> Iterator[None]:
+        """Scope in which roles and guides score after the histories of a batch's rows, where it has any.
+
+        With `exchange_at: users`, and for batches of users, they score after all training items.
+        """
+        with ExitStack() as stack:
+            if batch.positives is not None and any(one.in_rows for one in self._exchanges.values()):
+                for role in self._roles.values():
+                    stack.enter_context(role.scores.in_rows(batch.interaction))
+                for guide in (*self.best.values(), *self.untrained.values()):
+                    stack.enter_context(guide.in_rows(batch.interaction))
+            yield
 
     def rankings(self) -> dict[str, Callable[..., Tensor]]:
         """Logits of all that ranks items in some direction, by name: the roles first, then what stands in for them.

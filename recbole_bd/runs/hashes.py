@@ -44,6 +44,7 @@ _OF_A_DIRECTION = (
 )  # fmt: skip
 _SINCE: dict[str, Any] = {
     **{f"{option}_{direction}": None for option in _OF_A_DIRECTION for direction in DIRECTION_INTO.values()},
+    "exchange_at": "rows",
     "guide": "other",
     "guide_top": None,
     "lambda_decay_epochs": 5.0,

@@ -93,7 +93,7 @@ def test_a_step_propagates_once(build, monkeypatch, name):
 
 def test_dmf_runs_its_item_tower_once_per_scope(build, monkeypatch):
     role, _ = build("DMF")
-    calls = count_calls(monkeypatch, type(role._scores), "item_tower")
+    calls = count_calls(monkeypatch, type(role.scores), "item_tower")
     with role.scoring():
         role.all_logits(everyone(role.model))
         role.embeddings()

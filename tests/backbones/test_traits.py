@@ -43,7 +43,7 @@ def test_a_line_says_what_the_class_says(name):
 
 def test_every_scoring_class_is_of_some_model():
     used = {traits.scoring for traits in (*RECBOLE_TRAITS.values(), OTHER_MODEL, OTHER_MODEL_BY_PAIRS)}
-    assert used == {name for name in FAMILIES if not name.startswith("_")} - {"PairNetwork", "RowModel"}
+    assert used == {name for name in FAMILIES if not name.startswith("_")} - {"PairNetwork"}
 
 
 def test_batches_that_processes_may_not_share():

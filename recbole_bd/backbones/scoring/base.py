@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
 
@@ -34,6 +35,16 @@ class Scores:
     def of_histories(self, interaction: Any) -> Tensor:
         """Logits of all items after given histories, see `Role.next_logits`; sequential models have them."""
         raise NotImplementedError(f"{type(self.model).__name__} reads no histories")
+
+    @contextmanager
+    def in_rows(self, batch: Interaction) -> Iterator[None]:
+        """Score after the histories of a batch's rows; only sequential models read it.
+
+        Args:
+            batch: a batch of a loader, with histories if a sequential model learns from it. Within the scope the users
+                of scores are those of its rows, in their order.
+        """
+        yield
 
     def graph_rows(self, users: Tensor) -> Tensor:
         """Logits of all items by the same operations for any number of users, for export. [B] to [B, n_items]."""

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from recbole_bd.backbones.scoring.base import Scores, device_of
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
-from recbole_bd.backbones.scoring.row_models import RowModel
 
 # Least probability whose logarithm is a score.
 _LEAST = 1e-30
@@ -28,6 +27,7 @@ class _Histories(Scores):
         super().__init__(model)
         self._point = "train"
         self._sequences = model.sequences
+        self._batch: Interaction | None = None
 
     @contextmanager
     def at(self, point: str) -> Iterator[None]:
@@ -37,6 +37,49 @@ class _Histories(Scores):
             yield
         finally:
             self._point = before
+
+    @contextmanager
+    def in_rows(self, batch: Interaction) -> Iterator[None]:
+        """Score after the histories of a batch's rows: see `Scores.in_rows`.
+
+        The model's forward of these rows runs once, so that its own loss and its scores share it.
+        """
+        if self.model.ITEM_SEQ not in batch or self._batch is not None:
+            yield
+            return
+        forward, results = self.model.forward, dict[tuple, tuple]()
+        was_replaced = "forward" in vars(self.model)
+
+        def once(*arguments: Tensor) -> Tensor:
+            key = (*map(id, arguments), self.model.training, torch.is_grad_enabled())
+            if key not in results:
+                results[key] = (arguments, forward(*arguments))  # ids are safe keys while the arguments are held
+            return results[key][1]
+
+        self._batch, self.model.forward = batch, once
+        try:
+            yield
+        finally:
+            self._batch = None
+            if was_replaced:
+                self.model.forward = forward
+            else:
+                del self.model.forward
+
+    def distinct(self, users: Tensor) -> tuple[Interaction, Tensor | slice]:
+        """Histories to score, and the index of each user's among them.
+
+        Args:
+            users: int64 [B]; users may repeat. In the rows of a batch those of its rows.
+        """
+        if self._batch is not None:
+            names = (self.model.USER_ID, self.model.ITEM_SEQ, self.model.ITEM_SEQ_LEN)
+            columns = {name: self._batch[name] for name in names}
+            if len(self._batch) != len(users):  # a loader repeats the rows for each of several negatives
+                columns = {name: column[: len(users)] for name, column in columns.items()}
+            return Interaction(columns), slice(None)
+        distinct, index = users.unique(return_inverse=True)
+        return self.histories(distinct), index
 
     def histories(self, users: Tensor) -> Interaction:
         """What RecBole's model reads of users: their ids and histories, see `Sequences.before`."""
@@ -62,17 +105,23 @@ class HistoryVectors(_Histories, InnerProduct):
 
     def user_vectors(self, users: Tensor) -> Tensor:
         """Vectors of the users' histories; one forward per distinct user. [B] to [B, d]."""
-        distinct, index = users.unique(return_inverse=True)
-        histories = self.histories(distinct)
+        histories, index = self.distinct(users)
         return self.model.forward(*(histories[name] for name in self._columns))[index]
 
 
-class HistoryScores(_Histories, RowModel):
+class HistoryScores(_Histories):
     """Models that score all items of a history at once; one forward per distinct user."""
 
-    def row(self, users: Tensor) -> Tensor:
-        """Logits of all items for distinct users. [U] to [U, n_items]."""
-        return self.of_histories(self.histories(users))
+    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Logits of items [B, K] for users [B]. [B, K]."""
+        histories, index = self.distinct(users)
+        return self.of_histories(histories)[index].gather(1, items)
+
+    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+        """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
+        histories, index = self.distinct(users)
+        scores = self.of_histories(histories)
+        return (scores if items is None else scores[:, items])[index]
 
 
 class ProbabilityScores(HistoryScores):

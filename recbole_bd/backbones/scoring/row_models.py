@@ -17,7 +17,7 @@ from recbole_bd.backbones.acceleration.pair_products import pair_products
 from recbole_bd.backbones.scoring.base import Scores, device_of
 
 
-class RowModel(Scores):
+class _RowModel(Scores):
     """One forward per distinct user gives the scores of all items; pairs are picked from these rows."""
 
     row: Callable[[Tensor], Tensor]  # distinct users [U] -> logits [U, n_items]
@@ -34,7 +34,7 @@ class RowModel(Scores):
         return (row if items is None else row[:, items])[index]
 
 
-class Autoencoder(RowModel):
+class Autoencoder(_RowModel):
     """Autoencoders: the output of the decoder, before CDAE's output activation.
 
     If the decoder ends in a linear layer over all items, pairs use only the items' rows of its weight.
@@ -120,7 +120,7 @@ class CDAEScores(Autoencoder):
         return self.model.o_act(self.row(interaction[self.model.USER_ID])).view(-1)
 
 
-class FullSortScores(RowModel):
+class FullSortScores(_RowModel):
     """The model's own `full_sort_predict`: diffusion models, closed-form models, models of third parties."""
 
     def row(self, users: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class FullSortScores(RowModel):
         return scores.reshape(len(users), -1).to(device_of(self.model), torch.float32)
 
 
-class ADMMSLIMScores(RowModel):
+class ADMMSLIMScores(_RowModel):
     """ADMMSLIM without the noise that its own scores add at every call to break ties."""
 
     def row(self, users: Tensor) -> Tensor:
