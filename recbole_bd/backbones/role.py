@@ -132,18 +132,6 @@ class Role:
         with self._propagation.fresh():
             return self.scores.rows(users, items)
 
-    def next_logits(self, histories: Interaction) -> Tensor:
-        """Score all items after given histories, of a sequential model alone.
-
-        Args:
-            histories: a column of users, int64 [B], and those of `Sequences.before`; models without vectors of users
-                read no user.
-
-        Returns:
-            Logits [B, n_items], column 0 being the padding item.
-        """
-        return self._scores.of_histories(histories)
-
     def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
         """Score some items for each user as constants: the target of another role, without dropout or noise.
 

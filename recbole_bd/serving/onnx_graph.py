@@ -135,7 +135,7 @@ class NextItemsGraph(ItemsGraph):
         """Logits of all items, [B, n_items]."""
         columns = {self.model.USER_ID: users, self.model.ITEM_SEQ: sequences, self.model.ITEM_SEQ_LEN: lengths}
         with self.role.scoring():
-            return self.role.next_logits(Interaction(columns))
+            return self.role.scores.of_histories(Interaction(columns))
 
 
 class NextItemsOfUsersGraph(ItemsGraph):

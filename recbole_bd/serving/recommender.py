@@ -139,7 +139,9 @@ class Recommender:
         ids = users if self.given is None else self.given.users[users]
         histories = self._sequences.of_users(users, WHOLE)
         model = self.role.model
-        return self.role.next_logits(Interaction({model.USER_ID: ids, **histories.interaction}).to(self.role.device))
+        return self.role.scores.of_histories(
+            Interaction({model.USER_ID: ids, **histories.interaction}).to(self.role.device)
+        )
 
     def popular(self, users: Tensor) -> Tensor:
         """Find the items with most training interactions that may be recommended to users.

@@ -33,7 +33,15 @@ class Scores:
         yield
 
     def of_histories(self, interaction: Any) -> Tensor:
-        """Logits of all items after given histories, see `Role.next_logits`; sequential models have them."""
+        """Score all items after given histories; sequential models alone do.
+
+        Args:
+            interaction: a column of users, int64 [B], and those of `Sequences.before`; models without vectors of users
+                read no user.
+
+        Returns:
+            Logits [B, n_items], column 0 being the padding item.
+        """
         raise NotImplementedError(f"{type(self.model).__name__} reads no histories")
 
     @contextmanager

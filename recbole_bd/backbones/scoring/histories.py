@@ -89,7 +89,7 @@ class _Histories(Scores):
         return Interaction({self.model.USER_ID: users, **histories.interaction})
 
     def of_histories(self, interaction: Interaction) -> Tensor:
-        """Logits of all items after given histories, see `Role.next_logits`. [B, n_items]."""
+        """Logits of all items after given histories: see `Scores.of_histories`."""
         scores = self.model.full_sort_predict(interaction).reshape(-1, self.model.n_items)
         return scores.to(device_of(self.model), torch.float32)
 
@@ -128,7 +128,7 @@ class ProbabilityScores(HistoryScores):
     """Models whose scores are probabilities of the next item: the logit is their logarithm."""
 
     def of_histories(self, interaction: Interaction) -> Tensor:
-        """See `Role.next_logits`. [B, n_items]."""
+        """See `Scores.of_histories`."""
         return super().of_histories(interaction).clamp(min=_LEAST).log()
 
 

@@ -124,9 +124,9 @@ def test_given_histories_are_scored_without_their_user_unless_it_has_a_vector(na
     users = torch.tensor([3, 1, 3, 7])
     histories = role.model.sequences.of_users(users, POINTS[2]).interaction
     with role.scoring(), role.at(POINTS[2]):
-        own = role.next_logits(Interaction({"user_id": users, **histories}))
+        own = role.scores.of_histories(Interaction({"user_id": users, **histories}))
         assert close(own, role.all_logits(users))
-        others = role.next_logits(Interaction({"user_id": users + 4, **histories}))
+        others = role.scores.of_histories(Interaction({"user_id": users + 4, **histories}))
     assert torch.equal(own, others) == (name not in WITH_USER_VECTORS)
 
 
