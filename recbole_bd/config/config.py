@@ -67,7 +67,12 @@ from recbole_bd.config.property_files import (
 )
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.config.role_config import RoleConfig
-from recbole_bd.config.sequence_settings import needs_sequences, sequence_layer, sequential_among
+from recbole_bd.config.sequence_settings import (
+    needs_sequences,
+    sequence_layer,
+    sequential_among,
+    sequential_only_beside,
+)
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import identity_of
 
@@ -141,8 +146,7 @@ class BDConfig(HostConfig):
             self.backbones = {role: names[f"{role}_model"] for role in PAIR}
             self.method_class.check_roles(self.backbones)
         self.beside: list[str] = names["beside"]
-        alone = sequential_among({**names, "beside": []}, methods)
-        self.has_split_of_beside = not alone and bool(sequential_among(names, methods))
+        self.has_split_of_beside = sequential_only_beside(names, methods)
         self._method = names["model"] if self.method_class else None
         known = top_level_options(self._method, self.backbones.values())
         ignored: set[str] = set()

@@ -29,6 +29,12 @@ def sequential_among(names: Mapping[str, Any], methods: Iterable[str]) -> list[s
     return [name for name in dict.fromkeys(run) if is_sequential(name)]
 
 
+def sequential_only_beside(names: Mapping[str, Any], methods: Iterable[str]) -> bool:
+    """Whether no model of the run is sequential, but one of those that share its data is."""
+    alone = sequential_among({**names, "beside": []}, methods)
+    return not alone and bool(sequential_among(names, methods))
+
+
 def sequence_layer(layers: Iterable[Layer]) -> Layer:
     """The layer below the user's with the split of sequential models, and the time column if no file names columns.
 
