@@ -116,18 +116,13 @@ class BDConfig(HostConfig):
     ):
         given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
         files = [str(file) for file in config_file_list or ()]
-        users_layers = [
-            *(Layer(file, expand_dotted(load_yaml(file))) for file in map(file_or_shipped, files)),
-            Layer(CONFIG_DICT, with_names(expand_dotted({**(config_dict or {}), **given}), methods)),
-            Layer(COMMAND_LINE, with_names(expand_dotted(command_line or {}), methods)),
-        ]
+        users_layers = _layers_of_user(files, {**(config_dict or {}), **given}, command_line or {}, methods)
         overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
         model = read_names((overall, *users_layers), ("model",))["model"]
         blocks = {*methods, *recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
         # A block without a dot may come from a file, which several models share.
         typed = Layer(COMMAND_LINE, expand_dotted({k: v for k, v in (command_line or {}).items() if "." in k}))
-        users_layers = [unwrap_model_block(layer, model, blocks) for layer in users_layers]
-        users_layers = [Layer(layer.source, with_todays(layer.values, layer.source)) for layer in users_layers]
+        users_layers = [_todays(unwrap_model_block(layer, model, blocks)) for layer in users_layers]
         implied = _implied_by(users_layers)
         names = read_names(
             (overall, *implied, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside")
@@ -178,10 +173,7 @@ class BDConfig(HostConfig):
         return others - set(known) if self.method_class else others - (set(known) - set(PAIR))
 
     def _drop_ignored(self, ignored: set[str], files: Iterable[Layer]) -> None:
-        """Drop ignored keys from all layers.
-
-        `beside` is dropped too, unless a file holds such a key or it decides the split.
-        """
+        """Drop ignored keys from all layers, and `beside` unless a file holds such a key or it decides the split."""
         is_needed = self.has_split_of_beside or any(ignored & layer.values.keys() for layer in files)
         drop = ignored if is_needed else {*ignored, "beside"}
         self.layers = [Layer(layer.source, fold_layers([layer], drop)) for layer in self.layers]
@@ -284,6 +276,21 @@ class BDConfig(HostConfig):
             if block.get("train_neg_sample_args", {}).get("distribution") == "none":
                 block["train_neg_sample_args"] = None
         return plain
+
+
+def _layers_of_user(
+    files: Iterable[str], config_dict: Mapping[str, Any], command_line: Mapping[str, Any], methods: Mapping[str, Any]
+) -> list[Layer]:
+    """The layers that the user gave: configuration files, `config_dict`, command line."""
+    return [
+        *(Layer(file, expand_dotted(load_yaml(file))) for file in map(file_or_shipped, files)),
+        Layer(CONFIG_DICT, with_names(expand_dotted(config_dict), methods)),
+        Layer(COMMAND_LINE, with_names(expand_dotted(command_line), methods)),
+    ]
+
+
+def _todays(layer: Layer) -> Layer:
+    return Layer(layer.source, with_todays(layer.values, layer.source))
 
 
 def _implied_by(users_layers: Iterable[Layer]) -> list[Layer]:
