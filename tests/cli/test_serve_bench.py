@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from recbole_bd import run_bd
+from recbole_bd.data.sequences import TRAINED, WHOLE, Sequences
 from recbole_bd.runs.records import read_serving
 from tests.helpers.settings import QUICK, alone
 
@@ -26,6 +27,29 @@ def test_both_roles_are_measured(trained_run, cli):
     assert out.splitlines()[0].startswith(f"top {items} without")
     assert out.splitlines()[1] == f"-k 999 is above the number of items, {items}"
     assert "The student has 25.0% of the teacher's bytes" in out
+
+
+def test_requests_to_sequential_models_read_whole_sequences(sequential_run, cli, monkeypatch):
+    points = set()
+    of_users = Sequences.of_users
+
+    def asked(self, users, point=TRAINED):
+        points.add(point)
+        return of_users(self, users, point)
+
+    monkeypatch.setattr(Sequences, "of_users", asked)
+    code, out, err = cli("serve-bench", sequential_run, "--requests=3", "--batch=1,4")
+    assert (code, err) == (0, "")
+    assert WHOLE in points
+    record = read_serving(Path(sequential_run))
+    assert {role: about["model"] for role, about in record["models"].items()} == {
+        "teacher": "SASRec",
+        "student": "GRU4Rec",
+    }
+    for role, about in record["models"].items():
+        assert about["bytes"] == 4 * about["parameters"], role
+        assert about["batches"]["1"]["users_per_second"] > 0
+    assert "The student has " in out
 
 
 def test_torch_has_the_threads_that_are_asked_for(trained_run, cli, threads):

@@ -33,6 +33,22 @@ def test_a_model_loads_as_in_recbole(finished):
         assert dict(trainer.evaluate(valid, load_best_model=False)) == result["student"]["distilled"]["valid"]
 
 
+def test_a_sequential_model_loads_as_in_recbole(sequential_run, tmp_path, monkeypatch):
+    from recbole.trainer import Trainer
+
+    record = json.loads((Path(sequential_run) / "result.json").read_text())
+    config, model, dataset, train, valid, test = load_data_and_model(f"{sequential_run}/student.pth")
+    assert (config["model"], dataset.user_num, dataset.item_num) == ("GRU4Rec", 61, 31)
+    assert not model.training
+    batch = next(iter(train))
+    assert {"item_id_list", "item_length", "item_id"} <= set(batch.interaction)
+    monkeypatch.chdir(tmp_path)
+    trainer = Trainer(config, model)
+    trainer.eval_collector.data_collect(train)
+    for part, loader in (("test", test), ("valid", valid)):
+        assert dict(trainer.evaluate(loader, load_best_model=False)) == record["student"]["distilled"][part]
+
+
 def test_models_of_a_run_that_has_not_finished_are_not_served(finished, tmp_path):
     (tmp_path / "result.json").write_text(json.dumps({**finished[0], "status": "interrupted"}))
     with pytest.raises(RunFolderError, match="has not finished; resume it with recbole-bd run --resume="):
