@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -295,7 +296,7 @@ def file_hash(path: str | None) -> str | None:
     """Hash a file's content, or its name if it does not exist, which the run refuses later; None of None."""
     if path is None:
         return None
-    return hashlib.sha256(Path(path).read_bytes() if Path(path).is_file() else str(path).encode()).hexdigest()[:24]
+    return hashlib.sha256(Path(path).read_bytes() if os.path.isfile(path) else str(path).encode()).hexdigest()[:24]
 
 
 def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str, str | None]:

@@ -8,7 +8,7 @@ import torch
 from recbole_bd import run_bd
 from recbole_bd.backbones.checkpoint import load_model
 from recbole_bd.runs import hashes
-from recbole_bd.runs.hashes import own_split_seed, role_configs, run_hashes, warmup_hash
+from recbole_bd.runs.hashes import file_hash, own_split_seed, role_configs, run_hashes, warmup_hash
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without, without_times
@@ -227,3 +227,8 @@ def test_controls_are_hashed_as_control_was_and_a_placebo_by_its_guide(quick):
     assert len({one["config"] for one in (plain, *placebos)}) == 3
     assert {one["control"] for one in placebos} == {plain["control"]}
     assert hashes_with(controls=["placebo", "continued"]) == placebos[0]
+
+
+def test_a_name_that_is_too_long_for_a_file_has_a_hash():
+    """The run refuses such a checkpoint later, with its name."""
+    assert file_hash("1" * 5000) == file_hash("1" * 5000) != file_hash("2" * 5000)
