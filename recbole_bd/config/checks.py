@@ -123,9 +123,7 @@ def check_model(name: str, methods: Iterable[str]) -> None:
         recommender_class(name)
     except RoleError as error:
         if not str(error).startswith("unknown model"):
-            raise RoleError(
-                f"model={name!r} is not a method of this package ({', '.join(methods)}). {error}"
-            ) from error
+            raise RoleError(f"model={name}: {error}") from error
         others = [*recommenders(), *own_backbones()]
         spelled = {known.lower(): known for known in (*methods, *others)}
         similar = [spelled[near] for near in difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.5)]

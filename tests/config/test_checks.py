@@ -81,6 +81,16 @@ def test_unknown_models_are_suggested():
         make_config(model="BDD")
 
 
+@pytest.mark.parametrize("name", ["DIN", "S3Rec", "DeepFM", "KGAT"])
+def test_models_without_a_role_are_refused_with_another_to_choose(name):
+    for key in ("model", "student_model"):
+        with pytest.raises(RoleError) as error:
+            make_config({key: name})
+        assert str(error.value).startswith(f"model={name}: {name} " if key == "model" else f"{name} ")
+        assert "SASRec" in str(error.value)
+        assert "\n" not in str(error.value)
+
+
 def test_the_nearest_models_are_one_list_nearest_first():
     with pytest.raises(
         RoleError, match=r"no model of RecBole\. Did you mean RRD or RD\b.*\? Available models: ADMMSLIM"
