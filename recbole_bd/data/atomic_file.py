@@ -82,12 +82,13 @@ class AtomicFile:
                 raise self._error(1, f"column {name} appears more than once")
         return columns
 
-    def require(self, names: Collection[str], keys: Collection[str] = ()) -> None:
+    def require(self, names: Collection[str], keys: Collection[str] = (), time: str | None = None) -> None:
         """Check that columns exist, and let `frame` refuse lines without an id.
 
         Args:
             names: the columns that the settings load.
             keys: the columns of user and item ids, which no line may lack.
+            time: the column of the interactions' times, without which some models and orders cannot be used.
 
         Raises:
             DataError: a column is missing or holds no ids.
@@ -96,9 +97,12 @@ class AtomicFile:
         for name in (*keys, *names):
             if name not in present:
                 found = ", ".join(present)
-                raise self._error(
-                    1, f"has no column {name}; it has {found} (settings load_col, USER_ID_FIELD, ITEM_ID_FIELD)"
-                )
+                way_out = "settings load_col, USER_ID_FIELD, ITEM_ID_FIELD"
+                if name == time:
+                    way_out = (
+                        "name the column of times in TIME_FIELD; without one leave out sequential models and order: TO"
+                    )
+                raise self._error(1, f"has no column {name}; it has {found} ({way_out})")
         for name in keys:
             if present[name].type != "token":
                 raise self._error(1, f"ids must be of type token, found {present[name]}")

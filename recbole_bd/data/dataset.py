@@ -60,7 +60,7 @@ class AtomicDataset(Dataset):
             names = {column.name for column in file.columns}
             self.has_unread_labels |= self.config["LABEL_FIELD"] in names - set(wanted)
         keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
-        file.require(sorted(wanted or ()), keys.get(table, ()))
+        file.require(sorted(wanted or ()), keys.get(table, ()), self.time_field if table == "inter" else None)
         with reading_through(file.header, file.frame):
             return super()._load_feat(filepath, source)
 

@@ -1,6 +1,7 @@
 """Preparation of a run: every step that can fail on bad input, before anything is written."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from recbole.utils import init_seed
@@ -19,6 +20,12 @@ from recbole_bd.data.split import Split, load_split, load_split_of
 from recbole_bd.errors import CheckpointError, ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.runs.hashes import role_configs
+
+# Settings that are the size of a model, in the order in which one is named.
+_SIZES = (
+    "dims_dnn", "embedding_size", "hidden_size", "mf_embedding_size", "ui_embedding_size", "hidden_dimension",
+    "mlp_hidden_size",
+)  # fmt: skip
 
 
 def prepare(config: BDConfig, fingerprint: str | None = None) -> tuple[Split, dict[str, Role]]:
@@ -65,11 +72,26 @@ def size_notes(roles: Mapping[str, Role]) -> list[str]:
         return []
     if student.parameter_count < teacher.parameter_count:
         return []
-    size = "embedding_size" if student.config["embedding_size"] else "sizes"
     return [
-        f"the student has {student.parameter_count:,} parameters and the teacher {teacher.parameter_count:,}: for a "
-        f"smaller student set --student.{size}" + f", as in --student.{size}=8" * (size != "sizes")
+        f"the student has {student.parameter_count:,} parameters and the teacher {teacher.parameter_count:,}: "
+        f"{_way_to_smaller(student.config)}"
     ]
+
+
+def _way_to_smaller(student: Any) -> str:
+    """Name the setting by which a student becomes smaller, with a value below the one it has.
+
+    Args:
+        student: settings of the role by name.
+    """
+    name = next((name for name in _SIZES if student[name]), None)
+    if name is None:
+        return "choose smaller sizes for the student"
+    value = student[name]
+    known = isinstance(value, int) and value > 1
+    return f"for a smaller student set --student.{name}, " + (
+        f"as in --student.{name}={min(8, value // 2)}" if known else f"now {value}"
+    )
 
 
 def kept_states(config: BDConfig, role: str) -> int:

@@ -1,7 +1,9 @@
 """The preview of a run for `--dry-run`."""
 
 import re
+from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -9,6 +11,7 @@ import yaml
 from recbole_bd.data.split import load_split
 from recbole_bd.data.split_warnings import split_warnings
 from recbole_bd.errors import CheckpointError
+from recbole_bd.runs.prepare import size_notes
 from recbole_bd.runs.preview import describe
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.settings import alone, make_config
@@ -57,3 +60,18 @@ def test_a_student_as_large_as_its_teacher_is_told(quick):
     told = r"warning: the student has ([\d,]+) parameters and the teacher \1: for a smaller student set --student.embed"
     assert not re.search("smaller student", describe(make_config(quick)))
     assert re.search(told, describe(make_config({**quick, "student.embedding_size": quick["teacher.embedding_size"]})))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"embedding_size": 64}, "set --student.embedding_size, as in --student.embedding_size=8"),
+        ({"embedding_size": 8, "hidden_size": 8}, "set --student.embedding_size, as in --student.embedding_size=4"),
+        ({"hidden_size": 64}, "set --student.hidden_size, as in --student.hidden_size=8"),
+        ({"mlp_hidden_size": [600]}, "set --student.mlp_hidden_size, now [600]"),
+    ],
+)
+def test_the_setting_that_makes_a_student_smaller_is_one_that_it_has(settings, words):
+    role = SimpleNamespace(config=defaultdict(lambda: None, model="BPR", **settings), parameter_count=1200)
+    told = f"the student has 1,200 parameters and the teacher 1,200: for a smaller student {words}"
+    assert size_notes({"teacher": role, "student": role}) == [told]
