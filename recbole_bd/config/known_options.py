@@ -48,6 +48,13 @@ _RANGES = {
     "seed": "[0, 4294967295]",
     "worker": "[0, inf)",
     "dropout_prob": "[0, 1)",
+    "hidden_dropout_prob": "[0, 1)",
+    "attn_dropout_prob": "[0, 1)",
+    "sess_dropout": "[0, 1)",
+    "item_dropout": "[0, 1)",
+    "mask_ratio": "(0, 1]",
+    "ft_ratio": "[0, 1]",
+    "temperature": "(0, inf)",
 }
 
 

@@ -64,17 +64,18 @@ def needs_sequences(backbones: Iterable[str], settings: Mapping[str, Any]) -> bo
     if name is None:
         return False
     arguments = settings["eval_args"]
-    split, order = arguments.get("split", {"RS": None}), arguments.get("order", "RO")
+    split, order = arguments.get("split", {}), arguments.get("order", "RO")
     if settings.get("benchmark_filename"):
         raise ConfigError(
             f"benchmark_filename={settings['benchmark_filename']!r}: {name} is sequential and needs all interactions "
             "of a user in one file, in order of time; leave it out"
         )
     if order != "TO" or "LS" not in split or arguments.get("group_by", "user") != "user":
-        kind, value = next(iter(split.items()))
+        found = "".join(f"split={{{kind}: {value}}}, " for kind, value in split.items())
+        mode = arguments.get("mode", "full")
         raise ConfigError(
-            f"eval_args: split={{{kind}: {value}}}, order={order}: {name} is sequential and learns from what came "
-            "before; use {split: {LS: valid_and_test}, group_by: user, order: TO, mode: full}"
+            f"eval_args: {found}order={order}: {name} is sequential and learns from what came before; use {{split: "
+            f"{{LS: valid_and_test}}, group_by: user, order: TO, mode: {mode}}}"
         )
     if not settings.get("repeatable"):
         raise ConfigError(

@@ -102,6 +102,15 @@ def test_general_models_share_the_split_and_see_no_histories(chains):
     [
         ({"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "mode": "full"}}, "SASRec is sequential"),
         ({"eval_args": {"split": {"LS": "valid_and_test"}, "order": "RO", "mode": "full"}}, "order=RO: SASRec is"),
+        (
+            {"eval_args": {"mode": "uni10"}},
+            "eval_args: order=RO: SASRec is sequential and learns from what came before; use "
+            "{split: {LS: valid_and_test}, group_by: user, order: TO, mode: uni10}",
+        ),
+        ({"model": "BERT4Rec", "mask_ratio": 2}, "mask_ratio=2: must be in (0, 1]"),
+        ({"model": "BERT4Rec", "ft_ratio": 1.5}, "ft_ratio=1.5: must be in [0, 1]"),
+        ({"hidden_dropout_prob": 1}, "hidden_dropout_prob=1: must be in [0, 1)"),
+        ({"model": "CORE", "temperature": 0}, "temperature=0: must be in (0, inf)"),
         ({"repeatable": False}, "repeatable=False: SASRec is sequential"),
         ({"MAX_ITEM_LIST_LENGTH": 1}, "MAX_ITEM_LIST_LENGTH=1: must be a whole number of at least 2"),
         ({"LIST_SUFFIX": ""}, "LIST_SUFFIX='': must name"),
