@@ -9,6 +9,7 @@ from recbole.utils import init_seed
 from recbole_bd.data.batches import Batch, batch_stream, train_loader
 from recbole_bd.system.distributed import Group
 from tests.helpers.data import block_pairs, write_inter
+from tests.helpers.histories import CHAINS, write_chains
 from tests.helpers.loaders import split_of, streams
 
 
@@ -56,6 +57,14 @@ def test_positives_of_a_pointwise_loader_leave_its_negatives_out(quick):
     for batch in streams(config, split):
         assert len(batch.interaction) == 4 * len(batch.users)
         assert set(zip(batch.users.tolist(), batch.positives.tolist(), strict=True)) <= train
+
+
+def test_a_sequential_and_a_general_model_of_equal_losses_have_loaders_of_their_own(tmp_path):
+    """Both learn from pairs, but only the batches of one hold histories."""
+    settings = {**CHAINS, "data_path": str(write_chains(tmp_path)), "teacher_model": "BPR", "student_model": "GRU4Rec"}
+    config, split = split_of({**settings, "student.loss_type": "BPR"})
+    has_histories = {batch.roles: "item_id_list" in batch.interaction for batch in streams(config, split)}
+    assert has_histories == {("teacher",): False, ("student",): True}
 
 
 def test_a_fresh_loader_gives_the_same_batches(quick):

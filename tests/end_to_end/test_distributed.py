@@ -50,7 +50,6 @@ PAIRS = {
         "teacher.attn_dropout_prob": 0.0,
         "student.dropout_prob": 0.0,
     },
-    "BPR and GRU4Rec": {"student_model": "GRU4Rec", "student.dropout_prob": 0.0, "student.loss_type": "BPR"},
 }
 
 # What differs in the data of sequential models, and in their sizes.

@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from recbole_bd.errors import ExportError, InstallationError
+from recbole_bd.runs.prepare import prepare
 from recbole_bd.serving import onnx_graph
 from recbole_bd.serving.export import FORMATS
 from recbole_bd.serving.onnx_graph import TopItemsGraph, onnx_bytes
 from recbole_bd.serving.recommender import Recommender
-from tests.helpers.histories import items_in_time
+from tests.helpers.histories import CHAINS, items_in_time, write_chains
 from tests.helpers.serving import COUNT, next_items_of, run_onnx
+from tests.helpers.settings import make_config
 
 
 @pytest.mark.slow
@@ -72,6 +74,19 @@ def test_an_onnx_graph_of_sequences_recommends_what_torch_recommends(name, in_ti
             own = next_items_of(trained, expected[user], COUNT, [numbers["items"][last[row][0]]])
             assert best[row].tolist() == [item for _, item in own]
             assert scores[row] == pytest.approx([score for score, _ in own], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["HRM", "SRGNN"])
+def test_a_sequential_model_that_reads_numbers_in_python_is_refused_in_one_line(name, tmp_path, capfd):
+    pytest.importorskip("onnxscript")
+    settings = {**CHAINS, "data_path": str(write_chains(tmp_path)), "model": name, "embedding_size": 8}
+    config = make_config(settings)
+    role = prepare(config)[1]["model"]
+    capfd.readouterr()
+    with pytest.raises(ExportError, match=f"^{name} cannot be written as an ONNX graph .*; use --format=recbole$"):
+        onnx_bytes(role, COUNT, [torch.tensor([1]), torch.tensor([2])])
+    assert capfd.readouterr() == ("", ""), "the exporter shows none of its steps"
 
 
 def test_a_graph_never_recommends_padding_or_what_is_excluded(student):
