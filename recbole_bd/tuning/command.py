@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.config.arguments import count_of
 from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
@@ -21,7 +22,7 @@ from recbole_bd.runs.hashes import data_hash
 from recbole_bd.system.child_processes import cores
 from recbole_bd.system.own_classes import short_name
 from recbole_bd.tuning.outputs import summary, write_results
-from recbole_bd.tuning.space import examples_of, is_range, read_space
+from recbole_bd.tuning.space import CHOICE, examples_of, is_range, read_space
 from recbole_bd.tuning.study import Search, import_optuna, open_study, run_search
 
 # Options of the search; every other key is a setting of every trial.
@@ -47,13 +48,13 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
         BDError: an error that the user can fix, in one line; a failed trial is a row of the trials, not an error.
     """
     own = {key: settings[key] for key in OPTIONS if key in settings}
-    given = _given(settings, config_files)
     import_optuna()
     if "space" not in own:
         raise ConfigError(
             "tune: --space=FILE is missing: name a file of settings to search, such as properties/tuning/BD.yaml"
         )
     space = read_space(Path(file_or_shipped(str(own["space"]))))
+    given = _given(settings, config_files, space)
     trials, jobs = (count_of(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
     engine = own.get("engine", OPTUNA)
     if engine not in (OPTUNA, RAY):
@@ -94,12 +95,18 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     return "\n".join(lines)
 
 
-def _given(settings: Mapping[str, Any], config_files: Sequence[str]) -> dict[str, Any]:
-    """Settings of a run from the files and the command line, a later one above an earlier one."""
+def _given(settings: Mapping[str, Any], config_files: Sequence[str], space: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run from the files and the command line, a later one above an earlier one.
+
+    If the search chooses among models, the sequential ones stand `beside` each trial, so that all have one split.
+    """
     given: dict[str, Any] = {}
     for file in map(file_or_shipped, config_files):
         given |= with_todays(load_yaml(file), file)
-    return given | {key: value for key, value in with_todays(settings, COMMAND_LINE).items() if key not in OPTIONS}
+    given |= {key: value for key, value in with_todays(settings, COMMAND_LINE).items() if key not in OPTIONS}
+    choices = [space[key].get(CHOICE, ()) for key in sorted(_NAMES & space.keys()) if is_range(space[key])]
+    sequential = [name for names in choices for name in names if is_sequential(str(name))]
+    return {**given, "beside": [*given.get("beside", ()), *sequential]} if sequential else given
 
 
 def _config(

@@ -13,7 +13,7 @@ shtab = pytest.importorskip("shtab")
 # Words typed, and what may follow: all of it, or some of it.
 OFFERED = [
     ("", {*COMMANDS}),
-    ("run --exch", {"--exchange", "--exchange_teacher_to_student", "--exchange_student_to_teacher"}),
+    ("run --exch", {"--exchange", "--exchange_at", "--exchange_teacher_to_student", "--exchange_student_to_teacher"}),
     ("run --exchange ", {"pointwise", "listwise", "pairwise"}),
     ("run --epochs 3 --rank_precision s", {"sampled"}),
     ("run --softmax_cosine ", {"True", "False"}),

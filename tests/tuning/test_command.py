@@ -13,11 +13,15 @@ from pathlib import Path
 import pytest
 
 from recbole_bd.cli.main import main
+from recbole_bd.config.config import BDConfig
 from recbole_bd.errors import ConfigError, Interrupted
+from recbole_bd.model import METHODS
 from recbole_bd.runs.records import read_result
 from recbole_bd.tuning import command, ray_engine
+from recbole_bd.tuning.trial import FINISHED, Outcome
+from tests.helpers.histories import CHAINS, write_chains
 from tests.helpers.paths import ROOT
-from tests.helpers.searches import METRIC
+from tests.helpers.searches import METRIC, replace_runs
 from tests.helpers.settings import alone, for_method
 
 optuna = pytest.importorskip("optuna", reason="searches need optuna")
@@ -93,6 +97,24 @@ def test_a_space_that_no_trial_could_have_is_refused_before_the_first(space, mes
     assert f"({tmp_path / 'space.yaml'})" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_trials_of_general_and_sequential_models_have_one_split(tmp_path, monkeypatch):
+    asked = []
+
+    def trial(settings, judge):
+        asked.append(settings)
+        return Outcome(FINISHED, 0.5, {"student": 0.5}, folder="f", seconds=1.0), 0
+
+    replace_runs(monkeypatch, trial)
+    (tmp_path / "space.yaml").write_text("student_model: {choice: [BPR, GRU4Rec]}\n")
+    settings = {**CHAINS, "data_path": str(write_chains(tmp_path)), "checkpoint_dir": str(tmp_path / "saved")}
+    settings |= {"space": str(tmp_path / "space.yaml"), "trials": 6, "loggers": []}
+    assert main(["tune", *(f"--{key}={json.dumps(value)}" for key, value in settings.items())]) == 0
+    configs = [BDConfig(command_line=one, methods=METHODS) for one in asked]
+    assert {config["student_model"] for config in configs} == {"BPR", "GRU4Rec"}
+    assert all(config["eval_args"]["split"] == {"LS": "valid_and_test"} for config in configs)
+    assert all(config["repeatable"] and "timestamp" in config["load_col"]["inter"] for config in configs)
 
 
 @pytest.mark.slow
