@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_bd.system.block_sizes import rows_at_once
+
 # Logits of one chunk, in numbers: 2 MiB stay in the cache of a CPU's core.
 _LOGITS_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
 
@@ -125,7 +127,7 @@ class _SharedSoftmax(torch.autograd.Function):
         corrections: Tensor | None,
         weights: Tensor,
     ) -> Tensor:
-        at_once = max(1, _LOGITS_AT_ONCE.get(users.device.type, _LOGITS_AT_ONCE["cuda"]) // max(len(items), 1))
+        at_once = rows_at_once(_LOGITS_AT_ONCE, users.device, len(items))
         chunks = range(0, len(users), at_once)
         # Where the hits of each chunk begin, found for all chunks at once.
         bounds = torch.tensor([*chunks, len(users)], device=users.device)

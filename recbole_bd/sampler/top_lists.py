@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_bd.sampler.order import columns_of, order_keys
 from recbole_bd.sampler.seen_items import Indices, SeenItems, require_numbers
+from recbole_bd.system.block_sizes import rows_at_once
 
 # Scores ranked together: 4 MiB on a CPU, to stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
@@ -59,7 +60,7 @@ def topk_sorted(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 def users_at_once(device: torch.device, n_items: int) -> int:
     """Number of users whose scores of all items are ranked together."""
-    return max(1, _SCORES_AT_ONCE.get(device.type, _SCORES_AT_ONCE["cuda"]) // n_items)
+    return rows_at_once(_SCORES_AT_ONCE, device, n_items)
 
 
 def top_lists(

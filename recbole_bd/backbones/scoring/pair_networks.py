@@ -10,10 +10,12 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor, nn
 
 from recbole_bd.backbones.scoring.base import Scores, device_of
+from recbole_bd.system.block_sizes import rows_at_once
 
-_FLOATS_CACHED = 2**18  # 1 MiB: activations that stay in a core's cache
 # Activations of one chunk of a pair network, in numbers: 8 MiB on a CPU, where more would leave the cache.
 _FLOATS_AT_ONCE = {"cpu": 2**21, "cuda": 2**26}
+# Activations of one layer of one user: 1 MiB, which stay in a core's cache.
+_FLOATS_CACHED = {"cpu": 2**18, "cuda": 2**26}
 _FLOATS_UNKNOWN = 1024  # activations of a pair in a network that is not known
 
 
@@ -30,8 +32,7 @@ class PairNetwork(Scores):
         super().__init__(model)
         if type(model).full_sort_predict is AbstractRecommender.full_sort_predict:
             model.full_sort_predict = self.full_sort_predict
-        at_once = _FLOATS_AT_ONCE.get(device_of(model).type, _FLOATS_AT_ONCE["cuda"])
-        self.pairs_at_once = max(1, at_once // self.floats_per_pair())
+        self.pairs_at_once = rows_at_once(_FLOATS_AT_ONCE, device_of(model), self.floats_per_pair())
 
     def floats_per_pair(self) -> int:
         """Number of activations of one pair, roughly."""
@@ -79,8 +80,7 @@ class NeuMFScores(PairNetwork):
         self.shared = [(self, "item_half")]
         layers = list(model.mlp_layers.mlp_layers)
         self.first, self.rest = layers[1], nn.Sequential(*layers[2:])
-        at_once = _FLOATS_CACHED if device_of(model).type == "cpu" else _FLOATS_AT_ONCE["cuda"]
-        self.items_at_once = max(1, at_once // self.first.out_features)
+        self.items_at_once = rows_at_once(_FLOATS_CACHED, device_of(model), self.first.out_features)
 
     def floats_per_pair(self) -> int:
         """Number of activations of one pair, roughly."""
