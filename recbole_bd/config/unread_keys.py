@@ -6,13 +6,14 @@ default is not told, so that the resolved `config.yaml` of a run, which holds ev
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import recbole.trainer
 
-from recbole_bd.backbones.names import BASELINE, PAIR
+from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR
 from recbole_bd.backbones.registry import (
     classes_with_options,
     is_sequential,
@@ -24,8 +25,8 @@ from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.chosen_loggers import WANDB, chosen_loggers
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options, recbole_options
-from recbole_bd.config.layers import fold_layers, with_resolved_patience
-from recbole_bd.config.property_files import method_options, package_options
+from recbole_bd.config.layers import Layer, fold_layers, with_resolved_patience
+from recbole_bd.config.property_files import method_options, package_options, properties_path
 from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import (
     SOFTMAX,
@@ -75,6 +76,8 @@ _OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_
 _OF_OWN_LOSS = (
     "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2", "weights_average",
 )  # fmt: skip
+# Options of methods that decide whether anything is taught.
+_DECIDING = ("directions", *(f"lambda_{direction}" for direction in DIRECTION_INTO.values()))
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
     "controls", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
@@ -181,8 +184,9 @@ def _by_pairs(name: str, config: Any, role: str) -> bool:
 
 
 def _unread(config: Any) -> Iterator[str]:
-    users = config.users_layers
-    shipped = config.layers[: -len(users)]
+    users = [layer for layer in config.users_layers if not _is_shipped(layer)]
+    own = len(config.layers) - len(config.users_layers)
+    shipped = [*config.layers[:own], *(layer for layer in config.layers[own:] if _is_shipped(layer))]
     top = config.final_config_dict
     given = fold_layers(users, drop=(*PAIR, "backbones"))
     defaults = config.internal_config_dict | fold_layers(shipped, drop=())
@@ -198,12 +202,18 @@ def _unread(config: Any) -> Iterator[str]:
         resolved = config.role(role)
         defaults = resolved.internal_config_dict | config.role_settings(role, shipped)
         defaults = with_resolved_patience(defaults, resolved["eval_step"])
-        for key, value in _own_settings(config, role).items():
+        for key, value in _own_settings(users, config.backbones[role], role).items():
             final = resolved.final_config_dict.get(key, value)
             if _is_default(key, value, final, defaults) or final == top.get(key, ...):
                 continue
             if reason := _reason(key, config, (config.backbones[role],), role):
                 yield f"{role}.{key}={value!r} is not read in this run: {reason}"
+
+
+def _is_shipped(layer: Layer) -> bool:
+    """Whether settings are those of a whole file of this package, such as BD-paper.yaml: nobody chose each of them."""
+    path = Path(layer.source)
+    return path.is_file() and path.resolve().is_relative_to(properties_path().resolve())
 
 
 def _divides_at_random(settings: Settings) -> bool:
@@ -223,11 +233,11 @@ def _patience_notes(config: Any) -> Iterator[str]:
                 yield f"{where}={steps} is not read in this run: stopping_epochs={epochs} replaces it"
 
 
-def _own_settings(config: Any, role: str) -> dict[str, Any]:
-    """Settings that the user gave for one role alone."""
+def _own_settings(layers: Iterable[Layer], backbone: str, role: str) -> dict[str, Any]:
+    """Settings that layers have for one role alone, or for its model in this role."""
     own: dict[str, Any] = {}
-    for layer in config.users_layers:
-        own |= ((layer.values.get("backbones") or {}).get(config.backbones[role]) or {}).get(role) or {}
+    for layer in layers:
+        own |= ((layer.values.get("backbones") or {}).get(backbone) or {}).get(role) or {}
         own |= layer.values.get(role) or {}
     return own
 
@@ -269,7 +279,11 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
             return f"the {role} starts from a checkpoint, without a warm-up"
         if key in _OF_OWN_LOSS and role not in config.method_class.learners:
             return f"the {role} starts from a checkpoint and does not learn"
-    if reason := config.method_class.not_read(config).get(key):
+    method, is_of_method = config.method_class, key in method_options(config["model"])
+    may_decide = key in _DECIDING and config["distill_epochs"] > 0
+    if is_of_method and not may_decide and (reason := method.nothing_taught(config)):
+        return str(reason)
+    if reason := method.not_read(config).get(key):
         return str(reason)
     return _not_of_models(key, backbones)
 

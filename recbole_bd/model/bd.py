@@ -17,7 +17,6 @@ from recbole.data.interaction import Interaction
 from recbole.utils import InputType
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
-from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
@@ -28,14 +27,12 @@ from recbole_bd.model.exchange import (
     exchange_into,
     exchange_text,
     placebo_guides,
-    unread_of_drawing,
-    unread_of_placebos,
-    unread_of_schedules,
 )
 from recbole_bd.model.guides import Guides
 from recbole_bd.model.pause import SwitOKD
 from recbole_bd.model.schedule import share_of_weight
 from recbole_bd.model.turns import Turns
+from recbole_bd.model.unread_options import unread_options
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
@@ -107,16 +104,17 @@ class BD(Distiller):
     @classmethod
     def placebo_settings(cls, config: Config) -> dict[str, Any]:
         """The guide of each direction in the placebo arm: see `Distiller.placebo_settings`."""
-        return placebo_guides(config)
+        return _of_another_target(placebo_guides(config), config)
 
     @classmethod
     def not_read(cls, config: Config) -> dict[str, str]:
-        """Options of placebos and of the drawing that no arm reads: see `Distiller.not_read`."""
-        return {**super().not_read(config), **_unread(config)}
+        """Options that no direction of any arm reads: see `Distiller.not_read`."""
+        return {**super().not_read(config), **unread_options(config)}
 
     def _check_options(self) -> None:
         """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
-        bare = [one for one in self.exchanges.values() if one.kind == "listwise" and not one.takes_positive]
+        active = [one for one in self.exchanges.values() if one.weight]
+        bare = [one for one in active if one.kind == "listwise" and not one.takes_positive]
         if bare and self.config["samples_per_positive"] == 1:
             raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
         if self.config["directions"] == TEACHER_FIRST and self.config["stop_on"] == TEACHER:
@@ -125,11 +123,11 @@ class BD(Distiller):
             raise ConfigError("directions=teacher_first needs two epochs at least: use distill_epochs=2 or more")
         if self._may_pause() and self.config["samples_of_user"] == "own":
             raise ConfigError("pause=switokd needs lists with a positive: use samples_of_user=average")
-        if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in self.exchanges.values()):
+        if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in active):
             raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
-        for learner, exchange in self.exchanges.items():
+        for exchange in active:
             if exchange.is_negative:
-                _require_one_negative(self.roles[learner])
+                _require_one_negative(self.roles[exchange.learner])
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set this epoch's weights; every `refresh_period` epochs, rank items and draw anew for the learners.
@@ -241,9 +239,17 @@ class BD(Distiller):
         return changed
 
 
-def _unread(config: Config) -> dict[str, str]:
-    at = {} if any(map(is_sequential, config.backbones.values())) else {"exchange_at": "no model is sequential"}
-    return {**unread_of_placebos(config), **unread_of_drawing(config), **unread_of_schedules(config), **at}
+def _of_another_target(guides: dict[str, str], config: Config) -> dict[str, str]:
+    """Guides of a placebo; one whose targets are those of the distilled arm is refused."""
+    exchanges = [exchange_into(learner, config) for learner in DIRECTION_INTO]
+    given = {f"guide_{DIRECTION_INTO[one.learner]}": one.target for one in exchanges if one.weight}
+    if given and all(guides[option] == target for option, target in given.items()):
+        raise ConfigError(
+            f"placebo={config['placebo']}: the distilled arm learns from it already, by "
+            f"{' and '.join(f'{option}={target}' for option, target in given.items())}; leave placebo out of controls, "
+            "or choose another one"
+        )
+    return guides
 
 
 def _require_one_negative(role: Role) -> None:

@@ -31,7 +31,7 @@ class CE(OneWay):
 
     z are logits, t is the temperature. The list Q is the first K items of the teacher's ranking or of the student's, or
     all unseen items. The student's is ranked anew every `refresh_period` epochs. The mean is over the distinct users of
-    a batch, or over some of them by `users_of_batch`.
+    a batch, or over some of them by `users_of_batch`. A user of whom the teacher ranks nothing has a term of 0.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -47,6 +47,7 @@ class CE(OneWay):
         super().__init__(config, dataset, roles, control)
         self.lists: torch.Tensor | None = None  # int32 [n_users, K]
         self.targets: torch.Tensor | None = None  # the teacher's logits of these items
+        self.has_list = self.users_with_list()
         self.takes_all = config["items"] == ALL
         self.guide = StoredGuide(self.frozen, for_all_items=True)
         if not self.takes_all:
@@ -91,17 +92,20 @@ class CE(OneWay):
         users, temperature = users.unique(), self.config["temperature"]
         if self.takes_all:
             some = some_users(users, self.config["users_of_batch"], self.generator)
-            return full_list_cross_entropy(
+            taught = some[self.has_list[some]]
+            term = full_list_cross_entropy(
                 self.learner,
-                some,
-                lambda part: self.guide.all_logits(some[part]),
+                taught,
+                lambda part: self.guide.all_logits(taught[part]),
                 self.seen,
                 temperature,
                 self.frozen.name,
             )
+            return term * (len(taught) / len(some))
         # `prepare` has set these.
         assert self.lists is not None
         assert self.targets is not None
         items = self.lists[users].long()
         logits = self.learner.pair_logits(users, items)
-        return losses.list_cross_entropy(logits, self.targets[users], temperature, items > 0).mean()
+        terms = losses.list_cross_entropy(logits, self.targets[users], temperature, items > 0)
+        return (terms * self.has_list[users]).mean()

@@ -104,6 +104,11 @@ class DCD(RRD):
             found |= dict.fromkeys(_OF_ORDER, "order_weight is 0")
         if not (config["user_side_weight"] or config["item_side_weight"]):
             found |= dict.fromkeys(_OF_CORRECTION, "user_side_weight and item_side_weight are 0")
+        elif config["corrected_items"] >= config["list_length"]:
+            reason = "corrected_items is list_length or more, so that the whole list is drawn as both kinds"
+            found["correction_scale"] = reason
+            if config["corrected_items"] > config["list_length"]:
+                found["corrected_items"] = "it is above list_length, so that the whole list is drawn"
         return found
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:

@@ -18,6 +18,9 @@ from recbole_bd.model.embeddings import OfEmbeddings, start_text, vectors_of
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import teacher_text
 
+# Options of the temperature of the selection.
+OF_ANNEALING = ("temperature_start", "temperature_end", "annealing_epochs")
+
 
 class Experts(nn.Module):
     """Mixture of experts from the student's space to the teacher's, selected by the teacher's vector.
@@ -119,6 +122,18 @@ class DE(OfEmbeddings):
             f"target {teacher_text(config)}'s embeddings",
             start_text(config),
         )
+
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of the annealing that change nothing: see `Distiller.not_read`."""
+        unread = super().not_read(config)
+        if config["temperature_start"] == config["temperature_end"]:
+            unread["annealing_epochs"] = "temperature_start is temperature_end"
+        if config["distill_epochs"] == 1:
+            unread |= dict.fromkeys(("temperature_end", "annealing_epochs"), "distill_epochs is 1")
+        if config["experts"] == 1:
+            unread |= dict.fromkeys(OF_ANNEALING, "experts is 1, so that nothing is selected")
+        return unread
 
     def parameters_beside(self, role: str) -> list[nn.Parameter]:
         """Parameters of experts and selection networks; none in the control, or where the weight is 0."""

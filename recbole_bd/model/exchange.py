@@ -7,7 +7,7 @@ from typing import Any
 from recbole.config import Config
 from torch import Tensor
 
-from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO, STUDENT, TEACHER
+from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, term_text, whole
@@ -151,58 +151,6 @@ def placebo_guides(config: Config) -> dict[str, str]:
             )
         found[f"guide_{direction}"] = wanted
     return found
-
-
-def unread_of_placebos(config: Any) -> dict[str, str]:
-    """Options of placebos that no direction of any arm reads, with the reason.
-
-    Args:
-        config: settings of the run, with BD's options.
-    """
-    arms = [config, *([config.with_values(placebo_guides(config))] if PLACEBO in config["controls"] else [])]
-    exchanges = [exchange_into(learner, arm) for arm in arms for learner in DIRECTION_INTO]
-    found = [one for one in exchanges if one.weight and one.target != OTHER]
-    unread = {}
-    if not any(one.target == CONSTANT and one.kind != "listwise" for one in found):
-        unread["guide_constant"] = "no direction has a constant target, item by item or in pairs"
-    if not any(one.drawing.sampling in ("rank_discrepancy", "top") for one in found):
-        unread["ranks_of"] = "no direction has a placebo and items chosen by the other role's ranks"
-    return unread
-
-
-def unread_of_schedules(config: Any) -> dict[str, str]:
-    """Options of the weights' schedules that no direction reads, with the reason.
-
-    Args:
-        config: settings of the run, with BD's options.
-    """
-    found = {one.schedule for one in (exchange_into(learner, config) for learner in DIRECTION_INTO) if one.weight}
-    lengths = {LINEAR: "lambda_warmup_epochs", DECAY: "lambda_decay_epochs"}
-    return {option: f"no weight has the schedule {kind}" for kind, option in lengths.items() if kind not in found}
-
-
-def unread_of_drawing(config: Any) -> dict[str, str]:
-    """Options of the drawing that no direction reads, with the reason.
-
-    Args:
-        config: settings of the run, with BD's options.
-    """
-    unread: dict[str, str] = {}
-    drawings = {learner: _drawing_into(learner, config) for learner in DIRECTION_INTO}
-    for learner, drawing in drawings.items():
-        of_others = (
-            ["shape", "rank_order", "rank_scale", "eps", "guide_top"] if drawing.sampling != "rank_discrepancy" else []
-        )
-        of_others += ["top_temperature"] if drawing.sampling not in ("top", "own_top") else []
-        reason = f"the {learner}'s items are drawn with sampling: {drawing.sampling}"
-        unread |= {f"{option}_{DIRECTION_INTO[learner]}": reason for option in of_others}
-    shapes = {one.shape for one in drawings.values() if one.sampling == "rank_discrepancy"}
-    if not shapes:
-        unread |= dict.fromkeys(("rank_scale", "guide_top"), "no direction draws items by rank discrepancy")
-    for option, shape in (("eps_t", "tanh"), ("eps_e", "exp")):
-        if shape not in shapes:
-            unread[option] = f"no direction draws items by rank discrepancy with the shape {shape}"
-    return unread
 
 
 def _of_direction(option: str, learner: str, config: Config) -> Any:

@@ -43,7 +43,7 @@ def full_list_cross_entropy(
 
     Args:
         learner: the role that learns; `can_learn_full_lists` holds for it.
-        users: int64 [U], distinct users.
+        users: int64 [U], distinct users; of none the value is 0.
         target_rows: logits of the other role for a slice of these users.
         seen: the training items, which are in no list.
         temperature: divides both roles' logits; above 0.
@@ -69,7 +69,7 @@ def full_list_cross_entropy(
         else:
             blocks = _blocks(len(users), at_once * _LARGER_FOR_ROWS)
             total = _of_rows(learner, users, targets, temperature, blocks)
-    return total / len(users)
+    return total / max(len(users), 1)
 
 
 def can_learn_full_lists(model_class: type) -> bool:

@@ -13,13 +13,15 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
-from recbole_bd.backbones.names import DISTILLED
+from recbole_bd.backbones.names import DISTILLED, TEACHER
+from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import OneWay, teacher_text
+from recbole_bd.model.prepared import UNTRAINED
 from recbole_bd.sampler.trajectories import list_distance, next_stages
 from recbole_bd.sampler.unseen_items import UnseenItems
 
@@ -74,20 +76,28 @@ class HetComp(OneWay):
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
         """Name the loss, the states and the items: see `OneWay.transfer_facts`."""
         period, threshold = config["refresh_period"], number(config["step_threshold"])
+        states, listed = cls.states_of_teacher(config), teacher_text(config, is_listed=True)
+        whose = f"the {listed}" if states == 1 else f"{states} states of the {listed}"
         return (
-            "set_then_order",
-            f"the top {config['top_items']} of {config['kept_states']} states of the "
-            f"{teacher_text(config, is_listed=True)}",
+            "order" if states == 1 else "set_then_order",
+            f"the top {config['top_items']} of {whose}",
             f"above {config['rest_items']} uniform items (logQ)",
-            f"a step after {period} epochs and {threshold} times nearer",
+            "" if states == 1 else f"a step after {period} epochs and {threshold} times nearer",
             f"target {teacher_text(config)}",
         )
 
     @classmethod
+    def states_of_teacher(cls, config: Config) -> int:
+        """`kept_states`; 1 where the teacher has no earlier states: see `Distiller.states_of_teacher`."""
+        return 1 if _single_state(config) else config["kept_states"]
+
+    @classmethod
     def not_read(cls, config: Config) -> dict[str, str]:
-        """Options of the comparison, where there is one state: see `Distiller.not_read`."""
-        unread = ("refresh_period", "step_threshold") if config["kept_states"] == 1 else ()
-        return super().not_read(config) | dict.fromkeys(unread, "kept_states is 1")
+        """Options of the states and of the comparison, where there is one state: see `Distiller.not_read`."""
+        unread, options = super().not_read(config), ("refresh_period", "step_threshold")
+        if reason := _single_state(config):
+            return unread | dict.fromkeys(("kept_states", *options), reason)
+        return unread | (dict.fromkeys(options, "kept_states is 1") if config["kept_states"] == 1 else {})
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the lists of all states once, move users on, and draw this epoch's other items."""
@@ -176,3 +186,15 @@ class HetComp(OneWay):
         heads = (max(1, listed.shape[1] // part) for part in (2, 10))
         terms = [losses.relaxed_ranking(own[:, :head], below[:, head:], listed[:, :head] > 0) for head in heads]
         return torch.stack(terms).sum()
+
+
+def _single_state(config: Config) -> str:
+    """Say why the teacher has one state alone; empty where it may have several."""
+    if config["taught_by"] == UNTRAINED:
+        return "an untrained teacher has one state"
+    if not learns_by_gradient(name := config.backbones[TEACHER]):
+        return f"{name} as the teacher is not trained by gradient, so it has one state"
+    role = config.role(TEACHER)
+    if role["epochs"] == 0 and not role["checkpoint"]:
+        return "the teacher is not trained (epochs is 0), so it has one state"
+    return ""

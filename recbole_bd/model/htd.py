@@ -8,7 +8,7 @@ from recbole.config import Config
 from torch import Tensor
 
 from recbole_bd.data.batches import Batch
-from recbole_bd.model.de import DE, Experts
+from recbole_bd.model.de import DE, OF_ANNEALING, Experts
 from recbole_bd.model.embeddings import vectors_of
 from recbole_bd.model.ftd import users_and_items
 from recbole_bd.model.objective import number
@@ -42,6 +42,14 @@ class HTD(DE):
             f"{number(config['topology_share'])} of the topology and the rest of the groups",
             *facts,
         )
+
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of the group assignment, where it has no weight: see `Distiller.not_read`."""
+        unread = super().not_read(config)
+        if config["topology_share"] == 1:
+            unread |= dict.fromkeys(OF_ANNEALING, "topology_share is 1")
+        return unread
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Mean squared difference of cosines, and distance of the restored vectors. Scalar."""

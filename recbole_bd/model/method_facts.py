@@ -4,7 +4,7 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_bd.backbones.names import PLACEBO, STUDENT, TEACHER
+from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO, STUDENT, TEACHER
 from recbole_bd.backbones.registry import recommender_class, require_teachable
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.objective import objective_text, own_loss_text
@@ -77,10 +77,37 @@ class MethodFacts:
         raise ConfigError(f"controls={config['controls']}: {config['model']} has no placebo; leave placebo out")
 
     @classmethod
+    def states_of_teacher(cls, config: Config) -> int:
+        """Number of states of the teacher's warm-up that the method asks for, from early to best; 1: the best alone.
+
+        Args:
+            config: settings of the run, with the method's options.
+        """
+        return config["kept_states"] or 1
+
+    @classmethod
+    def nothing_taught(cls, config: Config) -> str:
+        """Say why no role learns from the other; empty where one does. Then no option of the method is read.
+
+        Args:
+            config: settings of the run, with the method's options.
+        """
+        if config["distill_epochs"] == 0:
+            return "distill_epochs is 0"
+        if any(cls.distillation_terms(config, role) for role in cls.learners):
+            return ""
+        weights = [f"lambda_{direction}" for role, direction in DIRECTION_INTO.items() if role in cls.learners]
+        zero = [name for name in weights if config[name] == 0]
+        return f"nothing is taught, as {' and '.join(zero)} {'is' if len(zero) == 1 else 'are'} 0"
+
+    @classmethod
     def not_read(cls, config: Config) -> dict[str, str]:
         """Options that nothing in the run reads, with the reason, beyond what `Read with` declares.
 
         Args:
             config: settings of the run, with the method's options.
         """
-        return {} if PLACEBO in config["controls"] else {"placebo": "controls does not list placebo"}
+        unread = {} if PLACEBO in config["controls"] else {"placebo": "controls does not list placebo"}
+        if len(cls.learners) == 1:
+            unread["rest_at_best"] = f"the {cls.learners[0]} alone learns, and the stage ends where it would rest"
+        return unread

@@ -7,6 +7,7 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.lists import known_lists
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
@@ -81,6 +82,16 @@ class OneWay(Prepared):
         if self.weight and len(users):
             parts["distill"] = self.in_loss_units(STUDENT, self.weight, self.transfer(users, batch), users)
         return parts
+
+    def users_with_list(self) -> torch.Tensor:
+        """Whether the teacher ranks any unseen item of each user; all but user 0 where it scores all items.
+
+        Returns:
+            bool [n_users], on the device.
+        """
+        if (lists := known_lists(self.frozen.model)) is None:
+            return torch.arange(self.n_users, device=self.device) > 0
+        return self.seen.are_unseen(lists).any(dim=1)
 
     @abstractmethod
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:

@@ -53,7 +53,19 @@ class Prepared(Distiller):
                 f"placebo={config['placebo']}: the placebo of {config['model']} is {cls.placebo_text}; use "
                 f"placebo=auto or {UNTRAINED}"
             )
+        if config["taught_by"] == UNTRAINED:
+            raise ConfigError(
+                f"controls={config['controls']}: with taught_by={UNTRAINED} the distilled arm is the placebo; leave "
+                "one of them out"
+            )
         return {"taught_by": UNTRAINED}
+
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of ranks by which a sampler draws: see `Distiller.not_read`."""
+        unread = ("rank_precision", "ranked_items")
+        reason = "only methods that draw items by the ranks of both roles, such as BD, read it"
+        return super().not_read(config) | dict.fromkeys(unread, reason)
 
     @abstractmethod
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:

@@ -37,7 +37,8 @@ class RCEKD(OneWay):
     prefers those that the student puts above the teacher's items. O is A, as in the public code, or Q_S, as in the
     paper: see `overlap`. The student's lists and A are made anew every `refresh_period` epochs.
 
-    The mean is over the distinct users of a batch. The public code sums over them.
+    The mean is over the distinct users of a batch. The public code sums over them. A user of whom the teacher ranks
+    nothing has a term of 0.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -79,6 +80,18 @@ class RCEKD(OneWay):
             temperature_text(config["temperature"], on="both"),
         )
 
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of the overlap without weight, and of a draw of all items: see `Distiller.not_read`."""
+        unread = super().not_read(config)
+        if config["overlap_sharpness"] == 0:
+            unread["overlap"] = "overlap_sharpness is 0"
+        if config["top_items"] == config["sampled_items"] == config["sampled_from"]:
+            unread["overlap"] = "top_items and sampled_items are sampled_from, so that both lists are the same"
+        if config["sampled_items"] == config["sampled_from"]:
+            unread["draw_temperature"] = "sampled_items is sampled_from, so that all of them are drawn"
+        return unread
+
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the teacher's lists once; rank by the student and draw every `refresh_period` epochs."""
         if self.items is not None and epoch % self.config["refresh_period"]:
@@ -115,6 +128,7 @@ class RCEKD(OneWay):
         assert self.items is not None
         assert self.targets is not None
         assert self.overlap is not None
+        assert self.teacher_lists is not None
         users, length = users.unique(), self.config["top_items"]
         items = self.items[users].long()
         tables = (self.learner.pair_logits(users, items), self.targets[users], items > 0)
@@ -124,4 +138,5 @@ class RCEKD(OneWay):
             for logits, targets, listed in zip(*(table.tensor_split([length], dim=1) for table in tables), strict=True)
         )
         share = torch.exp(-self.config["overlap_sharpness"] * self.overlap[users])
-        return ((1 - share) * own + share * shared).mean()
+        has_list = self.teacher_lists[users].any(dim=1)
+        return (((1 - share) * own + share * shared) * has_list).mean()

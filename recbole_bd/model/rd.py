@@ -61,6 +61,18 @@ class RD(OneWay):
             f"target {teacher_text(config)}",
         )
 
+    @classmethod
+    def not_read(cls, config: Config) -> dict[str, str]:
+        """Options of dynamic weights that never begin, and of equal weights: see `Distiller.not_read`."""
+        unread = super().not_read(config)
+        if config["dynamic_start_epoch"] >= config["distill_epochs"]:
+            reason = f"distill_epochs={config['distill_epochs']} ends before dynamic_start_epoch"
+            unread |= dict.fromkeys(("dynamic_weights", "dynamic_sharpness", "dynamic_samples"), reason)
+        if config["top_items"] == 1 and config["normalised_weights"]:
+            reason = "top_items is 1, and the weights of a list sum to 1"
+            unread |= dict.fromkeys(("position_weights", "position_temperature"), reason)
+        return unread
+
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the teacher's top lists once; turn the dynamic weights on from `dynamic_start_epoch`."""
         self.is_dynamic = self.config["dynamic_weights"] and epoch >= self.config["dynamic_start_epoch"]

@@ -14,6 +14,7 @@ from recbole_bd.backbones.names import BASELINE, CONTINUED, DIRECTION_INTO, PAIR
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.traits import recbole_base, scores_with_noise
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.layers import dotted
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.property_files import method_options
@@ -77,6 +78,8 @@ _PRETRAINED = {"mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretr
 _BESIDE_DATA = {"LDiffRec": "item_emb.npy"}
 # Settings of this package's models that name a file which is the model.
 _FILES_OF_MODELS = {"teacher_lists"}
+# Settings of roles that name a file which a role starts from, or is.
+FILES_OF_ROLES = ("checkpoint", *_FILES_OF_MODELS)
 # The setting without effect that a role's block holds. Hashes contain its default, so that old hashes stay.
 _LOGGED = {"loss_decimal_place": 4}
 _ATOMIC = ("inter", "user", "item", "link", "kg", "net")
@@ -297,6 +300,16 @@ def file_hash(path: str | None) -> str | None:
     if path is None:
         return None
     return hashlib.sha256(Path(path).read_bytes() if os.path.isfile(path) else str(path).encode()).hexdigest()[:24]
+
+
+def file_hashes(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Hash the files that roles start from, or are, by the dotted setting that names them.
+
+    Args:
+        settings: the resolved settings of a run, as plain data.
+    """
+    named = {key: path for key, path in dotted(settings) if key.rpartition(".")[2] in FILES_OF_ROLES}
+    return {key: found for key, path in named.items() if (found := file_hash(path)) is not None}
 
 
 def _contents(model: str, settings: Mapping[str, Any], folder: str) -> dict[str, str | None]:

@@ -184,7 +184,7 @@ class RunOutputs:
             self.roles, self.split, distiller.sampler, self.config["seed"], rankings=distiller.rankings()
         )
         seconds, users = time.perf_counter() - began, len(record["user"])
-        logger.info("rank discrepancies of %d of %d users computed in %.1f s", users, self.split.n_users - 1, seconds)
+        logger.info("ranks by both roles compared for %d of %d users in %.1f s", users, self.split.n_users - 1, seconds)
         return record
 
     def _write_arrays(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:

@@ -101,7 +101,7 @@ def kept_states(config: BDConfig, role: str) -> int:
         config: settings of the run.
         role: name of the role.
     """
-    return (config["kept_states"] or 1) if role == TEACHER else 1
+    return config.method_class.states_of_teacher(config) if role == TEACHER and config.method_class else 1
 
 
 def read_checkpoint(role: Role, split: Split, wanted_states: int = 1) -> Snapshot:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE, TEACHER
+from recbole_bd.backbones.names import ARMS, BASELINE, SEPARATE
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.layers import dotted
 from recbole_bd.config.option import WITHOUT_EFFECT
 from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError, named_damage
-from recbole_bd.runs.hashes import changed_hashes, file_hash, settings_of_before
+from recbole_bd.runs.hashes import FILES_OF_ROLES, changed_hashes, file_hash, file_hashes, settings_of_before
 from recbole_bd.runs.records import read_result, runs_inside
 from recbole_bd.system.sealed_archive import load_archive, save_archive
 
@@ -42,6 +42,7 @@ class Progress:
         place: resume point within this stage, as `resumable.Resumable` gives it.
         changes: settings changed on resume: `setting`, `before`, `now`, `after` (where the run was).
         seconds: duration so far, earlier processes included.
+        files: hashes of the files that roles start from, by setting: see `file_hashes`.
     """
 
     record: dict[str, Any]
@@ -54,6 +55,12 @@ class Progress:
     place: dict[str, Any] | None = None
     changes: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    files: dict[str, str] = field(default_factory=dict)  # empty where an earlier version began the run
+
+    @classmethod
+    def begun(cls, record: dict[str, Any], settings: dict[str, Any], device: str, fingerprint: str) -> "Progress":
+        """Return the progress of a run that begins, with the hashes of its files."""
+        return cls(record, settings, device, fingerprint, files=file_hashes(settings))
 
     def save(self, folder: Path) -> None:
         """Write `last.ckpt` into the run folder; the earlier file stays until the new one is complete.
@@ -132,7 +139,8 @@ class Progress:
             The permitted changes: `setting`, `before`, `now`, `after`.
 
         Raises:
-            ConfigError: a setting that must not change would change; the message names it.
+            ConfigError: a setting that must not change would change, or a file that a role starts from has other
+                content; the message names the setting.
         """
         now = dict(dotted(settings))
         known = {*now, *self.settings}
@@ -142,13 +150,10 @@ class Progress:
             for key in dict.fromkeys([*before, *now])
             if before.get(key) != now.get(key)
         ]
+        same_files = self._same_files(before, now, folder)
         for change in changes:
             name = change["setting"].rpartition(".")[2]
-            if name == "checkpoint" and self._is_same_checkpoint(**change):
-                continue
-            if name == "teacher_lists" and TEACHER in self.arms.get(SEPARATE, {}):  # the state holds the lists
-                continue
-            if name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
+            if change["setting"] not in same_files and name not in MAY_CHANGE and name not in WITHOUT_EFFECT:
                 raise _refusal(folder, change["setting"], change["before"], change["now"])
         if device != self.device:
             raise ConfigError(
@@ -182,11 +187,29 @@ class Progress:
                 f"{self.place['epoch']}, and the other arms would be shorter; name at least {self.place['epoch'] + 1}"
             )
 
-    def _is_same_checkpoint(self, setting: str, before: str | None, now: str | None, after: str) -> bool:
-        """Whether a role's checkpoint is the same file as before, at the same or another place."""
-        role = setting.rpartition(".")[0] or BASELINE
-        same_path = absolute(now) == absolute(before)
-        return same_path or (now is not None and file_hash(now) == self.record["hashes"].get(role))
+    def _same_files(self, before: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> set[str]:
+        """Find the settings whose files are as they were when the run began, at the same or another place.
+
+        Args:
+            before, now: settings by dotted key.
+            folder: run folder, named in errors.
+
+        Raises:
+            ConfigError: a file has other content.
+        """
+        same = set()
+        for setting, path in now.items():
+            role, _, name = setting.rpartition(".")
+            if name not in FILES_OF_ROLES or path is None or before.get(setting) is None:
+                continue
+            is_moved, known = absolute(path) != absolute(before[setting]), self.files.get(setting)
+            if known is None and is_moved:  # an earlier version began the run
+                by_role = self.record["hashes"].get(role or BASELINE)
+                known = by_role if name == "checkpoint" else file_hash(before[setting])
+            if known is not None and (is_moved or Path(path).is_file()) and file_hash(path) != known:
+                raise _other_content(folder, setting, before[setting], path)
+            same.add(setting)
+        return same
 
     def resume_point(self, stage: str) -> dict[str, Any] | None:
         """Return where to resume within a stage; None if the run did not stop in it."""
@@ -216,6 +239,15 @@ def _refusal(folder: Path, setting: str, before: Any, now: Any) -> ConfigError:
     return ConfigError(
         f"{folder} cannot resume with {setting}={now!r}: it was started with {before!r}. Only {', '.join(MAY_CHANGE)} "
         "and settings that change no result may differ; start a new run for anything else"
+    )
+
+
+def _other_content(folder: Path, setting: str, before: str, now: str) -> ConfigError:
+    is_file = Path(now).is_file()
+    problem = f"its content is not that of {before} when the run began" if is_file else "there is no such file"
+    return ConfigError(
+        f"{folder} cannot resume with {setting}={now!r}: {problem}; name a copy of the file that the run began with, "
+        "or start a new run"
     )
 
 

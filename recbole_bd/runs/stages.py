@@ -73,7 +73,7 @@ class Run:
         self.show_progress = bool(config["show_progress"]) and sys.stderr.isatty() and self.is_first_process
         if progress is None:
             record = opening_record(config, "running")
-            progress = Progress(record, config.as_dict(), config["device"].type, self.split.fingerprint)
+            progress = Progress.begun(record, config.as_dict(), config["device"].type, self.split.fingerprint)
         elif progress.fingerprint != self.split.fingerprint:
             raise CheckpointError(
                 f"{folder} cannot resume: the data set {config['dataset']} or its split has changed in "

@@ -63,6 +63,19 @@ class SeenItems:
             [torch.zeros_like(rows), self.items[self.starts[users][owners] + within]]
         )
 
+    def are_unseen(self, lists: Tensor) -> Tensor:
+        """Whether items are none of their user's training items.
+
+        Args:
+            lists: [n_users, K] items of every user; 0 is no item.
+
+        Returns:
+            bool [n_users, K]; False at 0.
+        """
+        users = torch.arange(self.n_users, device=lists.device)
+        seen = users.repeat_interleave(self.counts) * self.n_items + self.items
+        return (lists > 0) & ~torch.isin(users.unsqueeze(1) * self.n_items + lists, seen)
+
     def random_positive(
         self, users: Tensor, generator: torch.Generator, shard: tuple[int, int] | None = None
     ) -> Tensor:

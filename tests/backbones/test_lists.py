@@ -14,6 +14,7 @@ from recbole_bd.data.split import load_split
 from recbole_bd.errors import BDError, ConfigError, DataError, RoleError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.hashes import run_hashes
+from tests.helpers.rankings import ranking, score
 from tests.helpers.references import own_items
 from tests.helpers.scenes import Scene
 from tests.helpers.settings import for_method, make_config
@@ -207,6 +208,57 @@ def test_every_method_by_rank_ends_where_a_list_ends(method, listed, tmp_path):
     assert scene.gradients(STUDENT)[STUDENT] > 0
 
 
+@pytest.mark.parametrize(("method", "more"), [*((name, {}) for name in BY_RANK), ("CE", {"items": "all"})])
+@pytest.mark.parametrize("student", ["BPR", "CDAE"])
+def test_users_without_a_list_learn_nothing(method, more, student, listed, tmp_path):
+    """One user has a list, one has none, and one has a list of training items alone."""
+    settings = {key: value for key, value in listed.items() if "." not in key} | {"student_model": student}
+    split = load_split(make_config(for_method(settings, method), model=method))
+    users, items = split.pairs("train")
+    one, none, known = (int(user) for user in users.unique()[:3])
+    own, rows = items[users == one].tolist(), torch.zeros(split.n_users, 5, dtype=torch.int64)
+    rows[one] = torch.tensor([item for item in range(1, split.n_items) if item not in own][:5])
+    rows[known, :2] = items[users == known][:2]
+    scene = Scene(settings, model=method, teacher_lists=written(tmp_path, lines_of(split, rows)), **more)
+    method, batch, model = scene.method, scene.batch_of(STUDENT), scene.roles[STUDENT].model.eval()
+
+    def learned(users: list[int]) -> tuple[float, list[torch.Tensor]]:
+        model.zero_grad()
+        term = method.transfer(torch.tensor(users), batch)
+        (term + 0 * sum(parameter.sum() for parameter in model.parameters())).backward()
+        return float(term.detach()), [parameter.grad.clone() for parameter in model.parameters()]
+
+    value, gradients = learned([none, known])
+    assert value == 0
+    assert all(gradient.abs().sum() == 0 for gradient in gradients)
+    alone, gradients = learned([one])
+    assert alone > 0
+    assert learned([one, none, known])[0] == pytest.approx(alone / 3, rel=1e-5)
+    assert all(
+        torch.allclose(third, whole / 3, rtol=1e-4, atol=1e-5)
+        for third, whole in zip(learned([one, none, known])[1], gradients, strict=True)
+    )
+
+
+@pytest.mark.parametrize("items", ["student_top", "all"])
+def test_the_term_of_a_user_with_a_list_is_the_equation(items, listed, tmp_path):
+    """The softmax of the lists is 1 / rank for the listed, 1 / number of items for the others."""
+    split = load_split(make_config(for_method(listed, "CE"), model="CE"))
+    users, owned = split.pairs("train")
+    user = int(users[0])
+    unseen = [item for item in range(1, split.n_items) if item not in owned[users == user].tolist()]
+    rows = torch.zeros(split.n_users, len(unseen) // 2, dtype=torch.int64)
+    rows[user] = torch.tensor(unseen[::2][: rows.shape[1]])
+    scene = Scene(listed, model="CE", teacher_lists=written(tmp_path, lines_of(split, rows)), items=items)
+    order = ranking(scene, STUDENT, user)[: 10 if items == "student_top" else None]
+    ranks = {item: rank for rank, item in enumerate(rows[user].tolist(), start=1)}
+    target = [1 / ranks.get(item, split.n_items) for item in order]
+    logits = torch.tensor([score(scene, STUDENT, user, item) for item in order])
+    expected = -sum(q / sum(target) * p for p, q in zip(logits.log_softmax(0).tolist(), target, strict=True))
+    found = scene.method.transfer(torch.tensor([user]), scene.batch_of(STUDENT))
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.slow
 def test_a_run_by_lists_is_a_run_by_the_model_that_they_are_of(listed, tmp_path):
     """RD reads ranks alone: the lists of ItemKNN teach what ItemKNN teaches, where they are as long."""
@@ -220,3 +272,10 @@ def test_a_run_by_lists_is_a_run_by_the_model_that_they_are_of(listed, tmp_path)
     assert result["student"]["distilled"]["valid"] == pytest.approx(taught["student"]["distilled"]["valid"], abs=0.05)
     again = run_bd("RD", config_dict={**settings, "teacher_lists": path})
     assert again["student"] == result["student"]
+    moved = tmp_path / "moved.tsv"
+    moved.write_bytes((tmp_path / "lists.tsv").read_bytes())
+    folder = result["run_folder"]
+    assert run_bd(resume=folder, config_dict={"teacher_lists": str(moved)})["student"] == result["student"]
+    moved.write_text("\n".join([HEADER, "u3\ti2\t1"]))
+    with pytest.raises(ConfigError, match=f"{folder} cannot resume with teacher.teacher_lists=.*its content is not th"):
+        run_bd(resume=folder, config_dict={"teacher_lists": str(moved)})

@@ -5,14 +5,11 @@ from operator import attrgetter
 import pytest
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
-from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.model import losses
 from recbole_bd.model.exchange import (
     EXCHANGE_LOSSES,
     exchange_into,
     exchange_text,
-    unread_of_drawing,
-    unread_of_schedules,
 )
 from recbole_bd.sampler.direction import Direction
 from tests.helpers.settings import PAPER, make_config
@@ -189,43 +186,3 @@ def test_each_option_may_change_in_one_direction_alone(learner, option):
         plain, other = into(role, **both), into(role, **both, **changed)
         assert attrgetter(attribute)(other) == (after if role == learner else attrgetter(attribute)(plain))
         assert (plain == other) is (role != learner)
-
-
-@pytest.mark.parametrize(
-    ("settings", "unread"),
-    [
-        ({}, {"shape_teacher_to_student", "eps_teacher_to_student", "rank_order_teacher_to_student",
-              "rank_scale_teacher_to_student", "top_temperature_student_to_teacher", "eps_t",
-              "guide_top_teacher_to_student"}),
-        (PAPER, {"top_temperature_teacher_to_student", "top_temperature_student_to_teacher"}),
-        ({"sampling": "uniform"}, {f"{option}_{direction}" for direction in DIRECTION_INTO.values() for option in (
-            "shape", "eps", "rank_order", "rank_scale", "guide_top", "top_temperature")}
-            | {"rank_scale", "guide_top", "eps_t", "eps_e"}),
-    ],
-)  # fmt: skip
-def test_options_of_another_drawing_are_not_read(settings, unread):
-    assert unread_of_drawing(make_config({"dataset": "blocks", "device": "cpu", **settings})).keys() == unread
-
-
-@pytest.mark.parametrize(
-    ("settings", "unread"),
-    [
-        ({}, {"lambda_warmup_epochs", "lambda_decay_epochs"}),
-        ({"lambda_schedule": "linear"}, {"lambda_decay_epochs"}),
-        ({"lambda_schedule_student_to_teacher": "decay"}, {"lambda_warmup_epochs"}),
-        ({"lambda_schedule_student_to_teacher": "decay", "directions": "teacher_to_student"},
-         {"lambda_warmup_epochs", "lambda_decay_epochs"}),
-        ({"lambda_schedule": "linear", "lambda_schedule_student_to_teacher": "decay"}, set()),
-    ],
-)  # fmt: skip
-def test_lengths_of_other_schedules_are_not_read(settings, unread):
-    assert unread_of_schedules(make_config({"dataset": "blocks", "device": "cpu", **settings})).keys() == unread
-
-
-def test_an_option_of_another_drawing_is_told():
-    given = {"dataset": "blocks", "device": "cpu", "shape_teacher_to_student": "exp"}
-    (note,) = settings_notes(make_config(given))
-    assert note == (
-        "shape_teacher_to_student='exp' is not read in this run: the student's items are drawn with sampling: own_top"
-    )
-    assert settings_notes(make_config({**given, **PAPER, "shape_teacher_to_student": "exp"})) == []

@@ -8,6 +8,8 @@ import torch
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.snapshot import take_snapshot
 from recbole_bd.config.unread_keys import settings_notes
+from recbole_bd.model.hetcomp import HetComp
+from recbole_bd.runs.prepare import kept_states
 from tests.helpers.rankings import ranking, score
 from tests.helpers.scenes import Scene
 from tests.helpers.settings import make_config
@@ -120,13 +122,40 @@ def test_a_restored_method_stands_where_it_stood(quick):
     assert torch.equal(first.method.rest, second.method.rest)
 
 
+STATES = {"kept_states": 3, "refresh_period": 7, "step_threshold": 2.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"teacher_model": "ItemKNN"}, "ItemKNN as the teacher is not trained by gradient, so it has one state"),
+        ({"teacher_lists": "lists.tsv"}, "Lists as the teacher is not trained by gradient, so it has one state"),
+        ({"taught_by": "untrained"}, "an untrained teacher has one state"),
+        ({"teacher.epochs": 0}, "the teacher is not trained (epochs is 0), so it has one state"),
+    ],
+)
+def test_what_a_teacher_of_one_state_does_not_read_is_told(settings, reason):
+    """Nor does it need a checkpoint that holds several, and its line names no states."""
+    config = make_config({"dataset": "ml-100k", "model": "HetComp", **STATES, **settings})
+    told = [f"{option}={value!r} is not read in this run: {reason}" for option, value in STATES.items()]
+    assert sorted(note for note in settings_notes(config) if note.partition("=")[0] in STATES) == sorted(told)
+    assert kept_states(config, TEACHER) == 1
+    (text,) = HetComp.distillation_terms(config, STUDENT)
+    assert text.startswith("0.003 * order(the top 100 of the ")
+    assert "states" not in text
+    assert "a step after" not in text
+    several = make_config({"dataset": "ml-100k", "model": "HetComp", **STATES, "teacher.epochs": 1})
+    assert settings_notes(several) == []
+    assert (kept_states(several, TEACHER), kept_states(several, STUDENT)) == (3, 1)
+    assert "set_then_order(the top 100 of 3 states of the teacher, " in HetComp.distillation_terms(several, STUDENT)[0]
+
+
 @pytest.mark.parametrize(
     ("method", "alone", "option"),
     [("HetComp", "kept_states", "step_threshold"), ("UnKD", "popularity_groups", "share_power")],
 )
 def test_what_one_state_or_one_group_does_not_read_is_told(method, alone, option):
     settings = {"dataset": "ml-100k", "model": method, option: 2.0}
-    assert any(
-        option in note and f"{alone} is 1" in note for note in settings_notes(make_config(settings, **{alone: 1}))
-    )
+    (note,) = settings_notes(make_config(settings, **{alone: 1}))
+    assert note == f"{option}=2.0 is not read in this run: {alone} is 1"
     assert not any(option in note for note in settings_notes(make_config(settings)))

@@ -9,7 +9,8 @@ from recbole.model.general_recommender import LightGCN
 
 from recbole_bd import load_data_and_model, run_bd
 from recbole_bd.backbones.checkpoint import load_model
-from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.names import PAIR, STUDENT, TEACHER
+from recbole_bd.errors import ConfigError
 from recbole_bd.model import METHODS
 from recbole_bd.model.best_guide import untrained_role
 from recbole_bd.runs import summary
@@ -85,6 +86,33 @@ def test_an_untrained_teacher_stands_in_for_the_trained_one(method, quick):
     parts = [one.method.loss(STUDENT, one.batch_of(STUDENT)) for one in (scene, plain)]
     assert torch.equal(*(part["cf"] for part in parts))
     assert not torch.equal(*(part["distill"] for part in parts))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_placebo_differs_in_the_target_alone_or_is_refused_by_name(method, quick):
+    """Shuffled targets are those of a method that draws items for rows of a batch; nothing is written before."""
+    settings = {**for_method(quick, method), "model": method, "controls": ["continued", "placebo"]}
+    if method == "BD":
+        plain, placebo = Scene({**quick, **settings}), Scene({**quick, **settings, "guide": "shuffled"})
+        assert all(torch.equal(plain.method.sampler.pools[role], placebo.method.sampler.pools[role]) for role in PAIR)
+        parts = [one.method.loss(STUDENT, one.batch_of(STUDENT)) for one in (plain, placebo)]
+        assert torch.equal(*(part["cf"] for part in parts))
+        assert not torch.equal(*(part["distill"] for part in parts))
+    else:
+        who = "an untrained teacher" if method in ONE_WAY else "untrained models"
+        with pytest.raises(ConfigError, match=f"placebo=shuffled: the placebo of {method} is {who}; use placebo=auto"):
+            run_bd(config_dict={**settings, "placebo": "shuffled"})
+    same = {"guide": "shuffled", "placebo": "shuffled"} if method == "BD" else {"taught_by": "untrained"}
+    with pytest.raises(ConfigError, match=r"the distilled arm (learns from it already|is the placebo).*; leave "):
+        run_bd(config_dict={**settings, **same})
+    assert not Path(quick["checkpoint_dir"]).exists()
+
+
+@pytest.mark.parametrize("method", ["CE", "RCEKD"])
+def test_an_untrained_teacher_leaves_the_students_list_as_it_is(method, quick):
+    found = [Scene(quick, model=method, taught_by=who).method for who in ("teacher", "untrained")]
+    lists = [one.lists if method == "CE" else one.items[:, : one.config["top_items"]] for one in found]
+    assert torch.equal(*lists)
 
 
 def test_the_list_of_an_untrained_teacher_is_its_own(quick):

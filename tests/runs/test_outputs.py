@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,7 @@ def test_the_run_folder_has_its_files(finished):
         for line in result["objective"][arm].values():
             assert log.count(f"{arm}: {line}\n") == 1
     assert "device cpu" in log
+    assert re.search(r" ranks by both roles compared for 60 of 60 users in \d", log)
     assert "\x1b[" not in log
 
 

@@ -8,7 +8,7 @@ import pytest
 from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.errors import CheckpointError, ConfigError, RunFolderError
 from recbole_bd.runs import progress
-from recbole_bd.runs.hashes import changed_hashes
+from recbole_bd.runs.hashes import changed_hashes, file_hash
 from recbole_bd.runs.progress import Progress, no_progress, runs_of
 from tests.helpers.boards import write_run
 
@@ -99,6 +99,63 @@ def test_other_changes_are_refused_by_name(change, named, before, kept, tmp_path
     with pytest.raises(ConfigError) as error:
         kept.check_settings({**SETTINGS, **change}, "cpu", tmp_path)
     assert str(error.value) == f"{tmp_path} cannot resume with {named}: {REFUSED.format(before)}"
+
+
+@pytest.fixture
+def with_files(kept, tmp_path):
+    """A run of lists and of a student's checkpoint; its progress, and the two files by setting."""
+    files = {"teacher.teacher_lists": tmp_path / "lists.tsv", "student.checkpoint": tmp_path / "student.pth"}
+    for setting, path in files.items():
+        path.write_text(f"content of {setting}")
+    blocks = {setting.split(".")[0]: {setting.split(".")[1]: str(path)} for setting, path in files.items()}
+    begun = Progress.begun(dict(RECORD), {**SETTINGS, **blocks}, "cpu", "f")
+    begun.arms = {"separate": {"teacher": Snapshot({}, None, epoch=2, valid={}), "student": Snapshot({}, None, 2)}}
+    begun.save(tmp_path)
+    return Progress.load(tmp_path), files
+
+
+def named(settings, setting, path):
+    role, _, name = setting.partition(".")
+    return {**settings, role: {**settings[role], name: str(path)}}
+
+
+@pytest.mark.parametrize("setting", ["teacher.teacher_lists", "student.checkpoint"])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_a_file_of_other_content_is_refused_and_one_that_only_moved_is_not(setting, is_over, with_files, tmp_path):
+    run, files = with_files
+    run.arms = run.arms if is_over else {}
+    run.change_settings({**run.settings, "epochs": 9}, [{"setting": "epochs", "before": 3, "now": 9, "after": ""}])
+    before, moved, other = files[setting], tmp_path / "moved", tmp_path / "other"
+    moved.write_bytes(before.read_bytes())
+    other.write_text("other content")
+    assert run.check_settings(named(run.settings, setting, moved), "cpu", tmp_path) == []
+    way_out = "name a copy of the file that the run began with, or start a new run"
+    with pytest.raises(ConfigError) as error:
+        run.check_settings(named(run.settings, setting, other), "cpu", tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path} cannot resume with {setting}={str(other)!r}: its content is not that of {before} when the run "
+        f"began; {way_out}"
+    )
+    with pytest.raises(ConfigError, match=f"none': there is no such file; {way_out}$"):
+        run.check_settings(named(run.settings, setting, tmp_path / "none"), "cpu", tmp_path)
+    before.write_text("changed in its place")
+    with pytest.raises(ConfigError, match=f"its content is not that of {before} when the run began"):
+        run.check_settings(run.settings, "cpu", tmp_path)
+    before.unlink()
+    assert run.check_settings(run.settings, "cpu", tmp_path) == []  # the run holds the states
+
+
+def test_files_of_a_run_that_an_earlier_version_began_are_compared_too(with_files, tmp_path):
+    run, files = with_files
+    run.files = {}
+    run.record = {**run.record, "hashes": {"student": file_hash(str(files["student.checkpoint"]))}}
+    for setting, before in files.items():
+        other = tmp_path / "other"
+        other.write_bytes(before.read_bytes())
+        assert run.check_settings(named(run.settings, setting, other), "cpu", tmp_path) == []
+        other.write_text("other content")
+        with pytest.raises(ConfigError, match="its content is not that of"):
+            run.check_settings(named(run.settings, setting, other), "cpu", tmp_path)
 
 
 def test_another_model_is_refused_before_its_settings_are_read(kept, tmp_path):
