@@ -14,6 +14,7 @@ from recbole_bd.serving import onnx_graph
 from recbole_bd.serving.export import FORMATS
 from recbole_bd.serving.onnx_graph import TopItemsGraph, onnx_bytes
 from recbole_bd.serving.recommender import Recommender
+from tests.helpers.bounds import LONG
 from tests.helpers.histories import CHAINS, items_in_time, write_chains
 from tests.helpers.serving import COUNT, next_items_of, run_onnx
 from tests.helpers.settings import make_config
@@ -48,7 +49,7 @@ def test_an_onnx_graph_recommends_what_torch_recommends(name, student, others, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"])
+@pytest.mark.parametrize("name", ["SASRec", "GRU4Rec"] if LONG else ["SASRec"])
 def test_an_onnx_graph_of_sequences_recommends_what_torch_recommends(name, in_time, tmp_path):
     pytest.importorskip("onnxscript")
     session_of = pytest.importorskip("onnxruntime").InferenceSession
@@ -77,7 +78,7 @@ def test_an_onnx_graph_of_sequences_recommends_what_torch_recommends(name, in_ti
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["HRM", "SRGNN"])
+@pytest.mark.parametrize("name", ["HRM", "SRGNN"] if LONG else ["HRM"])
 def test_a_sequential_model_that_reads_numbers_in_python_is_refused_in_one_line(name, tmp_path, capfd):
     pytest.importorskip("onnxscript")
     settings = {**CHAINS, "data_path": str(write_chains(tmp_path)), "model": name, "embedding_size": 8}
