@@ -26,7 +26,14 @@ from recbole_bd.backbones.traits import (
     traits_of_class,
 )
 from recbole_bd.errors import InstallationError, RoleError, did_you_mean
-from recbole_bd.system.own_classes import BACKBONES, import_name, is_import_name, offered_classes, own_class
+from recbole_bd.system.own_classes import (
+    BACKBONES,
+    anomaly_detection_kept,
+    import_name,
+    is_import_name,
+    offered_classes,
+    own_class,
+)
 
 _OTHER_KINDS = ("context_aware", "knowledge_aware", "exlib")
 # Packages of classes that no user has written for a model.
@@ -59,7 +66,8 @@ def general_recommenders() -> list[str]:
 @cache
 def _sequential() -> dict[str, type]:
     """RecBole's sequential recommenders that may take a role; their package takes a moment to import."""
-    package = importlib.import_module(SEQUENTIAL_PACKAGE)
+    with anomaly_detection_kept():
+        package = importlib.import_module(SEQUENTIAL_PACKAGE)
     return {name: getattr(package, name) for name in SEQUENTIAL_TRAITS}
 
 

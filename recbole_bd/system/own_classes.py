@@ -101,7 +101,7 @@ def own_class(name: str, group: str) -> type | None:
 
 
 @contextmanager
-def _anomaly_detection_kept() -> Iterator[None]:
+def anomaly_detection_kept() -> Iterator[None]:
     """Keep torch's anomaly detection as it is: RecBole's sequential models turn it on when they are imported.
 
     It makes training several times as slow, and an overflow that a gradient scaler handles an error.
@@ -118,7 +118,7 @@ def _anomaly_detection_kept() -> Iterator[None]:
 def _imported(target: str, named: str, kind: type[ConfigError] | type[InstallationError]) -> type:
     module, _, path = target.partition(":")
     try:
-        with _anomaly_detection_kept():
+        with anomaly_detection_kept():
             found: Any = importlib.import_module(module)
         for part in path.split("."):
             found = getattr(found, part)

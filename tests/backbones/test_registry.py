@@ -1,9 +1,11 @@
 """General recommenders by name, and refusals."""
 
 import re
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
+import torch
 from recbole.model.abstract_recommender import GeneralRecommender
 
 from recbole_bd.backbones import registry
@@ -148,3 +150,14 @@ def test_what_a_base_cannot_learn_a_subclass_cannot_either():
         with pytest.raises(RoleError, match=f"^{STUDENT}: {__name__}:Sub .*{words}"):
             require_teachable(f"{__name__}:Sub", STUDENT)
         del globals()["Sub"]
+
+
+@pytest.mark.parametrize("was_on", [True, False])
+def test_the_sequential_models_leave_anomaly_detection_as_it_is(was_on, monkeypatch):
+    """SINE's module turns it on, which makes training several times as slow."""
+    monkeypatch.setattr(registry, "_sequential", registry._sequential.__wrapped__)
+    for name in [name for name in sys.modules if name.startswith(registry.SEQUENTIAL_PACKAGE)]:
+        monkeypatch.delitem(sys.modules, name)
+    with torch.autograd.set_detect_anomaly(was_on):
+        registry._sequential()
+        assert torch.is_anomaly_enabled() is was_on

@@ -173,6 +173,7 @@ def check_test_ranks(split):
         device="cpu",
         config=BPRSettings(model="BPR"),
         scoring=nullcontext,
+        at=nullcontext,
         all_logits=lambda users: scores[users].clone(),
     )
     known = set()

@@ -43,6 +43,7 @@ def role(scores: torch.Tensor) -> SimpleNamespace:
         device="cpu",
         config=BPRSettings(model="BPR"),
         scoring=nullcontext,
+        at=nullcontext,
         all_logits=lambda users: scores[users].clone(),
     )
 
