@@ -173,14 +173,11 @@ def settings_notes(config: Any) -> list[str]:
         One line for each, which names the setting and the reason.
     """
     config = _ReadOnce(config)
-    by_pairs = list(dict.fromkeys(name for role, name in config.backbones.items() if _by_pairs(name, config, role)))
+    names = [name for role, name in config.backbones.items() if learns_from_pairs(name, config.role(role))]
+    by_pairs = list(dict.fromkeys(names))
     about_metrics = metric_notes(config.final_config_dict, by_pairs)
     notes = [*_unread(config), *_patience_notes(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
     return list(dict.fromkeys(notes))
-
-
-def _by_pairs(name: str, config: Any, role: str) -> bool:
-    return learns_from_pairs(name, config.role(role))
 
 
 def _unread(config: Any) -> Iterator[str]:

@@ -42,7 +42,7 @@ class AtomicDataset(Dataset):
     time_field: Any
     # Whether the file has labels of interactions that load_col leaves out.
     has_unread_labels = False
-    # Of a part of the split: its users' items in order of time, where a model of the run is sequential.
+    # Items of all users in order of time, for the parts of the split; None without a sequential model in the run.
     sequences: Any = None
 
     def _get_preset(self) -> None:

@@ -62,8 +62,8 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
             self.step = max(_SCORES_CACHED // self._dataset.item_num, _LEAST_USERS)
 
     def __iter__(self) -> Iterator[tuple]:
-        is_plain = self._dataset.sequences is not None  # worker processes have no histories
-        if not is_plain and (self.num_workers or not self.config["single_spec"]):
+        has_histories = self._dataset.sequences is not None  # which worker processes lack
+        if not has_histories and (self.num_workers or not self.config["single_spec"]):
             return super().__iter__()
         return self._batches()
 
@@ -72,12 +72,8 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
         for start in starts[group().part(len(starts))]:  # each process ranks its share of the users
             end = min(start + self.step, self.sample_size)
             users = Interaction({name: values[start:end] for name, values in self.user_df.interaction.items()})
-            users.update(self._histories(self.uid_list[start:end]))
+            users.update(histories_before(self._dataset, self.part, self.uid_list[start:end]))
             yield users, self._history.of(start, end), *self._positive.of(start, end)
-
-    def _histories(self, users: torch.Tensor) -> Interaction:
-        """The items before those of the part, for sequential models; no column where none is among the models."""
-        return histories_before(self._dataset, self.part, users)
 
 
 class ArraySampledLoader(NegSampleEvalDataLoader):

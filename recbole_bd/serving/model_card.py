@@ -69,7 +69,7 @@ user = dataset.token2id(dataset.uid_field, ["USER"])  # a user of the test part
 scores, items = full_sort_topk(user, model, test_data, k=10, device=config["device"])
 best = dataset.id2token(dataset.iid_field, items.cpu())[0]"""
 
-# What tells the lists of a sequential model from those of the test.
+# Difference between the lists of a sequential model and the rankings of the test.
 _NEXT_ITEMS = (
     "The model recommends what comes next. The test ranks after a user's training and validation items; lists of "
     "today begin after all items that the data has."

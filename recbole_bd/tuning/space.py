@@ -118,7 +118,7 @@ def is_range(value: Any) -> bool:
 
 
 def _fault(value: Any) -> str | None:
-    """What is wrong with a range, or with what was meant to be one, and how it is written."""
+    """Say why a value is no valid range, and how one is written; None for a valid range or a plain value."""
     if not isinstance(value, dict) or len(value) != 1:
         return None
     (kind, numbers), *_ = value.items()

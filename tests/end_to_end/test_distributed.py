@@ -52,7 +52,7 @@ PAIRS = {
     },
 }
 
-# What differs in the data of sequential models, and in their sizes.
+# Data and sizes of the pair of sequential models, in the place of the others'.
 IN_TIME = {key: SHORT[key] for key in ("dataset", "MAX_ITEM_LIST_LENGTH", "backbones")}
 
 

@@ -1,4 +1,4 @@
-"""What is made of runs, made of sequential ones: leaderboards with general models, comparisons, searches."""
+"""Leaderboards, comparisons and searches of sequential models, beside general ones."""
 
 import json
 from pathlib import Path

@@ -19,23 +19,14 @@ from recbole_bd.data.sequences import MEASURED, TRAINED
 from recbole_bd.model import METHODS
 from recbole_bd.runs.trained_model import load_trained
 from tests.helpers.bounds import LONG
-from tests.helpers.histories import CHAINS, write_chains
+from tests.helpers.histories import SHORT, write_chains
 from tests.helpers.resuming import Killed, run_differences, writes_counted
 from tests.helpers.settings import for_method
 
 QUICK = {
-    **CHAINS, "metrics": ["Hit", "NDCG"], "epochs": 3, "distill_epochs": 2, "checkpoint_seconds": 0,
-    "refresh_period": 1, "learning_rate": 0.01, "train_batch_size": 64, "MAX_ITEM_LIST_LENGTH": 6, "seed": 7,
-    "show_progress": False,
+    **SHORT, "metrics": ["Hit", "NDCG"], "distill_epochs": 2,
     "backbones": {
-        "GRU4Rec": {
-            "teacher": {"embedding_size": 8, "hidden_size": 8}, "student": {"embedding_size": 4, "hidden_size": 4},
-        },
-        "SASRec": {
-            "teacher": {"hidden_size": 8, "inner_size": 8, "n_layers": 1},
-            "student": {"hidden_size": 4, "inner_size": 4, "n_layers": 1},
-        },
-        "BPR": {"teacher": {"embedding_size": 8}, "student": {"embedding_size": 4}},
+        **SHORT["backbones"],
         "CDAE": {"teacher": {"embedding_size": 8}, "student": {"embedding_size": 4}},
     },
 }  # fmt: skip

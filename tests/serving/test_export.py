@@ -68,19 +68,26 @@ assert not any(name.startswith("recbole_bd") for name in sys.modules), "this pac
 )
 
 
-@pytest.mark.slow
-def test_stock_recbole_reads_its_form(student, others, tmp_path):
-    models, paths = {"BPR": student, "LightGCN": others["LightGCN"], "CDAE": others["CDAE"]}, {}
+def stock_scores(models, folder) -> dict:
+    """Scores of all users by RecBole alone, from the files of the models, by name."""
+    paths = {}
     for name, trained in models.items():
-        (tmp_path / name).mkdir()
-        (paths[name],) = FORMATS["recbole"](trained, tmp_path / name, COUNT)
+        (folder / name).mkdir()
+        (paths[name],) = FORMATS["recbole"](trained, folder / name, COUNT)
     done = subprocess.run(
         [sys.executable, "-c", STOCK, *map(str, paths.values())],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
+        capture_output=True, text=True, cwd=folder, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    return {name: np.load(f"{path}.npy") for name, path in paths.items()}
+
+
+@pytest.mark.slow
+def test_stock_recbole_reads_its_form(student, others, tmp_path):
+    models = {"BPR": student, "LightGCN": others["LightGCN"], "CDAE": others["CDAE"]}
+    scores = stock_scores(models, tmp_path)
     for name, trained in models.items():
-        found = np.load(f"{paths[name]}.npy")
+        found = scores[name]
         with trained.role.scoring():
             logits = trained.role.all_logits(torch.arange(1, 61))
         expected = torch.sigmoid(logits) if name == "CDAE" else logits
@@ -90,19 +97,11 @@ def test_stock_recbole_reads_its_form(student, others, tmp_path):
 @pytest.mark.slow
 def test_stock_recbole_reads_its_form_of_sequential_models(in_time, tmp_path):
     """It scores after the training and validation items, as its own test does."""
-    paths = {}
-    for name, trained in in_time.items():
-        (tmp_path / name).mkdir()
-        (paths[name],) = FORMATS["recbole"](trained, tmp_path / name, COUNT)
-    done = subprocess.run(
-        [sys.executable, "-c", STOCK, *map(str, paths.values())],
-        capture_output=True, text=True, cwd=tmp_path, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-2000:]
+    scores = stock_scores(in_time, tmp_path)
     for name, trained in in_time.items():
         with trained.role.scoring(), trained.role.at(MEASURED):
             logits = trained.role.all_logits(torch.arange(1, 61))
-        assert np.allclose(np.load(f"{paths[name]}.npy")[:, 1:], logits[:, 1:].numpy(), atol=1e-5)
+        assert np.allclose(scores[name][:, 1:], logits[:, 1:].numpy(), atol=1e-5)
 
 
 def test_the_vectors_of_a_sequential_model_are_those_of_whole_sequences(in_time):

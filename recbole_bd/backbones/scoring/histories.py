@@ -82,7 +82,7 @@ class _Histories(Scores):
         return self.histories(distinct), index
 
     def histories(self, users: Tensor) -> Interaction:
-        """What RecBole's model reads of users: their ids and histories, see `Sequences.before`."""
+        """Columns that RecBole's model reads: ids of users and their histories, see `Sequences.before`."""
         if self._sequences.items.device != users.device:
             self._sequences = self._sequences.to(users.device)
         histories = self._sequences.of_users(users, self._point)
