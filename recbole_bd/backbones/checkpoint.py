@@ -33,7 +33,7 @@ def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "about": json.dumps(about, sort_keys=True),
+        "about": json.dumps(about),
         "state_dict": snapshot.state,
         "other_parameter": snapshot.other,
         "attributes": snapshot.attributes,
@@ -91,15 +91,16 @@ def load_warmup(path: Path) -> tuple[Snapshot, dict[str, Any]]:
     """Read a warm-up that an earlier run kept.
 
     Returns:
-        See `load_model`; the metadata also holds the warm-up's `validations` and `warnings`.
+        See `load_model`; the metadata also holds the warm-up's `validations` and `warnings`, and its `losses` and
+        `learning_rates`, which earlier versions did not keep.
 
     Raises:
         CheckpointError: see `load_model`; the message advises to delete the file.
     """
     try:
         snapshot, about = load_model(path)
-        for name in ("validations", "warnings"):
-            rows = about.get(name)
+        for name in ("validations", "warnings", "losses", "learning_rates"):
+            rows = about.get(name, None if name in ("validations", "warnings") else [])
             if not isinstance(rows, list) or not all(
                 isinstance(row, dict) and {"stage", "role", "epoch"} <= row.keys() for row in rows
             ):

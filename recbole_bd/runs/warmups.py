@@ -24,7 +24,7 @@ from recbole_bd.runs.progress import Progress
 from recbole_bd.system.distributed import group
 from recbole_bd.system.locks import exclusively
 from recbole_bd.trainer.evaluation import evaluate
-from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.journal import ROWS, Journal
 from recbole_bd.trainer.resumable import Keeper
 from recbole_bd.trainer.role_trainer import warm_up
 
@@ -76,8 +76,7 @@ class WarmUps:
             if is_kept and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
                 return self._from_cache(role, cache)
             snapshot = self._trained_alone(role)
-            record: dict[str, Any] = {"validations": self.journal.of(SEPARATE, role.name)}
-            record["warnings"] = self.journal.warnings_of(SEPARATE, role.name)
+            record: dict[str, Any] = dict(self.journal.rows_of(SEPARATE, role.name))
             if (wanted := kept_states(self.config, role.name)) > 1:
                 record["kept_states"] = wanted
             if group().is_first:
@@ -104,10 +103,8 @@ class WarmUps:
                 raise CheckpointError(f"{cache} is a warm-up on other data. Delete it to train the warm-up again")
             restore_snapshot(role.model, snapshot, str(cache))
             snapshot.earlier = self._chosen(role, snapshot)
-        validations, warnings = (
-            [{**row, "role": role.name} for row in about[name]] for name in ("validations", "warnings")
-        )
-        self.journal.replay(validations, warnings)
+        rows = {name: [{**row, "role": role.name} for row in about.get(name, ())] for name in ROWS}
+        self.journal.replay(rows)
         logger.info("%s: warm-up reused from %s", role.name, cache)
         return snapshot
 

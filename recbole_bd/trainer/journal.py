@@ -4,7 +4,7 @@ import csv
 import io
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from recbole_bd.system.atomic_write import write_whole
 from recbole_bd.trainer.loggers import Logger, LoggerGroup
 
 logger = logging.getLogger(__name__)
+
+_LOGGED_AS = {"losses": "loss", "learning_rates": "train", "validations": "valid"}
+ROWS = ("validations", "losses", "learning_rates", "warnings")  # the lists of a journal
 
 
 class Journal:
@@ -50,8 +53,8 @@ class Journal:
     def attach(self, loggers: Logger) -> None:
         """Write everything recorded so far to `loggers`, and from now on every number as it is recorded."""
         self.loggers = loggers
-        for kind, rows in (("loss", self.losses), ("train", self.learning_rates), ("valid", self.validations)):
-            for row in rows:
+        for name, kind in _LOGGED_AS.items():
+            for row in getattr(self, name):
                 self._log(kind, row)
 
     @contextmanager
@@ -67,14 +70,11 @@ class Journal:
         now = time.perf_counter()
         spent = {name: now - began + self._earlier.get(name, 0.0) for name, began in self._began.items()}
         seconds = {name: list(values) for name, values in self.seconds.items()}
-        rows = {name: list(getattr(self, name)) for name in ("validations", "losses", "learning_rates", "warnings")}
-        return {**rows, "seconds": seconds, "unfinished": spent}
+        return {**{name: list(getattr(self, name)) for name in ROWS}, "seconds": seconds, "unfinished": spent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict` in a new journal."""
-        self.losses = list(state["losses"])
-        self.learning_rates = list(state.get("learning_rates", ()))  # earlier versions had none
-        self.replay(state["validations"])
+        self.replay({name: state.get(name, ()) for name in ROWS if name != "warnings"})
         self.warnings = list(state["warnings"])
         self.seconds = {name: list(values) for name, values in state["seconds"].items()}
         self._earlier = dict(state["unfinished"])
@@ -83,17 +83,15 @@ class Journal:
         self, arm: str, role: str, epoch: int, parts: dict[str, float], learning_rate: float | None = None
     ) -> None:
         """Record the loss parts of an epoch, means over its steps, by name; and the learning rate at its end."""
-        self.losses.append({"stage": arm, "role": role, "epoch": epoch, **parts})
-        self._log("loss", self.losses[-1])
+        self._trained("losses", {"stage": arm, "role": role, "epoch": epoch, **parts})
         if learning_rate is not None:
             row = {"stage": arm, "role": role, "epoch": epoch, "learning_rate": learning_rate}
-            self.learning_rates.append(row)
-            self._log("train", row)
+            self._trained("learning_rates", row)
 
     def validation(self, arm: str, role: str, epoch: int, metrics: dict[str, float]) -> None:
         """Record a validation: metrics by name, e.g. `ndcg@10`."""
         self.validations.append({"stage": arm, "role": role, "epoch": epoch, **metrics})
-        self._log("valid", self.validations[-1])
+        self._log(_LOGGED_AS["validations"], self.validations[-1])
         if self._watch:
             self._watch(dict(self.validations[-1]))
 
@@ -111,12 +109,25 @@ class Journal:
         else:
             logger.warning("%s %s: epoch %d, %s", role, arm, epoch, message)
 
-    def replay(self, validations: list[dict[str, Any]], warnings: Sequence[dict[str, Any]] = ()) -> None:
-        """Record earlier rows again: those of a reused warm-up, or of the run that is resumed."""
-        for row in validations:
+    def replay(self, rows: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+        """Record earlier rows again: those of a reused warm-up, or of the run that is resumed.
+
+        Args:
+            rows: as `rows_of` returns them; earlier versions wrote fewer lists.
+        """
+        for name in ("losses", "learning_rates"):
+            for row in rows.get(name, ()):
+                self._trained(name, row)
+        for row in rows.get("validations", ()):
             self.validation(**_as_arguments(row, "metrics"))
-        for row in warnings:
+        for row in rows.get("warnings", ()):
             self.warn(row["kind"], row["stage"], row["role"], row["epoch"], row["message"])
+
+    def rows_of(self, arm: str, role: str) -> dict[str, list[dict[str, Any]]]:
+        """All rows of one role in one arm, by the name of their list."""
+        return {
+            name: [row for row in getattr(self, name) if (row["stage"], row["role"]) == (arm, role)] for name in ROWS
+        }
 
     def of(self, arm: str, role: str) -> list[dict[str, Any]]:
         """The validations of one role in one arm, in order."""
@@ -140,6 +151,10 @@ class Journal:
         table.writeheader()
         table.writerows(self.validations)
         write_whole(self.folder / "metrics.csv", text.getvalue())
+
+    def _trained(self, name: str, row: dict[str, Any]) -> None:
+        getattr(self, name).append(row)
+        self._log(_LOGGED_AS[name], row)
 
     def _log(self, kind: str, row: dict[str, Any]) -> None:
         given = _as_arguments(row, "values")

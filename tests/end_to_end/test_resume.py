@@ -10,6 +10,7 @@ import pytest
 from recbole_bd import run_bd
 from recbole_bd.errors import CheckpointError, ConfigError, Interrupted, InUseError, RunFolderError
 from recbole_bd.model import METHODS
+from recbole_bd.runs import warmups
 from recbole_bd.runs.progress import PROGRESS_FILE, Progress
 from recbole_bd.trainer.resumable import Keeper
 from tests.helpers.bounds import LONG
@@ -55,6 +56,32 @@ def in_folder(settings: dict, folder: Path, **more) -> dict:
 def short(quick: dict, **more) -> dict:
     """A run of a second: 2 + 2 + 2 + 2 epochs of 4 batches."""
     return {**quick, "epochs": 2, "distill_epochs": 2, "refresh_period": 2, "warmup_cache": False, **more}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "seconds"), [(1, 10), (2, 10), (2, 0)])
+def test_a_run_that_dies_after_a_warm_up_was_kept_and_before_its_progress_was(
+    number, seconds, quick, tmp_path, monkeypatch
+):
+    """The warm-up comes from the cache with all that was recorded of it; or, by `last.ckpt`, it ends a second time."""
+    settings = short(quick, warmup_cache=True, checkpoint_seconds=seconds, metrics=["NDCG", "Hit"])
+    whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
+    count, save = 0, warmups.save_model
+
+    def counting(*args):
+        nonlocal count
+        count += 1
+        save(*args)
+        if count == number:
+            raise Killed
+
+    died = in_folder(settings, tmp_path / "died")
+    with monkeypatch.context() as patch:
+        patch.setattr(warmups, "save_model", counting)
+        with pytest.raises(Killed):
+            run_bd(config_dict=died)
+    resumed = run_bd(resume=folder_of(died))
+    assert run_differences(whole, resumed) == []
 
 
 @pytest.mark.slow

@@ -139,11 +139,11 @@ def test_of_several_processes_the_first_keeps_the_warm_up(is_first, tmp_path, mo
     saved, snapshot = [], Snapshot({}, None, epoch=0, valid={})
     monkeypatch.setattr(warmups, "save_model", lambda *given: saved.append(given))
     monkeypatch.setattr(WarmUps, "_trained_alone", lambda self, role: snapshot)
-    journal = SimpleNamespace(of=lambda *_: ["validation"], warnings_of=lambda *_: ["warning"])
+    rows = {"validations": ["validation"], "warnings": ["warning"]}
+    journal = SimpleNamespace(rows_of=lambda *_: rows)
     config = {"warmup_cache": True, "checkpoint_dir": str(tmp_path)}
     progress = SimpleNamespace(resume_point=lambda stage: None)
     made = WarmUps(config, SimpleNamespace(fingerprint="f"), {}, journal, progress, None, False)
     assert made.warmed_up(SimpleNamespace(name="student", config={}), {"model": "BPR"}) is snapshot
-    record = {"model": "BPR", "validations": ["validation"], "warnings": ["warning"]}
-    assert saved == ([(tmp_path / "warmup" / "name.pth", snapshot, record)] if is_first else [])
+    assert saved == ([(tmp_path / "warmup" / "name.pth", snapshot, {"model": "BPR", **rows})] if is_first else [])
     assert (tmp_path / "warmup" / "name.lock").exists() == is_first

@@ -5,11 +5,11 @@ import logging
 import pytest
 
 from recbole_bd.trainer import journal as module
-from recbole_bd.trainer.journal import Journal
+from recbole_bd.trainer.journal import ROWS, Journal
 
 
 def filled(journal: Journal) -> Journal:
-    journal.loss("separate", "student", 0, {"cf": 0.5})
+    journal.loss("separate", "student", 0, {"cf": 0.5}, learning_rate=0.001)
     journal.validation("separate", "student", 0, {"ndcg@5": 0.25, "hit@5": 0.5})
     journal.validation("distilled", "student", 0, {"ndcg@5": 0.75, "hit@5": 1.0})
     journal.warn("zero", "separate", "student", 0, "no hits")
@@ -111,9 +111,11 @@ def test_a_record_goes_on_where_it_was():
 def test_rows_of_an_earlier_warm_up_are_recorded_again():
     seen, first = [], filled(Journal())
     second = Journal(watch=seen.append)
-    second.replay(first.validations, first.warnings)
-    assert (second.validations, second.warnings) == (first.validations, first.warnings)
-    assert seen == first.validations
+    rows = {name: [row for row in getattr(first, name) if row["stage"] == "separate"] for name in ROWS}
+    second.replay(first.rows_of("separate", "student"))
+    assert {name: getattr(second, name) for name in ROWS} == rows
+    assert all(rows.values()), "a list without a row shows nothing"
+    assert seen == rows["validations"]
 
 
 def test_metrics_are_a_table_of_all_columns(tmp_path):
@@ -148,6 +150,7 @@ class Kept:
 
 
 LOSSES = [(0, {"loss/separate/student/cf": 0.5})]
+RATES = [(0, {"train/separate/student/learning_rate": 0.001})]
 VALIDATIONS = [
     (0, {"valid/separate/student/ndcg@5": 0.25, "valid/separate/student/hit@5": 0.5}),
     (0, {"valid/distilled/student/ndcg@5": 0.75, "valid/distilled/student/hit@5": 1.0}),
@@ -158,7 +161,7 @@ def test_every_number_goes_to_the_loggers_as_it_is_recorded():
     journal, kept = Journal(), Kept()
     journal.attach(kept)
     filled(journal)
-    assert kept.numbers == LOSSES + VALIDATIONS
+    assert kept.numbers == LOSSES + RATES + VALIDATIONS
     del kept.numbers[:]
     journal.loss("placebo", "teacher", 3, {"cf": 0.5, "distill": 0.25}, learning_rate=0.01)
     journal.test("placebo", "teacher", -1, {"ndcg@5": 0.5})
@@ -174,8 +177,8 @@ def test_a_logger_receives_what_was_recorded_before():
     first.loss("separate", "student", 1, {"cf": 0.25}, learning_rate=0.01)
     second.load_state_dict(first.state_dict())
     second.attach(kept)
-    rates = [(1, {"train/separate/student/learning_rate": 0.01})]
-    assert kept.numbers == [*LOSSES, (1, {"loss/separate/student/cf": 0.25}), *rates, *VALIDATIONS]
+    later = [(1, {"loss/separate/student/cf": 0.25})], [(1, {"train/separate/student/learning_rate": 0.01})]
+    assert kept.numbers == [*LOSSES, *later[0], *RATES, *later[1], *VALIDATIONS]
 
 
 def test_a_record_of_an_earlier_version_has_no_learning_rates():
