@@ -17,6 +17,7 @@ from torch import Tensor
 from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
+from recbole_bd.backbones.scoring.rows import Units, parts_of
 from recbole_bd.backbones.shared_propagation import SharedPropagation
 from recbole_bd.backbones.softmax_loss import SoftmaxLoss
 from recbole_bd.backbones.traits import traits_of
@@ -27,7 +28,8 @@ _USERS_AT_ONCE = 1024  # user vectors computed at once: DMF makes a dense row ov
 class Role:
     """One model in one role: its scores as logits, and its own loss.
 
-    Users and items are RecBole's internal ids (0 is padding) on the model's device. Outside `step` and
+    Users and items are RecBole's internal ids (0 is padding) on the model's device. Rows of a batch may stand where
+    users do: a sequential model scores them after their histories, any other one their users. Outside `step` and
     `scoring` every call propagates anew in the model's current train or eval mode, with gradient.
     Models that draw noise for a score (dropout in train mode; DiffRec with `sampling_noise` or
     `sampling_steps`; Random) draw it anew as well.
@@ -98,30 +100,30 @@ class Role:
         facts = self._of_loss
         return (rows if facts.loss_adds_rows else 1) * (positives_per_user if facts.loss_adds_items else 1)
 
-    def pair_logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score some items for each user.
+    def pair_logits(self, users: Units, items: Tensor) -> Tensor:
+        """Score some items for each user, or row of a batch.
 
         Row models compute [distinct users, n_items] first. Pair networks compute 8 MiB of activations at a time,
         and keep all of them if a gradient is needed.
 
         Args:
-            users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each user.
+            users: [B] int64, users may repeat; or rows.
+            items: [B, K] int64, K items for each.
 
         Returns:
             Logits [B, K], not probabilities.
         """
         with self._propagation.fresh():
-            return self.scores.pairs(users, items)
+            return self.scores.pairs(self.scores.read(users), items)
 
-    def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+    def all_logits(self, users: Units, items: Tensor | None = None) -> Tensor:
         """Score all items, or a few, for each user, in the order of the model's own full ranking.
 
         The result takes 4 * B * n_items bytes; pair networks add 8 MiB at a time on a CPU. Row models score all items
         even if only a few are asked for.
 
         Args:
-            users: [B] int64; users may repeat.
+            users: [B] int64, users may repeat; or rows.
             items: [M] int64, scored for every user, or [B, M], each user's own; None for all items.
 
         Returns:
@@ -130,14 +132,14 @@ class Role:
         if items is not None and items.dim() == 2:
             return self.pair_logits(users, items)
         with self._propagation.fresh():
-            return self.scores.rows(users, items)
+            return self.scores.rows(self.scores.read(users), items)
 
-    def target_logits(self, users: Tensor, items: Tensor, learning: bool) -> Tensor:
+    def target_logits(self, users: Units, items: Tensor, learning: bool) -> Tensor:
         """Score some items for each user as constants: the target of another role, without dropout or noise.
 
         Args:
-            users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each user.
+            users: [B] int64, users may repeat; or rows.
+            items: [B, K] int64, K items for each.
             learning: whether this role learns in the same step. If so and if it propagates, the propagation of its
                 own loss is used, in train mode.
 
@@ -149,14 +151,14 @@ class Role:
         with self.scoring():
             return self.pair_logits(users, items)
 
-    def embeddings(self, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
+    def embeddings(self, users: Units | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor] | None:
         """Compute the vectors whose inner product is the logit, if the model is an inner product.
 
         Shared weights and biases are folded in exactly (ENMF, GCMC, FISM), so the width may differ from the model's
         embedding size. With gradient unless in `scoring`.
 
         Args:
-            users: int64 [U]; None for all users, padding first.
+            users: int64 [U], or rows; None for all users, padding first.
             items: int64 [I]; None for all items, padding first.
 
         Returns:
@@ -167,8 +169,8 @@ class Role:
         with self._propagation.fresh():
             users = torch.arange(self.n_users, device=self.device) if users is None else users
             items = self.scores.all_items() if items is None else items
-            user_vectors = torch.cat([self.scores.user_vectors(some) for some in users.split(_USERS_AT_ONCE)])
-            return user_vectors, self.scores.item_vectors(items)
+            parts = parts_of(self.scores.read(users), _USERS_AT_ONCE)
+            return torch.cat([self.scores.user_vectors(some) for some in parts]), self.scores.item_vectors(items)
 
     def graph_logits(self, users: Tensor) -> Tensor:
         """Score all items by operations that can be exported once and run for any number of users, int64 [B].

@@ -40,6 +40,7 @@ class Batch:
             draws none.
         shard: for one process's share, the number of users of the whole batch before these and of all its users. None
             for a whole batch.
+        rows: for a share whose rows of `interaction` are not those of `users`, the rows of these users.
     """
 
     roles: tuple[str, ...]
@@ -48,6 +49,7 @@ class Batch:
     positives: torch.Tensor | None
     negatives: torch.Tensor | None = None
     shard: tuple[int, int] | None = None
+    rows: Interaction | None = None
 
     def share(self, own: Group) -> tuple["Batch", float, float]:
         """The share of one process among several.
@@ -64,7 +66,8 @@ class Batch:
         positives = None if self.positives is None else self.positives[users]
         negatives = None if self.negatives is None else self.negatives[own.share(len(self.negatives))[0]]
         shard = (users.start, len(self.users))
-        part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, shard)
+        own_rows = None if rows == users or positives is None else self.interaction[users]
+        part = Batch(self.roles, self.interaction[rows], self.users[users], positives, negatives, shard, own_rows)
         return part, of_rows, of_users
 
     def tensors(self) -> list[torch.Tensor]:

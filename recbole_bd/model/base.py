@@ -16,12 +16,13 @@ from recbole_bd.backbones.names import CONTINUED, DISTILLED, STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
+from recbole_bd.model.at_rows import AtRows
 from recbole_bd.model.method_facts import MethodFacts
 from recbole_bd.model.turns import Turns
 from recbole_bd.sampler.sampler import DistillationSampler
 
 
-class Distiller(MethodFacts, GeneralRecommender):
+class Distiller(MethodFacts, AtRows, GeneralRecommender):
     """Two roles, a refresh before each epoch, and a loss for each role that learns.
 
     As a RecBole model it recommends as its student does, and `calculate_loss` is the sum of the learners' losses. The
@@ -166,7 +167,8 @@ class Distiller(MethodFacts, GeneralRecommender):
         """
         if self.control:
             return {"cf": self.roles[role].loss(batch.interaction)}
-        return self.distillation_loss(role, batch)
+        with self.roles[role].scores.one_pass():
+            return self.distillation_loss(role, batch)
 
     @abstractmethod
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:

@@ -174,7 +174,7 @@ class BD(Distiller):
         """Whether the teacher skips a batch, as the student is too far behind: see `Distiller.pauses`, `SwitOKD`."""
         if self.switch is None or role != TEACHER or STUDENT in self.resting:
             return False
-        return self.switch.holds(self.drawn, self.sampler, batch)
+        return self.switch.holds(self.drawn, self.sampler, batch, lambda users: self.units(role, users, batch))
 
     def new_best(self, role: str) -> None:
         """Copy the role's new best state, if a role learns from it."""
@@ -204,13 +204,9 @@ class BD(Distiller):
         Raises:
             RuntimeError: nothing has been drawn yet.
         """
-        if self.weight[role] == 0:
-            return {"cf": self.roles[role].loss(batch.interaction)}
-        with self.guides.in_rows(batch):
-            return self._exchanged(role, batch)
-
-    def _exchanged(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         learner, weight = self.roles[role], self.weight[role]
+        if weight == 0:
+            return {"cf": learner.loss(batch.interaction)}
         exchange, interaction = self.exchanges[role], batch.interaction
         users, items, positives = self.drawn.draw(self.sampler, role, batch, exchange.takes_positive)
         if exchange.is_negative:
@@ -221,8 +217,9 @@ class BD(Distiller):
         if exchange.takes_positive:
             assert positives is not None
             items = torch.cat([positives[:, None], items], dim=1)
-        logits = learner.pair_logits(users, items)
-        target, rows = self.guides.target(role, users, items, exchange.guide in batch.roles)
+        units = self.units(role, users, batch)
+        logits = learner.pair_logits(units, items)
+        target, rows = self.guides.target(role, units, items, exchange.guide in batch.roles)
         logits, target = logits[rows], target[rows]
         if len(logits) == 0:
             return {"cf": own}

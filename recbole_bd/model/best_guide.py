@@ -1,10 +1,8 @@
 """Models that teach without learning: copies of roles in a stored state, and new ones."""
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 from recbole.data.dataset import Dataset
-from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_bd.backbones.acceleration.pair_products import pair_products
@@ -12,6 +10,7 @@ from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.extra_state import changed_attributes, restore_attributes
 from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.errors import RoleError
 from recbole_bd.system.random_state import random_state, seeded, set_random_state
 
@@ -38,34 +37,30 @@ class StoredGuide:
         self._vectors: tuple[Tensor, Tensor] | None = None
         self.version = 0
 
-    def logits(self, users: Tensor, items: Tensor) -> Tensor:
-        """Score some items for each user.
+    def logits(self, users: Units, items: Tensor) -> Tensor:
+        """Score some items for each user, or row of a batch.
 
         Args:
-            users: [B] int64; users may repeat.
-            items: [B, K] int64, K items for each user.
+            users: [B] int64, users may repeat; or rows.
+            items: [B, K] int64, K items for each.
 
         Returns:
             Logits [B, K] without gradient.
         """
-        if (vectors := self._kept_vectors()) is None:
+        if (vectors := self._kept_vectors(users)) is None:
             return self._copy.target_logits(users, items, learning=False)
         of_users, of_items = vectors
-        return pair_products(of_users[users], of_items, items)
+        return pair_products(of_users[users_of(users)], of_items, items)
 
-    def all_logits(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+    def all_logits(self, users: Units, items: Tensor | None = None) -> Tensor:
         """Score all items, or a few, for each user, as `Role.all_logits` does; without gradient."""
         if items is not None and items.dim() == 2:
             return self.logits(users, items)
-        if (vectors := self._kept_vectors()) is None:
+        if (vectors := self._kept_vectors(users)) is None:
             with self._copy.scoring():
                 return self._copy.all_logits(users, items)
         of_users, of_items = vectors
-        return of_users[users] @ (of_items if items is None else of_items[items]).T
-
-    def in_rows(self, batch: Interaction) -> AbstractContextManager[None]:
-        """Scope of scores after the histories of a batch's rows: see `Scores.in_rows`."""
-        return self._copy.scores.in_rows(batch)
+        return of_users[users_of(users)] @ (of_items if items is None else of_items[items]).T
 
     def keep_vectors(self) -> bool:
         """Compute the vectors that are kept, before they are asked for.
@@ -75,8 +70,10 @@ class StoredGuide:
         """
         return self._vectors is None and self._kept_vectors() is not None
 
-    def _kept_vectors(self) -> tuple[Tensor, Tensor] | None:
-        """The vectors of all users and items; None where they are not kept."""
+    def _kept_vectors(self, units: Units | None = None) -> tuple[Tensor, Tensor] | None:
+        """The vectors of all users and items; None where they are not kept, or are not those of given units."""
+        if units is not None and not self._copy.scores.keeps_for_users(units):
+            return None
         if self._vectors is None and (self._copy.propagates or self._for_all_items):
             with self._copy.scoring():
                 self._vectors = self._copy.embeddings()

@@ -19,7 +19,7 @@ from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text, whole
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_positions, head_length
-from recbole_bd.sampler.top_lists import listed_logits, top_lists
+from recbole_bd.sampler.top_lists import top_lists
 
 
 class CD(OneWay):
@@ -60,7 +60,7 @@ class CD(OneWay):
         # Autoencoder batches hold users only: draw as many items per user as a user has positives on average.
         self.samples_per_user = self.samples * max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
         self.lists: torch.Tensor | None = None  # int32 [n_users, head of the guide's list]
-        self.targets: torch.Tensor | None = None  # the teacher's logits of these items
+        self.targets: torch.Tensor | None = None  # the teacher's logits of these items, where they are kept
 
     @classmethod
     def transfer_facts(cls, config: Config) -> tuple[str, ...]:
@@ -83,18 +83,19 @@ class CD(OneWay):
         length = head_length(self.config["rank_temperature"])
         with guide.scoring(), self.frozen.scoring():
             self.lists = top_lists(guide.all_logits, self.seen, length, self.generator, progress, guide.name)
-            self.targets = listed_logits(self.frozen.pair_logits, self.lists)
+            self.targets = self.stored_logits(self.lists)
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Binary cross-entropy with the teacher's soft labels on the drawn items. Scalar."""
-        # `prepare` has set these.
-        assert self.lists is not None
-        assert self.targets is not None
+        assert self.lists is not None  # `prepare` has set it
         count = self.samples_per_user if batch.positives is None else self.samples
         lengths = torch.clamp(self.n_items - 1 - self.seen.counts[users], max=self.lists.shape[1])
         positions = draw_positions(lengths, count, self.config["rank_temperature"], self.generator)
-        items, targets = (table[users.unsqueeze(1), positions] for table in (self.lists, self.targets))
-        logits = self.learner.pair_logits(users, items.long())
+        items = self.lists[users.unsqueeze(1), positions].long()
+        stored = None if self.targets is None else self.targets[users.unsqueeze(1), positions]
+        units = self.units(STUDENT, users, batch)
+        targets = self.teacher_logits(units, items, stored)
+        logits = self.learner.pair_logits(units, items)
         options = {"temperature": self.config["temperature"], "shift": self.config["shift"]}
         return losses.collaborative_exchange(logits, targets, **options)

@@ -11,15 +11,16 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.names import STUDENT
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import users_of
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
 from recbole_bd.model.best_guide import StoredGuide
-from recbole_bd.model.full_lists import can_learn_full_lists, full_list_cross_entropy, some_users
+from recbole_bd.model.full_lists import can_learn_full_lists, full_list_cross_entropy, some_units
 from recbole_bd.model.objective import temperature_text
 from recbole_bd.model.one_way import OneWay, teacher_text
-from recbole_bd.sampler.top_lists import listed_logits
 
 ALL, STUDENT_TOP = "all", "student_top"  # values of `items`
 
@@ -31,7 +32,8 @@ class CE(OneWay):
 
     z are logits, t is the temperature. The list Q is the first K items of the teacher's ranking or of the student's, or
     all unseen items. The student's is ranked anew every `refresh_period` epochs. The mean is over the distinct users of
-    a batch, or over some of them by `users_of_batch`. A user of whom the teacher ranks nothing has a term of 0.
+    a batch, or its rows (`exchange_at`), or over some of them by `users_of_batch`. A user of whom the teacher ranks
+    nothing has a term of 0.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -46,8 +48,9 @@ class CE(OneWay):
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
         self.lists: torch.Tensor | None = None  # int32 [n_users, K]
-        self.targets: torch.Tensor | None = None  # the teacher's logits of these items
+        self.targets: torch.Tensor | None = None  # the teacher's logits of these items, where they are kept
         self.has_list = self.users_with_list()
+        self.all_have_list = bool(self.has_list[1:].all())
         self.takes_all = config["items"] == ALL
         self.guide = StoredGuide(self.frozen, for_all_items=True)
         if not self.takes_all:
@@ -77,22 +80,23 @@ class CE(OneWay):
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the lists and the teacher's logits of them, or its vectors; the student's every `refresh_period`."""
         if self.takes_all:
-            return self.guide.keep_vectors()
+            is_kept = not (self.at_rows(STUDENT) and self.frozen.scores.reads_histories)
+            return is_kept and self.guide.keep_vectors()
         is_moving = self.config["items"] == STUDENT_TOP
         if self.lists is not None and (not is_moving or epoch % self.config["refresh_period"]):
             return False
         role = self.learner if is_moving else self.frozen
         with role.scoring(), self.frozen.scoring():
             self.lists = self.top_of(role, self.config["top_items"], progress)
-            self.targets = listed_logits(self.frozen.pair_logits, self.lists)
+            self.targets = self.stored_logits(self.lists)
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Cross-entropy with the teacher's softmax, for the distinct users. Scalar."""
-        users, temperature = users.unique(), self.config["temperature"]
+        """Cross-entropy with the teacher's softmax, for the distinct users, or the rows. Scalar."""
+        units, temperature = self.units(STUDENT, users, batch, distinct=True), self.config["temperature"]
         if self.takes_all:
-            some = some_users(users, self.config["users_of_batch"], self.generator)
-            taught = some[self.has_list[some]]
+            some = some_units(units, self.config["users_of_batch"], self.generator)
+            taught = some if self.all_have_list else some[self.has_list[users_of(some)]]
             term = full_list_cross_entropy(
                 self.learner,
                 taught,
@@ -102,10 +106,10 @@ class CE(OneWay):
                 self.frozen.name,
             )
             return term * (len(taught) / len(some))
-        # `prepare` has set these.
-        assert self.lists is not None
-        assert self.targets is not None
+        assert self.lists is not None  # `prepare` has set it
+        users = users_of(units)
         items = self.lists[users].long()
-        logits = self.learner.pair_logits(users, items)
-        terms = losses.list_cross_entropy(logits, self.targets[users], temperature, items > 0)
+        logits = self.learner.pair_logits(units, items)
+        targets = self.teacher_logits(units, items, None if self.targets is None else self.targets[users])
+        terms = losses.list_cross_entropy(logits, targets, temperature, items > 0)
         return (terms * self.has_list[users]).mean()

@@ -24,8 +24,6 @@ EXCHANGE_LOSSES = {
 # Values of `directions` with which both roles learn; with the second one after the other.
 BOTH_WAYS = _, TEACHER_FIRST = ("both", "teacher_first")
 
-ROWS = "rows"  # value of `exchange_at`
-
 # Targets of a learner: the other role, or a placebo in its place.
 OTHER, ONE_HOT, CONSTANT, SHUFFLED, UNTRAINED, SELF = TARGETS = (
     "other", "one_hot", "constant", "shuffled", "untrained", "self",
@@ -52,7 +50,6 @@ class Exchange:
         constant: target probability with `target: constant`, in (0, 1).
         ranks_of: `both`, or `learner` where the guide's ranks do not choose items, unless it is the target.
         is_negative: whether the first drawn item is also the negative of the learner's own loss.
-        in_rows: whether a sequential learner, and its guide, score after the histories of the batch's rows.
     """
 
     learner: str
@@ -70,7 +67,6 @@ class Exchange:
     ranks_of: str = "both"
     is_negative: bool = False
     schedule: str = CONSTANT_WEIGHT
-    in_rows: bool = True
 
     @property
     def ranker(self) -> str:
@@ -116,7 +112,6 @@ def exchange_into(learner: str, config: Config) -> Exchange:
         ranks_of=config["ranks_of"],
         is_negative=_of_direction("cf_negatives", learner, config) == "distilled",
         schedule=_of_direction("lambda_schedule", learner, config),
-        in_rows=config["exchange_at"] == ROWS,
     )
     if exchange.target == ONE_HOT and exchange.weight and not exchange.takes_positive:
         raise ConfigError(

@@ -13,11 +13,12 @@ from torch import Tensor
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import family_of_class
 from recbole_bd.backbones.scoring.pair_networks import PairNetwork
+from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.sampler.seen_items import Indices, SeenItems
 from recbole_bd.sampler.top_lists import mask_excluded, users_at_once
 
 # Logits of all items, [C, n_items] with padding first, of the users at some places of a batch. Constants.
-Rows = Callable[[slice], Tensor]
+ListRows = Callable[[slice], Tensor]
 # Target probabilities [C, n_items] of the users at some places, and the indices of what these users have seen.
 _Targets = Callable[[slice], tuple[Tensor, Indices]]
 
@@ -27,8 +28,8 @@ _LARGER_FOR_ROWS = 8
 
 def full_list_cross_entropy(
     learner: Role,
-    users: Tensor,
-    target_rows: Rows,
+    units: Units,
+    target_rows: ListRows,
     seen: SeenItems,
     temperature: float = 1.0,
     whose: str = "a model",
@@ -43,8 +44,8 @@ def full_list_cross_entropy(
 
     Args:
         learner: the role that learns; `can_learn_full_lists` holds for it.
-        users: int64 [U], distinct users; of none the value is 0.
-        target_rows: logits of the other role for a slice of these users.
+        units: distinct users, int64 [U], or rows of a batch; of none the value is 0.
+        target_rows: logits of the other role for a slice of these units.
         seen: the training items, which are in no list.
         temperature: divides both roles' logits; above 0.
         whose: name of the other role, for the error.
@@ -55,6 +56,7 @@ def full_list_cross_entropy(
     Raises:
         DataError: a score of the other role is not a number.
     """
+    users = users_of(units)
 
     def targets(part: slice) -> tuple[Tensor, Indices]:
         excluded = seen.of(users[part])
@@ -63,12 +65,12 @@ def full_list_cross_entropy(
 
     at_once = users_at_once(users.device, seen.n_items)
     with torch.autocast(users.device.type, enabled=False):
-        if (vectors := learner.embeddings(users)) is not None:
+        if (vectors := learner.embeddings(units)) is not None:
             of_users, of_items = (own.float() for own in vectors)
             total = _InnerProducts.apply(of_users / temperature, of_items, targets, _blocks(len(users), at_once))
         else:
             blocks = _blocks(len(users), at_once * _LARGER_FOR_ROWS)
-            total = _of_rows(learner, users, targets, temperature, blocks)
+            total = _of_rows(learner, units, targets, temperature, blocks)
     return total / max(len(users), 1)
 
 
@@ -81,37 +83,37 @@ def can_learn_full_lists(model_class: type) -> bool:
     return not issubclass(family_of_class(model_class), PairNetwork)
 
 
-def some_users(users: Tensor, count: int | None, generator: torch.Generator) -> Tensor:
-    """Draw some of the users at random; all, in their order, where there are not more.
+def some_units(units: Units, count: int | None, generator: torch.Generator) -> Units:
+    """Draw some of the units at random; all, in their order, where there are not more.
 
     Args:
-        users: int64 [U], distinct users.
-        count: number of users to draw; None for all.
-        generator: random generator on the device of `users`.
+        units: distinct users, int64 [U], or rows of a batch.
+        count: number of units to draw; None for all.
+        generator: random generator on the device of the users.
     """
-    if not count or len(users) <= count:
-        return users
-    order = torch.randperm(len(users), generator=generator, device=users.device)
-    return users[order[:count]]
+    if not count or len(units) <= count:
+        return units
+    order = torch.randperm(len(units), generator=generator, device=generator.device)
+    return units[order[:count]]
 
 
-def constant_rows(role: Role, users: Tensor, learning: bool) -> Rows:
+def constant_rows(role: Role, units: Units, learning: bool) -> ListRows:
     """Logits of all items as constants, without dropout or noise, for the target of another role.
 
     The vectors of an inner product are computed once, not for each block.
 
     Args:
         role: the role that teaches.
-        users: int64 [U].
+        units: users, int64 [U], or rows of a batch.
         learning: whether this role learns in the same step: see `Role.target_logits`.
     """
 
     def scored(part: slice) -> Tensor:
         with role.scoring():
-            return role.all_logits(users[part])
+            return role.all_logits(units[part])
 
     with nullcontext() if learning and role.propagates else role.scoring():
-        vectors = role.embeddings(users)
+        vectors = role.embeddings(units)
     if vectors is None:
         return scored
     of_users, of_items = (own.detach() for own in vectors)
@@ -141,17 +143,19 @@ def _partition_and_gradient(logits: Tensor, shares: Tensor, excluded: Indices) -
     return (sums.log() + largest).sum(), logits.div_(sums).sub_(shares)
 
 
-def _of_rows(learner: Role, users: Tensor, targets: _Targets, temperature: float, blocks: list[slice]) -> Tensor:
-    """Sum over users of the cross-entropy, for a model that is no inner product.
+def _of_rows(learner: Role, units: Units, targets: _Targets, temperature: float, blocks: list[slice]) -> Tensor:
+    """Sum over units of the cross-entropy, for a model that is no inner product.
+
+    Each block has a pass of its own, as its gradient frees what the pass has kept.
 
     The gradient is not computed by scoring a block again in the backward pass: lookups of embedding tables must not
     happen in it (`acceleration.embedding_gradients`).
     """
     parameters = [one for one in learner.model.parameters() if one.requires_grad]
-    total = torch.zeros((), device=users.device)
+    total = torch.zeros((), device=users_of(units).device)
     gradients: list[Tensor | None] = [None] * len(parameters)
     for part in blocks:
-        logits = learner.all_logits(users[part]).float()
+        logits = learner.all_logits(units[part]).float()
         shares, excluded = targets(part)
         scaled = logits.detach() / temperature
         total -= torch.linalg.vecdot(shares, scaled).sum()  # before the mask: 0 * -inf is no number

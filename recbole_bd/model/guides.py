@@ -5,8 +5,7 @@ so that a gain over it is due to the other role's knowledge. No gradient reaches
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from recbole.data.dataset import Dataset
 from torch import Tensor
 
 from recbole_bd.backbones.role import Role
-from recbole_bd.data.batches import Batch
+from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.best_guide import BestGuide, StoredGuide, untrained_role
 from recbole_bd.model.exchange import CONSTANT, ONE_HOT, OTHER, SELF, SHUFFLED, UNTRAINED, Exchange
@@ -73,12 +72,12 @@ class Guides:
         """Name of what ranks items in the guide's place, by learner."""
         return {learner: one.ranker for learner, one in self._exchanges.items()}
 
-    def target(self, learner: str, users: Tensor, items: Tensor, is_learning: bool) -> tuple[Tensor, Tensor | slice]:
+    def target(self, learner: str, units: Units, items: Tensor, is_learning: bool) -> tuple[Tensor, Tensor | slice]:
         """Compute the target of a batch.
 
         Args:
             learner: the role that learns.
-            users: int64 [B]; users may repeat.
+            units: users, int64 [B], who may repeat; or rows of the batch.
             items: int64 [B, K], the positive in column 0 where the exchange takes it.
             is_learning: whether the other role learns from this batch too, see `Role.target_logits`.
 
@@ -90,32 +89,19 @@ class Guides:
         if exchange.target in (ONE_HOT, CONSTANT):
             return fixed_target(exchange, items), everything
         if exchange.target == UNTRAINED:
-            return self.untrained[exchange.guide].logits(users, items), everything
+            return self.untrained[exchange.guide].logits(units, items), everything
         if exchange.target == SELF:
-            return self.best[learner].logits(users, items), everything
+            return self.best[learner].logits(units, items), everything
         if exchange.from_best:
-            logits = self.best[exchange.guide].logits(users, items)
+            logits = self.best[exchange.guide].logits(units, items)
         else:
-            logits = self._roles[exchange.guide].target_logits(users, items, learning=is_learning)
+            logits = self._roles[exchange.guide].target_logits(units, items, learning=is_learning)
         if exchange.target == OTHER:
             return logits, everything
         assert self.generator is not None
+        users = users_of(units)
         rows = rows_of_others(users, self.generator)
         return logits[rows], users[rows] != users
-
-    @contextmanager
-    def in_rows(self, batch: Batch) -> Iterator[None]:
-        """Scope in which roles and guides score after the histories of a batch's rows, where it has any.
-
-        With `exchange_at: users`, and for batches of users, they score after all training items.
-        """
-        with ExitStack() as stack:
-            if batch.positives is not None and any(one.in_rows for one in self._exchanges.values()):
-                for role in self._roles.values():
-                    stack.enter_context(role.scores.in_rows(batch.interaction))
-                for guide in (*self.best.values(), *self.untrained.values()):
-                    stack.enter_context(guide.in_rows(batch.interaction))
-            yield
 
     def rankings(self) -> dict[str, Callable[..., Tensor]]:
         """Logits of all that ranks items in some direction, by name: the roles first, then what stands in for them.

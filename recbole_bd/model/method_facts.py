@@ -5,7 +5,7 @@ from typing import Any
 from recbole.config import Config
 
 from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO, STUDENT, TEACHER
-from recbole_bd.backbones.registry import recommender_class, require_teachable
+from recbole_bd.backbones.registry import is_sequential, recommender_class, require_teachable
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.objective import objective_text, own_loss_text
 
@@ -110,4 +110,7 @@ class MethodFacts:
         unread = {} if PLACEBO in config["controls"] else {"placebo": "controls does not list placebo"}
         if len(cls.learners) == 1:
             unread["rest_at_best"] = f"the {cls.learners[0]} alone learns, and the stage ends where it would rest"
+        taught = [config.backbones[role] for role in cls.learners if cls.distillation_terms(config, role)]
+        if not any(map(is_sequential, taught)):
+            unread["exchange_at"] = "no role that learns from the other is sequential"
         return unread

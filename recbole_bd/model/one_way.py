@@ -10,10 +10,12 @@ from recbole.data.dataset import Dataset
 from recbole_bd.backbones.lists import known_lists
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import Units
 from recbole_bd.data.batches import Batch
 from recbole_bd.model.best_guide import untrained_role
 from recbole_bd.model.objective import term_text
 from recbole_bd.model.prepared import UNTRAINED, Prepared
+from recbole_bd.sampler.top_lists import listed_logits
 
 
 class OneWay(Prepared):
@@ -93,6 +95,40 @@ class OneWay(Prepared):
             return torch.arange(self.n_users, device=self.device) > 0
         return self.seen.are_unseen(lists).any(dim=1)
 
+    def stored_logits(self, lists: torch.Tensor) -> torch.Tensor | None:
+        """The teacher's logits of lists, to be kept; None where it scores rows, anew in every step.
+
+        Args:
+            lists: int32 [n_users, K].
+        """
+        if self.at_rows(STUDENT) and self.frozen.scores.reads_histories:
+            return None
+        return listed_logits(self.frozen.pair_logits, lists)
+
+    def teacher_logits(self, units: Units, items: torch.Tensor, stored: torch.Tensor | None) -> torch.Tensor:
+        """The teacher's logits of some items: the kept ones, or those after the histories of rows.
+
+        Args:
+            units: see `AtRows.units`.
+            items: int64 [B, K].
+            stored: their kept logits [B, K], None if there are none.
+        """
+        if stored is None:
+            return self.frozen.target_logits(units, items, learning=False).float()
+        return stored
+
+    def in_teachers_order(self, units: Units, items: torch.Tensor) -> torch.Tensor:
+        """Sort listed items as a sequential teacher ranks them after the histories of rows; others stay.
+
+        Args:
+            units: see `AtRows.units`.
+            items: int64 [B, K], in the teacher's order after all training items; 0 where the list has no item.
+        """
+        if self.frozen.scores.keeps_for_users(units):
+            return items
+        logits = self.frozen.target_logits(units, items, learning=False).masked_fill(items == 0, -torch.inf)
+        return items.gather(1, logits.argsort(dim=1, descending=True, stable=True))
+
     @abstractmethod
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Distillation term before its weight.
@@ -103,7 +139,7 @@ class OneWay(Prepared):
             batch: the whole batch.
 
         Returns:
-            A scalar, a mean over positives, or over distinct users and items.
+            A scalar, a mean over positives, or over distinct users and items, or over rows: see `AtRows.units`.
         """
 
 

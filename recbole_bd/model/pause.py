@@ -4,13 +4,14 @@ Qian, Wang, Yin, Liu, Wang, Shao: Switchable Online Knowledge Distillation. ECCV
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import Units
 from recbole_bd.data.batches import Batch
 from recbole_bd.model.batch_items import BatchItems
 from recbole_bd.sampler.sampler import DistillationSampler
@@ -35,19 +36,23 @@ class SwitOKD:
         self._roles, self._learner = roles, learner
         self.asked = self.paused = 0
 
-    def holds(self, drawn: BatchItems, sampler: DistillationSampler, batch: Batch) -> bool:
+    def holds(
+        self, drawn: BatchItems, sampler: DistillationSampler, batch: Batch, units_of: Callable[[Tensor], Units]
+    ) -> bool:
         """Whether the teacher shall not learn from a batch.
 
         Args:
             drawn: draws the items of a batch.
             sampler: holds the drawn items.
             batch: a batch that the teacher would learn from.
+            units_of: gives what both roles score for users: see `AtRows.units`.
         """
         users, items, positives = drawn.draw(sampler, self._learner, batch, takes_positive=True)
         if positives is None or not len(users):
             return False
         lists = torch.cat([positives[:, None], items], dim=1)
-        logits = [self._roles[name].target_logits(users, lists, learning=False) for name in (STUDENT, TEACHER)]
+        units = units_of(users)
+        logits = [self._roles[name].target_logits(units, lists, learning=False) for name in (STUDENT, TEACHER)]
         found = bool(is_far_behind(*logits))
         self.asked += 1
         self.paused += found

@@ -10,14 +10,16 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.names import STUDENT
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import users_of
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number, temperature_text
 from recbole_bd.model.one_way import OneWay, teacher_text
 from recbole_bd.sampler.draws import draw_listed
-from recbole_bd.sampler.top_lists import is_listed, listed_logits
+from recbole_bd.sampler.top_lists import is_listed
 
 # The count of the teacher's items by which an item is drawn stops growing here, as in the public code.
 _MOST_COUNTED = 50
@@ -96,18 +98,19 @@ class RCEKD(OneWay):
         """Store the teacher's lists once; rank by the student and draw every `refresh_period` epochs."""
         if self.items is not None and epoch % self.config["refresh_period"]:
             return False
-        length, pairs = self.config["top_items"], self.frozen.pair_logits
+        length = self.config["top_items"]
         with self.frozen.scoring(), self.learner.scoring():
-            if self.teacher_lists is None or self.teacher_targets is None:
+            if self.teacher_lists is None:
                 self.teacher_lists = self.top_of(self.frozen, length, progress)
-                self.teacher_targets = listed_logits(pairs, self.teacher_lists)
+                self.teacher_targets = self.stored_logits(self.teacher_lists)
             own = self.top_of(self.learner, self.config["sampled_from"], progress)
             drawn = self._drawn(own, self.teacher_lists)
             listed = torch.cat([own[:, :length], drawn], dim=1)
-            targets = listed_logits(pairs, listed)
+            targets = self.stored_logits(listed)
         is_rest = ~is_listed(self.teacher_lists, listed)
         self.items = torch.cat([listed, self.teacher_lists * is_rest], dim=1)
-        self.targets = torch.cat([targets, self.teacher_targets], dim=1)
+        if targets is not None and self.teacher_targets is not None:
+            self.targets = torch.cat([targets, self.teacher_targets], dim=1)
         of = drawn if self.config["overlap"] == "sampled" else own[:, :length]
         self.overlap = is_listed(self.teacher_lists, of).sum(dim=1) / length
         return True
@@ -123,15 +126,16 @@ class RCEKD(OneWay):
         return draw_listed(own, log_weights, self.config["sampled_items"], self.generator)
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Both cross-entropies for the distinct users, mixed by their overlap. Scalar."""
+        """Both cross-entropies for the distinct users, or the rows, mixed by the users' overlap. Scalar."""
         # `prepare` has set these.
         assert self.items is not None
-        assert self.targets is not None
         assert self.overlap is not None
         assert self.teacher_lists is not None
-        users, length = users.unique(), self.config["top_items"]
+        units, length = self.units(STUDENT, users, batch, distinct=True), self.config["top_items"]
+        users = users_of(units)
         items = self.items[users].long()
-        tables = (self.learner.pair_logits(users, items), self.targets[users], items > 0)
+        targets = self.teacher_logits(units, items, None if self.targets is None else self.targets[users])
+        tables = (self.learner.pair_logits(units, items), targets, items > 0)
         temperature = self.config["temperature"]
         own, shared = (
             losses.list_cross_entropy(logits, targets, temperature, listed)

@@ -10,7 +10,9 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.names import STUDENT
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
@@ -84,11 +86,12 @@ class RD(OneWay):
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
         """Weighted negative log-likelihood of the teacher's top items. Scalar."""
         assert self.lists is not None  # `prepare` has set it
-        items = self.lists[users].long()
-        logits = self.learner.pair_logits(users, items)
-        return losses.ranking_distillation(logits, self._weights(users, items, logits))
+        units = self.units(STUDENT, users, batch)
+        items = self.in_teachers_order(units, self.lists[users].long())
+        logits = self.learner.pair_logits(units, items)
+        return losses.ranking_distillation(logits, self._weights(units, items, logits))
 
-    def _weights(self, users: torch.Tensor, items: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    def _weights(self, units: Units, items: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         """Weights [B, K] of the listed items; 0 where the list has no item."""
         weights = (items > 0).float()
         if self.config["position_weights"]:
@@ -96,8 +99,9 @@ class RD(OneWay):
                 items.shape[1], self.config["position_temperature"], items.device
             )
         if self.is_dynamic:
+            users = users_of(units)
             sampled = self.unseen.draw(users, self.config["dynamic_samples"], self.generator)
-            sampled_logits = self.learner.target_logits(users, sampled, learning=True)
+            sampled_logits = self.learner.target_logits(units, sampled, learning=True)
             rank = losses.estimated_rank(logits.float(), sampled_logits.float(), self.unseen.n_left[users])
             weights = weights * losses.dynamic_weights(rank, self.config["dynamic_sharpness"])
         if self.config["normalised_weights"]:

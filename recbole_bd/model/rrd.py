@@ -10,7 +10,9 @@ import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
 
+from recbole_bd.backbones.names import STUDENT
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import users_of
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
 from recbole_bd.model.objective import number
@@ -75,12 +77,14 @@ class RRD(OneWay):
         return True
 
     def transfer(self, users: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """Negative log-likelihood of the teacher's order for the distinct users. Scalar."""
+        """Negative log-likelihood of the teacher's order for the distinct users, or the rows. Scalar."""
         # `prepare` has set these.
         assert self.interesting is not None
         assert self.uninteresting is not None
-        users = users.unique()
-        interesting, uninteresting = self.interesting[users].long(), self.uninteresting[users].long()
-        logits = self.learner.pair_logits(users, torch.cat([interesting, uninteresting], dim=1))
+        units = self.units(STUDENT, users, batch, distinct=True)
+        users = users_of(units)
+        interesting = self.in_teachers_order(units, self.interesting[users].long())
+        uninteresting = self.uninteresting[users].long()
+        logits = self.learner.pair_logits(units, torch.cat([interesting, uninteresting], dim=1))
         ordered, others = logits.split([interesting.shape[1], uninteresting.shape[1]], dim=1)
         return losses.relaxed_ranking(ordered, others, listed=interesting > 0, drawn=uninteresting > 0)

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from recbole_bd.backbones.names import DIRECTION_INTO, PAIR
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
 from recbole_bd.model import losses
 from recbole_bd.model.best_guide import StoredGuide, untrained_role
 from recbole_bd.model.full_lists import (
-    Rows,
+    ListRows,
     can_learn_full_lists,
     constant_rows,
     full_list_cross_entropy,
-    some_users,
+    some_units,
 )
 from recbole_bd.model.objective import term_text
 from recbole_bd.model.prepared import UNTRAINED, Prepared
@@ -42,7 +43,7 @@ class TwoWay(Prepared):
 
     Q is of items that the user has not seen: the first `top_items` of the teacher's ranking and of the student's
     (`both_tops`), `sampled_items` uniform ones (`sampled`), or `all`. It is the same for both roles. The mean is over
-    the distinct users of a batch, or over some of them by `users_of_batch`.
+    the distinct users of a batch, or its rows (`exchange_at`), or over some of them by `users_of_batch`.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -158,40 +159,41 @@ class TwoWay(Prepared):
             batch: the whole batch.
 
         Returns:
-            A scalar, a mean over distinct users.
+            A scalar, a mean over distinct users, or over rows.
         """
-        users, learner = users.unique(), self.roles[role]
+        units, learner = self.units(role, users, batch, distinct=True), self.roles[role]
         learning = [name for name in batch.roles if name not in self.resting]
         if self.takes_all:
-            users = some_users(users, self.config["users_of_batch"], self.generator)
-            rows = {name: self._rows(name, users, name in learning) for name in self.sources(role)}
+            units = some_units(units, self.config["users_of_batch"], self.generator)
+            users = users_of(units)
+            rows = {name: self._rows(name, units, name in learning) for name in self.sources(role)}
 
             def target_rows(part: slice) -> Tensor:
                 logits = {name: rows_of(part).float() for name, rows_of in rows.items()}
                 return self.target(role, logits, self.seen.of(users[part]))
 
             return full_list_cross_entropy(
-                learner, users, target_rows, self.seen, self.temperature, " or ".join(self.sources(role))
+                learner, units, target_rows, self.seen, self.temperature, " or ".join(self.sources(role))
             )
         assert self.lists is not None  # `prepare` has set it
-        items = self.lists[users].long()
-        own, listed = learner.pair_logits(users, items), items > 0
-        logits = {name: self._logits(name, users, items, name in learning).float() for name in self.sources(role)}
+        items = self.lists[users_of(units)].long()
+        own, listed = learner.pair_logits(units, items), items > 0
+        logits = {name: self._logits(name, units, items, name in learning).float() for name in self.sources(role)}
         absent = (~listed).nonzero().T
         target = self.target(role, logits, (absent[0], absent[1]))
         return losses.list_cross_entropy(own, target, self.temperature, listed).mean()
 
-    def _rows(self, name: str, users: Tensor, learning: bool) -> Rows:
+    def _rows(self, name: str, units: Units, learning: bool) -> ListRows:
         """Logits of all items by what stands for a role."""
         if (guide := self.untrained.get(name)) is not None:
-            return lambda part: guide.all_logits(users[part])
-        return constant_rows(self.roles[name], users, learning)
+            return lambda part: guide.all_logits(units[part])
+        return constant_rows(self.roles[name], units, learning)
 
-    def _logits(self, name: str, users: Tensor, items: Tensor, learning: bool) -> Tensor:
+    def _logits(self, name: str, units: Units, items: Tensor, learning: bool) -> Tensor:
         """Logits of the lists by what stands for a role."""
         if (guide := self.untrained.get(name)) is not None:
-            return guide.logits(users, items)
-        return self.roles[name].target_logits(users, items, learning)
+            return guide.logits(units, items)
+        return self.roles[name].target_logits(units, items, learning)
 
 
 def items_text(config: Any) -> str:

@@ -12,6 +12,7 @@ from recbole.data.dataset import Dataset
 from torch import Tensor
 
 from recbole_bd.backbones.lists import known_lists
+from recbole_bd.backbones.names import STUDENT
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
@@ -92,7 +93,12 @@ class UnKD(OneWay):
         # `prepare` has set these.
         assert self.higher is not None
         assert self.lower is not None
-        higher, lower = self.higher[users].long(), self.lower[users].long()
-        logits = self.learner.pair_logits(users, torch.cat([higher, lower], dim=1))
+        higher = self.higher[users]
+        units = self.units(STUDENT, users, batch)
+        pairs = torch.cat([higher, self.lower[users]], dim=1).long()
+        if not self.frozen.scores.keeps_for_users(units):  # the order of a pair is that after the row's history
+            above, below = self.frozen.target_logits(units, pairs, learning=False).chunk(2, dim=1)
+            pairs = torch.where((below > above).repeat(1, 2), pairs.roll(higher.shape[1], dims=1), pairs)
+        logits = self.learner.pair_logits(units, pairs)
         above, below = logits.chunk(2, dim=1)
         return losses.pairwise_ranking(above, below, listed=higher > 0)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO
-from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.model.exchange import (
     CONSTANT,
     ONE_HOT,
@@ -42,8 +41,6 @@ def unread_options(config: Any) -> dict[str, str]:
         **_of_schedules(every),
         **_of_shapes(every, config),
     }
-    if not any(map(is_sequential, config.backbones.values())):
-        unread["exchange_at"] = "no model is sequential"
     if config["refresh_period"] == 1:
         unread["refresh_users"] = "refresh_period is 1, so that all users are refreshed in every epoch"
     return unread

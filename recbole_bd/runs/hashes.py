@@ -11,7 +11,7 @@ from typing import Any
 import recbole
 
 from recbole_bd.backbones.names import BASELINE, CONTINUED, DIRECTION_INTO, PAIR, PLACEBO, STUDENT, TEACHER
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.traits import recbole_base, scores_with_noise
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.layers import dotted
@@ -20,6 +20,7 @@ from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.property_files import method_options
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.evaluator.diversity import redefined
+from recbole_bd.model import METHODS
 from recbole_bd.runs.records import SCHEMA
 from recbole_bd.system.random_state import seed_of_split
 
@@ -182,8 +183,9 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
         control.
     """
     drop = WITHOUT_EFFECT | {"metrics_as", _RESOLVED} | {key for key, since in _SINCE_SCHEMA.items() if schema < since}
+    before = _since(config["model"], config.backbones)
     settings = {
-        key: value for key, value in config.as_dict().items() if key not in drop and _is_hashed(key, value)
+        key: value for key, value in config.as_dict().items() if key not in drop and before.get(key, ...) != value
     } | _entry(evaluation_version(config))
     for role in config.backbones:
         block = settings if role == BASELINE else settings[role]
@@ -232,7 +234,15 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
 
 def settings_of_before(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Add the settings that a record of an earlier version lacks, with the values that mean its behaviour."""
-    return {**_SINCE, **settings}
+    roles = {role: settings[key] for role in PAIR if (key := f"{role}_model") in settings}
+    return {**_since(settings.get("model", ""), roles), **settings}
+
+
+def _since(model: str, backbones: Mapping[str, str]) -> dict[str, Any]:
+    """`_SINCE` for a method with models by role: at first, sequential learners of all but BD learned at users."""
+    learners = METHODS[model].learners if model in METHODS and model != "BD" else ()
+    learned_at_users = any(is_sequential(backbones.get(role, "")) for role in learners)
+    return _SINCE | {"exchange_at": "users"} if learned_at_users else _SINCE
 
 
 def changed_hashes(hashes: Mapping[str, str], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from recbole_bd.model.full_lists import (
     can_learn_full_lists,
     constant_rows,
     full_list_cross_entropy,
-    some_users,
+    some_units,
 )
 from tests.helpers.references import LargestTensor, generator, own_items
 from tests.helpers.scenes import Scene, pair
@@ -117,12 +117,12 @@ def test_pair_networks_cannot_learn_whole_lists(quick):
         assert can_learn_full_lists(type(Scene(pair(quick, "BPR", student), model="CE").roles[STUDENT].model)) is can
 
 
-def test_some_users_are_drawn_evenly():
+def test_some_units_are_drawn_evenly():
     users, draws = torch.tensor([2, 4, 6, 8, 10]), generator()
-    drawn = torch.cat([some_users(users, 3, draws) for _ in range(2000)])
+    drawn = torch.cat([some_units(users, 3, draws) for _ in range(2000)])
     assert [int((drawn == user).sum()) for user in users] == pytest.approx([1200] * 5, abs=120)
-    assert some_users(users[:3], 3, draws).tolist() == [2, 4, 6]
-    assert some_users(users, None, draws) is users
+    assert some_units(users[:3], 3, draws).tolist() == [2, 4, 6]
+    assert some_units(users, None, draws) is users
 
 
 @pytest.mark.parametrize("model", ["BPR", "LightGCN", "MultiVAE", "NeuMF"])

@@ -33,7 +33,7 @@ OF_NO_PLACEBO = {"guide_constant", "ranks_of"}
 DEFAULT = {
     *OF_NO_PLACEBO, *of(TO_STUDENT, *OF_DISCREPANCY, "temperature_on"),
     *of(TO_TEACHER, "top_temperature", "temperature_on"), "temperature_on", "eps_t", "lambda_warmup_epochs",
-    "lambda_decay_epochs", "exchange_at",
+    "lambda_decay_epochs",
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_the_published_form_reads_its_own_options():
     found = unread(**PAPER).keys()
     heads = {"top_temperature", *of(TO_STUDENT, "top_temperature"), *of(TO_TEACHER, "top_temperature")}
     lists = of(TO_STUDENT, "list_positive") | of(TO_TEACHER, "list_positive")
-    assert found == {*OF_NO_PLACEBO, *heads, *lists, "lambda_warmup_epochs", "lambda_decay_epochs", "exchange_at"}
+    assert found == {*OF_NO_PLACEBO, *heads, *lists, "lambda_warmup_epochs", "lambda_decay_epochs"}
 
 
 def test_an_option_of_another_drawing_is_told_and_a_whole_file_of_this_package_is_not():

@@ -12,7 +12,7 @@ from recbole_bd.runs.hashes import file_hash, own_split_seed, role_configs, run_
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import ROLES, log_of
 from tests.helpers.resuming import without, without_times
-from tests.helpers.settings import alone, make_config
+from tests.helpers.settings import alone, for_method, make_config
 
 
 def hash_of(settings, **more) -> str:
@@ -150,6 +150,21 @@ def test_an_option_that_came_later_leaves_the_hashes_of_runs_of_before(quick, mo
     assert "own_loss" not in before["student"]
     monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: before)
     assert run_hashes(make_config(quick)) == plain
+
+
+@pytest.mark.parametrize(
+    ("method", "student", "before"), [("BD", "GRU4Rec", "rows"), ("RRD", "GRU4Rec", "users"), ("RRD", "BPR", "rows")]
+)
+def test_sequential_learners_keep_the_hashes_of_numbers_that_stay(method, student, before, quick, monkeypatch):
+    """Before `exchange_at` was an option of other methods than BD, their sequential learners learned at users."""
+    pair = {"model": method, "teacher_model": "GRU4Rec", "student_model": student}
+    settings = for_method({**quick, **pair}, method)
+    found = {at: run_hashes(make_config(settings, exchange_at=at))["config"] for at in ("rows", "users")}
+    assert found["rows"] != found["users"]
+    resolved = without(make_config(settings).as_dict(), ("exchange_at",))
+    monkeypatch.setattr("recbole_bd.config.config.BDConfig.as_dict", lambda _: resolved)
+    assert run_hashes(make_config(settings))["config"] == found[before]
+    assert hashes.settings_of_before(resolved)["exchange_at"] == before
 
 
 def test_negatives_that_leak_are_another_warm_up(quick):

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
 from torch import Tensor
+
+from recbole_bd.backbones.scoring.rows import Rows, Units, users_of
 
 
 class Scores:
@@ -17,6 +18,7 @@ class Scores:
     rows: Callable[[Tensor, Tensor | None], Tensor]
 
     propagates = False  # whether a pair's score needs a pass over the whole model
+    reads_histories = False  # whether a user stands for a history
 
     def __init__(self, model: AbstractRecommender):
         self.model = model
@@ -44,14 +46,17 @@ class Scores:
         """
         raise NotImplementedError(f"{type(self.model).__name__} reads no histories")
 
-    @contextmanager
-    def in_rows(self, batch: Interaction) -> Iterator[None]:
-        """Score after the histories of a batch's rows; only sequential models read it.
+    def read(self, units: Units) -> Any:
+        """What `pairs` and `rows` score of units: their users, but for sequential models the units themselves."""
+        return users_of(units)
 
-        Args:
-            batch: a batch of a loader, with histories if a sequential model learns from it. Within the scope the users
-                of scores are those of its rows, in their order.
-        """
+    def keeps_for_users(self, units: Units) -> bool:
+        """Whether what was computed for users, each after all training items, holds for units."""
+        return not (self.reads_histories and isinstance(units, Rows))
+
+    @contextmanager
+    def one_pass(self) -> Iterator[None]:
+        """Scope in which a sequential model reads the same tensors of histories once; others change nothing."""
         yield
 
     def graph_rows(self, users: Tensor) -> Tensor:

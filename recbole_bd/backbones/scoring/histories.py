@@ -15,19 +15,22 @@ from torch import Tensor
 
 from recbole_bd.backbones.scoring.base import Scores, device_of
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
+from recbole_bd.backbones.scoring.rows import Rows, Units
 
 # Least probability whose logarithm is a score.
 _LEAST = 1e-30
 
 
 class _Histories(Scores):
-    """Mixin: the histories of users, after their training items unless another point in time is chosen."""
+    """Mixin: the histories of users, after their training items unless another point in time is chosen; or of rows."""
+
+    reads_histories = True
 
     def __init__(self, model: AbstractRecommender):
         super().__init__(model)
         self._point = "train"
         self._sequences = model.sequences
-        self._batch: Interaction | None = None
+        self._is_one_pass = False
 
     @contextmanager
     def at(self, point: str) -> Iterator[None]:
@@ -38,13 +41,14 @@ class _Histories(Scores):
         finally:
             self._point = before
 
-    @contextmanager
-    def in_rows(self, batch: Interaction) -> Iterator[None]:
-        """Score after the histories of a batch's rows: see `Scores.in_rows`.
+    def read(self, units: Units) -> Units:
+        """See `Scores.read`."""
+        return units
 
-        The model's forward of these rows runs once, so that its own loss and its scores share it.
-        """
-        if self.model.ITEM_SEQ not in batch or self._batch is not None:
+    @contextmanager
+    def one_pass(self) -> Iterator[None]:
+        """Run the model's forward once for the same tensors, so that its loss and its scores share it."""
+        if self._is_one_pass:
             yield
             return
         forward, results = self.model.forward, dict[tuple, tuple]()
@@ -56,29 +60,25 @@ class _Histories(Scores):
                 results[key] = (arguments, forward(*arguments))  # ids are safe keys while the arguments are held
             return results[key][1]
 
-        self._batch, self.model.forward = batch, once
+        self._is_one_pass, self.model.forward = True, once
         try:
             yield
         finally:
-            self._batch = None
+            self._is_one_pass = False
             if was_replaced:
                 self.model.forward = forward
             else:
                 del self.model.forward
 
-    def distinct(self, users: Tensor) -> tuple[Interaction, Tensor | slice]:
-        """Histories to score, and the index of each user's among them.
+    def distinct(self, units: Units) -> tuple[Interaction, Tensor | slice]:
+        """Histories to score, and the index of each unit's among them.
 
         Args:
-            users: int64 [B]; users may repeat. In the rows of a batch those of its rows.
+            units: users, int64 [B], who may repeat; or rows.
         """
-        if self._batch is not None:
-            names = (self.model.USER_ID, self.model.ITEM_SEQ, self.model.ITEM_SEQ_LEN)
-            columns = {name: self._batch[name] for name in names}
-            if len(self._batch) != len(users):  # a loader repeats the rows for each of several negatives
-                columns = {name: column[: len(users)] for name, column in columns.items()}
-            return Interaction(columns), slice(None)
-        distinct, index = users.unique(return_inverse=True)
+        if isinstance(units, Rows):
+            return units.columns, slice(None)
+        distinct, index = units.unique(return_inverse=True)
         return self.histories(distinct), index
 
     def histories(self, users: Tensor) -> Interaction:
@@ -103,21 +103,21 @@ class HistoryVectors(_Histories, InnerProduct):
         columns |= {"seq_item": model.ITEM_SEQ, "seq_item_len": model.ITEM_SEQ_LEN}
         self._columns = [columns[name] for name in inspect.signature(model.forward).parameters]
 
-    def user_vectors(self, users: Tensor) -> Tensor:
-        """Vectors of the users' histories; one forward per distinct user. [B] to [B, d]."""
+    def user_vectors(self, users: Units) -> Tensor:
+        """Vectors of the histories of users or rows; one forward per distinct user. [B] to [B, d]."""
         histories, index = self.distinct(users)
         return self.model.forward(*(histories[name] for name in self._columns))[index]
 
 
 class HistoryScores(_Histories):
-    """Models that score all items of a history at once; one forward per distinct user."""
+    """Models that score all items of a history at once; one forward per distinct user, or per row."""
 
-    def pairs(self, users: Tensor, items: Tensor) -> Tensor:
+    def pairs(self, users: Units, items: Tensor) -> Tensor:
         """Logits of items [B, K] for users [B]. [B, K]."""
         histories, index = self.distinct(users)
         return self.of_histories(histories)[index].gather(1, items)
 
-    def rows(self, users: Tensor, items: Tensor | None = None) -> Tensor:
+    def rows(self, users: Units, items: Tensor | None = None) -> Tensor:
         """Logits of all items, or of the same few [M], for users [B]. [B, n_items] or [B, M]."""
         histories, index = self.distinct(users)
         scores = self.of_histories(histories)
