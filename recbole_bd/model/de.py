@@ -11,10 +11,11 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor, nn
 
+from recbole_bd.backbones.names import STUDENT
 from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.model import losses
-from recbole_bd.model.embeddings import OfEmbeddings, start_text, vectors_of
+from recbole_bd.model.embeddings import OfEmbeddings, start_text
 from recbole_bd.model.objective import number
 from recbole_bd.model.one_way import teacher_text
 
@@ -90,7 +91,8 @@ class DE(OfEmbeddings):
 
     L = L_CF + lambda * (L_user + (L_positive + L_negative) / 2)
 
-    Each part is the mean of || t - E(s) ||^2 over the distinct users, positive items or negative items of the batch.
+    Each part is the mean of || t - E(s) ||^2 over the distinct users (or rows), positive items or negative items of the
+    batch.
     The public code sums here and in its own loss. Lambda means the same where a batch has as many distinct users and
     items as positives.
 
@@ -152,13 +154,12 @@ class DE(OfEmbeddings):
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Squared distance between restored and actual teacher embeddings. Scalar."""
-        of_users, of_items = self.targets()
         positives, negatives = self.items_of(users, batch)
-        users = users.unique()
-        vectors, item_vectors = vectors_of(self.learner, users, torch.cat([positives, negatives]))
-        user_term = self.distance(self.user_experts, vectors, of_users[users])
-        kinds = zip((positives, negatives), item_vectors.split([len(positives), len(negatives)]), strict=True)
-        item_terms = [self.distance(self.item_experts, own, of_items[ids]) for ids, own in kinds]
+        units = self.units(STUDENT, users, batch, distinct=True)
+        own, target = self.vectors(units, torch.cat([positives, negatives]))
+        user_term = self.distance(self.user_experts, own[0], target[0])
+        kinds = zip(*(vectors[1].split([len(positives), len(negatives)]) for vectors in (own, target)), strict=True)
+        item_terms = [self.distance(self.item_experts, *kind) for kind in kinds]
         return user_term + sum(item_terms) / 2
 
     def distance(self, experts: Experts, student: Tensor, teacher: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from recbole_bd.backbones.registry import recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import has_embeddings
+from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
@@ -24,7 +25,8 @@ class OfEmbeddings(OneWay):
     """The student's vectors of a batch's users and items learn from the teacher's vectors.
 
     Users, positives and negatives are those of the model's own loader, each once. Where it gives users only (ENMF),
-    training and unseen items are drawn, as many of each per user as a user has training items on average.
+    training and unseen items are drawn, as many of each per user as a user has training items on average. At rows
+    (`exchange_at`), a row stands in the place of a user, with the vector of its history in both roles.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -82,11 +84,24 @@ class OfEmbeddings(OneWay):
             self.users, self.items = (vectors.float() for vectors in vectors_of(self.frozen))
         return True
 
-    def targets(self) -> tuple[Tensor, Tensor]:
-        """The teacher's vectors of all users and of all items; `prepare` has set them."""
+    def vectors(self, units: Units, items: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Vectors of units and of items: the student's with gradient, and the teacher's, which `prepare` has set.
+
+        Args:
+            units: users, int64 [U], or rows; see `AtRows.units`.
+            items: int64 [I].
+
+        Returns:
+            [U, d_S] and [I, d_S]; [U, d_T] and [I, d_T].
+        """
         assert self.users is not None
         assert self.items is not None
-        return self.users, self.items
+        own = vectors_of(self.learner, units, items)
+        if self.frozen.scores.keeps_for_users(units):
+            return own, (self.users[users_of(units)], self.items[items])
+        with self.frozen.scoring():
+            of_rows, _ = vectors_of(self.frozen, units, items[:0])
+        return own, (of_rows.float(), self.items[items])
 
     def items_of(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the distinct positives and negatives of a batch; draw those that the loader does not give.
@@ -113,7 +128,7 @@ def start_text(config: Config) -> str:
     return "from a new student" if config["student_start"] == NEW else ""
 
 
-def vectors_of(role: Role, users: Tensor | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def vectors_of(role: Role, users: Units | None = None, items: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return `Role.embeddings` of a model that has them; `check_roles` refuses others."""
     found = role.embeddings(users, items)
     assert found is not None, f"{role.config['model']} has no embeddings"

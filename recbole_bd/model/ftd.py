@@ -7,8 +7,10 @@ import torch
 from recbole.config import Config
 from torch import Tensor
 
+from recbole_bd.backbones.names import STUDENT
+from recbole_bd.backbones.scoring.rows import Units
 from recbole_bd.data.batches import Batch
-from recbole_bd.model.embeddings import OfEmbeddings, start_text, vectors_of
+from recbole_bd.model.embeddings import OfEmbeddings, start_text
 from recbole_bd.model.one_way import teacher_text
 from recbole_bd.model.topology import full_topology
 
@@ -18,8 +20,8 @@ class FTD(OfEmbeddings):
 
     L = L_CF + lambda * mean over (a, b) of (cos(s_a, s_b) - cos(t_a, t_b))^2
 
-    a and b are the distinct users and items of the batch, positives and negatives alike. The public code sums over the
-    pairs and sums its own loss over positives. Its lambda is ours divided by the number of pairs per positive.
+    a and b are the distinct users (or rows) and items of the batch, positives and negatives alike. The public code sums
+    over the pairs and sums its own loss over positives. Its lambda is ours divided by the number of pairs per positive.
 
     Args:
         config, dataset, roles, control: see `Distiller`.
@@ -32,20 +34,18 @@ class FTD(OfEmbeddings):
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Mean squared difference of cosines. Scalar."""
-        users, items = users_and_items(self, users, batch)
-        of_users, of_items = self.targets()
-        own = torch.cat(vectors_of(self.learner, users, items))
-        return full_topology(own, torch.cat([of_users[users], of_items[items]]))
+        own, target = self.vectors(*units_and_items(self, users, batch))
+        return full_topology(torch.cat(own), torch.cat(target))
 
 
-def users_and_items(method: OfEmbeddings, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """The distinct users and the distinct items of a batch, positives and negatives alike.
+def units_and_items(method: OfEmbeddings, users: Tensor, batch: Batch) -> tuple[Units, Tensor]:
+    """The distinct users, or the rows, and the distinct items of a batch, positives and negatives alike.
 
     Args:
         method: draws items where the loader gives none.
         users, batch: see `OneWay.transfer`.
 
     Returns:
-        int64 [U] and int64 [I].
+        int64 [U], or rows, and int64 [I].
     """
-    return users.unique(), torch.cat(method.items_of(users, batch)).unique()
+    return method.units(STUDENT, users, batch, distinct=True), torch.cat(method.items_of(users, batch)).unique()

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from recbole_bd.data.batches import Batch
 from recbole_bd.model.de import DE, OF_ANNEALING, Experts
-from recbole_bd.model.embeddings import vectors_of
-from recbole_bd.model.ftd import users_and_items
+from recbole_bd.model.ftd import units_and_items
 from recbole_bd.model.objective import number
 from recbole_bd.model.topology import hierarchical_topology
 
@@ -53,13 +52,11 @@ class HTD(DE):
 
     def transfer(self, users: Tensor, batch: Batch) -> Tensor:
         """Mean squared difference of cosines, and distance of the restored vectors. Scalar."""
-        users, items = users_and_items(self, users, batch)
-        of_users, of_items = self.targets()
-        own = vectors_of(self.learner, users, items)
-        target = of_users[users], of_items[items]
+        units, items = units_and_items(self, users, batch)
+        own, target = self.vectors(units, items)
         experts = self.user_experts, self.item_experts
         distances = [self.distance(*one) * len(one[1]) for one in zip(experts, own, target, strict=True)]
-        assignment = torch.stack(distances).sum() / (len(users) + len(items))
+        assignment = torch.stack(distances).sum() / (len(units) + len(items))
         groups = [groups_of(one, vectors) for one, vectors in zip(experts, target, strict=True)]
         groups[1] = groups[1] + self.config["experts"]
         topology = hierarchical_topology(torch.cat(own), torch.cat(target), torch.cat(groups))

@@ -12,6 +12,7 @@ from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.data.batches import Batch, batch_stream
 from recbole_bd.model import METHODS
+from recbole_bd.model.topology import hierarchical_topology
 from recbole_bd.runs.prepare import build_distiller, prepare
 from recbole_bd.sampler.draws import draw_positions
 from recbole_bd.system.distributed import Group
@@ -358,3 +359,65 @@ def test_what_is_prepared_comes_back_without_logits_of_rows(name, scene):
     other.load_sampling_state(state)
     assert other.refresh(1) is False
     assert torch.equal(other.loss(STUDENT, batches[0])["distill"], expected)
+
+
+def de(method, own: list[Tensor], target: list[Tensor], parts: list[int]) -> Tensor:
+    def distance(experts, vectors, restored) -> Tensor:
+        return (experts(vectors, restored, 1.0, method.generator) - restored).square().sum(dim=1).mean()
+
+    terms = [distance(method.user_experts, own[0], target[0])]
+    for vectors, restored in zip(own[1].split(parts), target[1].split(parts), strict=True):
+        terms.append(distance(method.item_experts, vectors, restored) / 2)
+    return torch.stack(terms).sum()
+
+
+def ftd(method, own: list[Tensor], target: list[Tensor], parts: list[int]) -> Tensor:
+    cosines = [(unit := F.normalize(torch.cat(both), dim=1)) @ unit.T for both in (own, target)]
+    return (cosines[0] - cosines[1]).square().mean()
+
+
+def htd(method, own: list[Tensor], target: list[Tensor], parts: list[int]) -> Tensor:
+    experts = (method.user_experts, method.item_experts)
+    found = [(one.selection.T @ vectors.T).T + one.selection_bias for one, vectors in zip(experts, target, strict=True)]
+    groups = [found[0].argmax(dim=1), found[1].argmax(dim=1) + 4]
+    restored = [one(*both, 1.0, method.generator) for one, *both in zip(experts, own, target, strict=True)]
+    restored = (torch.cat(restored) - torch.cat(target)).square().sum(dim=1).mean()
+    topology = hierarchical_topology(torch.cat(own), torch.cat(target), torch.cat(groups))
+    return 0.7 * topology + 0.3 * restored
+
+
+@pytest.mark.parametrize("at", ["rows", "users"])
+@pytest.mark.parametrize(
+    ("name", "equation", "options"),
+    [("DE", de, {"experts": 4}), ("FTD", ftd, {}), ("HTD", htd, {"experts": 4, "topology_share": 0.7})],
+)
+def test_the_vector_of_a_user_is_that_of_the_rows_history(name, equation, options, at, scene):
+    method, batches = scene("GRU4Rec", "GRU4Rec", model=name, exchange_at=at, **options)
+    batch, state = batches[0], method.generator.get_state()
+    parts = method.loss(STUDENT, batch)
+    method.generator.set_state(state)
+    positives, negatives = method.items_of(batch.users, batch)
+    items = torch.cat([positives, negatives]) if name == "DE" else torch.cat([positives, negatives]).unique()
+    lists = batch.interaction
+    if at == "users":
+        lists = method.roles[STUDENT].model.sequences.of_users(batch.users.unique())
+    own, target = (
+        [model(lists["item_id_list"], lists["item_length"]), model.item_embedding.weight[items]]
+        for model in (method.roles[STUDENT].model, method.roles[TEACHER].model)
+    )
+    term = equation(method, own, [one.detach() for one in target], [len(positives), len(negatives)])
+    assert torch.allclose(parts["distill"], method.weight * term, rtol=1e-4)
+    sum(parts.values()).backward()
+    assert all(weight.grad is None or not weight.grad.any() for weight in method.roles[TEACHER].model.parameters())
+    assert method.roles[STUDENT].model.gru_layers.weight_ih_l0.grad.any()
+
+
+@pytest.mark.parametrize("name", ["DE", "HTD"])
+def test_vectors_of_rows_learn_those_of_a_general_teachers_users(name, scene):
+    method, batches = scene("BPR", "GRU4Rec", model=name)
+    batch = next(batch for batch in batches if STUDENT in batch.roles)
+    units = method.units(STUDENT, batch.users, batch, distinct=True)
+    own, target = method.vectors(units, batch.positives)
+    assert torch.equal(target[0], method.roles[TEACHER].model.user_embedding.weight[batch.users])
+    assert len(own[0]) == len(batch.users)
+    assert torch.isfinite(method.loss(STUDENT, batch)["distill"])

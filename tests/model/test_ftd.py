@@ -64,7 +64,7 @@ def test_htd_is_its_equation(quick):
 
 def test_a_group_is_the_likeliest_expert_whatever_the_noise(quick):
     scene = Scene(quick, model="HTD", experts=3)
-    experts, (of_users, _) = scene.method.user_experts, scene.method.targets()
+    experts, of_users = scene.method.user_experts, scene.method.users
     chances = experts.shares(of_users.repeat(400, 1), 1e-10, scene.method.generator)
     often = chances.view(400, len(of_users), 3).mean(dim=0)
     expected = torch.softmax(of_users @ experts.selection + experts.selection_bias, dim=1)
