@@ -11,7 +11,6 @@ from recbole.utils import EvaluatorType
 from recbole_bd.data.split import load_split
 from recbole_bd.evaluator import collector
 from recbole_bd.evaluator.collector import ArrayCollector, hit_places
-from recbole_bd.sampler import top_lists
 from tests.helpers.settings import alone, make_config
 
 RANKING = sorted(name for name, one in metrics_dict.items() if one.metric_type == EvaluatorType.RANKING)
@@ -43,26 +42,30 @@ def expected_places(scores, rows, items, k):
 @pytest.mark.parametrize("k", [1, 10, 60])
 @pytest.mark.parametrize("at_once", [2**20, 300])
 def test_places_are_those_of_topk(most, ties, k, at_once, monkeypatch):
-    monkeypatch.setitem(top_lists._SCORES_AT_ONCE, "cpu", at_once)
+    monkeypatch.setitem(collector._SCORES_AT_ONCE, "cpu", at_once)
     for seed in range(5):
         scores, rows, items = scene(most=most, ties=ties, seed=seed)
         assert torch.equal(hit_places(scores, rows, items, k), expected_places(scores, rows, items, k))
 
 
-def test_few_positives_are_ranked_and_only_rows_with_ties_or_nan_are_left_to_topk(monkeypatch):
+def test_rows_are_searched_only_where_a_positive_may_be_among_the_first(monkeypatch):
     sizes = []
     original = collector._by_topk
     monkeypatch.setattr(collector, "_by_topk", lambda *a: sizes.append(len(a[0])) or original(*a))
-    scores, rows, items = scene(most=3)
-    hit_places(scores, rows, items, 10)
-    assert not sizes
-    scores[rows[0], items[0]] = 9.0
-    scores[rows[0], -1] = 9.0
-    hit_places(scores, rows, items, 10)
-    assert sizes == [1]
-    scores[3, 5] = torch.nan
+    scores, rows, items = scene(n_items=320, most=3)
+    first = torch.zeros(len(scores), dtype=torch.bool)
+    first[rows[[0, -1]]] = True  # in the other rows, the 20 first columns have 10 items above each positive
+    scores[:, 1:20] = torch.where(first.unsqueeze(1), 0, 9.0)
+    items = torch.where(items < 20, items + 20, items)
+    scores[rows, items] = 1.0 - items / 1000
+    scores[0, 40] = torch.nan
     assert torch.equal(hit_places(scores, rows, items, 10), expected_places(scores, rows, items, 10))
-    assert sizes == [1, 2]
+    assert sizes == [2]
+    monkeypatch.setitem(collector._SCORES_AT_ONCE, "cpu", 320)  # one row at a time
+    assert torch.equal(hit_places(scores, rows, items, 10), expected_places(scores, rows, items, 10))
+    assert sizes == [2, 1, 1]
+    items[0] = 40  # a positive of score NaN
+    assert torch.equal(hit_places(scores, rows, items, 10), expected_places(scores, rows, items, 10))
 
 
 @pytest.mark.parametrize("metric", RANKING)
@@ -107,9 +110,8 @@ def test_evaluation_is_recboles(backbone, batch, quick, tmp_path, monkeypatch):
     assert len(loader) == len(split.valid_loader)
     for theirs, ours in zip(loader, split.valid_loader, strict=True):
         assert torch.equal(theirs[0]["user_id"], ours[0]["user_id"])
-        assert all(torch.equal(one, other) for one, other in zip(theirs[2:], ours[2:], strict=True))
-        histories = [torch.stack(history).T.tolist() for history in (theirs[1], ours[1])]
-        assert sorted(histories[0]) == histories[1]
+        for listed, own in ((theirs[1], ours[1]), (theirs[2:], ours[2:])):
+            assert sorted(torch.stack(listed).T.tolist()) == torch.stack(own).T.tolist()
     expected = Trainer(role.config, role.model).evaluate(loader, load_best_model=False)
     found = role_trainer(role, Journal(), "separate").evaluate(split.valid_loader)
     assert dict(found) == dict(expected)
