@@ -48,13 +48,17 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
             left_out: items that the ranking of each user leaves out, see `recbole_bd.data.protocol`.
         """
         super().__init__(config, dataset, sampler, shuffle=False)
-        users = self.uid_list.numpy()
-        rows, items = left_out.of(self.uid_list)
-        sizes = torch.bincount(rows, minlength=len(users))
-        self._history, self._positive = _Rows(sizes, items), _Rows.of_lists(self.uid2positive_item[users])
+        n_users, n_items = dataset.user_num, dataset.item_num
+        users, items = _ids(dataset)
+        own = UserItems.from_keys(torch.unique(users * n_items + items), n_users, n_items)
+        self._history, self._positive = (_Rows.of(known, self.uid_list) for known in (left_out, own))
         if self.num_workers:  # RecBole's own batches read these lists
-            for user, own in zip(users, items.split(sizes.tolist()), strict=True):
-                self.uid2history_item[user] = own
+            for lists, rows in ((self.uid2history_item, self._history), (self.uid2positive_item, self._positive)):
+                for user, listed in zip(self.uid_list.tolist(), rows.lists(), strict=True):
+                    lists[user] = listed
+
+    def _set_user_property(self, uid: Any, used_item: Any, positive_item: set) -> None:
+        """Make no lists of a user, of which RecBole keeps two; batches are slices of arrays."""
 
     def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()
@@ -73,7 +77,7 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
             end = min(start + self.step, self.sample_size)
             users = Interaction({name: values[start:end] for name, values in self.user_df.interaction.items()})
             users.update(histories_before(self._dataset, self.part, self.uid_list[start:end]))
-            yield users, self._history.of(start, end), *self._positive.of(start, end)
+            yield users, self._history.between(start, end), *self._positive.between(start, end)
 
 
 class ArraySampledLoader(NegSampleEvalDataLoader):
@@ -153,21 +157,25 @@ class _Rows:
     """Item lists of consecutive users, concatenated.
 
     Args:
-        sizes: int64 [users], length of each list.
+        rows: int64, the number of each item's user, ascending from 0.
         items: int64, the lists.
+        count: number of users.
     """
 
-    def __init__(self, sizes: torch.Tensor, items: torch.Tensor):
-        self.starts = torch.cat([torch.zeros(1, dtype=torch.int64), sizes.cumsum(0)])
-        self.rows = torch.repeat_interleave(sizes)
-        self.items = items
+    def __init__(self, rows: torch.Tensor, items: torch.Tensor, count: int):
+        self.rows, self.items = rows, items
+        self.starts = torch.searchsorted(rows, torch.arange(count + 1))
 
     @classmethod
-    def of_lists(cls, lists: np.ndarray) -> "_Rows":
-        """Concatenate separate lists."""
-        return cls(torch.tensor([len(items) for items in lists]), torch.cat(list(lists)))
+    def of(cls, known: UserItems, users: torch.Tensor) -> "_Rows":
+        """The items of some users, in their order."""
+        return cls(*known.of(users), len(users))
 
-    def of(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def lists(self) -> tuple[torch.Tensor, ...]:
+        """The list of each user."""
+        return self.items.split(self.starts.diff().tolist())
+
+    def between(self, start: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Row numbers, from 0, and items of the users in `[start, end)`."""
         part = slice(self.starts[start], self.starts[end])
         return self.rows[part] - start, self.items[part]

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from recbole.config import Config
 from recbole.data.dataset import Dataset
-from recbole.data.utils import create_samplers
 from recbole.utils import init_seed
 
 from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset
 from recbole_bd.data.evaluation_loader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.explanations import explain
 from recbole_bd.data.labels import check_labels
+from recbole_bd.data.negative_sampler import evaluation_samplers
 from recbole_bd.data.sequences import attach_sequences
 from recbole_bd.data.text_file import shown
 from recbole_bd.errors import ConfigError, DataError
@@ -137,7 +137,7 @@ def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> 
         for part, rows in zip(("training", "validation", "test"), built, strict=True):
             if len(rows) == 0:
                 raise DataError(f"data set {name}: the {part} part is empty; change eval_args or benchmark_filename")
-        _, valid_sampler, test_sampler = create_samplers(config, dataset, built)
+        valid_sampler, test_sampler = evaluation_samplers(config, built)
         train, valid, test = built
         parts = {"train": train, "valid": valid, "test": test}
         if config["has_sequences"]:

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from recbole.data.utils import create_samplers
 from scipy import stats
 
-from recbole_bd.data.negative_sampler import ArraySampler
+from recbole_bd.data.negative_sampler import ArraySampler, evaluation_samplers
 from recbole_bd.data.split import load_split
 from tests.helpers.settings import alone, make_config
+
+PARTS = ["train", "valid", "test"]
 
 
 @pytest.mark.parametrize("distribution", ["uniform", "popularity"])
@@ -48,8 +51,27 @@ def test_a_user_who_knows_everything_is_refused(quick):
     split = load_split(config)
     features = split.train.inter_feat
     features["user_id"][:48], features["item_id"][:48] = 1, torch.arange(1, 49)
+    parts = [split.train, split.valid, split.test]
     with pytest.raises(ValueError, match="all items"):
-        ArraySampler([split.train, split.valid, split.test], "uniform", 1.0)
+        ArraySampler(parts, "uniform", 1.0)
+    with pytest.raises(ValueError, match="all items"):
+        evaluation_samplers(config, parts)
+    for other in ({"repeatable": True}, {f"{part}_neg_sample_args": {"distribution": "none"} for part in PARTS}):
+        evaluation_samplers({**config.final_config_dict, **other}, parts)
+
+
+@pytest.mark.parametrize("without", [[], ["train"], ["valid", "test"], PARTS])
+def test_evaluation_has_samplers_where_recbole_has_and_no_lists_of_a_user(without, quick):
+    config = make_config(alone(quick), model="BPR")
+    split = load_split(config)
+    parts = [split.train, split.valid, split.test]
+    none = {f"{part}_neg_sample_args": {"distribution": "none", "alpha": 1.0} for part in without}
+    hosts = create_samplers({**config.final_config_dict, **none}, split.dataset, parts)[1:]
+    own = evaluation_samplers({**config.final_config_dict, **none}, parts)
+    assert [one and one.phase for one in own] == [one and one.phase for one in hosts]
+    for loader in (split.valid_loader, split.test_loader):
+        assert not loader._sampler.used_ids[3]
+        assert set(loader.uid2positive_item) == set(loader.uid2history_item) == {None}
 
 
 def test_negatives_come_in_rows_of_one_for_every_user(quick):

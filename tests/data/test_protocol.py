@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.data.utils import create_samplers
 
 from recbole_bd.data.protocol import UserItems, left_out, left_out_of
 from recbole_bd.data.split import load_split
@@ -45,11 +47,11 @@ def test_it_is_what_recboles_evaluation_leaves_out(repeatable, tmp_path, quick):
         write_inter(tmp_path, "twice", [(f"u{u}", f"i{i}") for u, i in pairs] + [("u1", "i1")], part)
     settings = {**alone(quick), "dataset": "twice", "data_path": str(tmp_path), "repeatable": repeatable}
     split = load_split(make_config(settings, model="BPR", benchmark_filename=["train", "valid", "test"]))
-    for part, loader in (("valid", split.valid_loader), ("test", split.test_loader)):
+    config, parts = split.dataset.config, [split.train, split.valid, split.test]
+    samplers = create_samplers(config, split.dataset, parts)
+    for part, dataset, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True):
         found = by_user(left_out(split, part), split.n_users)
         assert bool(found) != repeatable
-        hosts = {
-            user: sorted(loader._sampler.used_ids[user] - set(loader.uid2positive_item[user].tolist()))
-            for user in loader.uid_list.tolist()
-        }
+        loader = FullSortEvalDataLoader(config, dataset, sampler)
+        hosts = {user: sorted(loader.uid2history_item[user].tolist()) for user in loader.uid_list.tolist()}
         assert {user: found.get(user, []) for user in hosts} == hosts
