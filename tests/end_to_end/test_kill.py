@@ -1,6 +1,6 @@
 """Real processes, really killed: kill -9 at random times, signals, and what the program says then.
 
-Six kills; 40 in the long mode, RECBOLE_BD_LONG=1. Those that are killed are copies of the test's process, which saves
+Four kills; 40 in the long mode, RECBOLE_BD_LONG=1. Those that are killed are copies of the test's process, which saves
 their imports; those that get a signal are programs of their own.
 """
 
@@ -27,7 +27,7 @@ from tests.helpers.paths import ROOT
 from tests.helpers.resuming import run_differences
 from tests.helpers.shared import made_once
 
-KILLS = 40 if LONG else 6
+KILLS = 40 if LONG else 4
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
 # Stages of about the same length, together a few seconds.
 EPOCHS = {"BPR": 5, "CDAE": 5}

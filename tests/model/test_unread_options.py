@@ -171,7 +171,7 @@ FORMS = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "form"), [form for form in FORMS if LONG or form[0] in ("HTD", "KDCL", "DML")])
+@pytest.mark.parametrize(("method", "form"), [form for form in FORMS if LONG or form[0] in ("KDCL", "DML")])
 def test_exactly_what_is_told_changes_nothing(method, form, quick):
     base = {**for_method(quick, method), "model": method, **form}
 

@@ -162,7 +162,7 @@ def refused(attempt) -> str:
 
 @pytest.mark.slow
 def test_any_block_is_prepared_or_refused_in_one_line(rated, pytestconfig):
-    @tried(400)
+    @tried(200)
     @given(chosen)
     @example({"model": "DMF", "normalize_all": True, **TOKENS_AS_NUMBERS})
     def attempt(settings):
@@ -183,7 +183,7 @@ def test_any_block_is_prepared_or_refused_in_one_line(rated, pytestconfig):
 
 @pytest.mark.slow
 def test_any_block_gives_a_run_or_one_line(rated, tmp_path, pytestconfig):
-    @tried(60)
+    @tried(30)
     @given(chosen)
     def attempt(settings):
         two = {"distill_epochs": 1} if settings.get("model", "BD") in METHODS else {}

@@ -120,7 +120,7 @@ def test_trials_of_general_and_sequential_models_have_one_split(tmp_path, monkey
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked")
 def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
-    words = words_of({**quick, "distill_epochs": 4}, tmp_path, trials=6, jobs=2)
+    words = words_of({**quick, "distill_epochs": 4}, tmp_path, trials=4, jobs=2)
     command = [sys.executable, "-m", "recbole_bd", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = tmp_path / "said"
@@ -151,8 +151,8 @@ def test_a_killed_search_goes_on_with_every_trial_once(quick, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     with (tmp_path / "out" / "trials.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert len(rows) == 6
-    assert len({row["learning_rate"] for row in rows}) == 6
+    assert len(rows) == 4
+    assert len({row["learning_rate"] for row in rows}) == 4
     assert len({row["folder"] for row in rows if row["folder"]}) == sum(row["state"] == "finished" for row in rows)
 
 
