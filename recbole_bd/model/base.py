@@ -167,7 +167,9 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
         """
         if self.control:
             return {"cf": self.roles[role].loss(batch.interaction)}
-        with self.roles[role].scores.one_pass():
+        with ExitStack() as stack:
+            for own in self.roles.values():
+                stack.enter_context(own.scores.one_pass())
             return self.distillation_loss(role, batch)
 
     @abstractmethod

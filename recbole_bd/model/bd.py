@@ -30,6 +30,7 @@ from recbole_bd.model.exchange import (
 )
 from recbole_bd.model.guides import Guides
 from recbole_bd.model.pause import SwitOKD
+from recbole_bd.model.row_items import RowItems
 from recbole_bd.model.schedule import share_of_weight
 from recbole_bd.model.turns import Turns
 from recbole_bd.model.unread_options import unread_options
@@ -45,7 +46,8 @@ class BD(Distiller):
     Where a model's L_CF adds up interactions instead of averaging them, `in_loss_units` scales the mean to a sum.
     z are logits, and j are items that the user has not seen. No gradient reaches the other role. It is in its current
     state or, with `guide_state: best`, in its best state by validation so far. Until a validation is better, that
-    is the state of the warm-up. Samples are drawn every `refresh_period` epochs from both roles' current rankings.
+    is the state of the warm-up. Samples are drawn every `refresh_period` epochs from both roles' current rankings, or
+    with `ranks_at: rows`, for a sequential learner, in every step from those of its rows.
     With another `guide` a placebo stands in for z_other, see `recbole_bd.model.guides`.
 
     Args:
@@ -54,7 +56,8 @@ class BD(Distiller):
     Attributes:
         exchanges: the direction into each role, by learner.
         weight: lambda of the current epoch, by learner.
-        drawn: draws the items of a batch.
+        drawn: draws the items of a batch, for users.
+        of_rows: draws them for rows, by ranks after the rows' histories.
         guides: the targets of both directions, and whose rankings choose items.
         best_guides: roles in their best states that some direction learns from, by name.
 
@@ -73,7 +76,7 @@ class BD(Distiller):
         self.require_items("samples_per_positive")
         self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
         self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
-        self._check_options()
+        _check_options(self)
         if config["directions"] == TEACHER_FIRST:
             self.turns = Turns((TEACHER, STUDENT), config["distill_epochs"])
         active = {learner: self.exchanges[learner] for learner in roles if self.exchanges[learner].weight > 0}
@@ -94,6 +97,9 @@ class BD(Distiller):
             device=self.device,
             guides=self.guides.rankers,
         )
+        at_rows = {learner: one for learner, one in active.items() if self.at_rows(learner)}
+        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler.generator)
+        self.shares_batches = self.shares_batches and not self.of_rows.exchanges
 
     @classmethod
     def distillation_terms(cls, config: Config, role: str) -> list[str]:
@@ -110,24 +116,6 @@ class BD(Distiller):
     def not_read(cls, config: Config) -> dict[str, str]:
         """Options that no direction of any arm reads: see `Distiller.not_read`."""
         return {**super().not_read(config), **unread_options(config)}
-
-    def _check_options(self) -> None:
-        """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
-        active = [one for one in self.exchanges.values() if one.weight]
-        bare = [one for one in active if one.kind == "listwise" and not one.takes_positive]
-        if bare and self.config["samples_per_positive"] == 1:
-            raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
-        if self.config["directions"] == TEACHER_FIRST and self.config["stop_on"] == TEACHER:
-            raise ConfigError("stop_on=teacher would end the student's turn, which is last: use both or student")
-        if self.config["directions"] == TEACHER_FIRST and self.config["distill_epochs"] == 1:
-            raise ConfigError("directions=teacher_first needs two epochs at least: use distill_epochs=2 or more")
-        if self._may_pause() and self.config["samples_of_user"] == "own":
-            raise ConfigError("pause=switokd needs lists with a positive: use samples_of_user=average")
-        if self.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in active):
-            raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
-        for exchange in active:
-            if exchange.is_negative:
-                _require_one_negative(self.roles[exchange.learner])
 
     def refresh(self, epoch: int, progress: Callable[[int], None] | None = None) -> bool:
         """Set this epoch's weights; every `refresh_period` epochs, rank items and draw anew for the learners.
@@ -149,11 +137,12 @@ class BD(Distiller):
         if self.switch is not None:
             self.switch.log()
         self.turns.take(epoch, self.resting)
-        awake = [name for name in self.roles if name not in self.resting and self.turns.learns(name)]
-        is_first = self.turns.now is not None and self.turns.now not in self.sampler.pools
+        by_users = [name for name in self.roles if name not in self.of_rows.exchanges]
+        awake = [name for name in by_users if name not in self.resting and self.turns.learns(name)]
+        is_first = self.turns.now in by_users and self.turns.now not in self.sampler.pools
         is_share = self.config["refresh_users"] == "rolling" and epoch > 0 and not is_first
         is_due = is_first or is_share or epoch % self.refresh_period == 0
-        if not (is_due and any(exchange.weight for exchange in self.exchanges.values())):
+        if not (is_due and any(self.exchanges[name].weight for name in by_users)):
             return False
         users = None
         if is_share:
@@ -191,7 +180,7 @@ class BD(Distiller):
 
     def kind_of_distillation(self, batch: Batch) -> Hashable:
         """Weights, and where the drawn items and the guides' vectors lie; None where a batch decides on the step."""
-        if batch.positives is None or self.guides.mixes_rows or self.switch is not None:
+        if batch.positives is None or self.guides.mixes_rows or self.switch is not None or self.of_rows.exchanges:
             return None
         pools = tuple(pool.data_ptr() for pool in self.sampler.pools.values())
         return tuple(self.weight.items()), pools, self.guides.version
@@ -208,7 +197,7 @@ class BD(Distiller):
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
         exchange, interaction = self.exchanges[role], batch.interaction
-        users, items, positives = self.drawn.draw(self.sampler, role, batch, exchange.takes_positive)
+        users, items, positives = self._items(role, batch)
         if exchange.is_negative:
             interaction = self._with_negatives(interaction, items[:, 0])
         own = learner.loss(interaction)
@@ -230,10 +219,36 @@ class BD(Distiller):
             per_user = draws / self.drawn.per_positive / len(users)
         return {"cf": own, "distill": self.in_loss_units(role, weight, term, users, per_user)}
 
+    def _items(self, role: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Users, the items drawn for each, and the positives: see `BatchItems.draw`."""
+        if role not in self.of_rows.exchanges or batch.positives is None:
+            return self.drawn.draw(self.sampler, role, batch, self.exchanges[role].takes_positive)
+        items = self.of_rows.draw(role, self.units(role, batch.users, batch), batch.positives)
+        return batch.users, items, batch.positives
+
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)
         changed.interaction[self.NEG_ITEM_ID] = items
         return changed
+
+
+def _check_options(method: BD) -> None:
+    """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
+    active = [one for one in method.exchanges.values() if one.weight]
+    bare = [one for one in active if one.kind == "listwise" and not one.takes_positive]
+    if bare and method.config["samples_per_positive"] == 1:
+        raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
+    if method.config["directions"] == TEACHER_FIRST and method.config["stop_on"] == TEACHER:
+        raise ConfigError("stop_on=teacher would end the student's turn, which is last: use both or student")
+    if method.config["directions"] == TEACHER_FIRST and method.config["distill_epochs"] == 1:
+        raise ConfigError("directions=teacher_first needs two epochs at least: use distill_epochs=2 or more")
+    if method._may_pause() and method.config["samples_of_user"] == "own":
+        raise ConfigError("pause=switokd needs lists with a positive: use samples_of_user=average")
+    if method.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in active):
+        raise ConfigError("samples_of_user=own gives users lists of unequal lengths: it needs exchange=pointwise")
+    for exchange in active:
+        if exchange.is_negative:
+            _require_one_negative(method.roles[exchange.learner])
 
 
 def _of_another_target(guides: dict[str, str], config: Config) -> dict[str, str]:

@@ -131,14 +131,14 @@ class Guides:
         order = 1 + torch.randperm(role.n_users - 1, generator=self.generator, device=role.device)
         another = torch.zeros(role.n_users, dtype=torch.int64, device=role.device)
         another[order] = order.roll(-1)
-        return lambda users, items=None: role.all_logits(another[users], items)
+        return lambda users, items=None: role.all_logits(another[users_of(users)], items)
 
     def _in_random_order(self) -> Callable[..., Tensor]:
         assert self.generator is not None
         device = self.generator.device
         number = int(torch.randint(2**31, (1,), generator=self.generator, device=device))
         everything = torch.arange(next(iter(self._roles.values())).n_items, device=device)
-        return lambda users, items=None: random_logits(users, everything if items is None else items, number)
+        return lambda users, items=None: random_logits(users_of(users), everything if items is None else items, number)
 
     def new_best(self, role: Role) -> None:
         """Store a role's new best state, if some direction learns from it."""

@@ -112,5 +112,6 @@ class MethodFacts:
             unread["rest_at_best"] = f"the {cls.learners[0]} alone learns, and the stage ends where it would rest"
         taught = [config.backbones[role] for role in cls.learners if cls.distillation_terms(config, role)]
         if not any(map(is_sequential, taught)):
-            unread["exchange_at"] = "no role that learns from the other is sequential"
+            reason = "no role that learns from the other is sequential"
+            unread |= dict.fromkeys(("exchange_at", "ranks_at", "exchange_history"), reason)
         return unread

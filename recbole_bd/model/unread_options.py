@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from recbole_bd.backbones.names import DIRECTION_INTO, PLACEBO
+from recbole_bd.backbones.registry import is_sequential
+from recbole_bd.model.at_rows import ROWS
 from recbole_bd.model.exchange import (
     CONSTANT,
     ONE_HOT,
@@ -41,7 +43,11 @@ def unread_options(config: Any) -> dict[str, str]:
         **_of_schedules(every),
         **_of_shapes(every, config),
     }
-    if config["refresh_period"] == 1:
+    taught = [config.backbones[learner] for learner, exchanges in learning.items() if exchanges]
+    if config["exchange_at"] == config["ranks_at"] == ROWS and taught and all(map(is_sequential, taught)):
+        reason = "with ranks_at: rows, items are drawn in every step"
+        unread |= dict.fromkeys(("refresh_period", "refresh_users"), reason)
+    elif config["refresh_period"] == 1:
         unread["refresh_users"] = "refresh_period is 1, so that all users are refreshed in every epoch"
     return unread
 

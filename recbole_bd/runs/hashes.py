@@ -48,6 +48,8 @@ _OF_A_DIRECTION = (
 _SINCE: dict[str, Any] = {
     **{f"{option}_{direction}": None for option in _OF_A_DIRECTION for direction in DIRECTION_INTO.values()},
     "exchange_at": "rows",
+    "ranks_at": "users",
+    "exchange_history": "excluded",
     "guide": "other",
     "guide_top": None,
     "lambda_decay_epochs": 5.0,
@@ -234,15 +236,13 @@ def run_hashes(config: BDConfig, schema: int = SCHEMA) -> dict[str, str]:
 
 def settings_of_before(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Add the settings that a record of an earlier version lacks, with the values that mean its behaviour."""
-    roles = {role: settings[key] for role in PAIR if (key := f"{role}_model") in settings}
-    return {**_since(settings.get("model", ""), roles), **settings}
+    return {**_since(settings.get("model", ""), {role: settings.get(f"{role}_model", "") for role in PAIR}), **settings}
 
 
 def _since(model: str, backbones: Mapping[str, str]) -> dict[str, Any]:
     """`_SINCE` for a method with models by role: at first, sequential learners of all but BD learned at users."""
     learners = METHODS[model].learners if model in METHODS and model != "BD" else ()
-    learned_at_users = any(is_sequential(backbones.get(role, "")) for role in learners)
-    return _SINCE | {"exchange_at": "users"} if learned_at_users else _SINCE
+    return _SINCE | {"exchange_at": "users"} if any(is_sequential(backbones[role]) for role in learners) else _SINCE
 
 
 def changed_hashes(hashes: Mapping[str, str], changes: Sequence[Mapping[str, Any]]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from recbole_bd.backbones.names import DIRECTION_INTO
 from recbole_bd.cli.completion import SHELLS, WITH_SETTINGS, program_parser
 from recbole_bd.cli.main import COMMANDS
 from recbole_bd.config.property_files import package_options
@@ -13,7 +14,7 @@ shtab = pytest.importorskip("shtab")
 # Words typed, and what may follow: all of it, or some of it.
 OFFERED = [
     ("", {*COMMANDS}),
-    ("run --exch", {"--exchange", "--exchange_at", "--exchange_teacher_to_student", "--exchange_student_to_teacher"}),
+    ("run --exchange_", {f"--exchange_{end}" for end in ("at", "history", *DIRECTION_INTO.values())}),
     ("run --exchange ", {"pointwise", "listwise", "pairwise"}),
     ("run --epochs 3 --rank_precision s", {"sampled"}),
     ("run --softmax_cosine ", {"True", "False"}),

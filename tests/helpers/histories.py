@@ -1,10 +1,14 @@
 """Data in order of time, for sequential models: in each user's sequence an item decides the next one."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from recbole_bd.data.batches import batch_stream
+from recbole_bd.runs.prepare import build_distiller, prepare
 from tests.helpers.data import write_inter
+from tests.helpers.settings import for_method, make_config
 
 N_ITEMS = 30
 CHAINS = {"dataset": "chains", "metrics": ["NDCG"], "topk": [5], "valid_metric": "NDCG@5", "device": "cpu"}
@@ -60,3 +64,33 @@ def items_in_time(**how) -> dict[str, list[str]]:
     for user, item, _ in sorted(next_items(**how), key=lambda row: row[2]):
         found.setdefault(user, []).append(item)
     return found
+
+
+# Settings of pairs without dropout, whose methods are compared with their equations.
+OF_SCENES = {
+    "backbones": {
+        "GRU4Rec": {
+            "teacher": {"embedding_size": 8, "hidden_size": 8, "dropout_prob": 0.0},
+            "student": {"embedding_size": 4, "hidden_size": 4, "dropout_prob": 0.0},
+        },
+        "CORE": {"teacher": {"embedding_size": 8, "inner_size": 8}, "student": {"embedding_size": 4, "inner_size": 4}},
+    },
+    "MAX_ITEM_LIST_LENGTH": 6, "train_batch_size": 32, "guide_state": "current", "samples_per_positive": 3,
+    "refresh_period": 1, "learning_rate": 0.01,
+}  # fmt: skip
+
+
+def scenes(folder: Path) -> Callable:
+    """A function from a teacher, a student and settings to the refreshed method, and the batches of an epoch."""
+    write_chains(folder)
+
+    def of(teacher: str, student: str, **more):
+        settings = {**CHAINS, **OF_SCENES, "data_path": str(folder), "teacher_model": teacher, "student_model": student}
+        config = make_config(for_method({**settings, **more}, more.get("model", "BD")), seed=5)
+        split, roles = prepare(config)
+        method = build_distiller(config, split, roles)
+        method.refresh(0)
+        stream = batch_stream({name: role.config for name, role in roles.items()}, split, lambda name: None)
+        return method, list(stream)
+
+    return of

@@ -10,43 +10,18 @@ from torch import Tensor
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.config.unread_keys import settings_notes
-from recbole_bd.data.batches import Batch, batch_stream
+from recbole_bd.data.batches import Batch
 from recbole_bd.model import METHODS
 from recbole_bd.model.topology import hierarchical_topology
-from recbole_bd.runs.prepare import build_distiller, prepare
 from recbole_bd.sampler.draws import draw_positions
 from recbole_bd.system.distributed import Group
-from tests.helpers.histories import CHAINS, write_chains
-from tests.helpers.settings import for_method, make_config
-
-SMALL = {
-    "backbones": {
-        "GRU4Rec": {
-            "teacher": {"embedding_size": 8, "hidden_size": 8, "dropout_prob": 0.0},
-            "student": {"embedding_size": 4, "hidden_size": 4, "dropout_prob": 0.0},
-        },
-        "CORE": {"teacher": {"embedding_size": 8, "inner_size": 8}, "student": {"embedding_size": 4, "inner_size": 4}},
-    },
-    "MAX_ITEM_LIST_LENGTH": 6, "train_batch_size": 32, "guide_state": "current", "samples_per_positive": 3,
-    "refresh_period": 1, "learning_rate": 0.01,
-}  # fmt: skip
+from tests.helpers.histories import scenes
+from tests.helpers.settings import make_config
 
 
 @pytest.fixture
 def scene(tmp_path):
-    """The method, a batch, and the learners' histories in it, made by `of(teacher, student)`."""
-    folder = write_chains(tmp_path)
-
-    def of(teacher: str, student: str, **more):
-        settings = {**CHAINS, **SMALL, "data_path": str(folder), "teacher_model": teacher, "student_model": student}
-        config = make_config(for_method({**settings, **more}, more.get("model", "BD")), seed=5)
-        split, roles = prepare(config)
-        method = build_distiller(config, split, roles)
-        method.refresh(0)
-        stream = batch_stream({name: role.config for name, role in roles.items()}, split, lambda name: None)
-        return method, list(stream)
-
-    return of
+    return scenes(tmp_path)
 
 
 def calls_of(model, monkeypatch) -> list[tuple[torch.Tensor, bool]]:
