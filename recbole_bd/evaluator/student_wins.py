@@ -16,7 +16,7 @@ from recbole_bd.data.split import Split
 
 _CONFIDENCE = 0.95
 # Resamples of the bootstrap, and the most numbers in one batch of them.
-_RESAMPLES, _BATCH_NUMBERS = 2000, 2**21
+_RESAMPLES, _BATCH_NUMBERS = 2000, 2**17
 
 
 def test_ranks_record(split: Split, ranks: Mapping[tuple[str, str], Tensor]) -> dict[str, np.ndarray]:
@@ -112,21 +112,28 @@ class Share:
 
 
 def share(won: np.ndarray, users: np.ndarray) -> Share:
-    """Compute the share of won interactions, with a confidence interval that respects clusters by user.
+    """Compute the share of won interactions of one arm; see `shares_by_arm`."""
+    return shares_by_arm({"": won}, users)[""]
+
+
+def shares_by_arm(wins: Mapping[str, np.ndarray], users: np.ndarray) -> dict[str, Share]:
+    """Compute shares of won interactions, with confidence intervals that respect clusters by user.
 
     With one interaction per user this is Wilson's binomial interval. Otherwise it is a percentile bootstrap over users,
     because a user's interactions are correlated. If all or none are won, or there is one user, Wilson's is used again.
 
     Args:
-        won: bool [n], n at least 1.
+        wins: bool [n] by arm, n at least 1.
         users: [n], user id of each interaction, of any type.
     """
-    value = float(won.mean())
     _, owner = np.unique(users, return_inverse=True)
     counts = np.bincount(owner)
-    if counts.max() == 1 or len(counts) == 1 or value in (0, 1):
-        return Share(value, *_wilson(value, len(won)))
-    return Share(value, *_bootstrap(np.bincount(owner, weights=won), counts))
+    values = {arm: float(won.mean()) for arm, won in wins.items()}
+    intervals = {arm: _wilson(value, len(users)) for arm, value in values.items()}
+    if counts.max() > 1 and len(counts) > 1:
+        by_user = {arm: np.bincount(owner, weights=wins[arm]) for arm, value in values.items() if value not in (0, 1)}
+        intervals |= _bootstrap(by_user, counts)
+    return {arm: Share(value, *intervals[arm]) for arm, value in values.items()}
 
 
 def _wilson(value: float, size: int) -> tuple[float, float]:
@@ -145,20 +152,26 @@ def _wilson(value: float, size: int) -> tuple[float, float]:
     return (0.0 if value == 0 else low), (1.0 if value == 1 else high)
 
 
-def _bootstrap(won: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Percentile bootstrap over users of sum(won) / sum(counts); scipy's would add .4 s to the start of every run.
+def _bootstrap(won: Mapping[str, np.ndarray], counts: np.ndarray) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap over users of sum(won) / sum(counts), with the same resamples for every arm.
+
+    scipy's would add .4 s to the start of every run.
 
     Args:
-        won: [users], interactions won by each user.
+        won: [users] by arm, interactions won by each user.
         counts: [users], interactions of each user.
     """
-    generator, users, found = np.random.default_rng(0), len(counts), []
+    generator, users = np.random.default_rng(0), len(counts)
+    found: dict[str, list[np.ndarray]] = {arm: [] for arm in won}
     batch = max(1, _BATCH_NUMBERS // users)
-    for begin in range(0, _RESAMPLES, batch):
+    for begin in range(0, _RESAMPLES if won else 0, batch):
         drawn = generator.integers(users, size=(min(batch, _RESAMPLES - begin), users))
-        found.append(won[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(found), [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
-    return float(low), float(high)
+        of_drawn = counts[drawn].sum(axis=1)
+        for arm, of_user in won.items():
+            found[arm].append(of_user[drawn].sum(axis=1) / of_drawn)
+    ends = [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2]
+    bounds = {arm: np.quantile(np.concatenate(parts), ends) for arm, parts in found.items()}
+    return {arm: (float(low), float(high)) for arm, (low, high) in bounds.items()}
 
 
 @dataclass(frozen=True)
@@ -179,7 +192,7 @@ class InteractionGroup:
 
 def overall(record: Mapping[str, np.ndarray]) -> dict[str, Share]:
     """Compute the student's share of wins on all test interactions, by arm."""
-    return {arm: share(won, record["user"]) for arm, won in student_wins(record).items()}
+    return shares_by_arm(student_wins(record), record["user"])
 
 
 def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> list[InteractionGroup]:
@@ -198,6 +211,6 @@ def by_count(record: Mapping[str, np.ndarray], key: str, groups: int = 5) -> lis
     found = []
     for number in range(numbers.max() + 1):
         inside = numbers == number
-        shares = {arm: share(won[inside], record["user"][inside]) for arm, won in wins.items()}
+        shares = shares_by_arm({arm: won[inside] for arm, won in wins.items()}, record["user"][inside])
         found.append(InteractionGroup(int(counts[inside].min()), int(counts[inside].max()), int(inside.sum()), shares))
     return found

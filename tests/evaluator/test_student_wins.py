@@ -116,6 +116,16 @@ def test_interactions_of_one_user_are_not_counted_as_independent():
     assert student_wins.share(np.repeat(user_wins, 20), users) == found, "not the same twice"
 
 
+@pytest.mark.parametrize("numbers", [1, 500, 2**21])
+def test_arms_share_their_resamples_and_no_interval_depends_on_how_many_are_made_at_once(numbers, monkeypatch):
+    generator = np.random.default_rng(2)
+    users = generator.integers(40, size=200)
+    wins = {arm: generator.random(200) < chance for arm, chance in (("separate", 0.4), ("distilled", 0.6), ("all", 2))}
+    expected = {arm: student_wins.share(won, users) for arm, won in wins.items()}
+    monkeypatch.setattr(student_wins, "_BATCH_NUMBERS", numbers)
+    assert student_wins.shares_by_arm(wins, users) == expected
+
+
 @pytest.mark.parametrize("won", [[True] * 6, [False] * 6])
 def test_all_or_nothing_is_not_certainty(won):
     found = student_wins.share(np.array(won), np.array([0, 0, 0, 1, 1, 1]))
