@@ -8,8 +8,10 @@ from recbole.config import Config
 from torch import Tensor
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
+from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.errors import ConfigError
 from recbole_bd.model import losses
+from recbole_bd.model.at_rows import ROWS
 from recbole_bd.model.objective import number, temperature_text, term_text, whole
 from recbole_bd.model.schedule import CONSTANT as CONSTANT_WEIGHT
 from recbole_bd.model.schedule import DECAY, LINEAR
@@ -197,6 +199,8 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
 
 
 def _times_text(exchange: Exchange, config: Config) -> Iterator[str]:
+    if config["exchange_at"] == config["ranks_at"] == ROWS and is_sequential(config.backbones[exchange.learner]):
+        yield "ranks after each row's history"
     if config["directions"] == TEACHER_FIRST:
         yield f"in the {'first' if exchange.learner == TEACHER else 'second'} half of the epochs"
     if config["directions"] == "both" and config["pause"] == "switokd" and exchange.learner == TEACHER:

@@ -65,14 +65,15 @@ class RowDraws:
         items = torch.empty(n_rows * count, dtype=torch.int32, device=self._device)
         pool = Pool(items, torch.full_like(rows, count), rows * count, self._workspace)
         rule = Rule(learner, guide, direction, n_items)
-        for some in rows.split(max(1, _SCORES_AT_ONCE.get(self._device.type, _SCORES_ON_GPU) // n_items)):
-            part = slice(int(some[0]), int(some[-1]) + 1)
+        at_once = max(1, _SCORES_AT_ONCE.get(self._device.type, _SCORES_ON_GPU) // n_items)
+        for start in range(0, n_rows, at_once):
+            part = slice(start, start + at_once)
 
             def logits(name: str, part: slice = part) -> Tensor:
                 return scores[name](part).float()
 
             excluded = self._excluded(users[part], targets[part])
-            fill(Chunk(some, logits, n_items, excluded, self._method, self._generator), rule, pool)
+            fill(Chunk(rows[part], logits, n_items, excluded, self._method, self._generator), rule, pool)
         return items.view(n_rows, count).long()
 
     def _excluded(self, users: Tensor, targets: Tensor) -> Indices:

@@ -16,6 +16,7 @@ from recbole_bd.runs.trained_model import load_trained
 from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.trainer import captured_step
+from tests.helpers.histories import SHORT, write_chains
 from tests.helpers.references import DIRECTIONS, N_ITEMS, N_USERS, mask_of, probabilities_by_hand, seen_items, tables
 from tests.helpers.settings import alone, for_method, roughly
 
@@ -42,6 +43,18 @@ def test_runs_finish_on_the_device(teacher, student, amp, quick):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_on_the_device(method, quick):
     result = run_bd(method, config_dict={**for_method(quick, method), "device": "cuda"})
+    assert result["machine"]["device"].startswith("cuda")
+    assert 0 <= result["student"]["distilled"]["test"]["ndcg@5"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("BD", {}), ("BD", {"ranks_at": "rows", "exchange_history": "allowed"}), ("CE", {"items": "all"}), ("DE", {})],
+)
+def test_rows_of_sequential_models_are_exchanged_on_the_device(method, more, tmp_path):
+    settings = {**SHORT, "data_path": str(write_chains(tmp_path)), "checkpoint_dir": str(tmp_path / "saved")}
+    pair = {"teacher_model": "GRU4Rec", "student_model": "GRU4Rec", "device": "cuda", **more}
+    result = run_bd(method, config_dict=for_method({**settings, **pair}, method))
     assert result["machine"]["device"].startswith("cuda")
     assert 0 <= result["student"]["distilled"]["test"]["ndcg@5"] <= 1
 

@@ -6,6 +6,7 @@ import torch
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.errors import ConfigError
+from recbole_bd.model import METHODS
 from tests.helpers.histories import scenes
 from tests.helpers.references import follows
 from tests.helpers.settings import make_config
@@ -118,3 +119,11 @@ def test_options_of_refreshes_are_told():
     assert [note for note in notes if note.startswith("exchange_history=") and "ranks_at" in note]
     notes = settings_notes(make_config(ROWS))
     assert [note for note in notes if note.startswith("ranks_at=")]
+
+
+def test_the_objective_says_where_ranks_are_taken():
+    config = make_config({**ROWS, "teacher_model": "BPR", "student_model": "SASRec"})
+    terms = {role: METHODS["BD"].distillation_terms(config, role)[0] for role in (TEACHER, STUDENT)}
+    assert {role: "ranks after each row's history" in term for role, term in terms.items()} == {
+        TEACHER: False, STUDENT: True,
+    }  # fmt: skip
