@@ -43,6 +43,8 @@ def unread_options(config: Any) -> dict[str, str]:
         **_of_schedules(every),
         **_of_shapes(every, config),
     }
+    if config["exchange_at"] != ROWS:
+        unread["exchange_history"] = "ranks are those of rows with exchange_at: rows alone"
     taught = [config.backbones[learner] for learner, exchanges in learning.items() if exchanges]
     if config["exchange_at"] == config["ranks_at"] == ROWS and taught and all(map(is_sequential, taught)):
         reason = "with ranks_at: rows, items are drawn in every step"

@@ -117,6 +117,8 @@ def test_options_of_refreshes_are_told():
     assert not [note for note in settings_notes(make_config({**given, "student_model": "SASRec"})) if "refresh" in note]
     notes = settings_notes(make_config({**pair, "exchange_history": "allowed"}))
     assert [note for note in notes if note.startswith("exchange_history=") and "ranks_at" in note]
+    notes = settings_notes(make_config({**pair, **ROWS, "exchange_at": "users", "exchange_history": "allowed"}))
+    assert {note.split("=")[0] for note in notes} >= {"ranks_at", "exchange_history"}
     notes = settings_notes(make_config(ROWS))
     assert [note for note in notes if note.startswith("ranks_at=")]
 
