@@ -6,7 +6,6 @@ from recbole.data.transform import construct_transform
 from recbole.utils import FeatureType
 
 from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
-from recbole_bd.backbones.acceleration.row_losses import add_up_fast
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
 from recbole_bd.backbones.checkpoint import settings_recorded_in
@@ -72,7 +71,6 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
     read_histories_sparsely(model)
     if config["loss_items"] == "sampled":
         sample_loss(model)
-    add_up_fast(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
     note_attributes(model)

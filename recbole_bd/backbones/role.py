@@ -14,6 +14,7 @@ from recbole.model.abstract_recommender import AbstractRecommender
 from scipy import sparse
 from torch import Tensor
 
+from recbole_bd.backbones.acceleration.row_losses import fast_row_losses
 from recbole_bd.backbones.scoring.base import device_of
 from recbole_bd.backbones.scoring.families import family
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
@@ -31,8 +32,7 @@ class Role:
     Users and items are RecBole's internal ids (0 is padding) on the model's device. Rows of a batch may stand where
     users do: a sequential model scores them after their histories, any other one their users. Outside `step` and
     `scoring` every call propagates anew in the model's current train or eval mode, with gradient.
-    Models that draw noise for a score (dropout in train mode; DiffRec with `sampling_noise` or
-    `sampling_steps`; Random) draw it anew as well.
+    Models that draw noise for a score (by dropout in train mode; DiffRec; Random) draw it anew as well.
 
     Attributes:
         name: `teacher` or `student`; `model` for a baseline.
@@ -185,7 +185,8 @@ class Role:
 
     def parts_of_loss(self, interaction: Interaction) -> Tensor | tuple[Tensor, ...]:
         """Compute `loss` in the form of RecBole's `calculate_loss`: a scalar, or a model's several parts."""
-        return (self.softmax or self.model.calculate_loss)(interaction)
+        with fast_row_losses(self.model):
+            return (self.softmax or self.model.calculate_loss)(interaction)
 
     def loss(self, interaction: Interaction) -> Tensor:
         """Compute the role's own training loss: its model's, or the softmax.

@@ -1,27 +1,27 @@
-"""The cross-entropy of whole rows of items, added up, in about half of torch's time on a CPU.
+"""Cross-entropies of whole rows of items, in about half of torch's time on a CPU.
 
-CDAE's loss compares a row of logits with a row of zeros and ones for each user: most of its training. RecBole's code of
-the loss stays as it is, and the result is the same up to rounding.
-
-Changes model instances: CDAE gets the class `FastLossCDAE`.
+CDAE compares a row of logits with zeros and ones for each user, and sequential models take the softmax of a row for
+each history. Loss and gradient are computed together, over a few rows that stay in the cache. RecBole's code of the
+loss stays as it is, and the result is the same up to rounding.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from recbole.data.interaction import Interaction
-from recbole.model.abstract_recommender import AbstractRecommender
+from recbole.model.abstract_recommender import AbstractRecommender, SequentialRecommender
 from recbole.model.general_recommender import CDAE
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-# Logits whose loss and gradient are computed together: they stay in the cache.
+# Logits whose loss and gradient are computed together.
 _LOGITS_AT_ONCE = 2**17
 
 
-class SummedCrossEntropy(torch.autograd.Function):
+class SummedBinaryCrossEntropy(torch.autograd.Function):
     """Binary cross-entropy of logits, summed; no gradient reaches the targets.
 
     sum of softplus(z) - z * y;  its gradient is sigmoid(z) - y
@@ -31,8 +31,7 @@ class SummedCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
         """Loss of logits and targets, both [B, n]; a scalar."""
         total, gradient = logits.new_zeros(()), torch.empty_like(logits)
-        rows = max(1, _LOGITS_AT_ONCE // max(logits.shape[1], 1))
-        for some, wanted, found in zip(*(table.split(rows) for table in (logits, targets, gradient)), strict=True):
+        for some, wanted, found in _blocks(logits, targets, gradient):
             total += F.softplus(some).sum() - torch.dot(some.reshape(-1), wanted.reshape(-1))
             torch.sigmoid(some, out=found).sub_(wanted)
         ctx.save_for_backward(gradient)
@@ -45,44 +44,67 @@ class SummedCrossEntropy(torch.autograd.Function):
         return of_sum * gradient, None
 
 
-class _SumsFast(TorchFunctionMode):
-    """Scope in which summed cross-entropies without weights are those of `SummedCrossEntropy`."""
+class MeanCrossEntropy(torch.autograd.Function):
+    """Cross-entropy of the softmax of rows, their mean.
+
+    mean of logsumexp(z) - z_y;  its gradient is (softmax(z) - onehot(y)) / B
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        """Loss of logits [B, n] and columns int64 [B]; a scalar."""
+        total, gradient = logits.new_zeros(()), torch.empty_like(logits)
+        for some, wanted, found in _blocks(logits, targets.unsqueeze(1), gradient):
+            top = some.amax(dim=1, keepdim=True)
+            sums = torch.sub(some, top, out=found).exp_().sum(dim=1, keepdim=True)
+            own = some.gather(1, wanted)
+            total += (sums.log() + top - own).sum()
+            found.mul_(sums.reciprocal_()).scatter_add_(1, wanted, torch.full_like(own, -1))
+        ctx.save_for_backward(gradient)
+        return total / len(logits)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Gradient of the logits."""
+        (of_sum,) = ctx.saved_tensors
+        return of_sum * (gradient / len(of_sum)), None
+
+
+def _blocks(logits: Tensor, targets: Tensor, gradient: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """A few rows of each table at a time."""
+    rows = max(1, _LOGITS_AT_ONCE // max(logits.shape[1], 1))
+    return zip(*(table.split(rows) for table in (logits, targets, gradient)), strict=True)
+
+
+class FastRowLosses(TorchFunctionMode):
+    """Scope in which plain cross-entropies of rows are those of this module; all else is torch's."""
 
     def __torch_function__(
         self, function: Callable, types: Any, args: Sequence[Any] = (), given: Mapping[str, Any] | None = None
     ) -> Any:
         given = given or {}
-        if function is F.binary_cross_entropy_with_logits and _is_plain_sum(*args, **given):
-            return SummedCrossEntropy.apply(*args[:2])
+        if function is F.binary_cross_entropy_with_logits and _is_plain(function, "sum", args, given):
+            logits, targets = args[:2]
+            if targets.shape == logits.shape and targets.dtype == logits.dtype and not targets.requires_grad:
+                return SummedBinaryCrossEntropy.apply(logits, targets)
+        if function is F.cross_entropy and _is_plain(function, "mean", args, given):
+            logits, targets = args[:2]
+            if targets.dtype == torch.int64 and targets.dim() == 1 and bool((targets >= 0).all()):
+                return MeanCrossEntropy.apply(logits, targets)
         return function(*args, **given)
 
 
-def _is_plain_sum(
-    logits: Tensor,
-    targets: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    pos_weight: Tensor | None = None,
-) -> bool:
-    """Whether a call of torch's cross-entropy adds up rows of plain zeros and ones, in the dtype of the logits."""
-    has_options = any(option is not None for option in (weight, size_average, reduce, pos_weight))
-    is_like = logits.dim() == 2 and logits.shape == targets.shape and logits.dtype == targets.dtype
-    is_like &= not targets.requires_grad
-    return reduction == "sum" and not has_options and is_like
+def _is_plain(function: Callable, reduction: str, args: Sequence[Any], given: Mapping[str, Any]) -> bool:
+    """Whether a loss of rows of float32 is called with this reduction, and with all other options as they are."""
+    if len(args) < 2 or args[0].dim() != 2 or args[0].dtype != torch.float32 or args[0].device.type != "cpu":
+        return False
+    call = inspect.signature(function).bind(*args, **given)
+    defaults = {name: parameter.default for name, parameter in call.signature.parameters.items()}
+    options = {name: value for name, value in list(call.arguments.items())[2:] if value != defaults[name]}
+    return options.pop("reduction", "mean") == reduction and not options
 
 
-class FastLossCDAE(CDAE):
-    """CDAE whose cross-entropy is added up faster."""
-
-    def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """RecBole's loss of a batch of users; a scalar."""
-        with _SumsFast():
-            return super().calculate_loss(interaction)
-
-
-def add_up_fast(model: AbstractRecommender) -> None:
-    """Let RecBole's own CDAE on a CPU add up its loss faster; other models stay as they are."""
-    if type(model) is CDAE and next(model.parameters()).device.type == "cpu":
-        model.__class__ = FastLossCDAE
+def fast_row_losses(model: AbstractRecommender) -> AbstractContextManager[Any]:
+    """Scope for the loss of a model: `FastRowLosses` for those that compare whole rows, on a CPU."""
+    has_rows = isinstance(model, CDAE | SequentialRecommender)
+    return FastRowLosses() if has_rows and next(model.parameters()).device.type == "cpu" else nullcontext()
