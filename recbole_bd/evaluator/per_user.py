@@ -93,6 +93,11 @@ class PerUser:
         self.users = dataset.id2token(dataset.uid_field, ids.numpy()).astype(str)
         self.values |= {f"{prefix}/{name}": array[order.numpy()] for name, array in values.items()}
 
+    def copy(self, known: str, prefix: str) -> None:
+        """Give the values under one `role/arm` to another one, whose state is the same."""
+        of_known = {key.rpartition("/")[2]: array for key, array in self.values.items() if key.startswith(f"{known}/")}
+        self.values |= {f"{prefix}/{metric}": array for metric, array in of_known.items()}
+
     def keep(self, metric: str) -> None:
         """Drop the values of all other metrics.
 

@@ -135,12 +135,17 @@ class RunOutputs:
         for arm, snapshots in arms.items():
             for name, snapshot in snapshots.items():
                 role = self.roles[name]
-                restore_snapshot(role.model, snapshot)
-                test = evaluate(role, self.split, self.split.test_loader, journal, arm, show_progress, per_user)
+                is_start = arm != SEPARATE and snapshot.epoch < 0  # no later state was better: it has been tested
+                if is_start:
+                    test = dict(self.result[name][SEPARATE]["test"])
+                    per_user.copy(f"{name}/{SEPARATE}", f"{name}/{arm}")
+                else:
+                    restore_snapshot(role.model, snapshot)
+                    test = evaluate(role, self.split, self.split.test_loader, journal, arm, show_progress, per_user)
                 self.result[name][arm] = {"valid": snapshot.valid, "test": test, "best_epoch": snapshot.epoch}
                 journal.test(arm, name, snapshot.epoch, test)
                 if arm in (SEPARATE, DISTILLED) and len(self.roles) == 2 and self.is_first_process:
-                    ranks[arm, name] = test_ranks(role, self.split)
+                    ranks[arm, name] = ranks[SEPARATE, name] if is_start else test_ranks(role, self.split)
         if self.is_first_process:
             with alone():  # the other processes are done
                 self._write_test_records(arms, ranks, per_user)
@@ -168,8 +173,8 @@ class RunOutputs:
             trained = student_wins.of_trained_items(record)
             if len(trained["user"]):
                 self.result["student_wins_trained"] = student_wins.shares(trained)
-            self._write_arrays("test_ranks.npz", record)
-            self._write_arrays("discrepancy.npz", self._discrepancies(arms[SEPARATE]))
+            _write_arrays(self.folder / "test_ranks.npz", record)
+            _write_arrays(self.folder / "discrepancy.npz", self._discrepancies(arms[SEPARATE]))
 
     def _discrepancies(self, start: Mapping[str, Snapshot]) -> dict[str, numpy.ndarray]:
         """Count rank discrepancies before distillation, and the sampler's draws.
@@ -186,11 +191,6 @@ class RunOutputs:
         seconds, users = time.perf_counter() - began, len(record["user"])
         logger.info("ranks by both roles compared for %d of %d users in %.1f s", users, self.split.n_users - 1, seconds)
         return record
-
-    def _write_arrays(self, name: str, arrays: dict[str, numpy.ndarray]) -> None:
-        """Write plain arrays, which `numpy.load(path, allow_pickle=False)` reads, into the run folder."""
-        named: dict[str, Any] = arrays
-        write_atomically(self.folder / name, lambda stream: numpy.savez_compressed(stream, **named))
 
     def close(
         self,
@@ -239,3 +239,9 @@ class RunOutputs:
         self.result["status"] = "interrupted"
         journal.write_metrics()
         self.write_result()
+
+
+def _write_arrays(path: Path, arrays: dict[str, numpy.ndarray]) -> None:
+    """Write plain arrays, which `numpy.load(path, allow_pickle=False)` reads."""
+    named: dict[str, Any] = arrays
+    write_atomically(path, lambda stream: numpy.savez_compressed(stream, **named))

@@ -15,6 +15,7 @@ from recbole_bd.data.split import load_split
 from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs.per_user import per_user
 from tests.helpers.data import write_inter
+from tests.helpers.finished import ROLES
 from tests.helpers.settings import QUICK, alone, make_config
 
 METRICS = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP"]
@@ -165,10 +166,20 @@ def test_nothing_is_evaluated_twice(quick, monkeypatch):
     monkeypatch.setattr(
         Trainer, "evaluate", lambda self, data, *a, **k: loaders.append(id(data)) or original(self, data, *a, **k)
     )
-    run_bd(config_dict={**quick, "epochs": 1, "distill_epochs": 1})
-    # Three arms of two roles on the test part; validation has a loader of its own.
-    assert loaders[-6:] == [loaders[-1]] * 6
-    assert loaders.count(loaders[-1]) == 6
+    result = run_bd(config_dict={**quick, "epochs": 1, "distill_epochs": 1})
+    # Three arms of two roles on the test part, but for the states that are the start's; validation has its own loader.
+    later = [result[role][arm]["best_epoch"] for role in ROLES for arm in ("distilled", "continued")]
+    assert loaders.count(loaders[-1]) == 6 - later.count(-1)
+    loaders.clear()
+    result = run_bd(config_dict={**quick, "epochs": 1, "distill_epochs": 0})
+    assert len(loaders) == 4  # both roles on both parts, after warm-ups from the cache
+    _, values = per_user(result["run_folder"])
+    with np.load(Path(result["run_folder"]) / "test_ranks.npz") as ranks:
+        for role in ROLES:
+            assert np.array_equal(ranks[f"{role}_distilled"], ranks[f"{role}_separate"])
+            for arm in ("distilled", "continued"):
+                assert result[role][arm] == {**result[role]["separate"], "best_epoch": -1}
+                assert np.array_equal(values[f"{role}/{arm}/ndcg@5"], values[f"{role}/separate/ndcg@5"])
 
 
 def test_batches_in_any_order_give_users_in_order(block_data):
