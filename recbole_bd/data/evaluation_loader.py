@@ -52,13 +52,31 @@ class ArrayFullSortLoader(FullSortEvalDataLoader):
         users, items = _ids(dataset)
         own = UserItems.from_keys(torch.unique(users * n_items + items), n_users, n_items)
         self._history, self._positive = (_Rows.of(known, self.uid_list) for known in (left_out, own))
-        if self.num_workers:  # RecBole's own batches read these lists
-            for lists, rows in ((self.uid2history_item, self._history), (self.uid2positive_item, self._positive)):
-                for user, listed in zip(self.uid_list.tolist(), rows.lists(), strict=True):
-                    lists[user] = listed
+        self.uid2items_num[self.uid_list.numpy()] = self._positive.starts.diff().numpy()
+        del self.uid2history_item, self.uid2positive_item  # RecBole's, without lists
+        if self.num_workers:  # RecBole's own batches read them, in other processes
+            for lists in ("uid2history_item", "uid2positive_item"):
+                getattr(self, lists)
 
     def _set_user_property(self, uid: Any, used_item: Any, positive_item: set) -> None:
         """Make no lists of a user, of which RecBole keeps two; batches are slices of arrays."""
+
+    @cached_property
+    def uid2history_item(self) -> np.ndarray:
+        """Items that each user's ranking leaves out, as RecBole's `case_study` reads them; made when it does."""
+        return self._by_user(self._history)
+
+    @cached_property
+    def uid2positive_item(self) -> np.ndarray:
+        """Items of the part of each user, likewise."""
+        return self._by_user(self._positive)
+
+    def _by_user(self, rows: "_Rows") -> np.ndarray:
+        """An int64 tensor for each user of the part, None for others."""
+        lists = np.full(self._dataset.user_num, None)
+        for user, listed in zip(self.uid_list.tolist(), rows.lists(), strict=True):
+            lists[user] = listed
+        return lists
 
     def _init_batch_size_and_step(self) -> None:
         super()._init_batch_size_and_step()

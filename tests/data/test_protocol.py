@@ -49,9 +49,17 @@ def test_it_is_what_recboles_evaluation_leaves_out(repeatable, tmp_path, quick):
     split = load_split(make_config(settings, model="BPR", benchmark_filename=["train", "valid", "test"]))
     config, parts = split.dataset.config, [split.train, split.valid, split.test]
     samplers = create_samplers(config, split.dataset, parts)
-    for part, dataset, sampler in zip(("valid", "test"), parts[1:], samplers[1:], strict=True):
+    loaders = (split.valid_loader, split.test_loader)
+    for part, dataset, sampler, own in zip(("valid", "test"), parts[1:], samplers[1:], loaders, strict=True):
         found = by_user(left_out(split, part), split.n_users)
         assert bool(found) != repeatable
         loader = FullSortEvalDataLoader(config, dataset, sampler)
         hosts = {user: sorted(loader.uid2history_item[user].tolist()) for user in loader.uid_list.tolist()}
         assert {user: found.get(user, []) for user in hosts} == hosts
+        for name in ("uid2history_item", "uid2positive_item"):  # as RecBole's `case_study` reads them
+            theirs, ours = (
+                [None if items is None else sorted(items.tolist()) for items in getattr(one, name)]
+                for one in (loader, own)
+            )
+            assert ours == theirs
+        assert own.uid2items_num.tolist() == loader.uid2items_num.tolist()
