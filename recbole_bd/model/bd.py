@@ -98,7 +98,7 @@ class BD(Distiller):
             guides=self.guides.rankers,
         )
         at_rows = {learner: one for learner, one in active.items() if self.at_rows(learner)}
-        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler.generator)
+        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler)
         self.shares_batches = self.shares_batches and not self.of_rows.exchanges
 
     @classmethod

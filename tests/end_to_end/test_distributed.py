@@ -20,6 +20,7 @@ from recbole_bd import run_bd
 from recbole_bd.runs.progress import Progress
 from recbole_bd.runs.trained_model import model_files
 from tests.helpers import together
+from tests.helpers.bounds import LONG
 from tests.helpers.forked import forked_children
 from tests.helpers.histories import SHORT, write_chains
 from tests.helpers.measured import MEASURED
@@ -96,9 +97,9 @@ def by_one(block_data, tmp_path_factory):
     return made_once(tmp_path_factory, "by-one", make)
 
 
-@pytest.fixture(scope="module", params=[3])
+@pytest.fixture(scope="module", params=[3] if LONG else [2])
 def by_several(request, by_one, block_data, tmp_path_factory):
-    """The same by three processes, whose shares are unequal."""
+    """The same by two processes, or by three, whose shares are unequal."""
     count = request.param
     return count, made_once(
         tmp_path_factory, f"by-{count}", lambda folder: jobs_of(count, folder, by_one[0], block_data)

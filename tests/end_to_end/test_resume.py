@@ -155,7 +155,7 @@ def test_stopped_within_an_epoch_of_any_method(method, more, quick, tmp_path, mo
 def test_models_that_keep_something_of_their_own(teacher, student, quick, tmp_path, monkeypatch):
     settings = short(alone(quick), teacher_model=teacher, student_model=student)
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
-    for number in (2, 3, 5, 8, 9, 11) if LONG else (2, 5, 8, 11):  # of each warm-up, the distillation, the control
+    for number in (2, 3, 5, 8, 9, 11) if LONG else (2, 5, 11):  # of each warm-up, the distillation, the control
         mine = in_folder(settings, tmp_path / f"k{number}")
         result = run_bd(resume=killed_at_write(number, mine))
         assert run_differences(whole, result) == [], f"killed after checkpoint {number}"
@@ -180,7 +180,7 @@ def test_stopped_again_and_again(quick, tmp_path, monkeypatch):
 def test_stopped_in_a_validation(every, quick, tmp_path, monkeypatch):
     settings = short(quick, checkpoint_every=every, eval_batch_size=49 * 10)
     whole = run_bd(config_dict=in_folder(settings, tmp_path / "whole"))
-    for number in (1, 4, 9, 15):
+    for number in (1, 4, 9, 15) if LONG else (4, 15):
         mine, count = in_folder(settings, tmp_path / str(number)), 0
         validating = Keeper.validating
 
