@@ -23,7 +23,7 @@ class AtRows:
     roles: dict[str, Role]
 
     def units(self, role: str, users: Tensor, batch: Batch, distinct: bool = False) -> Units:
-        """What a learner and its guide score for the distillation of a batch: its rows, or its users.
+        """Choose the rows of a batch, or its users, for a learner and its guide to score in distillation.
 
         Args:
             role: the learner.

@@ -1,7 +1,7 @@
 """Real processes, really killed: kill -9 at random times, signals, and what the program says then.
 
-Four kills; 40 in the long mode, RECBOLE_BD_LONG=1. Those that are killed are copies of the test's process, which saves
-their imports; those that get a signal are programs of their own.
+Four kills; 40 in the long mode, RECBOLE_BD_LONG=1. Processes that are killed are copies of the test's process, which
+saves their imports; those that get a signal are programs of their own.
 """
 
 import os

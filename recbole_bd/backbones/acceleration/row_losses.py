@@ -17,8 +17,10 @@ from recbole.model.general_recommender import CDAE
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from recbole_bd.system.block_sizes import rows_at_once
+
 # Logits whose loss and gradient are computed together.
-_LOGITS_AT_ONCE = 2**17
+_LOGITS_AT_ONCE = {"cpu": 2**17, "cuda": 2**17}
 
 
 class SummedBinaryCrossEntropy(torch.autograd.Function):
@@ -72,7 +74,7 @@ class MeanCrossEntropy(torch.autograd.Function):
 
 def _blocks(logits: Tensor, targets: Tensor, gradient: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """A few rows of each table at a time."""
-    rows = max(1, _LOGITS_AT_ONCE // max(logits.shape[1], 1))
+    rows = rows_at_once(_LOGITS_AT_ONCE, logits.device, logits.shape[1])
     return zip(*(table.split(rows) for table in (logits, targets, gradient)), strict=True)
 
 

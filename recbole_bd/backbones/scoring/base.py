@@ -47,7 +47,7 @@ class Scores:
         raise NotImplementedError(f"{type(self.model).__name__} reads no histories")
 
     def read(self, units: Units) -> Any:
-        """What `pairs` and `rows` score of units: their users, but for sequential models the units themselves."""
+        """Turn units into what `pairs` and `rows` score: their users; a sequential model scores the units."""
         return users_of(units)
 
     def keeps_for_users(self, units: Units) -> bool:

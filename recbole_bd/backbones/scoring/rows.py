@@ -14,7 +14,7 @@ class Rows:
 
     Attributes:
         users: int64 [B], the users of the rows; users may repeat.
-        columns: users, histories and lengths of the rows, as the batch holds them. Of a whole batch they are its own
+        columns: users, histories and lengths of the rows, as the batch holds them. A whole batch gives its own
             tensors, so that a model's loss and its scores may share one pass: see `Scores.one_pass`.
     """
 
@@ -30,7 +30,7 @@ class Rows:
         return Rows(self.users[index], Interaction(found))
 
 
-# What is scored: users, int64 [B], each after all training items; or rows of a batch.
+# A score is for a user, after all training items, or for a row of a batch. Users are int64 [B].
 Units = Tensor | Rows
 
 

@@ -18,7 +18,7 @@ from tests.helpers.backbones import close, first_batch
 @pytest.fixture
 def few_at_once(monkeypatch):
     """Blocks of two rows."""
-    monkeypatch.setattr(row_losses, "_LOGITS_AT_ONCE", 700)
+    monkeypatch.setattr(row_losses, "_LOGITS_AT_ONCE", {"cpu": 700, "cuda": 700})
 
 
 def logits_of(generator) -> torch.Tensor:
