@@ -1,5 +1,7 @@
 """Build a role: RecBole's model with its settings, and the faster layers and graphs of `backbones.acceleration`."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 from recbole.data.transform import construct_transform
@@ -66,6 +68,8 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
     if is_sequential(backbone):
         model.sequences, model.n_users = dataset.sequences, dataset.user_num
     _check_clusters(name, model, config)
+    _check_mask(name, config)
+    _check_candidates(name, model, config)
     model = model.to(config["device"])
     compress_graphs(model)
     read_histories_sparsely(model)
@@ -89,6 +93,26 @@ def _check_clusters(name: str, model: Any, config: Any) -> None:
         )
 
 
+def _check_mask(name: str, config: Any) -> None:
+    """Refuse histories of which BERT4Rec would mask less than one item, so that it would have nothing to learn."""
+    ratio, length = config["mask_ratio"], config["MAX_ITEM_LIST_LENGTH"]
+    if config["transform"] == "mask_itemseq" and int(ratio * length) < 1:
+        raise RoleError(
+            f"{name}: {config['model']}: mask_ratio={ratio}: less than one of MAX_ITEM_LIST_LENGTH={length} items is "
+            f"masked; use mask_ratio={math.ceil(1000 / length) / 1000} or more, or longer histories"
+        )
+
+
+def _check_candidates(name: str, model: Any, config: Any) -> None:
+    """Refuse lists of candidates that are longer than the catalogue, which torch would refuse in the first batch."""
+    longest = max(getattr(model, "reranker_CAN_NUM", None) or [0])
+    if longest >= model.n_items and model.n_facet_reranker:
+        raise RoleError(
+            f"{name}: {config['model']}: reranker_CAN_NUM={config['reranker_CAN_NUM']}: must be at most "
+            f"{model.n_items - 1:,}, the number of items"
+        )
+
+
 def _check_features(name: str, config: Any, dataset: Any) -> None:
     """Refuse features of items that are not loaded, or that the model would leave out."""
     loaded = [] if dataset.item_feat is None else [key for key in dataset.item_feat if key != dataset.iid_field]
@@ -96,8 +120,12 @@ def _check_features(name: str, config: Any, dataset: Any) -> None:
     where = f"{name}: {config['model']}: selected_features={chosen!r}"
     if not isinstance(chosen, list) or not chosen:
         raise RoleError(f"{where}: must name columns of {dataset.dataset_name}.item, such as [class]")
-    if dataset.item_feat is None and "item" in (config["load_col"] or {"item": None}):
-        raise RoleError(f"{where}: data file {dataset.dataset_path}/{dataset.dataset_name}.item does not exist")
+    file = Path(dataset.dataset_path) / f"{dataset.dataset_name}.item"
+    if dataset.item_feat is None and not file.is_file():
+        raise RoleError(
+            f"{where}: data file {file} does not exist; write it with these columns, or choose a model that reads no "
+            "features, such as SASRec or GRU4Rec"
+        )
     for column in chosen:
         if column not in loaded:
             found = f"choose among {', '.join(loaded)}, or " if loaded else ""

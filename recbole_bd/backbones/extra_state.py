@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from recbole_bd.backbones.traits import caches_of
+from recbole_bd.backbones.traits import caches_of, traits_of
 from recbole_bd.errors import CheckpointError
 
 _BUILT = "_attributes_as_built"
@@ -62,6 +62,8 @@ def restore_attributes(model: nn.Module, changed: dict[str, Any]) -> None:
         if name not in changed and first is not None and _has_changed(value, mark, first):
             _set(modules, name, _copied(first), device)
     for name, value in changed.items():
+        if name in traits_of(model).by_products:  # in states kept before these were told apart
+            continue
         _set(modules, name, _copied(value), device)
 
 
@@ -72,7 +74,8 @@ def _noted(model: nn.Module) -> dict[str, tuple]:
 
 
 def _attributes(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    elsewhere = {"training", *caches_of(model), *(getattr(model, "other_parameter_name", None) or ())}
+    elsewhere = {"training", *caches_of(model), *traits_of(model).by_products}
+    elsewhere.update(getattr(model, "other_parameter_name", None) or ())
     for prefix, module in model.named_modules():
         for name, value in vars(module).items():
             if name.startswith("_") or name in elsewhere:

@@ -37,6 +37,7 @@ class BackboneTraits:
         loss_adds_items: a row of its loss is a sum over the user's training items, not their mean.
         loss_couples_rows: its loss compares rows of a batch, or uses numbers that one batch leaves to the next.
         caches: attributes in which RecBole keeps embeddings between two evaluations. They are dropped, never saved.
+        by_products: attributes in which a pass leaves numbers for the loss of the same batch. They are never saved.
         extra_state: attributes that training changes and `state_dict` lacks; see `backbones.extra_state`.
         noisy: its scores contain noise, newly drawn whenever it scores.
         noisy_if: settings each of which, if set, makes it noisy.
@@ -52,6 +53,7 @@ class BackboneTraits:
     loss_adds_items: bool = False
     loss_couples_rows: bool = False
     caches: tuple[str, ...] = ()
+    by_products: tuple[str, ...] = ()
     extra_state: tuple[str, ...] = ()
     noisy: bool = False
     noisy_if: tuple[str, ...] = ()
@@ -127,7 +129,7 @@ SEQUENTIAL_TRAITS = {
     **dict.fromkeys(("GRU4RecCPR", "SASRecCPR"), _Traits("MixtureScores")),
     # A mean over masked items, and norms of a batch's vectors.
     **dict.fromkeys(("BERT4Rec", "TransRec"), _Traits("HistoryScores", loss_couples_rows=True)),
-    "RepeatNet": _Traits("ProbabilityScores"),
+    "RepeatNet": _Traits("ProbabilityScores", by_products=("repeat_explore",)),
     "SHAN": _Traits("HistoryVectors", loss_couples_rows=True),
 }  # fmt: skip
 # Sequential recommenders that have a vector for each user too, so that they score users of the data alone.

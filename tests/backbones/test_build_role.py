@@ -131,5 +131,27 @@ def test_features_of_items_that_a_model_lacks_are_named_in_one_line(settings, wo
 def test_a_missing_file_of_items_is_named(tmp_path):
     folder = write_chains(tmp_path)
     (folder / "chains" / "chains.item").unlink()
-    with pytest.raises(RoleError, match=r"data file .*chains\.item does not exist"):
-        prepare(make_config({**CHAINS, "model": "FDSA", "data_path": str(folder), **ALL}))
+    for loaded in (ALL, {}):
+        with pytest.raises(RoleError, match=r"data file .*chains\.item does not exist; .* such as SASRec or GRU4Rec"):
+            prepare(make_config({**CHAINS, "model": "FDSA", "data_path": str(folder), **loaded}))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "words"),
+    [
+        ("BERT4Rec", {"MAX_ITEM_LIST_LENGTH": 3, "mask_ratio": 0.3}, "mask_ratio=0.3: .* use mask_ratio=0.334 or more"),
+        ("SASRecCPR", {"reranker_CAN_NUM": "31"}, "reranker_CAN_NUM=31: must be at most 30, the number of items"),
+        ("GRU4RecCPR", {}, "reranker_CAN_NUM=100: must be at most 30"),
+    ],
+)
+def test_sizes_that_only_a_batch_would_refuse_are_refused_early(name, settings, words, tmp_path):
+    given = {**CHAINS, "data_path": str(write_chains(tmp_path)), "model": name}
+    with pytest.raises(RoleError, match=f"^model: {name}: {words}"):
+        prepare(make_config({**given, **settings}))
+    prepare(
+        make_config(
+            {**given, "MAX_ITEM_LIST_LENGTH": 3, "mask_ratio": 0.334}
+            if name == "BERT4Rec"
+            else {**given, "reranker_CAN_NUM": "30"}
+        )
+    )

@@ -6,6 +6,7 @@ from torch import nn
 from recbole_bd.backbones.checkpoint import load_model, save_model
 from recbole_bd.backbones.extra_state import changed_attributes, note_attributes, restore_attributes
 from recbole_bd.backbones.snapshot import restore_snapshot, take_snapshot
+from recbole_bd.backbones.traits import BackboneTraits
 from recbole_bd.data.batches import train_loader
 from recbole_bd.errors import CheckpointError
 from recbole_bd.trainer.journal import Journal
@@ -87,3 +88,12 @@ def test_models_of_recbole_keep_them_through_a_file(name, quick, tmp_path):
     assert again.keys() == snapshot.attributes.keys()
     for key, value in snapshot.attributes.items():
         assert np.array_equal(np.asarray(value), np.asarray(again[key])), key
+
+
+def test_by_products_of_a_pass_are_neither_kept_nor_restored(monkeypatch):
+    monkeypatch.setattr(Outer, "bd_traits", BackboneTraits("FullSortScores", by_products=("left",)), raising=False)
+    model, other = noted(), noted()
+    model.left, model.update = torch.ones(3), 2
+    assert changed_attributes(model) == {"update": 2}
+    restore_attributes(other, {"update": 2, "left": torch.ones(3)})
+    assert (other.update, hasattr(other, "left")) == (2, False)

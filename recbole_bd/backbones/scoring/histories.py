@@ -16,6 +16,7 @@ from torch import Tensor
 from recbole_bd.backbones.scoring.base import Scores, device_of
 from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.scoring.rows import Rows, Units
+from recbole_bd.backbones.traits import traits_of
 
 # Least probability whose logarithm is a score.
 _LEAST = 1e-30
@@ -52,13 +53,17 @@ class _Histories(Scores):
             yield
             return
         forward, results = self.model.forward, dict[tuple, tuple]()
-        was_replaced = "forward" in vars(self.model)
+        was_replaced, by_products = "forward" in vars(self.model), traits_of(self.model).by_products
 
         def once(*arguments: Tensor) -> Tensor:
             key = (*map(id, arguments), self.model.training, torch.is_grad_enabled())
             if key not in results:
-                results[key] = (arguments, forward(*arguments))  # ids are safe keys while the arguments are held
-            return results[key][1]
+                result = forward(*arguments)
+                left = {name: getattr(self.model, name) for name in by_products}
+                results[key] = (arguments, result, left)  # ids are safe keys while the arguments are held
+            _, result, left = results[key]
+            vars(self.model).update(left)
+            return result
 
         self._is_one_pass, self.model.forward = True, once
         try:

@@ -5,8 +5,10 @@ import pytest
 import torch
 from recbole.data.interaction import Interaction
 
+from recbole_bd.backbones.extra_state import changed_attributes
 from recbole_bd.backbones.names import BASELINE
 from recbole_bd.backbones.registry import recommender_class, sequential_recommenders
+from recbole_bd.backbones.scoring.rows import rows_of
 from recbole_bd.backbones.traits import SEQUENTIAL_TRAITS, WITH_USER_VECTORS
 from recbole_bd.config.known_options import backbone_options
 from recbole_bd.data.batches import train_loader
@@ -117,6 +119,27 @@ def test_a_gradient_reaches_the_parameters_and_no_score_is_stale(name, build):
     loss.backward()
     assert split.n_users == role.n_users == role.model.n_users
     assert role.n_items == split.n_items
+
+
+@pytest.mark.parametrize("name", sequential_recommenders())
+def test_what_a_step_leaves_on_a_model_is_no_part_of_its_state(name, build):
+    role, split, _ = build(name)
+    role.loss(next(iter(train_loader(role.config, split))))
+    with role.scoring():
+        role.all_logits(torch.tensor([1, 2]))
+    assert changed_attributes(role.model).keys() == set(SEQUENTIAL_TRAITS[name].extra_state)
+
+
+def test_a_loss_reads_what_the_pass_of_its_own_batch_left(build):
+    role, split, _ = build("RepeatNet", joint_train=True, dropout_prob=0.0)
+    batch = next(iter(train_loader(role.config, split)))
+    rows = rows_of(role.model, batch, batch["user_id"])
+    items = torch.ones(len(rows), 2, dtype=torch.int64)
+    alone = role.loss(batch)
+    with role.scores.one_pass():
+        role.pair_logits(rows, items)
+        role.pair_logits(rows[torch.arange(3)], items[:3])  # of another batch
+        assert torch.equal(role.loss(batch), alone)
 
 
 @pytest.mark.parametrize("name", sequential_recommenders())
