@@ -136,7 +136,7 @@ def load_split(config: Config, dataset_class: type[Dataset] = AtomicDataset) -> 
         built = dataset.build()
         for part, rows in zip(("training", "validation", "test"), built, strict=True):
             if len(rows) == 0:
-                raise DataError(f"data set {name}: the {part} part is empty; change eval_args or benchmark_filename")
+                raise DataError(f"data set {name}: the {part} part is empty; {_against_empty_parts(config)}")
         valid_sampler, test_sampler = evaluation_samplers(config, built)
         train, valid, test = built
         parts = {"train": train, "valid": valid, "test": test}
@@ -199,6 +199,16 @@ def _check_files(config: Config) -> None:
         file = folder / (f"{name}.{part}.inter" if part else f"{name}.inter")
         if not file.is_file():
             raise DataError(f"data file {file} does not exist")
+
+
+def _against_empty_parts(config: Config) -> str:
+    """Say how to have interactions in every part."""
+    if config["benchmark_filename"] or config["eval_args"]["split"] != {"LS": "valid_and_test"}:
+        return "change eval_args or benchmark_filename"
+    otherwise = "" if config["has_sequences"] else ", or another split in eval_args"
+    return (
+        f"split {{LS: valid_and_test}} needs users with three interactions or more; use data that has some{otherwise}"
+    )
 
 
 def _check_size(dataset: Dataset, config: Config) -> None:

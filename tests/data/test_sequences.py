@@ -12,7 +12,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import train_loader
 from recbole_bd.data.sequences import PLACE, Sequences, training_rows
 from recbole_bd.data.split import load_split
-from recbole_bd.errors import BDError
+from recbole_bd.errors import BDError, DataError
 from recbole_bd.model import METHODS
 from recbole_bd.runs.prepare import prepare
 from tests.helpers.data import block_pairs, write_inter
@@ -130,6 +130,22 @@ def test_bad_input_is_one_line(more, words, chains):
         start()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [1, 2])
+@pytest.mark.parametrize("model", ["SASRec", "BPR"])
+def test_sequences_too_short_for_three_parts_are_one_line(length, model, chains, tmp_path):
+    rows = [(f"u{user}", f"i{(user + place) % 9}", place) for user in range(12) for place in range(length)]
+    write_inter(tmp_path, "chains", rows, header="user_id:token\titem_id:token\ttimestamp:float")
+    split = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}
+    columns = {"inter": ["user_id", "item_id", "timestamp"]}
+    with pytest.raises(DataError) as caught:
+        prepare(
+            config_of(chains, data_path=str(tmp_path), model=model, repeatable=True, eval_args=split, load_col=columns)
+        )
+    message = "the validation part is empty; split {LS: valid_and_test} needs users with three interactions or more"
+    assert message in str(caught.value)
+    assert ("another split" in str(caught.value)) == (model == "BPR")
 
 
 def test_data_without_times_are_refused(tmp_path):
