@@ -1,11 +1,11 @@
 """Checks of settings against the declared options: keys, types and ranges, in every layer."""
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_bd.backbones.names import BASELINE, PAIR
+from recbole_bd.backbones.names import BASELINE, DIRECTION_INTO, PAIR
 from recbole_bd.backbones.registry import own_backbones, recommender_class, recommenders
 from recbole_bd.config.known_options import LISTS, RECBOLE_PROPERTIES, models_with, recbole_options, role_options
 from recbole_bd.config.layers import COMMAND_LINE, CONFIG_DICT, Layer
@@ -24,12 +24,14 @@ class LayerChecks:
         backbones: name of the RecBole model by role; the one role of a baseline is `model`.
         model_names: names of all methods and models, suggested for an unknown key that holds a block.
         ignored: keys that only other models know, suggested for an unknown key that holds a value.
+        of_run: options of the method and of this package, which no role has for itself unless its model declares them.
     """
 
     top_level: Mapping[str, Option]
     backbones: Mapping[str, str]
     model_names: Iterable[str] = ()
     ignored: Iterable[str] = ()
+    of_run: Collection[str] = ()
 
     def check(self, layer: Layer) -> None:
         """Check the keys of a layer, and their values.
@@ -42,7 +44,7 @@ class LayerChecks:
             if key in PAIR:
                 self._check_role_block(key, value, layer.source)
             elif key == "backbones":
-                _check_backbones(value, layer.source)
+                self._check_backbones(value, layer.source)
             elif key not in self.top_level:
                 blocks = (*PAIR, "backbones", *self.model_names)
                 similar = blocks if isinstance(value, Mapping) else {*self.top_level, *self.ignored, LISTS}
@@ -58,30 +60,34 @@ class LayerChecks:
                 f"{role}: {self.backbones[BASELINE]} is trained alone; set its keys at the top level ({source})"
             )
         if block:
-            _check_role_keys(self.backbones[role], block, role, source)
+            self._check_role_keys(self.backbones[role], block, role, source)
 
+    def _check_backbones(self, backbones: Any, source: str) -> None:
+        if not isinstance(backbones, Mapping):
+            raise ConfigError(f"backbones={backbones!r}: expected {{model: {{teacher: {{...}}, student: {{...}}}}}}")
+        for backbone, by_role in backbones.items():
+            if not isinstance(by_role, Mapping | None):
+                raise ConfigError(f"backbones.{backbone}={by_role!r}: expected blocks teacher and student ({source})")
+            for role, block in (by_role or {}).items():
+                where = f"backbones.{backbone}.{role}"
+                if role not in PAIR or not isinstance(block, Mapping):
+                    raise ConfigError(f"{where}: expected a block under teacher or student ({source})")
+                self._check_role_keys(backbone, block, where, source)
 
-def _check_backbones(backbones: Any, source: str) -> None:
-    if not isinstance(backbones, Mapping):
-        raise ConfigError(f"backbones={backbones!r}: expected {{model: {{teacher: {{...}}, student: {{...}}}}}}")
-    for backbone, by_role in backbones.items():
-        if not isinstance(by_role, Mapping | None):
-            raise ConfigError(f"backbones.{backbone}={by_role!r}: expected blocks teacher and student ({source})")
-        for role, block in (by_role or {}).items():
-            where = f"backbones.{backbone}.{role}"
-            if role not in PAIR or not isinstance(block, Mapping):
-                raise ConfigError(f"{where}: expected a block under teacher or student ({source})")
-            _check_role_keys(backbone, block, where, source)
-
-
-def _check_role_keys(backbone: str, block: Mapping[str, Any], where: str, source: str) -> None:
-    known = role_options(backbone)
-    for key, value in block.items():
-        if key not in known and key in recbole_options():
-            raise ConfigError(f"{where}.{key}: applies to both roles; set it at the top level ({source})")
-        if key not in known:
-            raise ConfigError(_unknown_setting(f"{where}.{key}", key, known, source))
-        check_option(known[key], value, f"{where}.{key}", source)
+    def _check_role_keys(self, backbone: str, block: Mapping[str, Any], where: str, source: str) -> None:
+        known = role_options(backbone)
+        for key, value in block.items():
+            if key not in known and key in recbole_options():
+                raise ConfigError(f"{where}.{key}: applies to both roles; set it at the top level ({source})")
+            if key not in known and key in self.of_run:
+                twin = f"{key}_{DIRECTION_INTO[where.rpartition('.')[2]]}"
+                either = f"{key} or {twin}" if twin in self.of_run else "it"
+                raise ConfigError(
+                    f"{where}.{key}: is a setting of the run, not of a role; set {either} at the top level ({source})"
+                )
+            if key not in known:
+                raise ConfigError(_unknown_setting(f"{where}.{key}", key, known, source))
+            check_option(known[key], value, f"{where}.{key}", source)
 
 
 def check_option(option: Option, value: Any, where: str, source: str) -> None:

@@ -151,7 +151,8 @@ class BDConfig(HostConfig):
         self.users_layers = self.layers[-len(users_layers) :]
         self.command = command_of(files, self.layers[-2:])
         self.layers = [with_patience(layer) for layer in self.layers]
-        self._checks = LayerChecks(known, self.backbones, blocks, ignored)
+        of_run = package_options() | method_options(self._method)
+        self._checks = LayerChecks(known, self.backbones, blocks, ignored, of_run)
         for layer in self.layers:
             self._checks.check(layer)
         settings = fold_layers(self.layers, drop=(*PAIR, "backbones"))
