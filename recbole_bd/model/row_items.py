@@ -53,7 +53,7 @@ class RowItems:
         precision = config["rank_precision"]
         if self.exchanges and precision == "sampled":
             raise ConfigError("ranks_at=rows ranks all items of a row: use rank_precision=binned or exact")
-        if self.exchanges and config["pause"] != "never":
+        if self.exchanges and (config["directions"], config["pause"]) == ("both", "switokd"):
             raise ConfigError(f"pause={config['pause']} asks before items are drawn for a step: use ranks_at=users")
         if self.exchanges:
             self._draws = RowDraws(seen, precision, config["exchange_history"] == "allowed", sampler.generator)

@@ -107,6 +107,7 @@ def test_options_that_need_items_before_the_step_are_refused(scene):
         scene("GRU4Rec", "GRU4Rec", **ROWS, rank_precision="sampled")
     with pytest.raises(ConfigError, match="ranks_at=users"):
         scene("GRU4Rec", "GRU4Rec", **ROWS, pause="switokd")
+    scene("GRU4Rec", "GRU4Rec", **ROWS, pause="switokd", directions="teacher_to_student")  # which reads no pause
 
 
 def test_options_of_refreshes_are_told():
