@@ -237,7 +237,8 @@ def _check_options(method: BD) -> None:
     active = [one for one in method.exchanges.values() if one.weight]
     bare = [one for one in active if one.kind == "listwise" and not one.takes_positive]
     if bare and method.config["samples_per_positive"] == 1:
-        raise ConfigError("a list needs at least two items: use samples_per_positive=2 or more, or list_positive")
+        option = f"list_positive_{DIRECTION_INTO[bare[0].learner]}=True"
+        raise ConfigError(f"a list needs at least two items: use samples_per_positive=2 or more, or {option}")
     if method.config["directions"] == TEACHER_FIRST and method.config["stop_on"] == TEACHER:
         raise ConfigError("stop_on=teacher would end the student's turn, which is last: use both or student")
     if method.config["directions"] == TEACHER_FIRST and method.config["distill_epochs"] == 1:
