@@ -438,6 +438,12 @@ def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board
     assert shipped == {**sizes, **load_yaml(ROOT / "results" / board / "settings" / f"{role}.yaml")}
 
 
+def test_the_shipped_softmax_teacher_is_what_was_found():
+    shipped = load_yaml(ROOT / "properties" / "dataset" / "citeulike.yaml")["backbones"]["MF"]["teacher"]
+    found = load_yaml(ROOT / "results" / "citeulike-alone" / "settings" / "MF 50.yaml")
+    assert shipped == {"embedding_size": 50, "stopping_epochs": 40, **found}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "board", [pytest.param(board, marks=needs_data(BOARDS[board]["settings"]["dataset"])) for board in RECORDED]
