@@ -22,7 +22,7 @@ sampling: uniform
 metrics: [Hit]
 """
 # Arms that are on no board before their first search.
-NOT_SEARCHED = {"DE, start searched", "FTD", "HTD", "CE", "RCEKD", "DCD", "UnKD", "HetComp", "DML", "KDCL"}
+NOT_SEARCHED = {"DE, start searched"}
 
 
 def trials(space, count, seed=1):
