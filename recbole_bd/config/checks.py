@@ -60,7 +60,7 @@ class LayerChecks:
                 f"{role}: {self.backbones[BASELINE]} is trained alone; set its keys at the top level ({source})"
             )
         if block:
-            self._check_role_keys(self.backbones[role], block, role, source)
+            self._check_role_keys(self.backbones[role], block, role, role, source)
 
     def _check_backbones(self, backbones: Any, source: str) -> None:
         if not isinstance(backbones, Mapping):
@@ -72,22 +72,23 @@ class LayerChecks:
                 where = f"backbones.{backbone}.{role}"
                 if role not in PAIR or not isinstance(block, Mapping):
                     raise ConfigError(f"{where}: expected a block under teacher or student ({source})")
-                self._check_role_keys(backbone, block, where, source)
+                self._check_role_keys(backbone, block, role, where, source)
 
-    def _check_role_keys(self, backbone: str, block: Mapping[str, Any], where: str, source: str) -> None:
+    def _check_role_keys(self, backbone: str, block: Mapping[str, Any], role: str, where: str, source: str) -> None:
         known = role_options(backbone)
         for key, value in block.items():
-            if key not in known and key in recbole_options():
+            if key in known:
+                check_option(known[key], value, f"{where}.{key}", source)
+                continue
+            if key in recbole_options():
                 raise ConfigError(f"{where}.{key}: applies to both roles; set it at the top level ({source})")
-            if key not in known and key in self.of_run:
-                twin = f"{key}_{DIRECTION_INTO[where.rpartition('.')[2]]}"
+            if key in self.of_run:
+                twin = f"{key}_{DIRECTION_INTO[role]}"
                 either = f"{key} or {twin}" if twin in self.of_run else "it"
                 raise ConfigError(
                     f"{where}.{key}: is a setting of the run, not of a role; set {either} at the top level ({source})"
                 )
-            if key not in known:
-                raise ConfigError(_unknown_setting(f"{where}.{key}", key, known, source))
-            check_option(known[key], value, f"{where}.{key}", source)
+            raise ConfigError(_unknown_setting(f"{where}.{key}", key, known, source))
 
 
 def check_option(option: Option, value: Any, where: str, source: str) -> None:

@@ -26,6 +26,7 @@ from recbole_bd.model.exchange import (
     TEACHER_FIRST,
     exchange_into,
     exchange_text,
+    may_pause,
     placebo_guides,
 )
 from recbole_bd.model.guides import Guides
@@ -157,7 +158,7 @@ class BD(Distiller):
         return self.guides.rankings()
 
     def _may_pause(self) -> bool:
-        return not self.control and (self.config["directions"], self.config["pause"]) == ("both", "switokd")
+        return not self.control and may_pause(self.config)
 
     def pauses(self, role: str, batch: Batch) -> bool:
         """Whether the teacher skips a batch, as the student is too far behind: see `Distiller.pauses`, `SwitOKD`."""

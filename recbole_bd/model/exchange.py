@@ -198,12 +198,17 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
     )
 
 
+def may_pause(config: Config) -> bool:
+    """Whether `pause` is read and lets the teacher skip batches: it has nothing to say of one direction."""
+    return (config["directions"], config["pause"]) == ("both", "switokd")
+
+
 def _times_text(exchange: Exchange, config: Config) -> Iterator[str]:
     if config["exchange_at"] == config["ranks_at"] == ROWS and is_sequential(config.backbones[exchange.learner]):
         yield "ranks after each row's history"
     if config["directions"] == TEACHER_FIRST:
         yield f"in the {'first' if exchange.learner == TEACHER else 'second'} half of the epochs"
-    if config["directions"] == "both" and config["pause"] == "switokd" and exchange.learner == TEACHER:
+    if may_pause(config) and exchange.learner == TEACHER:
         yield "paused while the student is far behind"
 
 

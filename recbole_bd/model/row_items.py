@@ -10,7 +10,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.at_rows import ROWS
-from recbole_bd.model.exchange import Exchange
+from recbole_bd.model.exchange import Exchange, may_pause
 from recbole_bd.model.full_lists import ListRows, constant_rows
 from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.row_draws import RowDraws
@@ -53,7 +53,7 @@ class RowItems:
         precision = config["rank_precision"]
         if self.exchanges and precision == "sampled":
             raise ConfigError("ranks_at=rows ranks all items of a row: use rank_precision=binned or exact")
-        if self.exchanges and (config["directions"], config["pause"]) == ("both", "switokd"):
+        if self.exchanges and may_pause(config):
             raise ConfigError(f"pause={config['pause']} asks before items are drawn for a step: use ranks_at=users")
         if self.exchanges:
             self._draws = RowDraws(seen, precision, config["exchange_history"] == "allowed", sampler.generator)

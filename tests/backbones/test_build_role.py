@@ -137,21 +137,25 @@ def test_a_missing_file_of_items_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "words"),
+    ("name", "settings", "words", "fitting"),
     [
-        ("BERT4Rec", {"MAX_ITEM_LIST_LENGTH": 3, "mask_ratio": 0.3}, "mask_ratio=0.3: .* use mask_ratio=0.334 or more"),
-        ("SASRecCPR", {"reranker_CAN_NUM": "31"}, "reranker_CAN_NUM=31: must be at most 30, the number of items"),
-        ("GRU4RecCPR", {}, "reranker_CAN_NUM=100: must be at most 30"),
+        (
+            "BERT4Rec",
+            {"MAX_ITEM_LIST_LENGTH": 3, "mask_ratio": 0.3},
+            "mask_ratio=0.3: .* use mask_ratio=0.334 or more",
+            {"MAX_ITEM_LIST_LENGTH": 3, "mask_ratio": 0.334},
+        ),
+        (
+            "SASRecCPR",
+            {"reranker_CAN_NUM": "31"},
+            "reranker_CAN_NUM=31: must be at most 30, the number of items",
+            {"reranker_CAN_NUM": "30"},
+        ),
+        ("GRU4RecCPR", {}, "reranker_CAN_NUM=100: must be at most 30", {"reranker_CAN_NUM": "30"}),
     ],
 )
-def test_sizes_that_only_a_batch_would_refuse_are_refused_early(name, settings, words, tmp_path):
+def test_sizes_that_only_a_batch_would_refuse_are_refused_early(name, settings, words, fitting, tmp_path):
     given = {**CHAINS, "data_path": str(write_chains(tmp_path)), "model": name}
     with pytest.raises(RoleError, match=f"^model: {name}: {words}"):
         prepare(make_config({**given, **settings}))
-    prepare(
-        make_config(
-            {**given, "MAX_ITEM_LIST_LENGTH": 3, "mask_ratio": 0.334}
-            if name == "BERT4Rec"
-            else {**given, "reranker_CAN_NUM": "30"}
-        )
-    )
+    prepare(make_config({**given, **fitting}))
