@@ -27,8 +27,9 @@ _READ_KEY = r"""config\[\s*["']([\w-]+)["']\s*\]"""
 # Options declared in overall.yaml that each role may have for itself.
 PACKAGE_OPTIONS_OF_A_ROLE = (
     "checkpoint", "checkpoint_split", "cuda_graphs", "distill_batch_size", "distill_learning_rate",
-    "distill_weight_decay", "loss_items", "negatives_leak_held_out", "own_loss", "softmax_negatives",
-    "softmax_temperature", "softmax_cosine", "softmax_l2", "stopping_epochs", "weights_average",
+    "distill_learning_rate_decay", "distill_weight_decay", "learning_rate_decay", "loss_items",
+    "negatives_leak_held_out", "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2",
+    "stopping_epochs", "weights_average",
 )  # fmt: skip
 # Options declared in overall.yaml that hold for the run, and that a role's evaluation reads.
 PACKAGE_OPTIONS_OF_EVALUATION = ("metrics_as",)

@@ -25,6 +25,10 @@ from recbole_bd.errors import ConfigError
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 # Value of `own_loss` for the softmax in the place of the loss of a model.
 SOFTMAX = "softmax"
+# Settings of training by one loss and one optimizer, with the values that change nothing. A model that is not trained
+# at all does not read the last two, like its learning rate.
+_OWN_TRAINING = {"own_loss": "model", "weights_average": None}
+_DECAYS = {"learning_rate_decay": 1.0, "distill_learning_rate_decay": 1.0}
 # `train_neg_sample_args` of a softmax, as RecBole completes it for no negatives.
 NO_NEGATIVES = {"distribution": "none", "sample_num": "none", "alpha": "none", "dynamic": False, "candidate_num": 0}
 _WAY_OUT = "leave it out, or write {distribution: uniform, sample_num: 1}"
@@ -118,13 +122,14 @@ def check_training(role: str, backbone: str, settings: Mapping[str, Any]) -> Non
 
 
 def _check_own_training(prefix: str, backbone: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a softmax or an average of weights for a model that is not trained by one loss and one optimizer."""
+    """Refuse what RecBole's trainer does not do for a model that is not trained by one loss and one optimizer."""
     model_class = recommender_class(backbone)
-    for key, default in (("own_loss", "model"), ("weights_average", None)):
+    is_trained = learns_by_gradient(backbone)
+    for key, default in (_OWN_TRAINING | _DECAYS if is_trained else _OWN_TRAINING).items():
         if (given := settings.get(key, default)) == default:
             continue
         where, way_out = f"{prefix}{key}={given}", "set it for the other role only, or leave it out"
-        if not learns_by_gradient(backbone):
+        if not is_trained:
             raise ConfigError(f"{where}: {backbone} has no parameters to train by gradient; {way_out}")
         if own := traits_of_class(model_class).own_trainer:
             raise ConfigError(f"{where}: {backbone} needs {own.step}; {way_out}, or choose {own.choice}")

@@ -74,15 +74,16 @@ REFUSED = frozenset({"transform"})
 _OF_GRADIENT = ("epochs", "learner", "learning_rate", "weight_decay", "stopping_step", "clip_grad_norm")
 # Settings of this package that a role reads only while it learns.
 _OF_OWN_LOSS = (
-    "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2", "weights_average",
+    "learning_rate_decay", "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2",
+    "weights_average",
 )  # fmt: skip
 # Options of methods that decide whether anything is taught.
 _DECIDING = ("directions", *(f"lambda_{direction}" for direction in DIRECTION_INTO.values()))
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
-    "controls", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_weight_decay",
-    "early_stopping", "placebo", "rank_precision", "ranked_items", "rest_at_best", "stop_on", "student_model",
-    "teacher_model",
+    "controls", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_learning_rate_decay",
+    "distill_weight_decay", "early_stopping", "placebo", "rank_precision", "ranked_items", "rest_at_best", "stop_on",
+    "student_model", "teacher_model",
 )  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -134,6 +135,7 @@ READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
 # The same of this package's settings of a role.
 OWN_READ_IF: dict[str, tuple[Callable[[Settings, Readers], bool], str]] = {
     "stopping_epochs": READ_IF["stopping_step"],
+    "learning_rate_decay": READ_IF["learning_rate"],
     "negatives_leak_held_out": READ_IF["train_neg_sample_args"],
     "samples_of_user": (lambda _, names: not all(map(reads_negatives, names)), "no model reads whole users"),
 }

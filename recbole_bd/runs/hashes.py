@@ -29,7 +29,9 @@ _WARMUP_VERSION = 3
 # Schema in the hash of a model trained alone, whose numbers no later one has changed.
 _SCHEMA_ALONE = 1
 # Settings that only distillation and its control read.
-_OF_DISTILLATION = {"distill_batch_size", "distill_learning_rate", "distill_weight_decay"}
+_OF_DISTILLATION = {
+    "distill_batch_size", "distill_learning_rate", "distill_learning_rate_decay", "distill_weight_decay",
+}  # fmt: skip
 # Settings of the methods that rank items.
 _OF_RANKING = {"rank_precision", "ranked_items"}
 # Settings that a model trained alone does not read.
@@ -47,27 +49,23 @@ _OF_A_DIRECTION = (
 )  # fmt: skip
 _SINCE: dict[str, Any] = {
     **{f"{option}_{direction}": None for option in _OF_A_DIRECTION for direction in DIRECTION_INTO.values()},
+    **dict.fromkeys(("guide_top", "split_seed", "softmax_negatives", "weights_average", "distill_batch_size")),
+    **dict.fromkeys(("learning_rate_decay", "distill_learning_rate_decay", "softmax_temperature"), 1.0),
     "exchange_at": "rows",
     "ranks_at": "users",
     "exchange_history": "excluded",
     "guide": "other",
-    "guide_top": None,
     "lambda_decay_epochs": 5.0,
     "guide_constant": 0.5,
     "pause": "never",
     "placebo": "auto",
     "ranks_of": "both",
-    "split_seed": None,
     "student_start": "warm_up",
     "taught_by": "teacher",
     "worker": 0,
     "own_loss": "model",
-    "softmax_negatives": None,
-    "softmax_temperature": 1.0,
     "softmax_cosine": False,
     "softmax_l2": 0.0,
-    "weights_average": None,
-    "distill_batch_size": None,
     "loss_items": "all",
     "negatives_leak_held_out": False,
     "samples_of_user": "average",

@@ -223,6 +223,7 @@ def may_capture(trainers: Iterable[Any], roles: Iterable[Role]) -> bool:
             one.device.type == "cuda"
             and one.config["cuda_graphs"]
             and not one.enable_scaler
+            and one.rate_decay.factor == 1  # a captured step has the rate with which it was captured
             and all(settings.get("capturable") for settings in one.optimizer.param_groups)
             for one in trainers
         )

@@ -138,6 +138,8 @@ class BDTrainer(Resumable, Trainer):
         if self._is_trained(train_data):
             return self._totals()
         _refresh(self, epoch_idx, show_progress)
+        for name, trainer in self.trainers.items():
+            trainer.rate_decay.begin(self.improvements.of_turn(name, epoch_idx))
 
         def train(batches: Iterable[Batch]) -> None:
             self.model.train()

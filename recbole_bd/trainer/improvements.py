@@ -38,6 +38,10 @@ class Improvements:
         """Record the first epoch of a role's turn, from which its patience counts; later calls change nothing."""
         self.first_epochs.setdefault(role, epoch)
 
+    def of_turn(self, role: str, epoch: int) -> int:
+        """Number of an epoch within a role's turn, from 0; 0 as well before its turn."""
+        return max(0, epoch - self.first_epochs.get(role, 0))
+
     def waited(self, role: str, epoch: int) -> int:
         """Epochs of a role without a new best, up to an epoch."""
         return epoch - max(self.best_epochs[role], self.first_epochs.get(role, 0) - 1)

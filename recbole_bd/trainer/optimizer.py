@@ -1,4 +1,4 @@
-"""Fused forms of RecBole's optimizers, and their learning rates."""
+"""Fused forms of RecBole's optimizers, their learning rates, and the decay of these."""
 
 import inspect
 from typing import Any
@@ -33,3 +33,25 @@ def fused(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 def rate_of(optimizer: torch.optim.Optimizer) -> float:
     """Return the learning rate of an optimizer as it is now; all parameters of RecBole's have the same."""
     return float(optimizer.param_groups[0]["lr"])
+
+
+class RateDecay:
+    """Learning rate that falls from epoch to epoch.
+
+    rate of epoch n = first rate * factor ** n, n = 0, 1, ...
+
+    Args:
+        optimizer: a new optimizer, which has the first rate.
+        factor: in (0, 1]; 1 leaves the optimizer alone.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, factor: float):
+        self.factor = factor
+        self._optimizer, self._first = optimizer, rate_of(optimizer)
+
+    def begin(self, epoch: int) -> None:
+        """Set the rate of an epoch, counted from 0, whatever the rate is now."""
+        if self.factor == 1:
+            return
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._first * self.factor**epoch

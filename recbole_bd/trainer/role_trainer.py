@@ -25,7 +25,7 @@ from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.learner_state import learner_state, load_learner_state
-from recbole_bd.trainer.optimizer import fused, rate_of
+from recbole_bd.trainer.optimizer import RateDecay, fused, rate_of
 from recbole_bd.trainer.resumable import Keeper, Resumable, nothing_kept
 from recbole_bd.trainer.steps_alone import steps_alone, train_alone
 from recbole_bd.trainer.weights_average import WeightsAverage
@@ -56,6 +56,7 @@ class RoleTrainerMixin(Resumable, _Host):
             GPU; elsewhere it does nothing.
         epoch: the current epoch, from 0; -1 before the first.
         average: the moving average of the weights; without `weights_average` it never differs from them.
+        rate_decay: sets the learning rate of each epoch.
         states: number of states to keep along the training, the best included, in `Snapshot.earlier`.
         captured: runs the steps of a warm-up as CUDA graphs; None where they are not captured.
     """
@@ -68,6 +69,7 @@ class RoleTrainerMixin(Resumable, _Host):
     health: Health
     scaler: torch.amp.GradScaler
     average: WeightsAverage
+    rate_decay: RateDecay
     captured: CapturedSteps | None = None
     epoch, states = -1, 1
 
@@ -80,6 +82,8 @@ class RoleTrainerMixin(Resumable, _Host):
         optimizer = fused(super()._build_optimizer(**kwargs))
         self.average = WeightsAverage(self.model, self.config["weights_average"])
         self.average.follow(optimizer)
+        decay = "learning_rate_decay" if self.arm == SEPARATE else "distill_learning_rate_decay"
+        self.rate_decay = RateDecay(optimizer, self.config[decay])
         return optimizer
 
     def _train_epoch(
@@ -107,6 +111,7 @@ class RoleTrainerMixin(Resumable, _Host):
 
         if self._is_trained(train_data):
             return tuple(self.losses.means().values())
+        self.rate_decay.begin(epoch_idx)
         with self.journal.timed(f"{arm}_{name}_epoch"):
             self._run_epoch(train_data, epoch_idx, train, by_batch=is_plain)
         means = self.losses.means()

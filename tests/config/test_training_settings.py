@@ -46,6 +46,11 @@ PAIRS = "learns from pairs of items and needs negatives; leave it out, or write 
             "for the other role only, or leave it out, or choose MultiVAE",
         ),
         (
+            {"model": "RecVAE", "learning_rate_decay": 0.9},
+            "learning_rate_decay=0.9: RecVAE needs the alternating encoder and decoder updates of RecVAETrainer; set "
+            "it for the other role only, or leave it out, or choose MultiVAE",
+        ),
+        (
             {"student_model": "CDAE", "student.own_loss": "softmax", "student.softmax_negatives": 100},
             "student.softmax_negatives=100: CDAE always scores every item; leave it out",
         ),

@@ -41,7 +41,8 @@ def test_what_can_change_the_numbers_changes_the_hash(quick, tmp_path):
         {"topk": [5, 10]}, {"metrics": ["NDCG"]}, {"temperature": 2.0}, {"control": False}, {"epochs": 4},
         {"distill_epochs": 4}, {"teacher_model": "LINE"}, {"stop_on": "student"}, {"model": "RD"},
         {"rank_precision": "exact"}, {"eval_args": {"split": {"RS": [0.7, 0.2, 0.1]}}},
-        {"teacher.distill_learning_rate": 0.1}, {"teacher.distill_batch_size": 50},
+        {"teacher.distill_learning_rate": 0.1}, {"teacher.distill_batch_size": 50}, {"learning_rate_decay": 0.5},
+        {"distill_learning_rate_decay": 0.5},
     ]  # fmt: skip
     hashes = []
     for more in changes:

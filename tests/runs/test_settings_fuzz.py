@@ -96,6 +96,7 @@ BLOCKS = {
     "repeatable": often(True, False), "tail_ratio": often(0.2, 3), "worker": often(0), "learner": often("adam", "sgd"),
     "own_loss": often("softmax", "model"), "softmax_negatives": often(3, "all", None, 0, "most"),
     "softmax_l2": often(0.1, -1), "softmax_cosine": often(True), "weights_average": often(0.5, None, 1.0),
+    "learning_rate_decay": often(0.5, 0, 1.5), "distill_learning_rate_decay": often(0.5, 1.0, -1),
     "filter_inter_by_user_or_item": often(True, False), "field_separator": often("\t", ","), "encoding": often("utf-8"),
 }  # fmt: skip
 MODELS = [

@@ -154,7 +154,7 @@ class DeclaredBPR(BPR):
 class FakeTrainer:
     """A trainer on a GPU, as far as `may_capture` looks."""
 
-    device, enable_scaler = torch.device("cuda"), False
+    device, enable_scaler, rate_decay = torch.device("cuda"), False, SimpleNamespace(factor=1.0)
 
     def __init__(self, **settings):
         self.config = {"cuda_graphs": True, **settings}
@@ -173,9 +173,10 @@ def test_steps_of_known_models_alone_are_captured():
 
 
 def test_settings_and_the_machine_decide_too(monkeypatch):
-    scaled, other, on_cpu = FakeTrainer(), FakeTrainer(), FakeTrainer()
+    scaled, other, on_cpu, decaying = (FakeTrainer() for _ in range(4))
     scaled.enable_scaler, other.optimizer.param_groups, on_cpu.device = True, [{"lr": 1.0}], torch.device("cpu")
-    for trainer in (scaled, other, on_cpu, FakeTrainer(cuda_graphs=False)):
+    decaying.rate_decay = SimpleNamespace(factor=0.5)
+    for trainer in (scaled, other, on_cpu, decaying, FakeTrainer(cuda_graphs=False)):
         assert not may_capture([FakeTrainer(), trainer], [role_of(BPR)])
     monkeypatch.setattr(captured_step, "group", lambda: Group(0, 2))
     assert not may_capture([FakeTrainer()], [role_of(BPR)])

@@ -28,6 +28,18 @@ def test_each_role_has_its_own_settings_of_the_distillation_stage(quick):
         assert owned == {id(p) for p in scene.roles[name].model.parameters()}
 
 
+def test_the_rate_falls_from_the_epoch_in_which_a_role_begins(quick):
+    settings = {"distill_learning_rate": 0.5, "student.distill_learning_rate_decay": 0.5, "distill_epochs": 4}
+    expected = {
+        "both": {TEACHER: [0.5] * 4, STUDENT: [0.5, 0.25, 0.125, 0.0625]},
+        "teacher_first": {TEACHER: [0.5, 0.5], STUDENT: [0.5, 0.25]},
+    }
+    for directions, rates in expected.items():
+        trainer = Scene(quick, directions=directions, **settings).trained()
+        rows = trainer.journal.learning_rates
+        assert {name: [row["learning_rate"] for row in rows if row["role"] == name] for name in rates} == rates
+
+
 def test_the_best_state_of_each_role_is_kept(quick):
     trainer = Scene(quick, distill_epochs=6, **{"student.learning_rate": 0.5}).trained()
     for role, best in trainer.best.items():

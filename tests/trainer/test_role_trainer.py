@@ -157,6 +157,21 @@ def test_only_a_pretrained_start_is_a_candidate_of_a_warm_up(pretrained, quick, 
     assert all(torch.equal(role.model.state_dict()[name], snapshot.state[name]) for name in before)
 
 
+@pytest.mark.parametrize(("arm", "first", "factor"), [("separate", 0.25, 0.5), ("distilled", 0.125, 0.25)])
+def test_the_rate_of_an_epoch_is_the_first_one_times_the_decay_to_its_power(arm, first, factor, quick):
+    settings = {
+        "learning_rate": 0.25, "learning_rate_decay": 0.5, "distill_learning_rate": 0.125,
+        "distill_learning_rate_decay": 0.25,
+    }  # fmt: skip
+    scene = Scene(quick, **settings)
+    role, journal = scene.roles[STUDENT], Journal()
+    trainer = role_trainer(role, journal, arm)
+    for epoch in (0, 3, 1, 1):  # a resumed training begins anywhere
+        trainer._train_epoch(train_loader(role.config, scene.split), epoch)
+        assert trainer.optimizer.param_groups[0]["lr"] == first * factor**epoch
+    assert [row["learning_rate"] for row in journal.learning_rates] == [first * factor**epoch for epoch in (0, 3, 1, 1)]
+
+
 @pytest.mark.parametrize(("arm", "rate", "decay"), [("separate", 0.25, 0.0), ("distilled", 0.5, 0.125)])
 def test_an_arm_has_its_rate(arm, rate, decay, quick):
     settings = {"learning_rate": 0.25, "distill_learning_rate": 0.5, "distill_weight_decay": 0.125}
