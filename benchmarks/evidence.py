@@ -33,6 +33,7 @@ from evidence_pages import claims_page, claims_picture, dataset_page, headline
 from records import label_and_seed, recorded
 
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.property_files import method_options, package_options
 from recbole_bd.config.yaml_text import load_yaml, to_yaml
 from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
@@ -409,7 +410,7 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
 
 
 def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int) -> optuna.Study:
-    """Create a study with the earlier trials.
+    """Create a study with the earlier trials; an option that these lack was its default, as the space did not have it.
 
     Args:
         arm: the arm.
@@ -419,10 +420,12 @@ def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int) -> optuna.Study
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=min(5, trials // 3), n_warmup_steps=PRUNED_FROM)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    if arm.first and not any(arm.first.items() <= json.loads(row["settings"]).items() for row in rows):
-        study.enqueue_trial(arm.first)
-    for row in rows:
-        drawn = json.loads(row["settings"])
+    options = package_options() | method_options(arm.fixed["model"] if arm.fixed.get("model") in METHODS else None)
+    defaults = {key: options[key].default for key in arm.space if key in options}
+    every = [defaults | json.loads(row["settings"]) for row in rows]
+    if arm.first and not any((defaults | arm.first).items() <= drawn.items() for drawn in every):
+        study.enqueue_trial(defaults | arm.first)
+    for row, drawn in zip(rows, every, strict=True):
         fixed = optuna.trial.FixedTrial({key: drawn[key] for key in arm.space if key in drawn})
         draw_settings(arm.space, fixed)
         if row["objective"]:

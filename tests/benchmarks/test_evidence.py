@@ -267,6 +267,14 @@ def test_a_pruned_trial_is_no_finalist_and_known_as_such(driver):
     assert study.best_value == 0.3
 
 
+def test_a_range_of_which_earlier_trials_knew_nothing_had_the_default_there(driver):
+    row = {"objective": "0.3", "settings": json.dumps({"learning_rate": 0.5}), "curve": "", "pruned": ""}
+    arm, more = toy_arm(driver), {"weights_average": {"choice": [None, 0.9]}}
+    wider = replace(arm, space=arm.space | more, first={"learning_rate": 0.5})
+    (trial,) = driver.new_study(wider, [row], 20).trials  # the first settings were tried
+    assert trial.params == {"learning_rate": 0.5, "weights_average": None}
+
+
 def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen_no_more(driver, tmp_path, monkeypatch):
     monkeypatch.setattr(driver, "read_plans", lambda: {"toys": {"seeds": [7, 8], "arms": {"A": {}, "B": {}}}})
     monkeypatch.setattr(driver, "read_arm", lambda board, name: name)
