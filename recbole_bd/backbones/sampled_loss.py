@@ -31,18 +31,34 @@ class SampledLossCDAE(CDAE):
             A scalar.
         """
         users = interaction[self.USER_ID]
-        ratings = self.get_rating_matrix(users)
-        items = torch.cat([self.history_item_id[users], interaction[self.NEG_ITEM_ID]], dim=1)
-        rows = torch.arange(len(users), device=items.device).unsqueeze(1)
-        pairs = torch.unique((rows * self.n_items + items)[items > 0])
+        positives, pairs = (
+            self._pairs(items) for items in (self.history_item_id[users], interaction[self.NEG_ITEM_ID])
+        )
+        pairs = torch.unique(torch.cat([positives, pairs]))
+        hidden = self.h_act(self.h_user(users) + self._histories(positives, len(users)))
         rows, items = pairs // self.n_items, pairs % self.n_items
-        hidden = self.h_act(self.h_user(users) + self.h_item(self.dropout(ratings)))
-        logits = (F.embedding(items, self.out_layer.weight) * hidden[rows]).sum(dim=-1) + self.out_layer.bias[items]
-        loss = F.binary_cross_entropy_with_logits(logits, ratings.view(-1)[pairs], reduction="sum")
+        logits = (F.embedding(items, self.out_layer.weight) * hidden.index_select(0, rows)).sum(dim=-1)
+        logits = logits + self.out_layer.bias.index_select(0, items)
+        places = torch.searchsorted(positives, pairs).clamp(max=len(positives) - 1)
+        targets = (positives[places] == pairs).to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
         for weight, order in ((self.reg_weight_1, 1), (self.reg_weight_2, 2)):
             if weight:
                 loss = loss + weight * (self.h_user.weight.norm(p=order) + self.h_item.weight.norm(p=order))
         return loss
+
+    def _pairs(self, items: Tensor) -> Tensor:
+        """Places in the matrix of users and items, ascending and each once, of items [B, M] padded with 0."""
+        rows = torch.arange(len(items), device=items.device).unsqueeze(1)
+        return torch.unique((rows * self.n_items + items)[items > 0])
+
+    def _histories(self, positives: Tensor, n_users: int) -> Tensor:
+        """First layer of users' histories after dropout, which draws for training items only. [B, d]."""
+        starts = torch.searchsorted(positives, torch.arange(n_users, device=positives.device) * self.n_items)
+        kept = self.dropout(torch.ones(len(positives), device=positives.device))
+        items = positives % self.n_items
+        sums = F.embedding_bag(items, self.h_item.weight.T, starts, per_sample_weights=kept, mode="sum")
+        return sums + self.h_item.bias
 
 
 def sample_loss(model: CDAE) -> None:
