@@ -22,13 +22,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import recbole_bd  # as in a command, before NumPy: see `avoid_slow_sorts`
+
+# isort: split
 import torch
 from recbole.data.dataset.sequential_dataset import SequentialDataset
 from recbole.data.utils import create_samplers, get_dataloader
 from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 
-import recbole_bd
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.registry import is_sequential, recommender_class

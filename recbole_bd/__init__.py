@@ -6,7 +6,11 @@ The names below are imported when they are first used: RecBole and torch take se
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from recbole_bd import compat
+from recbole_bd.system.processor import avoid_slow_sorts
+
+avoid_slow_sorts()  # before anything imports NumPy
+
+from recbole_bd import compat  # noqa: E402
 
 if TYPE_CHECKING:
     from recbole_bd.errors import BDError
