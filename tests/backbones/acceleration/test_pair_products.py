@@ -18,8 +18,10 @@ def problem(rows=40, count=6, n_items=30, width=5):
 @pytest.mark.parametrize("count", [0, 1, 6, 40])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("ids", [torch.int32, torch.int64])
-def test_products_and_gradients_are_those_of_arrays_of_vectors(count, dtype, ids):
-    vectors, table, items = problem(count=count)
+@pytest.mark.parametrize("width", [1, 5, 8, 12])
+@pytest.mark.parametrize("n_items", [30, 500])
+def test_products_and_gradients_are_those_of_arrays_of_vectors(count, dtype, ids, width, n_items):
+    vectors, table, items = problem(count=count, width=width, n_items=n_items)
     items = items.to(ids)
     one = [tensor.to(dtype).requires_grad_() for tensor in (vectors, table)]
     other = [tensor.detach().float().requires_grad_() for tensor in one]
