@@ -86,8 +86,9 @@ def read_lists(path: Path, dataset: Any) -> Tensor:
     order counts.
 
     Args:
-        path: text in UTF-8, cells between tabs: a header with the names of the data's columns of users and items and
-            `rank`, with or without types (`user_id:token`), in any order; then one line for each listed item.
+        path: text in UTF-8: a header with the names of the data's columns of users and items and `rank`, with or
+            without types (`user_id:token`), in any order; then one line for each listed item. Cells are between tabs,
+            or as in a spreadsheet's CSV in a file `.csv`, such as those of `recbole-bd recommend`.
         dataset: RecBole's data set, which knows the ids.
 
     Returns:
@@ -124,13 +125,14 @@ def read_lists(path: Path, dataset: Any) -> Tensor:
 
 def _table(path: Path, fields: list[str]) -> pd.DataFrame:
     """Cells as text, a row for each line after the header, without blank lines; row n is line n + 2."""
+    is_csv = path.suffix.lower() == ".csv"
     try:
         table = pd.read_csv(
             path,
-            sep="\t",
+            sep="," if is_csv else "\t",
             dtype=str,
             keep_default_na=False,
-            quoting=csv.QUOTE_NONE,
+            quoting=csv.QUOTE_MINIMAL if is_csv else csv.QUOTE_NONE,
             skip_blank_lines=False,
             encoding="utf-8-sig",
         )
@@ -139,8 +141,8 @@ def _table(path: Path, fields: list[str]) -> pd.DataFrame:
     table.columns = [str(name).split(":")[0] for name in table.columns]
     if missing := [field for field in fields if list(table.columns).count(field) != 1]:
         raise DataError(
-            f"teacher_lists {path} line 1: expected a header with {', '.join(fields)}, each once and between tabs, "
-            f"without {', '.join(missing)} found: {', '.join(table.columns)[:80]!r}"
+            f"teacher_lists {path} line 1: expected a header with {', '.join(fields)}, each once and between "
+            f"{'commas' if is_csv else 'tabs'}, without {', '.join(missing)} found: {', '.join(table.columns)[:80]!r}"
         )
     if not isinstance(table.index, pd.RangeIndex):  # the first cells became the index
         raise DataError(f"teacher_lists {path} line 2: more cells than the header has")

@@ -70,6 +70,17 @@ def test_a_stored_model_holds_the_lists(listed, tmp_path):
     assert role.parameter_count >= before.numel()
 
 
+def test_a_csv_file_is_read_as_a_spreadsheet_writes_it(listed, tmp_path):
+    path = tmp_path / "lists.csv"
+    path.write_text('user_id,item_id,rank,score\n"u3",i2,2,-1.5\n"u3","i7",1,0.5\n')
+    scene = Scene(listed, model="RRD", teacher_lists=str(path))
+    lists = known_lists(scene.roles[TEACHER].model)
+    assert lists[ids(scene, "user_id", ["u3"])[0]].tolist() == ids(scene, "item_id", ["i7", "i2"])
+    path.write_text("user_id\titem_id\trank\nu3\ti2\t1\n")
+    with pytest.raises(DataError, match=r"lists.csv line 1: expected a header with user_id, item_id, rank.* commas"):
+        Scene(listed, model="RRD", teacher_lists=str(path))
+
+
 def test_columns_come_in_any_order_and_blank_lines_are_skipped(listed, tmp_path):
     lines = ["1\ti2\tx\tu3", "", "2\ti7\tx\tu3"]
     scene, role = teacher_of(listed, tmp_path, lines, header="rank\titem_id\tnote\tuser_id")
