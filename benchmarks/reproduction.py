@@ -65,10 +65,10 @@ The split is that of the notebooks. The first values and the order of batches di
 reads its warmed-up models from files, which are not public; here they are trained with the values of its warm-up cells.
 Each arm is in its best state by validation, where the notebooks print test values as they train; validation items are
 left out of the test ranking. Targets have no dropout, and a CDAE draws dropout anew for what it learns from the other.
-Items drawn twice for a CDAE count twice. Training items are never drawn, where the notebooks give them the score 0. Files
-named *notebook* have the notebooks' reversed rank order, their distilled negatives (BPR), and negatives that spare
-validation and test items, which is a leak. Files named *paper* have the paper's order and no leak; nothing was printed
-for them."""
+Items drawn twice for a CDAE count twice. Training items are never drawn, where the notebooks give them the score 0.
+Files named *notebook* have the notebooks' reversed rank order, their distilled negatives (BPR), and negatives that
+spare validation and test items, which is a leak. Files named *paper* have the paper's order and no leak; nothing was
+printed for them."""
 
 
 @dataclass(frozen=True)
