@@ -157,7 +157,7 @@ def test_all_of_them_may_differ_on_resume(plain, tmp_path):
 # --- settings that one part of a run does not read: they are in no hash of that part ---------------------------------
 OTHERS = {
     "controls": [], "distill_batch_size": 64, "distill_epochs": 5, "distill_learning_rate": 0.5,
-    "distill_weight_decay": 0.5, "placebo": "untrained",
+    "distill_learning_rate_decay": 0.5, "distill_weight_decay": 0.5, "placebo": "untrained",
     "early_stopping": "none", "rank_precision": "exact", "ranked_items": 50, "rest_at_best": False,
     "stop_on": "student", "student_model": "LightGCN", "teacher_model": "NeuMF",
 }  # fmt: skip

@@ -131,9 +131,10 @@ def test_constant_rows_are_scores_without_noise_or_gradient(model, quick):
     role.model.train()
     with role.scoring():
         expected = role.all_logits(USERS)
+    rounding = 1e-5 * float(expected.abs().max())  # sums depend on how many rows are computed together
     for learning in (False, True):
         with role.step():
             rows = constant_rows(role, USERS, learning)
             assert not rows(slice(0, 2)).requires_grad
-            assert torch.allclose(torch.cat([rows(slice(0, 2)), rows(slice(2, 9))]), expected, atol=1e-5)
+            assert torch.allclose(torch.cat([rows(slice(0, 2)), rows(slice(2, 9))]), expected, atol=rounding)
     assert role.model.training

@@ -52,7 +52,9 @@ def test_only_allowed_items_are_found(exclude, student):
     for row, user in enumerate(users.tolist()):
         expected = [pair for pair in reference(student, user, 1000, parts) if allowed[pair[1]]]
         assert top.items[row, : len(expected)].tolist() == [item for _, item in expected]
-        assert top.scores[row, : len(expected)].tolist() == pytest.approx([score for score, _ in expected], rel=1e-6)
+        assert top.scores[row, : len(expected)].tolist() == pytest.approx(
+            [score for score, _ in expected], rel=1e-6, abs=1e-7
+        )
         assert (top.items[row, len(expected) :] == 0).all()
         by_count = sorted((item for _, item in expected), key=lambda item: (-counts[item], item))
         assert popular[row].tolist() == by_count + [0] * (recommender.count - len(by_count))
