@@ -25,10 +25,10 @@ from recbole_bd.errors import ConfigError
 _LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 # Value of `own_loss` for the softmax in the place of the loss of a model.
 SOFTMAX = "softmax"
-# Settings of training by one loss and one optimizer, with the values that change nothing. A model that is not trained
-# at all does not read the last two, like its learning rate.
+# Settings of training by one loss and one optimizer, with the values that change nothing. A model without parameters
+# reads no learning rate, and so no decay of it.
 _OWN_TRAINING = {"own_loss": "model", "weights_average": None}
-_DECAYS = {"learning_rate_decay": 1.0, "distill_learning_rate_decay": 1.0}
+_DECAYS = {"learning_rate_decay": 1.0, "distill_learning_rate_decay": 1.0}  # a model trained alone reads the first
 # `train_neg_sample_args` of a softmax, as RecBole completes it for no negatives.
 NO_NEGATIVES = {"distribution": "none", "sample_num": "none", "alpha": "none", "dynamic": False, "candidate_num": 0}
 _WAY_OUT = "leave it out, or write {distribution: uniform, sample_num: 1}"
@@ -126,6 +126,8 @@ def _check_own_training(prefix: str, backbone: str, settings: Mapping[str, Any])
     model_class = recommender_class(backbone)
     is_trained = learns_by_gradient(backbone)
     for key, default in (_OWN_TRAINING | _DECAYS if is_trained else _OWN_TRAINING).items():
+        if key.startswith("distill_") and not prefix:
+            continue
         if (given := settings.get(key, default)) == default:
             continue
         where, way_out = f"{prefix}{key}={given}", "set it for the other role only, or leave it out"

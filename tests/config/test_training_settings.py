@@ -46,7 +46,7 @@ PAIRS = "learns from pairs of items and needs negatives; leave it out, or write 
             "for the other role only, or leave it out, or choose MultiVAE",
         ),
         (
-            {"model": "RecVAE", "learning_rate_decay": 0.9},
+            {"model": "RecVAE", "distill_learning_rate_decay": 0.8, "learning_rate_decay": 0.9},
             "learning_rate_decay=0.9: RecVAE needs the alternating encoder and decoder updates of RecVAETrainer; set "
             "it for the other role only, or leave it out, or choose MultiVAE",
         ),
