@@ -218,7 +218,7 @@ def tune(arm: Arm, trials: int, jobs: int, given: dict[str, Any]) -> None:
     rows = [row for row in read_rows(path) if row["arm"] == arm.name and is_comparable(arm, row)]
     tried = [row for row in rows if int(row["seed"]) == first]
     trials = trials if arm.space else 1
-    study = new_study(arm, tried, trials)
+    study = new_study(arm, tried, trials, plan.get("pruned_from", PRUNED_FROM))
     logs = Path(tempfile.mkdtemp(prefix="evidence-"))
     pool = ThreadPoolExecutor(jobs)
 
@@ -409,21 +409,23 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
     return optuna.trial.TrialState.PRUNED if row.get("pruned") else optuna.trial.TrialState.COMPLETE
 
 
-def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int) -> optuna.Study:
+def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int, pruned_from: int = PRUNED_FROM) -> optuna.Study:
     """Create a study with the earlier trials; an option that these lack was its default, as the space did not have it.
 
     Args:
         arm: the arm.
         rows: its earlier trials.
         trials: number of trials in all; the first third, five at most, are never pruned.
+        pruned_from: epoch before which none is pruned.
     """
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=min(5, trials // 3), n_warmup_steps=PRUNED_FROM)
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=min(5, trials // 3), n_warmup_steps=pruned_from)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
     options = package_options() | method_options(arm.fixed["model"] if arm.fixed.get("model") in METHODS else None)
     defaults = {key: options[key].default for key in arm.space if key in options}
     every = [defaults | json.loads(row["settings"]) for row in rows]
-    if arm.first and not any((defaults | arm.first).items() <= drawn.items() for drawn in every):
+    whole = [drawn for drawn, row in zip(every, rows, strict=True) if not row["pruned"]]
+    if arm.first and not any((defaults | arm.first).items() <= drawn.items() for drawn in whole):
         study.enqueue_trial(defaults | arm.first)
     for row, drawn in zip(rows, every, strict=True):
         fixed = optuna.trial.FixedTrial({key: drawn[key] for key in arm.space if key in drawn})

@@ -273,6 +273,8 @@ def test_a_range_of_which_earlier_trials_knew_nothing_had_the_default_there(driv
     wider = replace(arm, space=arm.space | more, first={"learning_rate": 0.5})
     (trial,) = driver.new_study(wider, [row], 20).trials  # the first settings were tried
     assert trial.params == {"learning_rate": 0.5, "weights_average": None}
+    again = driver.new_study(wider, [{**row, "curve": '{"24": 0.3}', "pruned": "24"}], 20).trials
+    assert [trial.state.name for trial in again] == ["WAITING", "PRUNED"]  # no verdict on the first settings
 
 
 def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen_no_more(driver, tmp_path, monkeypatch):
