@@ -410,7 +410,7 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
 
 
 def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int, pruned_from: int = PRUNED_FROM) -> optuna.Study:
-    """Create a study with the earlier trials; an option that these lack was its default, as the space did not have it.
+    """Create a study with the earlier trials. An option that joined the space later counts as its default in them.
 
     Args:
         arm: the arm.

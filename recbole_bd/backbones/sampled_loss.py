@@ -31,10 +31,8 @@ class SampledLossCDAE(CDAE):
             A scalar.
         """
         users = interaction[self.USER_ID]
-        positives, pairs = (
-            self._pairs(items) for items in (self.history_item_id[users], interaction[self.NEG_ITEM_ID])
-        )
-        pairs = torch.unique(torch.cat([positives, pairs]))
+        positives = torch.unique(self._pairs(self.history_item_id[users]))
+        pairs = torch.unique(torch.cat([positives, self._pairs(interaction[self.NEG_ITEM_ID])]))
         hidden = self.h_act(self.h_user(users) + self._histories(positives, len(users)))
         rows, items = pairs // self.n_items, pairs % self.n_items
         logits = (F.embedding(items, self.out_layer.weight) * hidden.index_select(0, rows)).sum(dim=-1)
@@ -48,9 +46,9 @@ class SampledLossCDAE(CDAE):
         return loss
 
     def _pairs(self, items: Tensor) -> Tensor:
-        """Places in the matrix of users and items, ascending and each once, of items [B, M] padded with 0."""
+        """Flat indices in the matrix of the batch's users and all items, of items [B, M] padded with 0."""
         rows = torch.arange(len(items), device=items.device).unsqueeze(1)
-        return torch.unique((rows * self.n_items + items)[items > 0])
+        return (rows * self.n_items + items)[items > 0]
 
     def _histories(self, positives: Tensor, n_users: int) -> Tensor:
         """First layer of users' histories after dropout, which draws for training items only. [B, d]."""

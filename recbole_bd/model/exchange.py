@@ -199,7 +199,7 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
 
 
 def may_pause(config: Config) -> bool:
-    """Whether `pause` is read and lets the teacher skip batches: it has nothing to say of one direction."""
+    """Whether the teacher may skip batches: `pause: switokd`, which is read with `directions: both` alone."""
     return (config["directions"], config["pause"]) == ("both", "switokd")
 
 

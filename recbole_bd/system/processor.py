@@ -1,8 +1,9 @@
-"""What the processor is slow at, and how NumPy avoids it."""
+"""NumPy without AVX-512, on processors where its sorts are slow with it."""
 
 import os
 import sys
 from collections.abc import MutableMapping
+from itertools import takewhile
 from pathlib import Path
 
 # NumPy's names of AVX-512, of version 2.4 and of earlier ones; it ignores those that it does not have.
@@ -27,10 +28,11 @@ def avoid_slow_sorts(environment: MutableMapping[str, str] = os.environ) -> None
 def _is_zen_4() -> bool:
     """Whether this is AMD's family 25 with AVX-512; Zen 3 is of that family too, and has none."""
     try:
-        lines = _CPU_INFO.read_text(encoding="utf-8").partition("\n\n")[0].splitlines()  # the first processor
+        with _CPU_INFO.open(encoding="utf-8") as stream:
+            first = [*takewhile(str.strip, stream)]  # the lines of the first of many processors
     except OSError:
         return False
-    facts = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in lines)}
+    facts = {key.strip(): value.split() for key, _, value in (line.partition(":") for line in first)}
     return (
         facts.get("vendor_id") == ["AuthenticAMD"]
         and facts.get("cpu family") == ["25"]

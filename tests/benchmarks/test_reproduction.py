@@ -66,7 +66,3 @@ def test_the_page_is_what_the_records_give(reproduction):
     if not any(reproduction.all_recorded().values()):
         pytest.skip("results/reproduction/ holds no records")
     assert page.read_text() == reproduction.page(reproduction.all_recorded())
-
-
-def test_the_page_in_results_is_that_of_the_records(reproduction):
-    assert reproduction.RECORDS.with_suffix(".md").read_text() == reproduction.page(reproduction.all_recorded())

@@ -5,7 +5,7 @@ reading and writing these arrays takes most of the time. Here a product masked b
 where it lies. Sums may be taken in another order, so the last bits may differ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_bd.system.block_sizes import rows_at_once
+
 # What a backward pass adds to the gradient of a table, [n_items, d], later and all at once.
 Collected = list[Callable[[Tensor], Any]]
-# Vectors with fewer numbers are narrow: the masked product takes ten times as long a pair as with so many.
+# With fewer numbers in a vector, a pair of the masked product takes ten times as long. Up to so many, gradients of
+# items that repeat are faster by column.
 _NARROW = 8
 # Numbers of a part of the gradient that are in memory at a time: 2 MiB stay in the cache.
-_NUMBERS_AT_ONCE = 2**19
+_NUMBERS_AT_ONCE = {"cpu": 2**19, "cuda": 2**19}
 
 
 def pair_products(vectors: Tensor, table: Tensor, items: Tensor, collected: Collected | None = None) -> Tensor:
@@ -67,8 +70,8 @@ class _PairProducts(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_vectors = F.embedding_bag(items, table, mode="sum", per_sample_weights=gradient.contiguous())
         if ctx.needs_input_grad[1]:
-            is_narrow = vectors.shape[1] <= _NARROW and items.numel() > len(table)
-            add = partial(_add_outer_by_column if is_narrow else _add_outer, gradient, vectors, items)
+            by_column = vectors.shape[1] <= _NARROW and items.numel() > len(table)
+            add = partial(_add_outer_by_column if by_column else _add_outer, gradient, vectors, items)
             if ctx.collected is None:
                 of_table = torch.zeros_like(table)
                 add(of_table)
@@ -79,23 +82,26 @@ class _PairProducts(torch.autograd.Function):
 
 def _add_outer(gradient: Tensor, vectors: Tensor, items: Tensor, total: Tensor) -> None:
     """Add each logit's gradient times its row's vector to the item's row of `total`."""
-    width = items.shape[1] * vectors.shape[1]
-    parts = (part.split(max(1, _NUMBERS_AT_ONCE // max(width, 1))) for part in (gradient, vectors, items))
     room = torch.empty(0)
-    for some, of_rows, ids in zip(*parts, strict=True):
+    for some, of_rows, ids in _parts(items.shape[1] * vectors.shape[1], gradient, vectors, items):
         room.resize_(*ids.shape, vectors.shape[1])
         torch.mul(some.unsqueeze(2), of_rows.unsqueeze(1), out=room)
         total.index_add_(0, ids.reshape(-1), room.view(-1, vectors.shape[1]))
 
 
 def _add_outer_by_column(gradient: Tensor, vectors: Tensor, items: Tensor, total: Tensor) -> None:
-    """`_add_outer` for narrow vectors, one number of theirs at a time: half the time where items come often."""
+    """Do as `_add_outer`, one column of the vectors at a time: half the time for narrow vectors and repeated items."""
     sums = torch.zeros(total.shape[1], total.shape[0])
-    parts = (part.split(max(1, _NUMBERS_AT_ONCE // max(items.shape[1], 1))) for part in (gradient, vectors, items))
     room = torch.empty(0)
-    for some, of_rows, ids in zip(*parts, strict=True):
+    for some, of_rows, ids in _parts(items.shape[1], gradient, vectors, items):
         room.resize_(ids.shape)
         for column, of_column in enumerate(sums):
             torch.mul(some, of_rows[:, column : column + 1], out=room)
             of_column.scatter_add_(0, ids.reshape(-1).long(), room.view(-1))
     total += sums.T
+
+
+def _parts(width: int, *tables: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """A few rows of each table at a time, for a step that makes `width` numbers of a row."""
+    rows = rows_at_once(_NUMBERS_AT_ONCE, tables[0].device, width)
+    return zip(*(table.split(rows) for table in tables), strict=True)
