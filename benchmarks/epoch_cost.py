@@ -32,7 +32,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 
 from recbole_bd.backbones.build_role import build_role
-from recbole_bd.backbones.names import SEPARATE
+from recbole_bd.backbones.names import DIRECTION_INTO, PAIR, SEPARATE
 from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.cli.settings_words import parse_arguments
@@ -147,7 +147,7 @@ def run(config: BDConfig, host: BDConfig, repeats: int, with_evaluation: bool, c
         "batch_size": config.role("teacher")["train_batch_size"],
         "method": config["model"],
         "refresh_period": _period(config),
-        "samples_per_positive": config["samples_per_positive"],
+        "samples_per_positive": _samples(config),
         "seconds": medians,
         "spread": {name: [min(values), max(values)] for name, values in seconds.items()},
         "ratios": ratios,
@@ -169,6 +169,13 @@ def run(config: BDConfig, host: BDConfig, repeats: int, with_evaluation: bool, c
 def _period(config) -> int:
     """Epochs between two refreshes; methods without the setting prepare every epoch. With 1, epochs refresh."""
     return config["refresh_period"] or 1
+
+
+def _samples(config) -> str | None:
+    """Items drawn per positive, for the teacher and for the student if these differ."""
+    for_both = config["samples_per_positive"]
+    own = [config[f"samples_per_positive_{DIRECTION_INTO[learner]}"] or for_both for learner in PAIR]
+    return for_both and " and ".join(map(str, dict.fromkeys(own)))
 
 
 def _size(config) -> int:

@@ -115,8 +115,8 @@ def count_discrepancies(
             difference = _rank_difference(logits, seen, chunk, _rank_method(sampler, device))
             counts["unseen"] += histogram(difference, edges)
             if sampler:
-                owners, pools = _draw(sampler, seen, chunk, logits, generator)
-                for learner, items in pools.items():
+                drawn = _draw(sampler, seen, chunk, logits, generator)
+                for learner, (owners, items) in drawn.items():
                     counts[learner] += histogram(difference[owners, items], edges)
     found = {f"drawn_{DIRECTION_INTO[learner]}": counts[learner] for learner in directions}
     found |= {"edges": edges, "unseen": counts["unseen"], "unseen_items": seen.n_items - 1 - seen.counts[users]}
@@ -154,27 +154,27 @@ def _draw(
     users: Tensor,
     logits: Mapping[str, Tensor],
     generator: torch.Generator,
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Draw items for these users only, as many and in the same way as `sampler` does in a refresh.
 
     Returns:
-        Row number of each draw, int64 [draws], and the drawn items by learner, int64 [draws] each.
+        By learner the row number of each draw, int64 [draws], and the drawn items, int64 [draws].
     """
     rows, items = seen.of(users)
     known = items > 0
-    sizes = sampler.sizes[users]
+    sizes = {learner: own[users] for learner, own in sampler.sizes.items()}
     few = DistillationSampler(
         SeenItems(rows[known] + 1, items[known], len(users) + 1, seen.n_items),
         sampler.directions,
-        torch.cat([sizes.new_zeros(1), sizes]),
+        {learner: torch.cat([own.new_zeros(1), own]) for learner, own in sizes.items()},
         sampler.ranks,
         device=seen.items.device,
         guides=sampler.guides,
     )
     few.generator = generator
     few.refresh({role: lambda rows, table=table: table[rows - 1] for role, table in logits.items()})
-    owners = torch.repeat_interleave(torch.arange(len(users), device=sizes.device), sizes)
-    return owners, {learner: pool.long() for learner, pool in few.pools.items()}
+    numbers = torch.arange(len(users), device=users.device)
+    return {name: (torch.repeat_interleave(numbers, sizes[name]), pool.long()) for name, pool in few.pools.items()}
 
 
 def formula(direction: Direction) -> str:

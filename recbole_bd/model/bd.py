@@ -27,6 +27,7 @@ from recbole_bd.model.exchange import (
     exchange_into,
     exchange_text,
     may_pause,
+    option_of_direction,
     placebo_guides,
 )
 from recbole_bd.model.guides import Guides
@@ -74,7 +75,7 @@ class BD(Distiller):
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):
         super().__init__(config, dataset, roles, control)
         self.refresh_period = config["refresh_period"]
-        self.require_items("samples_per_positive")
+        self.require_items(*(option_of_direction("samples_per_positive", name, config) for name in DIRECTION_INTO))
         self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
         self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
         _check_options(self)
@@ -85,13 +86,14 @@ class BD(Distiller):
         self.best_guides, self.shares_batches = self.guides.best, not self.guides.mixes_rows
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
-        self.drawn = BatchItems(config, self.seen, self.roles, self.positives_per_user)
+        samples = {learner: one.samples for learner, one in self.exchanges.items()}
+        self.drawn = BatchItems(config, samples, self.seen, self.roles, self.positives_per_user)
         drawn_for = TEACHER if TEACHER in active else STUDENT
         self.switch = SwitOKD(roles, drawn_for) if active and self._may_pause() else None
         self.sampler = DistillationSampler(
             self.seen,
             {learner: one.drawing for learner, one in self.exchanges.items() if one.weight > 0},
-            pool_sizes=self.drawn.pool_sizes(),
+            pool_sizes={learner: self.drawn.pool_sizes(learner) for learner in self.exchanges},
             ranks=config["rank_precision"],
             ranked_items=config["ranked_items"],
             seed=config["seed"],
@@ -99,7 +101,7 @@ class BD(Distiller):
             guides=self.guides.rankers,
         )
         at_rows = {learner: one for learner, one in active.items() if self.at_rows(learner)}
-        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler)
+        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler.generator)
         self.shares_batches = self.shares_batches and not self.of_rows.exchanges
 
     @classmethod
@@ -217,7 +219,7 @@ class BD(Distiller):
         per_user = None
         if self.config["samples_of_user"] == "own" and batch.positives is None:
             draws, users = len(users), users.unique()
-            per_user = draws / self.drawn.per_positive / len(users)
+            per_user = draws / exchange.samples / len(users)
         return {"cf": own, "distill": self.in_loss_units(role, weight, term, users, per_user)}
 
     def _items(self, role: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -237,9 +239,11 @@ def _check_options(method: BD) -> None:
     """Refuse lists of one item, and distilled negatives for models that take other than one per positive."""
     active = [one for one in method.exchanges.values() if one.weight]
     bare = [one for one in active if one.kind == "listwise" and not one.takes_positive]
-    if bare and method.config["samples_per_positive"] == 1:
-        option = f"list_positive_{DIRECTION_INTO[bare[0].learner]}=True"
-        raise ConfigError(f"a list needs at least two items: use samples_per_positive=2 or more, or {option}")
+    for one in bare:
+        if one.samples == 1:
+            samples = option_of_direction("samples_per_positive", one.learner, method.config)
+            option = f"list_positive_{DIRECTION_INTO[one.learner]}=True"
+            raise ConfigError(f"a list needs at least two items: use {samples}=2 or more, or {option}")
     if method.config["directions"] == TEACHER_FIRST and method.config["stop_on"] == TEACHER:
         raise ConfigError("stop_on=teacher would end the student's turn, which is last: use both or student")
     if method.config["directions"] == TEACHER_FIRST and method.config["distill_epochs"] == 1:

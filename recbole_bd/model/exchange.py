@@ -48,6 +48,7 @@ class Exchange:
         takes_positive: whether the positive is column 0 of the logits, before the drawn items.
         from_best: whether the guide is in its best state so far; False takes it as it is.
         drawing: how the items are drawn.
+        samples: items drawn per training interaction and epoch.
         target: what the learner is given as target, one of `TARGETS`.
         constant: target probability with `target: constant`, in (0, 1).
         ranks_of: `both`, or `learner` where the guide's ranks do not choose items, unless it is the target.
@@ -64,6 +65,7 @@ class Exchange:
     takes_positive: bool
     from_best: bool
     drawing: Direction
+    samples: int
     target: str = OTHER
     constant: float = 0.5
     ranks_of: str = "both"
@@ -109,6 +111,7 @@ def exchange_into(learner: str, config: Config) -> Exchange:
         takes_positive=kind == "pairwise" or (kind == "listwise" and bool(config[f"list_positive_{direction}"])),
         from_best=_of_direction("guide_state", learner, config) == "best",
         drawing=_drawing_into(learner, config),
+        samples=_of_direction("samples_per_positive", learner, config),
         target=_of_direction("guide", learner, config),
         constant=config["guide_constant"],
         ranks_of=config["ranks_of"],
@@ -150,10 +153,20 @@ def placebo_guides(config: Config) -> dict[str, str]:
     return found
 
 
+def option_of_direction(option: str, learner: str, config: Config) -> str:
+    """Name of the option that one direction reads: its own, or where that is ~ the one for both.
+
+    Args:
+        option: name of the one for both.
+        learner: the role that learns.
+        config: settings of the run, with BD's options.
+    """
+    own = f"{option}_{DIRECTION_INTO[learner]}"
+    return option if config[own] is None else own
+
+
 def _of_direction(option: str, learner: str, config: Config) -> Any:
-    """The value of an option for one direction: its own, or where that is ~ the value for both."""
-    own = config[f"{option}_{DIRECTION_INTO[learner]}"]
-    return config[option] if own is None else own
+    return config[option_of_direction(option, learner, config)]
 
 
 def _drawing_into(learner: str, config: Config) -> Direction:
@@ -189,7 +202,7 @@ def exchange_text(exchange: Exchange, config: Config) -> str:
     return term_text(
         exchange.weight,
         exchange.kind,
-        f"{positive}{config['samples_per_positive']} {_drawing_text(exchange)}",
+        f"{positive}{exchange.samples} {_drawing_text(exchange)}",
         _target_text(exchange),
         temperature_text(exchange.temperature, exchange.temperature_on) if has_temperature else "",
         over_time.get(exchange.schedule, ""),

@@ -14,7 +14,6 @@ from recbole_bd.model.exchange import Exchange, may_pause
 from recbole_bd.model.full_lists import ListRows, constant_rows
 from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.row_draws import RowDraws
-from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
 
@@ -30,7 +29,7 @@ class RowItems:
         roles: the two roles by name.
         guides: rankings of what stands in a guide's place.
         seen: the training items.
-        sampler: its random generator draws.
+        generator: draws.
 
     Attributes:
         exchanges: the directions that draw so; empty with `ranks_at: users`.
@@ -46,17 +45,17 @@ class RowItems:
         roles: Mapping[str, Role],
         guides: Guides,
         seen: SeenItems,
-        sampler: DistillationSampler,
+        generator: torch.Generator,
     ):
         self.exchanges = dict(exchanges) if config["ranks_at"] == ROWS else {}
-        self._roles, self._guides, self._count = roles, guides, config["samples_per_positive"]
+        self._roles, self._guides = roles, guides
         precision = config["rank_precision"]
         if self.exchanges and precision == "sampled":
             raise ConfigError("ranks_at=rows ranks all items of a row: use rank_precision=binned or exact")
         if self.exchanges and may_pause(config):
             raise ConfigError(f"pause={config['pause']} asks before items are drawn for a step: use ranks_at=users")
         if self.exchanges:
-            self._draws = RowDraws(seen, precision, config["exchange_history"] == "allowed", sampler.generator)
+            self._draws = RowDraws(seen, precision, config["exchange_history"] == "allowed", generator)
 
     def draw(self, role: str, units: Units, targets: Tensor) -> Tensor:
         """Draw the items that a role learns on in a batch.
@@ -67,7 +66,7 @@ class RowItems:
             targets: int64 [B], their positives.
 
         Returns:
-            int64 [B, samples_per_positive], see `RowDraws.draw`.
+            int64 [B, K], see `RowDraws.draw`.
         """
         exchange = self.exchanges[role]
         scores = {name: _of_units(ranking, units) for name, ranking in self._guides.rankings().items()}
@@ -78,7 +77,7 @@ class RowItems:
             scores[exchange.ranker] = constant_rows(self._roles[exchange.ranker], units, learning=False)
         with torch.no_grad(), self._roles[exchange.guide].scoring():
             return self._draws.draw(
-                role, exchange.ranker, exchange.drawing, scores, users_of(units), targets, self._count
+                role, exchange.ranker, exchange.drawing, scores, users_of(units), targets, exchange.samples
             )
 
 

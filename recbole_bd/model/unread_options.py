@@ -20,8 +20,8 @@ from recbole_bd.model.schedule import DECAY, LINEAR
 
 # Options that each direction may have for itself, beside the one for both.
 _WITH_TWINS = (
-    "lambda_schedule", "exchange", "temperature", "temperature_on", "guide_state", "guide", "rank_scale", "guide_top",
-    "top_temperature", "cf_negatives",
+    "lambda_schedule", "samples_per_positive", "exchange", "temperature", "temperature_on", "guide_state", "guide",
+    "rank_scale", "guide_top", "top_temperature", "cf_negatives",
 )  # fmt: skip
 # Options that each direction has for itself alone. The value of `eps` for both depends on the shape.
 _OF_ONE = ("list_positive", "sampling", "shape", "rank_order", "eps")

@@ -45,7 +45,7 @@ _OF_A_DOUBLE = 2**16
 # value is not hashed, so old hashes stay. Worker processes draw negatives with random states of their own.
 _OF_A_DIRECTION = (
     "exchange", "temperature", "temperature_on", "guide", "guide_state", "eps", "rank_scale", "top_temperature",
-    "cf_negatives", "guide_top", "lambda_schedule",
+    "cf_negatives", "guide_top", "lambda_schedule", "samples_per_positive",
 )  # fmt: skip
 _SINCE: dict[str, Any] = {
     **{f"{option}_{direction}": None for option in _OF_A_DIRECTION for direction in DIRECTION_INTO.values()},

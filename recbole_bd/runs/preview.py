@@ -2,6 +2,7 @@
 
 import json
 
+from recbole_bd.backbones.names import DIRECTION_INTO
 from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.unread_keys import settings_notes
@@ -41,8 +42,10 @@ def describe(config: BDConfig) -> str:
     # times: those of one evaluation batch and RecBole's masks.
     batch_users = max(config["eval_batch_size"] // items, 1)
     scores = min(batch_users, users) * items
-    samples = len(split.train) * (config["samples_per_positive"] or 0) * (config["refresh_period"] or 0)
-    estimate = 300 * 2**20 + parameters * 4 * 6 + scores * 4 * 4 + samples * 2 * 8
+    for_both = config["samples_per_positive"] or 0
+    per_positive = sum(config[f"samples_per_positive_{direction}"] or for_both for direction in DIRECTION_INTO.values())
+    samples = len(split.train) * per_positive * (config["refresh_period"] or 0)
+    estimate = 300 * 2**20 + parameters * 4 * 6 + scores * 4 * 4 + samples * 8
     lines.append(f"estimated memory: {estimate / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)")
     if notes := [*settings_notes(config), *size_notes(roles)]:
         lines += ["", *(f"warning: {note}" for note in notes)]

@@ -3,7 +3,7 @@
 Users come in chunks, so no array of users x items is made. The drawn items stay: `sum(pool_sizes)` per learner.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -30,7 +30,8 @@ class DistillationSampler:
     Args:
         seen: the training items.
         directions: how items are drawn, by the learner's name, `teacher` or `student`; the other role is its guide.
-        pool_sizes: int64 [n_users], items drawn per user and refresh; at least 1, except for the padding user 0.
+        pool_sizes: int64 [n_users], items drawn per user and refresh, for every learner or by learner; at least 1,
+            except for the padding user 0.
         ranks: `binned` or `exact`, see `Ranks`; always exact on a GPU, where sorting is cheap. `sampled` ranks and
             draws among random items and likely top items only, see `Candidates`. A refresh then costs
             users x ranked_items instead of users x items.
@@ -43,8 +44,9 @@ class DistillationSampler:
             guide is the first of the scores that is not the learner.
 
     Attributes:
-        pools: int32 [sum of `sizes`] by learner, the drawn items, user by user; never padding or training items.
-        sizes: int64 [n_users], items drawn per user; 0 for user 0.
+        pools: int32 [sum of its sizes] by learner, the drawn items, user by user; never padding or training items.
+        sizes: int64 [n_users] by learner, items drawn per user; 0 for user 0.
+        starts: int64 [n_users] by learner, place of each user's first item in the pool.
         generator: random generator.
 
     Raises:
@@ -55,7 +57,7 @@ class DistillationSampler:
         self,
         seen: SeenItems,
         directions: Mapping[str, Direction],
-        pool_sizes: Tensor,
+        pool_sizes: Tensor | Mapping[str, Tensor],
         ranks: str = "binned",
         ranked_items: int = 2048,
         seed: int = 0,
@@ -73,7 +75,7 @@ class DistillationSampler:
         self.ranks = "exact" if ranks == "exact" or self.device.type != "cpu" else "binned"
         is_sampled = ranks == "sampled" and ranked_items < seen.n_items - 1
         self.candidates = Candidates(self.seen, ranked_items) if is_sampled else None
-        self._set_sizes(pool_sizes.to(self.device))
+        self._set_sizes(pool_sizes)
         chunk_scores = chunk_scores or (300_000 if self.device.type == "cpu" else 2**24)
         self.chunk_users = max(1, chunk_scores // (2 * ranked_items if is_sampled else seen.n_items))
         self.block_users = self.chunk_users * -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
@@ -101,9 +103,9 @@ class DistillationSampler:
         """
         rules = _rules(self.directions, self.guides, scores, learners, self.seen.n_items)
         pools = self._begin(rules, is_new=users is None)
-        users = torch.arange(1, len(self.sizes), device=self.device) if users is None else users
+        users = torch.arange(1, self.seen.n_users, device=self.device) if users is None else users
         own, done = group(), 0
-        drawn_here = torch.zeros(len(self.sizes), dtype=torch.bool, device=self.device)
+        drawn_here = torch.zeros(self.seen.n_users, dtype=torch.bool, device=self.device)
         for number, (span, generator) in enumerate(self._spans(users)):
             if number % own.size != own.rank:
                 continue
@@ -116,16 +118,17 @@ class DistillationSampler:
                 rule.forget()
             drawn_here[span] = True
         if own.size > 1:
-            self._collect(pools, users, drawn_here)
+            _collect(pools, self.candidates.known.values() if self.candidates else (), users, drawn_here)
         self.pools = {learner: pool.items for learner, pool in pools.items()}
 
     def _begin(self, rules: Mapping[str, Rule], is_new: bool) -> dict[str, Pool]:
         """Begin a refresh: pools by learner, empty ones or those of the last refresh, and room for known candidates."""
-        total = int(self.sizes.sum())
         pools = {}
         for learner in rules:
+            sizes = self.sizes[learner]
+            total = int(sizes.sum())
             items = torch.empty(total, dtype=torch.int32, device=self.device) if is_new else self.pools[learner]
-            pools[learner] = Pool(items, self.sizes, self.starts, self._workspace)
+            pools[learner] = Pool(items, sizes, self.starts[learner], self._workspace)
         if self.candidates:
             self.candidates.begin(role for r in rules.values() for role in r.direction.ranked(r.learner, r.guide))
         return pools
@@ -137,32 +140,13 @@ class DistillationSampler:
         if self.candidates:
             self.candidates.learn(chunk)
 
-    def _collect(self, pools: Mapping[str, Pool], users: Tensor, drawn_here: Tensor) -> None:
-        """All-reduce the pools and known candidates of all processes; the first one also gives those of other users.
-
-        Args:
-            pools: pools by learner.
-            users: int64, the users of this refresh.
-            drawn_here: bool [n_users], the users that this process drew for.
-        """
-        own = group()
-        if own.is_first:
-            others = torch.ones_like(drawn_here)
-            others[users] = False
-            drawn_here = drawn_here | others
-        for pool in pools.values():
-            pool.items[torch.repeat_interleave(~drawn_here, self.sizes)] = 0
-            own.all_reduce(pool.items)
-        for known in self.candidates.known.values() if self.candidates else ():
-            known[~drawn_here] = 0
-            own.all_reduce(known)
-
     def _spans(self, users: Tensor) -> Iterator[tuple[Tensor, torch.Generator]]:
         """Split users into spans with a random generator each, so that draws do not depend on other spans.
 
-        Users are ordered by pool size, so that few draws are discarded.
+        Users are ordered by their draws, so that few draws are discarded.
         """
-        ordered = users[torch.argsort(self.sizes[users], stable=True)]
+        draws = sum(self.sizes.values(), torch.zeros(self.seen.n_users, dtype=torch.int64, device=self.device))
+        ordered = users[torch.argsort(draws[users], stable=True)]
         base = int(torch.randint(2**62, (1,), generator=self.generator, device=self.device))
         for number, span in enumerate(ordered.split(self.block_users * max(1, _USERS_A_SPAN // self.block_users))):
             yield span, torch.Generator(self.device).manual_seed(base + number)
@@ -201,26 +185,29 @@ class DistillationSampler:
             raise RuntimeError(f"no items have been drawn for the {learner}: call refresh first")
         before, rows = shard or (0, len(users))
         uniform = torch.rand(rows, generator=self.generator, device=self.device)[before : before + len(users)]
-        starts, sizes = (table.index_select(0, users) for table in (self.starts, self.sizes))
+        starts, sizes = (table[learner].index_select(0, users) for table in (self.starts, self.sizes))
         run = index_from_uniform(uniform, sizes).unsqueeze(1) + torch.arange(count, device=self.device)
         run.remainder_(sizes.unsqueeze(1)).add_(starts.unsqueeze(1))
         return self.pools[learner].index_select(0, run.view(-1)).view(run.shape).long()
 
-    def _set_sizes(self, sizes: Tensor) -> None:
-        self.sizes = sizes.clone()
-        self.sizes[0] = 0
-        self.starts = self.sizes.cumsum(0) - self.sizes
+    def _set_sizes(self, sizes: Tensor | Mapping[str, Tensor]) -> None:
+        by_learner = dict.fromkeys(self.directions, sizes) if isinstance(sizes, Tensor) else sizes
+        self.sizes = {learner: own.to(self.device, copy=True) for learner, own in by_learner.items()}
+        for own in self.sizes.values():
+            own[0] = 0
+        self.starts = {learner: own.cumsum(0) - own for learner, own in self.sizes.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """State for an exact resume, as tensors: `sizes`, `pools` by learner, the generator's state, and the known
+        """State for an exact resume, as tensors: `sizes` and `pools` by learner, the generator's state, and the known
         candidates by role."""
         known = dict(self.candidates.known) if self.candidates else {}
-        return {"pools": dict(self.pools), "sizes": self.sizes, "generator": self.generator.get_state(), "known": known}
+        drawn = {"pools": dict(self.pools), "sizes": dict(self.sizes)}
+        return {**drawn, "generator": self.generator.get_state(), "known": known}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a `state_dict`, pool sizes included; the draws that follow are bitwise the same."""
         self.pools = {name: pool.to(self.device) for name, pool in state["pools"].items()}
-        self._set_sizes(state["sizes"].to(self.device))
+        self._set_sizes(state["sizes"])
         if self.candidates:
             self.candidates.known = {name: known.to(self.device).clone() for name, known in state["known"].items()}
         self.generator.set_state(state["generator"].cpu())
@@ -240,3 +227,25 @@ def _rules(
             guide = guides.get(learner) or next(name for name in names if name != learner)
             rules[learner] = Rule(learner, guide, direction, n_items)
     return rules
+
+
+def _collect(pools: Mapping[str, Pool], known: Iterable[Tensor], users: Tensor, drawn_here: Tensor) -> None:
+    """All-reduce the pools and known candidates of all processes; the first one also gives those of other users.
+
+    Args:
+        pools: pools by learner.
+        known: known candidates of each role.
+        users: int64, the users of this refresh.
+        drawn_here: bool [n_users], the users that this process drew for.
+    """
+    own = group()
+    if own.is_first:
+        others = torch.ones_like(drawn_here)
+        others[users] = False
+        drawn_here = drawn_here | others
+    for pool in pools.values():
+        pool.items[torch.repeat_interleave(~drawn_here, pool.sizes)] = 0
+        own.all_reduce(pool.items)
+    for of_role in known:
+        of_role[~drawn_here] = 0
+        own.all_reduce(of_role)

@@ -166,6 +166,6 @@ def test_frequencies_are_those_of_the_formulas(name):
         excluded = mask_of(seen_items(), torch.tensor([user]))[0].numpy()
         own, guide = (scores[role][user].numpy() for role in ("student", "teacher"))
         expected = probabilities_by_hand(own, guide, excluded, DIRECTIONS[name])
-        counts = np.bincount(pool[int(sampler.starts[user]) :][:4000], minlength=N_ITEMS)
+        counts = np.bincount(pool[int(sampler.starts["student"][user]) :][:4000], minlength=N_ITEMS)
         assert counts[expected == 0].sum() == 0
         assert stats.chisquare(counts[expected > 0], 4000 * expected[expected > 0]).pvalue > 1e-4

@@ -112,7 +112,7 @@ def test_draws_lie_where_the_formulas_say(scene):
         upper, lower = record["edges"][1:], record["edges"][:-1]
         positive, negative = lower >= 0.25, upper <= -0.25
         into_student, into_teacher = record["drawn_teacher_to_student"], record["drawn_student_to_teacher"]
-        assert into_student.sum() == into_teacher.sum() == int(sampler.sizes.sum())
+        assert into_student.sum() == into_teacher.sum() == int(sampler.sizes[STUDENT].sum())
         assert into_student[positive if sign > 0 else negative].sum() == into_student.sum()
         assert into_teacher[negative if sign > 0 else positive].sum() == into_teacher.sum()
 
@@ -128,11 +128,11 @@ def test_draws_lie_where_the_formulas_say(scene):
 def test_draws_have_the_frequencies_of_the_formulas(direction, weight, scene):
     split, roles = scene
     sampler = sampler_of(split, student=direction)
-    sampler.sizes *= 40
+    sampler.sizes[STUDENT] *= 40
     record = count_discrepancies(roles, split, sampler, seed=3)
     expected = np.zeros(len(record["unseen"]))
     for user, values in differences(split, roles).items():
-        share = weight(values) / weight(values).sum() * int(sampler.sizes[user])
+        share = weight(values) / weight(values).sum() * int(sampler.sizes[STUDENT][user])
         expected += np.histogram(values, record["edges"], weights=share)[0]
     drawn = record["drawn_teacher_to_student"]
     many = expected > 20

@@ -158,7 +158,27 @@ def test_a_user_has_as_many_draws_as_a_period_needs_up_to_a_limit(quick, monkeyp
     monkeypatch.setattr("recbole_bd.model.batch_items._MOST_DRAWS", 60)
     method = Scene(quick, samples_per_positive=2, refresh_period=3, distill_epochs=9).method
     wanted = method.seen.counts[1:] * 2 * 3
-    assert torch.equal(method.sampler.sizes[1:], wanted.clamp(1, max(60, method.drawn.per_user)))
+    assert torch.equal(method.sampler.sizes[STUDENT][1:], wanted.clamp(1, max(60, method.drawn.per_user[STUDENT])))
+
+
+def test_each_direction_may_have_its_own_number_of_items(quick):
+    """The other direction draws as it does without the option."""
+    given = {"samples_per_positive": 3, "refresh_period": 2, "distill_epochs": 8}
+    both = Scene(quick, **given).method
+    own = Scene(quick, samples_per_positive_student_to_teacher=5, **given).method
+    assert own.drawn.per_positive == {STUDENT: 3, TEACHER: 5}
+    assert torch.equal(own.sampler.sizes[STUDENT], both.sampler.sizes[STUDENT])
+    assert torch.equal(own.sampler.sizes[TEACHER][1:], (own.seen.counts[1:] * 5 * 2).clamp(1, 1024))
+    scene = Scene(quick, samples_per_positive_student_to_teacher=5, **given)
+    shapes = {role: scene.method._items(role, scene.batch_of(role))[1].shape[1] for role in (TEACHER, STUDENT)}
+    assert shapes == {TEACHER: 5, STUDENT: 3}
+
+
+def test_too_many_items_for_one_direction_are_refused_by_its_option(quick):
+    with pytest.raises(ConfigError, match="samples_per_positive_student_to_teacher=9999: above the number of items"):
+        Scene(quick, samples_per_positive_student_to_teacher=9999)
+    with pytest.raises(ConfigError, match="samples_per_positive_teacher_to_student=2 or more"):
+        Scene(quick, samples_per_positive_teacher_to_student=1)
 
 
 def test_the_linear_schedule_reaches_the_full_weight(quick):

@@ -258,7 +258,7 @@ def test_the_head_of_an_untrained_guides_list(quick):
     for user in (1, 5, 20):
         logits = new.all_logits(torch.tensor([user]))[0].clone()
         logits[0] = logits[seen.items[seen.starts[user] : seen.starts[user + 1]]] = -torch.inf
-        start = int(scene.method.sampler.starts[user])
+        start = int(scene.method.sampler.starts[STUDENT][user])
         assert pools[STUDENT][start] == logits.argmax()
 
 
@@ -279,7 +279,7 @@ def test_the_head_of_the_list_for_another_user(quick):
     for user in (1, 5, 20):
         own = logits[user - 1].clone()
         own[0] = own[seen.items[seen.starts[user] : seen.starts[user + 1]]] = -torch.inf
-        assert pools[STUDENT][int(scene.method.sampler.starts[user])] == own.argmax()
+        assert pools[STUDENT][int(scene.method.sampler.starts[STUDENT][user])] == own.argmax()
 
 
 def test_a_random_order_is_uniform_and_one_whatever_is_asked():

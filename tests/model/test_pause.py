@@ -93,7 +93,7 @@ def test_lists_of_a_pause_hold_the_positive_for_models_of_whole_users(quick, mon
         lambda student, teacher: asked.append(student.shape) or torch.tensor(True),
     )
     assert scene.method.pauses(TEACHER, batch)
-    assert asked == [(len(batch.users), 1 + scene.method.drawn.per_user)]
+    assert asked == [(len(batch.users), 1 + scene.method.drawn.per_user[TEACHER])]
 
 
 def test_a_pause_needs_lists_of_equal_length(quick):

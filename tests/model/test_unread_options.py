@@ -16,7 +16,7 @@ TO_STUDENT, TO_TEACHER = (DIRECTION_INTO[role] for role in (STUDENT, TEACHER))
 OF_DISCREPANCY = ("shape", "eps", "rank_order", "rank_scale", "guide_top")
 OF_A_DIRECTION = (
     *OF_DISCREPANCY, "top_temperature", "exchange", "list_positive", "temperature", "temperature_on", "guide",
-    "guide_state", "cf_negatives", "lambda_schedule", "sampling",
+    "guide_state", "cf_negatives", "lambda_schedule", "sampling", "samples_per_positive",
 )  # fmt: skip
 
 

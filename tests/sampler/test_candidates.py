@@ -74,7 +74,7 @@ def test_drawing_among_sampled_items_follows_the_formulas_on_average(sampling, s
     drawn = []
     for _ in range(150):
         sampler.refresh({role: scores_of(table) for role, table in tables.items()})
-        drawn.append(sampler.pools[learner][sampler.starts[user] :][:40].long())
+        drawn.append(sampler.pools[learner][sampler.starts[learner][user] :][:40].long())
     drawn = torch.cat(drawn)
     excluded = mask_of(seen, torch.tensor([user]))[0]
     assert not excluded[drawn].any()
@@ -105,7 +105,7 @@ def test_the_top_of_both_lists_is_known_after_a_few_refreshes_and_drawn_as_from_
         excluded = mask_of(seen, torch.tensor([user]))[0]
         best = tables[learner][user].masked_fill(excluded, -torch.inf).argsort(descending=True)[:256]
         assert sampler.candidates.known[learner][user].tolist() == best.tolist()
-        counts = np.bincount(sampler.pools[learner][int(sampler.starts[user]) :][:3000], minlength=n_items)
+        counts = np.bincount(sampler.pools[learner][int(sampler.starts[learner][user]) :][:3000], minlength=n_items)
         expected = 3000 * probabilities_by_hand(
             tables[learner][user].numpy(), tables["teacher"][user].numpy(), excluded.numpy(), direction
         )

@@ -95,7 +95,7 @@ def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(pow
         expected = n_draws * probabilities_by_hand(
             scores["teacher"][user].numpy(), scores["student"][user].numpy(), excluded, direction
         )
-        counts = np.bincount(sampler.pools["teacher"][int(sampler.starts[user]) :][:n_draws], minlength=3001)
+        counts = np.bincount(sampler.pools["teacher"][int(sampler.starts["teacher"][user]) :][:n_draws], minlength=3001)
         assert counts[excluded].sum() == 0
         assert follows(counts, expected)
 
@@ -135,7 +135,7 @@ def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling
         expected = 4000 * probabilities_by_hand(
             scores["student"][user].numpy(), scores["teacher"][user].numpy(), excluded, direction
         )
-        counts = np.bincount(sampler.pools["student"][int(sampler.starts[user]) :][:4000], minlength=3001)
+        counts = np.bincount(sampler.pools["student"][int(sampler.starts["student"][user]) :][:4000], minlength=3001)
         assert counts[excluded].sum() == 0
         often = expected > 1
         found = np.append(counts[often], counts[~often].sum())

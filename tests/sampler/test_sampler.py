@@ -38,7 +38,7 @@ def test_frequencies_are_those_of_the_formulas(name, learner, precision):
         expected = probabilities_by_hand(
             scores[learner][user].numpy(), scores[guide][user].numpy(), excluded, DIRECTIONS[name]
         )
-        start = int(sampler.starts[user])
+        start = int(sampler.starts[learner][user])
         counts = np.bincount(sampler.pools[learner][start : start + 4000].numpy(), minlength=N_ITEMS)
         possible = expected > 0
         assert counts[~possible].sum() == 0
@@ -73,7 +73,7 @@ def test_an_unknown_way_of_ranking_is_refused():
 def test_what_is_handed_out_has_the_frequencies_of_what_was_drawn():
     sampler = refreshed({"student": Direction(sampling="uniform")}, tables(), pool=8)
     drawn = sampler.sample("student", torch.full((2000,), 3), 10).flatten()
-    pool = sampler.pools["student"][int(sampler.starts[3]) :][:8].long()
+    pool = sampler.pools["student"][int(sampler.starts["student"][3]) :][:8].long()
     expected = np.bincount(pool.numpy(), minlength=N_ITEMS) / 8
     counts = np.bincount(drawn.numpy(), minlength=N_ITEMS)
     assert counts[expected == 0].sum() == 0
@@ -93,7 +93,9 @@ def test_agreeing_rankings_are_drawn_from_uniformly():
     sampler = refreshed({"student": Direction(eps=0.1)}, {"teacher": table, "student": table * 2})
     for user in range(1, N_USERS):
         excluded = mask_of(sampler.seen, torch.tensor([user]))[0].numpy()
-        counts = np.bincount(sampler.pools["student"][int(sampler.starts[user]) :][:4000].numpy(), minlength=N_ITEMS)
+        counts = np.bincount(
+            sampler.pools["student"][int(sampler.starts["student"][user]) :][:4000].numpy(), minlength=N_ITEMS
+        )
         assert counts[excluded].sum() == 0
         assert stats.chisquare(counts[~excluded]).pvalue > 1e-4
 
@@ -117,6 +119,20 @@ def test_the_only_item_left_is_always_drawn():
         sampler = DistillationSampler(seen, {"student": direction}, torch.tensor([0, 50]))
         sampler.refresh({"teacher": lambda u: torch.randn(len(u), 6), "student": lambda u: torch.randn(len(u), 6)})
         assert (sampler.pools["student"] == 3).all()
+
+
+def test_each_learner_has_draws_of_its_own_number():
+    seen = seen_items()
+    sizes = {"teacher": (seen.counts * 3).clamp(min=1), "student": (seen.counts * 7).clamp(min=1)}
+    sampler = DistillationSampler(seen, dict.fromkeys(sizes, Direction()), sizes, seed=2)
+    sampler.refresh({name: table.__getitem__ for name, table in tables().items()})
+    for learner, own in sizes.items():
+        assert torch.equal(sampler.sizes[learner][1:], own[1:])
+        assert len(sampler.pools[learner]) == own[1:].sum()
+        user = int(own[1:].argmax()) + 1
+        start, size = int(sampler.starts[learner][user]), int(own[user])
+        items = set(sampler.sample(learner, torch.full((200,), user), size).flatten().tolist())
+        assert items == set(sampler.pools[learner][start : start + size].tolist())
 
 
 def test_infinite_scores_rank_at_the_ends_and_are_drawn_from():

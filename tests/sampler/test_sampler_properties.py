@@ -57,7 +57,7 @@ def test_what_is_drawn_is_unseen_in_range_and_as_much_as_asked(pytestconfig, wor
         drawn = sampler.sample(role, users, 50)
         assert drawn.shape == (len(users), 50)
         for user in range(1, seen.n_users):
-            start, size = int(sampler.starts[user]), int(sizes[user])
+            start, size = int(sampler.starts[role][user]), int(sizes[user])
             pool = set(sampler.pools[role][start : start + size].tolist())
             left = set(range(1, seen.n_items)) - seen_of(seen, user)
             assert pool <= left
@@ -77,7 +77,7 @@ def test_items_are_drawn_as_often_as_the_formulas_say(pytestconfig, world, direc
             excluded = np.isin(np.arange(seen.n_items), [0, *seen_of(seen, user)])
             own, other = (scores[role][user].numpy() for role in (learner, guide))
             expected = probabilities_by_hand(own, other, excluded, direction)
-            pool = sampler.pools[learner][int(sampler.starts[user]) :][:draws]
+            pool = sampler.pools[learner][int(sampler.starts[learner][user]) :][:draws]
             found = np.bincount(pool.numpy(), minlength=seen.n_items) / draws
             # Half the sum of differences is about .4 * sqrt(items / draws) = .03 by chance.
             assert np.abs(found - expected).sum() / 2 < 0.1
