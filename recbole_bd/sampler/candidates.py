@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.order import order_keys
+from recbole_bd.sampler.order import Order, order_of
 from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in
 from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted
@@ -48,7 +48,7 @@ class Chunk:
         self._items, self._logits, self._method = items, logits, method
         self._ranks: dict[str, Ranks] = {}
         self._masked: dict[str, Tensor] = {}
-        self._orders: dict[str, Tensor] = {}
+        self._orders: dict[tuple[str, int], Order] = {}
 
     def items(self, columns: Tensor, rows: Tensor | None = None) -> Tensor:
         """Item ids of some columns.
@@ -74,16 +74,18 @@ class Chunk:
             self._masked[role] = mask_excluded(self._logits(role), self.excluded, role)
         return self._masked[role]
 
-    def order(self, role: str, length: int) -> Tensor:
-        """The first columns in one role's order, as keys, see `order_keys`. int64 [C, length].
+    def order(self, role: str, length: int) -> Order:
+        """The first columns in one role's order. With the method `binned` some may be off by a few places far down.
 
         Raises:
             DataError: a score is NaN.
         """
-        known = self._orders.get(role)
-        if known is None or known.shape[1] < length:
-            known = self._orders[role] = order_keys(self.masked(role), length)
-        return known[:, :length]
+        if (role, length) not in self._orders:
+            scores, lowest = self.masked(role), None
+            if self._method == "binned" and length == self.n_columns:
+                lowest = self._logits(role).amin(dim=1, keepdim=True).float()
+            self._orders[role, length] = order_of(scores, length, lowest)
+        return self._orders[role, length]
 
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role, in positions of the whole catalogue; 1 is best."""

@@ -24,7 +24,6 @@ from recbole_bd.sampler.draws import (
     top_weights,
     uniform_weights,
 )
-from recbole_bd.sampler.order import columns_of, is_clear
 from recbole_bd.sampler.seen_items import index_from_uniform, indices_of, of_rows
 
 # Rejection sampling: the acceptance rate assumed for the first chunk, and the lower bound of measured rates.
@@ -182,24 +181,24 @@ def fill_by_power(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     power = abs(scale)
     if not chunk.is_whole or power > _LARGEST_POWER or rule.proposals(int(pool.sizes[users].max())) > 2 * n_columns:
         return torch.ones(len(users), dtype=torch.bool, device=users.device)
-    keys, scores = chunk.order(below, n_columns), chunk.masked(above)
-    clear = is_clear(keys)
+    listed, scores = chunk.order(below, n_columns), chunk.masked(above)
+    clear = listed.clear
     if power != 1:
         order = chunk.order(above, n_columns)
-        clear &= is_clear(order)
+        clear = clear & order.clear
     lengths = n_columns - torch.bincount(chunk.excluded[0], minlength=len(users))
     corrections = rule.corrections(power, users.device)
 
     def propose_some(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         positions = propose_positions(lengths[rows], count, power, generator)
         begins = (rows * n_columns).unsqueeze(1)
-        columns = columns_of(keys.take(begins + positions))
+        columns = listed.columns.take(begins + positions).long()
         uniform = torch.rand(2, *columns.shape, generator=generator, device=columns.device)
         if power == 1:  # drawn from all columns: an excluded one, of score -inf, is never above
             others = index_from_uniform(uniform[0], lengths.new_tensor(n_columns))
         else:
             places = index_from_uniform(uniform[0].double().pow_(1 / power), lengths[rows].unsqueeze(1))
-            others = columns_of(order.take(begins + places))
+            others = order.columns.take(begins + places).long()
         own, other = scores.take(begins + columns), scores.take(begins + others)
         accepted = (other >= own) & (uniform[1] < corrections.take(positions))
         # Items of equal score share their mean rank, so that one of two is above the other half of the time.
@@ -268,12 +267,12 @@ def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     length = min(head_length(temperature), n_columns - 1)
     if listed is None or not chunk.is_whole:
         return torch.ones(len(users), dtype=torch.bool, device=users.device)
-    keys = chunk.order(listed, length + 1)
-    clear = is_clear(keys)
+    order = chunk.order(listed, length + 1)
+    clear = order.clear
     if clear.any():
         lengths = (n_columns - torch.bincount(chunk.excluded[0], minlength=len(users)))[clear].clamp(max=length)
         positions = draw_positions(lengths, int(pool.sizes[users[clear]].max()), temperature, chunk.generator)
-        pool.put(users[clear], chunk.items(columns_of(keys[clear].gather(1, positions))))
+        pool.put(users[clear], chunk.items(order.columns[clear].gather(1, positions)))
     return ~clear
 
 
@@ -290,11 +289,11 @@ def fill_within_top(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     length = min(direction.guide_top, n_columns - 1)
     if not chunk.is_whole:
         return torch.ones(len(users), dtype=torch.bool, device=users.device)
-    keys = chunk.order(rule.guide, length + 1)
-    clear = is_clear(keys)
+    order = chunk.order(rule.guide, length + 1)
+    clear = order.clear
     if not clear.any():
         return ~clear
-    columns = columns_of(keys[clear, :length])
+    columns = order.columns[clear, :length].long()
     begins = clear.nonzero() * n_columns
     own = chunk.ranks(rule.learner).at(begins + columns)
     ranks = torch.arange(1.0, length + 1, device=users.device).expand_as(own).clone()
