@@ -21,7 +21,7 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
-from recbole_bd.model.batch_items import BatchItems
+from recbole_bd.model.batch_items import BatchItems, Drawn
 from recbole_bd.model.exchange import (
     TEACHER_FIRST,
     exchange_into,
@@ -30,7 +30,7 @@ from recbole_bd.model.exchange import (
     option_of_direction,
     placebo_guides,
 )
-from recbole_bd.model.guides import Guides
+from recbole_bd.model.guides import Guides, keeps_logits
 from recbole_bd.model.pause import SwitOKD
 from recbole_bd.model.row_items import RowItems
 from recbole_bd.model.schedule import share_of_weight
@@ -82,7 +82,8 @@ class BD(Distiller):
         if config["directions"] == TEACHER_FIRST:
             self.turns = Turns((TEACHER, STUDENT), config["distill_epochs"])
         active = {learner: self.exchanges[learner] for learner in roles if self.exchanges[learner].weight > 0}
-        self.guides = Guides({} if control else active, roles, dataset, config["seed"], self.device)
+        keeping = [learner for learner in active if keeps_logits(config) and not self.at_rows(learner)]
+        self.guides = Guides({} if control else active, roles, dataset, config["seed"], self.device, keeping)
         self.best_guides, self.shares_batches = self.guides.best, not self.guides.mixes_rows
         users, items = dataset.inter_feat[self.USER_ID], dataset.inter_feat[self.ITEM_ID]
         self.seen = SeenItems(users, items, self.n_users, self.n_items).to(self.device)
@@ -146,6 +147,7 @@ class BD(Distiller):
         is_share = self.config["refresh_users"] == "rolling" and epoch > 0 and not is_first
         is_due = is_first or is_share or epoch % self.refresh_period == 0
         if not (is_due and any(self.exchanges[name].weight for name in by_users)):
+            self.guides.keep_logits(self.sampler, awake, is_new=False)
             return False
         users = None
         if is_share:
@@ -153,6 +155,7 @@ class BD(Distiller):
             users = everyone[everyone % self.refresh_period == epoch % self.refresh_period]
         with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
             self.sampler.refresh(self.rankings(), progress, users, awake)
+        self.guides.keep_logits(self.sampler, awake, is_new=True)
         return True
 
     def rankings(self) -> dict[str, Callable[..., torch.Tensor]]:
@@ -185,8 +188,9 @@ class BD(Distiller):
         """Weights, and where the drawn items and the guides' vectors lie; None where a batch decides on the step."""
         if batch.positives is None or self.guides.mixes_rows or self.switch is not None or self.of_rows.exchanges:
             return None
-        pools = tuple(pool.data_ptr() for pool in self.sampler.pools.values())
-        return tuple(self.weight.items()), pools, self.guides.version
+        kept = [one.logits for one in self.guides.kept.values() if one.logits is not None]
+        read = tuple(numbers.data_ptr() for numbers in (*self.sampler.pools.values(), *kept))
+        return tuple(self.weight.items()), read, self.guides.version
 
     def distillation_loss(self, role: str, batch: Batch) -> dict[str, torch.Tensor]:
         """Scalars `cf`, the model's own loss, and `distill`, the weighted exchange.
@@ -200,18 +204,19 @@ class BD(Distiller):
         if weight == 0:
             return {"cf": learner.loss(batch.interaction)}
         exchange, interaction = self.exchanges[role], batch.interaction
-        users, items, positives = self._items(role, batch)
+        drawn = self._drawn(role, batch)
+        users, items = drawn.users, drawn.items
         if exchange.is_negative:
             interaction = self._with_negatives(interaction, items[:, 0])
         own = learner.loss(interaction)
         if len(users) == 0:
             return {"cf": own}
         if exchange.takes_positive:
-            assert positives is not None
-            items = torch.cat([positives[:, None], items], dim=1)
+            assert drawn.positives is not None
+            items = torch.cat([drawn.positives[:, None], items], dim=1)
         units = self.units(role, users, batch)
         logits = learner.pair_logits(units, items)
-        target, rows = self.guides.target(role, units, items, exchange.guide in batch.roles)
+        target, rows = self.guides.target(role, units, items, exchange.guide in batch.roles, drawn.places)
         logits, target = logits[rows], target[rows]
         if len(logits) == 0:
             return {"cf": own}
@@ -222,12 +227,12 @@ class BD(Distiller):
             per_user = draws / exchange.samples / len(users)
         return {"cf": own, "distill": self.in_loss_units(role, weight, term, users, per_user)}
 
-    def _items(self, role: str, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Users, the items drawn for each, and the positives: see `BatchItems.draw`."""
+    def _drawn(self, role: str, batch: Batch) -> Drawn:
+        """The lists that a role learns on: see `BatchItems.draw`."""
         if role not in self.of_rows.exchanges or batch.positives is None:
             return self.drawn.draw(self.sampler, role, batch, self.exchanges[role].takes_positive)
         items = self.of_rows.draw(role, self.units(role, batch.users, batch), batch.positives)
-        return batch.users, items, batch.positives
+        return Drawn(batch.users, items, batch.positives, None)
 
     def _with_negatives(self, interaction: Interaction, items: torch.Tensor) -> Interaction:
         changed = interaction.to(items.device)

@@ -30,12 +30,13 @@ class StoredGuide:
 
     Attributes:
         version: number of states so far whose vectors are kept; they lie elsewhere in every state.
+        state_number: number of states so far.
     """
 
     def __init__(self, copy: Role, for_all_items: bool = False):
         self._copy, self._for_all_items = copy, for_all_items
         self._vectors: tuple[Tensor, Tensor] | None = None
-        self.version = 0
+        self.version = self.state_number = 0
 
     def logits(self, users: Units, items: Tensor) -> Tensor:
         """Score some items for each user, or row of a batch.
@@ -107,6 +108,7 @@ class BestGuide(StoredGuide):
         self._copy.model.load_state_dict(state["model"])
         restore_attributes(self._copy.model, state["attributes"])
         self._vectors = None
+        self.state_number += 1
         self.version += int(self._copy.propagates or self._for_all_items)
 
 

@@ -5,7 +5,7 @@ so that a gain over it is due to the other role's knowledge. No gradient reaches
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,9 @@ from recbole_bd.backbones.scoring.rows import Units, users_of
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.best_guide import BestGuide, StoredGuide, untrained_role
 from recbole_bd.model.exchange import CONSTANT, ONE_HOT, OTHER, SELF, SHUFFLED, UNTRAINED, Exchange
+from recbole_bd.model.kept_logits import KeptLogits
+from recbole_bd.sampler.sampler import DistillationSampler
+from recbole_bd.system.distributed import group
 
 # Offset of the seed of the draws of placebos, so that they do not repeat the numbers of the sampler's generator.
 _OF_PLACEBOS = 2**17
@@ -31,10 +34,12 @@ class Guides:
         dataset: the training part.
         seed: seed of the draws, which have a generator of their own.
         device: device of the draws.
+        keeping: learners for which a stored guide's logits of all drawn items are kept, see `keeps_logits`.
 
     Attributes:
         best: roles in their best state so far that some direction learns from, by name.
         untrained: new models of a role's kind, by the role's name.
+        kept: logits of stored guides for the drawn items, by learner.
         generator: random generator of the draws; None where nothing is drawn.
 
     Raises:
@@ -43,7 +48,13 @@ class Guides:
     """
 
     def __init__(
-        self, exchanges: Mapping[str, Exchange], roles: Mapping[str, Role], dataset: Dataset, seed: int, device: Any
+        self,
+        exchanges: Mapping[str, Exchange],
+        roles: Mapping[str, Role],
+        dataset: Dataset,
+        seed: int,
+        device: Any,
+        keeping: Collection[str] = (),
     ):
         self._exchanges, self._roles = dict(exchanges), roles
         found = self._exchanges.values()
@@ -51,6 +62,12 @@ class Guides:
         self.best = {name: BestGuide(roles[name], dataset) for name in of_best}
         of_new = [one.guide for one in found if one.target == UNTRAINED]
         self.untrained = {name: StoredGuide(untrained_role(roles[name], dataset)) for name in of_new}
+        stored = {learner: self._stored(one) for learner, one in self._exchanges.items() if learner in keeping}
+        self.kept = {
+            learner: KeptLogits(guide)
+            for learner, guide in stored.items()
+            if guide is not None and self._exchanges[learner].target != SHUFFLED
+        }
         self.generator: torch.Generator | None = None
         if any(one.target == SHUFFLED or one.ranker == "random order" for one in found):
             self.generator = torch.Generator(device).manual_seed((seed + _OF_PLACEBOS) % 2**32)
@@ -72,7 +89,31 @@ class Guides:
         """Name of what ranks items in the guide's place, by learner."""
         return {learner: one.ranker for learner, one in self._exchanges.items()}
 
-    def target(self, learner: str, units: Units, items: Tensor, is_learning: bool) -> tuple[Tensor, Tensor | slice]:
+    def _stored(self, exchange: Exchange) -> StoredGuide | None:
+        """The guide in a stored state whose logits are, or become, the target; None if there is none."""
+        if exchange.target == UNTRAINED:
+            return self.untrained[exchange.guide]
+        if _learns_from_best(exchange):
+            return self.best[exchange.learner if exchange.target == SELF else exchange.guide]
+        return None
+
+    def keep_logits(self, sampler: DistillationSampler, learners: Collection[str], is_new: bool) -> None:
+        """Compute the logits that are kept, where the drawn items or the guide's state have changed.
+
+        Args:
+            sampler: holds the drawn items.
+            learners: learners that need them.
+            is_new: whether the items have been drawn anew.
+        """
+        for learner, kept in self.kept.items():
+            if is_new:
+                kept.forget()
+            if learner in learners and learner in sampler.pools:
+                kept.update(sampler.pools[learner], sampler.sizes[learner])
+
+    def target(
+        self, learner: str, units: Units, items: Tensor, is_learning: bool, places: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | slice]:
         """Compute the target of a batch.
 
         Args:
@@ -80,6 +121,8 @@ class Guides:
             units: users, int64 [B], who may repeat; or rows of the batch.
             items: int64 [B, K], the positive in column 0 where the exchange takes it.
             is_learning: whether the other role learns from this batch too, see `Role.target_logits`.
+            places: int64 [B, K], places of the items without the positive in the learner's pool; None if they are of
+                no pool.
 
         Returns:
             Logits [B, K] without gradient, and which rows have a target: all, or with `shuffled` bool [B]. The exchange
@@ -88,15 +131,16 @@ class Guides:
         exchange, everything = self._exchanges[learner], slice(None)
         if exchange.target in (ONE_HOT, CONSTANT):
             return fixed_target(exchange, items), everything
-        if exchange.target == UNTRAINED:
-            return self.untrained[exchange.guide].logits(units, items), everything
-        if exchange.target == SELF:
-            return self.best[learner].logits(units, items), everything
-        if exchange.from_best:
-            logits = self.best[exchange.guide].logits(units, items)
-        else:
+        stored = self._stored(exchange)
+        if stored is None:
             logits = self._roles[exchange.guide].target_logits(units, items, learning=is_learning)
-        if exchange.target == OTHER:
+        elif learner in self.kept and places is not None:
+            logits = self.kept[learner].at(places)
+            if exchange.takes_positive:
+                logits = torch.cat([stored.logits(units, items[:, :1]), logits], dim=1)
+        else:
+            logits = stored.logits(units, items)
+        if exchange.target != SHUFFLED:
             return logits, everything
         assert self.generator is not None
         users = users_of(units)
@@ -154,8 +198,24 @@ class Guides:
         """Continue exactly where `state_dict` was taken."""
         for name, guide in state["guides"].items():
             self.best[name].load_state_dict(guide)
+        for kept in self.kept.values():
+            kept.forget()
         if self.generator is not None:
             self.generator.set_state(state["guide_generator"].cpu())
+
+
+def keeps_logits(config: Any) -> bool:
+    """Whether a stored guide scores all drawn items at once, which costs less than to score them in every step.
+
+    It does not where items or states change so often that most draws are scored in vain, or where every process would
+    score the draws of all.
+
+    Args:
+        config: settings of the run, with BD's options.
+    """
+    period = config["refresh_period"]
+    is_often = config["refresh_users"] == "rolling" or period == 1 or 2 * config["eval_step"] < period
+    return not is_often and group().size == 1
 
 
 def _learns_from_best(exchange: Exchange) -> bool:

@@ -47,11 +47,11 @@ class SwitOKD:
             batch: a batch that the teacher would learn from.
             units_of: gives what both roles score for users: see `AtRows.units`.
         """
-        users, items, positives = drawn.draw(sampler, self._learner, batch, takes_positive=True)
-        if positives is None or not len(users):
+        lists_of = drawn.draw(sampler, self._learner, batch, takes_positive=True)
+        if lists_of.positives is None or not len(lists_of.users):
             return False
-        lists = torch.cat([positives[:, None], items], dim=1)
-        units = units_of(users)
+        lists = torch.cat([lists_of.positives[:, None], lists_of.items], dim=1)
+        units = units_of(lists_of.users)
         logits = [self._roles[name].target_logits(units, lists, learning=False) for name in (STUDENT, TEACHER)]
         found = bool(is_far_behind(*logits))
         self.asked += 1

@@ -167,7 +167,15 @@ class DistillationSampler:
                 yield from whole_chunks(part, scores, self.seen, self.ranks, generator, self.chunk_users)
 
     def sample(self, learner: str, users: Tensor, count: int, shard: tuple[int, int] | None = None) -> Tensor:
-        """Draw items for a batch: a run of each user's pool of independent draws, from any place around its end.
+        """Draw items for a batch: those at `places`, int64 [B, count]; never padding or training items."""
+        return self.items_at(learner, self.places(learner, users, count, shard))
+
+    def items_at(self, learner: str, places: Tensor) -> Tensor:
+        """The items at places of a learner's pool. int64 of any shape to item ids, int64 of that shape."""
+        return self.pools[learner].index_select(0, places.view(-1)).view(places.shape).long()
+
+    def places(self, learner: str, users: Tensor, count: int, shard: tuple[int, int] | None = None) -> Tensor:
+        """Draw for a batch: a run of each user's pool of independent draws, from any place around its end.
 
         Args:
             learner: the role that learns on them.
@@ -176,7 +184,7 @@ class DistillationSampler:
             shard: for a batch shared by several processes, the number of its rows before these and of all its rows.
 
         Returns:
-            int64 [B, count], item ids; never padding or training items.
+            int64 [B, count], places in the learner's pool.
 
         Raises:
             RuntimeError: nothing has been drawn yet.
@@ -187,8 +195,7 @@ class DistillationSampler:
         uniform = torch.rand(rows, generator=self.generator, device=self.device)[before : before + len(users)]
         starts, sizes = (table[learner].index_select(0, users) for table in (self.starts, self.sizes))
         run = index_from_uniform(uniform, sizes).unsqueeze(1) + torch.arange(count, device=self.device)
-        run.remainder_(sizes.unsqueeze(1)).add_(starts.unsqueeze(1))
-        return self.pools[learner].index_select(0, run.view(-1)).view(run.shape).long()
+        return run.remainder_(sizes.unsqueeze(1)).add_(starts.unsqueeze(1))
 
     def _set_sizes(self, sizes: Tensor | Mapping[str, Tensor]) -> None:
         by_learner = dict.fromkeys(self.directions, sizes) if isinstance(sizes, Tensor) else sizes

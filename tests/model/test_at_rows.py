@@ -42,7 +42,8 @@ def test_a_row_is_scored_after_its_own_history_by_learner_and_guide(scene):
     lists, state = batch.interaction["item_id_list"], method.sampler.generator.get_state()
     parts = method.loss(STUDENT, batch)
     method.sampler.generator.set_state(state)
-    users, items, _ = method.drawn.draw(method.sampler, STUDENT, batch, False)
+    drawn = method.drawn.draw(method.sampler, STUDENT, batch, False)
+    users, items = drawn.users, drawn.items
     lengths = batch.interaction["item_length"]
     student, teacher = method.roles[STUDENT].model, method.roles[TEACHER].model
     own = (student(lists, lengths).unsqueeze(1) * student.item_embedding.weight[items]).sum(-1)
@@ -83,7 +84,8 @@ def test_a_general_role_scores_the_rows_users(scene):
     state = method.sampler.generator.get_state()
     term = method.loss(STUDENT, batch)["distill"]
     method.sampler.generator.set_state(state)
-    users, items, _ = method.drawn.draw(method.sampler, STUDENT, batch, False)
+    drawn = method.drawn.draw(method.sampler, STUDENT, batch, False)
+    users, items = drawn.users, drawn.items
     target = method.roles[TEACHER].target_logits(users, items, learning=True)
     logits = method.roles[STUDENT].pair_logits(method.units(STUDENT, users, batch), items)
     expected = method.exchanges[STUDENT].loss(logits, target, 1.0, "target")
@@ -113,7 +115,8 @@ def test_drawn_items_are_no_training_items_and_no_padding(scene):
     method, batches = scene("GRU4Rec", "GRU4Rec")
     for batch in batches[:4]:
         for role in method.learners:
-            users, items, _ = method.drawn.draw(method.sampler, role, batch, False)
+            drawn = method.drawn.draw(method.sampler, role, batch, False)
+            users, items = drawn.users, drawn.items
             assert (items > 0).all()
             keys = set((method.seen.of(torch.arange(method.n_users))[0] * method.n_items).tolist())
             assert keys  # users have training items

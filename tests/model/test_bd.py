@@ -168,9 +168,9 @@ def test_each_direction_may_have_its_own_number_of_items(quick):
     own = Scene(quick, samples_per_positive_student_to_teacher=5, **given).method
     assert own.drawn.per_positive == {STUDENT: 3, TEACHER: 5}
     assert torch.equal(own.sampler.sizes[STUDENT], both.sampler.sizes[STUDENT])
-    assert torch.equal(own.sampler.sizes[TEACHER][1:], (own.seen.counts[1:] * 5 * 2).clamp(1, 1024))
+    assert torch.equal(own.sampler.sizes[TEACHER][1:], (own.seen.counts[1:] * 5 * 2).clamp(1, 512))
     scene = Scene(quick, samples_per_positive_student_to_teacher=5, **given)
-    shapes = {role: scene.method._items(role, scene.batch_of(role))[1].shape[1] for role in (TEACHER, STUDENT)}
+    shapes = {role: scene.method._drawn(role, scene.batch_of(role)).items.shape[1] for role in (TEACHER, STUDENT)}
     assert shapes == {TEACHER: 5, STUDENT: 3}
 
 
@@ -240,11 +240,12 @@ def test_distilled_negatives_need_pairwise_models(quick):
         Scene(pair(quick, "NeuMF", "BPR"), cf_negatives="distilled")
 
 
-@pytest.mark.parametrize(("state", "first"), [("current", 1), ("best", 2)])
-def test_a_graph_model_propagates_once_a_step(state, first, quick, monkeypatch):
+@pytest.mark.parametrize(("state", "period", "first"), [("current", 2, 1), ("best", 1, 2), ("best", 2, 1)])
+def test_a_graph_model_propagates_once_a_step(state, period, first, quick, monkeypatch):
+    """So does a best state, or not at all where its logits of the drawn items are kept."""
     from recbole.model.general_recommender import LightGCN
 
-    scene = Scene(pair(quick, "LightGCN", "BPR"), guide_state=state)
+    scene = Scene(pair(quick, "LightGCN", "BPR"), guide_state=state, refresh_period=period)
     calls = []
     original = LightGCN.forward
     monkeypatch.setattr(LightGCN, "forward", lambda self: calls.append(1) or original(self))
@@ -258,7 +259,7 @@ def test_a_graph_model_propagates_once_a_step(state, first, quick, monkeypatch):
             total = sum(part for role in batch.roles for part in scene.method.loss(role, batch).values())
             total.backward()
         counts.append(len(calls))
-    assert counts == [first, 1, first]  # a best state propagates once
+    assert counts == [first, 1, first]
 
 
 def test_the_best_state_teaches_until_there_is_a_better_one(quick):

@@ -27,11 +27,10 @@ def drawn(scene, role, batch):
     after = scene.method.sampler.generator.get_state()
     scene.method.sampler.generator.set_state(states["generator"])
     takes = scene.method.exchanges[role].takes_positive
-    users, items, positives = scene.method.drawn.draw(scene.method.sampler, role, batch, takes)
+    lists = scene.method.drawn.draw(scene.method.sampler, role, batch, takes)
     scene.method.sampler.generator.set_state(after)
-    if takes:
-        items = torch.cat([positives[:, None], items], dim=1)
-    return users, items, parts["distill"], states.get("guide_generator")
+    items = torch.cat([lists.positives[:, None], lists.items], dim=1) if takes else lists.items
+    return lists.users, items, parts["distill"], states.get("guide_generator")
 
 
 def logits_of(model, users, items):
@@ -185,6 +184,7 @@ def test_self_is_the_learners_own_best_state(quick):
     z = logits_of(scene.roles[STUDENT].model, users, items)
     assert torch.allclose(found, reference("pointwise", z, logits_of(best, users, items), 1.0), rtol=1e-4)
     scene.method.new_best(STUDENT)
+    scene.method.refresh(1)
     users, items, found, _ = drawn(scene, STUDENT, scene.batch_of(STUDENT))
     z = logits_of(scene.roles[STUDENT].model, users, items)
     assert torch.allclose(found, reference("pointwise", z, z, 1.0), rtol=1e-4)

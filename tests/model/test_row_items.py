@@ -24,7 +24,9 @@ def test_items_are_drawn_by_the_ranks_after_the_rows_history(history, scene):
     method, batches = scene("GRU4Rec", "GRU4Rec", **ROWS, samples_per_positive=30, exchange_history=history)
     assert method.sampler.pools == {}  # nothing is drawn before a step
     batch = batches[0]
-    found = {role: torch.cat([method._items(role, batch)[1] for _ in range(60)], dim=1) for role in (STUDENT, TEACHER)}
+    found = {
+        role: torch.cat([method._drawn(role, batch).items for _ in range(60)], dim=1) for role in (STUDENT, TEACHER)
+    }
     lists, lengths = batch.interaction["item_id_list"], batch.interaction["item_length"]
     scores = {}
     for name, role in method.roles.items():
