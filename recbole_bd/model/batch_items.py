@@ -12,9 +12,9 @@ from recbole_bd.data.batches import Batch
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
-# Draws of a user at most, from one refresh to the next. Lists of users who need more share draws. With 256 a student
-# was worse on validation of CiteULike, with 512 not.
-_MOST_DRAWS = 512
+# Draws of a user at most, from one refresh to the next: so many lists that share none, within these bounds. On CiteULike
+# a student with lists of ten was worse on validation with 256 draws, but not with 512; a teacher with four was not.
+_MOST_LISTS, _LEAST_LIMIT, _MOST_DRAWS = 64, 256, 512
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ class BatchItems:
 
     def pool_sizes(self, learner: str) -> torch.Tensor:
         """Draws per user until the next refresh: positives * samples * epochs, with a limit. [n_users]."""
-        wanted = self.seen.counts * self.per_positive[learner] * self._epochs
-        return wanted.clamp(1, max(_MOST_DRAWS, self.per_user[learner]))
+        samples = self.per_positive[learner]
+        limit = max(min(max(_MOST_LISTS * samples, _LEAST_LIMIT), _MOST_DRAWS), self.per_user[learner])
+        return (self.seen.counts * samples * self._epochs).clamp(1, limit)
 
     def draw(self, sampler: DistillationSampler, role: str, batch: Batch, takes_positive: bool) -> "Drawn":
         """Draw the items that a role learns on.

@@ -47,4 +47,4 @@ class KeptLogits:
     def at(self, places: Tensor) -> Tensor:
         """Look up the logits of items by their places in the pool. int64 [B, K] to float32 [B, K]."""
         assert self.logits is not None  # `update` is called at the beginning of each epoch
-        return self.logits.take(places)
+        return self.logits.index_select(0, places.view(-1)).view(places.shape)

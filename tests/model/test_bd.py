@@ -155,7 +155,8 @@ def test_samples_are_drawn_anew_every_period_only(quick):
 
 
 def test_a_user_has_as_many_draws_as_a_period_needs_up_to_a_limit(quick, monkeypatch):
-    monkeypatch.setattr("recbole_bd.model.batch_items._MOST_DRAWS", 60)
+    monkeypatch.setattr("recbole_bd.model.batch_items._LEAST_LIMIT", 20)
+    monkeypatch.setattr("recbole_bd.model.batch_items._MOST_LISTS", 30)
     method = Scene(quick, samples_per_positive=2, refresh_period=3, distill_epochs=9).method
     wanted = method.seen.counts[1:] * 2 * 3
     assert torch.equal(method.sampler.sizes[STUDENT][1:], wanted.clamp(1, max(60, method.drawn.per_user[STUDENT])))
@@ -168,7 +169,7 @@ def test_each_direction_may_have_its_own_number_of_items(quick):
     own = Scene(quick, samples_per_positive_student_to_teacher=5, **given).method
     assert own.drawn.per_positive == {STUDENT: 3, TEACHER: 5}
     assert torch.equal(own.sampler.sizes[STUDENT], both.sampler.sizes[STUDENT])
-    assert torch.equal(own.sampler.sizes[TEACHER][1:], (own.seen.counts[1:] * 5 * 2).clamp(1, 512))
+    assert torch.equal(own.sampler.sizes[TEACHER][1:], (own.seen.counts[1:] * 5 * 2).clamp(1, 320))
     scene = Scene(quick, samples_per_positive_student_to_teacher=5, **given)
     shapes = {role: scene.method._drawn(role, scene.batch_of(role)).items.shape[1] for role in (TEACHER, STUDENT)}
     assert shapes == {TEACHER: 5, STUDENT: 3}
