@@ -295,7 +295,8 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
         f"# {arm.board}, {arm.name}: the best by validation, {mean:.6f} over {len(scores[best])} seed(s), of the best "
         f"{len(scores)} of {len(tried)} settings tried with one seed; numbers have three digits.\n"
     )
-    settings = {k: three_digits(v) if isinstance(v, float) else v for k, v in json.loads(best).items()}
+    whole = defaults_of(arm) | json.loads(best)
+    settings = {k: three_digits(whole[k]) if isinstance(whole[k], float) else whole[k] for k in sorted(whole)}
     write_whole(arm.settings_file, about + to_yaml(settings))
 
 
@@ -409,6 +410,12 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
     return optuna.trial.TrialState.PRUNED if row.get("pruned") else optuna.trial.TrialState.COMPLETE
 
 
+def defaults_of(arm: Arm) -> dict[str, Any]:
+    """Defaults of the searched options of this package: what a trial had of an option that joined the space later."""
+    options = package_options() | method_options(arm.fixed["model"] if arm.fixed.get("model") in METHODS else None)
+    return {key: options[key].default for key in arm.space if key in options}
+
+
 def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int, pruned_from: int = PRUNED_FROM) -> optuna.Study:
     """Create a study with the earlier trials. An option that joined the space later counts as its default in them.
 
@@ -421,8 +428,7 @@ def new_study(arm: Arm, rows: list[dict[str, Any]], trials: int, pruned_from: in
     sampler = optuna.samplers.TPESampler(seed=2020 + len(rows), n_startup_trials=8, constant_liar=True)
     pruner = optuna.pruners.MedianPruner(n_startup_trials=min(5, trials // 3), n_warmup_steps=pruned_from)
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
-    options = package_options() | method_options(arm.fixed["model"] if arm.fixed.get("model") in METHODS else None)
-    defaults = {key: options[key].default for key in arm.space if key in options}
+    defaults = defaults_of(arm)
     every = [defaults | json.loads(row["settings"]) for row in rows]
     whole = [drawn for drawn, row in zip(every, rows, strict=True) if not row["pruned"]]
     if arm.first and not any((defaults | arm.first).items() <= drawn.items() for drawn in whole):
