@@ -33,7 +33,7 @@ from evidence_pages import claims_page, claims_picture, dataset_page, headline
 from records import label_and_seed, recorded
 
 from recbole_bd.config.config import BDConfig
-from recbole_bd.config.property_files import method_options, package_options
+from recbole_bd.config.property_files import options_of_run
 from recbole_bd.config.yaml_text import load_yaml, to_yaml
 from recbole_bd.errors import BDError, ConfigError, TrainingError
 from recbole_bd.leaderboard.command import entry_of, write_outputs
@@ -412,7 +412,7 @@ def _state(row: dict[str, Any]) -> optuna.trial.TrialState:
 
 def defaults_of(arm: Arm) -> dict[str, Any]:
     """Defaults of the searched options of this package: what a trial had of an option that joined the space later."""
-    options = package_options() | method_options(arm.fixed["model"] if arm.fixed.get("model") in METHODS else None)
+    options = options_of_run(arm.fixed["model"] if arm.fixed.get("model") in METHODS else None)
     return {key: options[key].default for key in arm.space if key in options}
 
 

@@ -62,6 +62,7 @@ from recbole_bd.config.property_files import (
     file_or_shipped,
     method_options,
     method_yaml,
+    options_of_run,
     package_options,
     properties_path,
 )
@@ -151,7 +152,7 @@ class BDConfig(HostConfig):
         self.users_layers = self.layers[-len(users_layers) :]
         self.command = command_of(files, self.layers[-2:])
         self.layers = [with_patience(layer) for layer in self.layers]
-        of_run = package_options() | method_options(self._method)
+        of_run = options_of_run(self._method)
         self._checks = LayerChecks(known, self.backbones, blocks, ignored, of_run)
         for layer in self.layers:
             self._checks.check(layer)
@@ -257,8 +258,7 @@ class BDConfig(HostConfig):
         folder.
         """
         written = fold_layers(self.layers, drop=())
-        package = package_options().keys() | method_options(self._method).keys()
-        keys = (recbole_options().keys() | package) - {*PAIR, "backbones", "beside"}
+        keys = (recbole_options().keys() | options_of_run(self._method).keys()) - {*PAIR, "backbones", "beside"}
         plain = {key: plain_value(self[key]) for key in sorted(keys) if key in self}
         for key in ("data_path", "device"):  # RecBole changes the path, and a chosen device is only this machine's
             plain[key] = written.get(key, plain[key] if key == "device" else "dataset/")

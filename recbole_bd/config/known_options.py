@@ -13,7 +13,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 from recbole_bd.backbones.registry import classes_with_options, is_sequential, recommender_class, recommenders
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
-from recbole_bd.config.property_files import method_options, package_options, properties_path
+from recbole_bd.config.property_files import options_of_run, package_options, properties_path
 from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
@@ -191,7 +191,7 @@ def top_level_options(method: str | None, backbones: Iterable[str]) -> dict[str,
     Raises:
         RoleError: RecBole has no such model.
     """
-    options = recbole_options() | package_options() | method_options(method)
+    options = recbole_options() | options_of_run(method)
     for backbone in backbones:
         options = backbone_options(backbone) | options
     return options

@@ -84,6 +84,11 @@ def method_options(method: str | None) -> dict[str, Option]:
     return declared_options(method_yaml(method)) if method else {}
 
 
+def options_of_run(method: str | None) -> dict[str, Option]:
+    """Options of this package that a run with a method has; None for a baseline."""
+    return package_options() | method_options(method)
+
+
 def method_yaml(method: str) -> Path:
     """Path of the yaml file that declares a method's options; a baseline has no such file."""
     shipped = properties_path("model", f"{method}.yaml")

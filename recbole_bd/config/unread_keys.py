@@ -26,7 +26,7 @@ from recbole_bd.config.chosen_loggers import WANDB, chosen_loggers
 from recbole_bd.config.evaluation_settings import metric_notes, modes
 from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options, recbole_options
 from recbole_bd.config.layers import Layer, fold_layers, with_resolved_patience
-from recbole_bd.config.property_files import method_options, package_options, properties_path
+from recbole_bd.config.property_files import method_options, options_of_run, properties_path
 from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import (
     SOFTMAX,
@@ -294,7 +294,7 @@ def _readers(config: Any, role: str) -> list[Any]:
 
 def _unmet_condition(key: str, config: Any, role: str) -> str:
     """Say which other setting would have to differ for an option of this package to be read; empty if none."""
-    options = package_options() | method_options(config["model"] if config.method_class else None)
+    options = options_of_run(config["model"] if config.method_class else None)
     if BASELINE in config.backbones and key in _OF_TWO_ROLES:
         return ""
     for other, values in options[key].conditions.items() if key in options else ():

@@ -84,7 +84,7 @@ class Sequences:
         return Sequences(self.items.to(device), self.starts.to(device), ends, self.length, self.fields)
 
 
-def sequences_of(parts: Mapping[str, Dataset], config: Any) -> Sequences:
+def split_sequences(parts: Mapping[str, Dataset], config: Any) -> Sequences:
     """Collect the sequences of a split that leaves out the last interactions of each user.
 
     Args:
@@ -111,7 +111,7 @@ def attach_sequences(parts: Mapping[str, Any], config: Any) -> None:
         parts: the data of `train`, `valid` and `test`.
         config: settings of the run.
     """
-    sequences = sequences_of(parts, config)
+    sequences = split_sequences(parts, config)
     for data in parts.values():
         data.sequences = sequences
         kinds = (FeatureType.TOKEN_SEQ, sequences.length), (FeatureType.TOKEN, 1)

@@ -15,10 +15,9 @@ from recbole.data.interaction import Interaction
 from torch import Tensor, nn
 
 from recbole_bd.backbones.role import Role
-from recbole_bd.backbones.traits import WITH_USER_VECTORS
 from recbole_bd.data.sequences import WHOLE
 from recbole_bd.errors import ExportError, InstallationError
-from recbole_bd.serving.recommender import sequences_of
+from recbole_bd.serving.recommender import has_user_vectors, sequences_of
 
 OUTPUTS = ("items", "scores")
 # Largest allowed difference of scores, relative to the largest score: ONNX engines sum in another order than torch.
@@ -165,7 +164,7 @@ def graph_of(role: Role, count: int) -> ItemsGraph:
     """
     kind: Callable[[Role, int], ItemsGraph] = TopItemsGraph
     if sequences_of(role) is not None:
-        kind = NextItemsOfUsersGraph if type(role.model).__name__ in WITH_USER_VECTORS else NextItemsGraph
+        kind = NextItemsOfUsersGraph if has_user_vectors(role) else NextItemsGraph
     return kind(role, count).eval()
 
 

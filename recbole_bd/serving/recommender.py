@@ -104,7 +104,7 @@ class Recommender:
         """
         if self.given is None:
             return users == 0
-        return (self.given.users[users] == 0) & (type(self.role.model).__name__ in WITH_USER_VECTORS)
+        return (self.given.users[users] == 0) & has_user_vectors(self.role)
 
     def top(self, users: Tensor) -> TopItems:
         """Find the best items of users.
@@ -186,6 +186,11 @@ class Recommender:
 def sequences_of(role: Role) -> Sequences | None:
     """The sequences of users from which a model scores, on the CPU; None for a general model."""
     return getattr(role.model, "sequences", None)
+
+
+def has_user_vectors(role: Role) -> bool:
+    """Whether a sequential model has a vector for each user, beside what it reads from the sequence."""
+    return type(role.model).__name__ in WITH_USER_VECTORS
 
 
 def excluded_by_user(split: Split, exclude: str = MEASURED) -> UserItems:
