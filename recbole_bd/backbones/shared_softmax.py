@@ -18,8 +18,8 @@ from torch import Tensor
 
 from recbole_bd.system.block_sizes import rows_at_once
 
-# Logits of one chunk, in numbers: 2 MiB stay in the cache of a CPU's core.
-_LOGITS_AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
+# Logits of one chunk, in numbers: on a CPU they and their softmax, 1 MiB, stay in the cache of a core.
+_LOGITS_AT_ONCE = {"cpu": 2**17, "cuda": 2**26}
 
 Hits = tuple[Tensor, Tensor]  # rows and columns of the logits that are left out, int64, rows ascending
 
@@ -132,17 +132,20 @@ class _SharedSoftmax(torch.autograd.Function):
         # Where the hits of each chunk begin, found for all chunks at once.
         bounds = torch.tensor([*chunks, len(users)], device=users.device)
         begins = [0] * len(bounds) if hits is None else torch.searchsorted(hits[0], bounds).tolist()
-        total, user_gradient = users.new_zeros(()), torch.empty_like(users)
-        own_gradient, item_gradient = torch.empty_like(weights), torch.zeros_like(items)
+        # Narrow vectors are summed several times as fast with their dimensions first.
+        total, user_gradient = users.new_zeros(()), users.new_empty(users.T.shape)
+        own_gradient, item_gradient = torch.empty_like(weights), items.new_zeros(items.T.shape)
+        nothing = torch.finfo(users.dtype).min
         for number, start in enumerate(chunks):
             part = slice(start, start + at_once)
             logits = users[part] @ items.T
             if hits is not None:
                 found = slice(begins[number], begins[number + 1])
-                logits[hits[0][found] - start, hits[1][found]] = -math.inf
-            largest = logits.amax(dim=1, keepdim=True).clamp(min=torch.finfo(logits.dtype).min)
-            sums = logits.sub_(largest).exp_().sum(dim=1)
-            log_sums, weight = sums.log() + largest.squeeze(1), weights[part]
+                logits[hits[0][found] - start, hits[1][found]] = nothing
+            largest = logits.amax(dim=1)
+            shares = logits.softmax(dim=1)
+            # The largest share is 1 / (sum of exp(logit - largest)).
+            log_sums, weight = largest - shares.amax(dim=1).log(), weights[part]
             if own is not None and corrections is not None:
                 above = log_sums + corrections[part] - own[part]
                 total += weight @ torch.nn.functional.softplus(above)
@@ -150,10 +153,10 @@ class _SharedSoftmax(torch.autograd.Function):
                 own_gradient[part] = -weight
             else:
                 total += weight @ log_sums
-            shares = logits.mul_((weight / sums.clamp(min=torch.finfo(sums.dtype).tiny)).unsqueeze(1))
-            user_gradient[part] = shares @ items
-            item_gradient.addmm_(shares.T, users[part])
-        ctx.save_for_backward(user_gradient, own_gradient, item_gradient)
+            shares.mul_(weight.unsqueeze(1))
+            user_gradient[:, part] = items.T @ shares.T
+            item_gradient.addmm_(users[part].T, shares)
+        ctx.save_for_backward(user_gradient.T.contiguous(), own_gradient, item_gradient.T.contiguous())
         return total
 
     @staticmethod
