@@ -71,7 +71,7 @@ class BatchItems:
         limit = max(min(max(_MOST_LISTS * samples, _LEAST_LIMIT), _MOST_DRAWS), self.per_user[learner])
         return (self.seen.counts * samples * self._epochs).clamp(1, limit)
 
-    def draw(self, sampler: DistillationSampler, role: str, batch: Batch, takes_positive: bool) -> "Drawn":
+    def draw(self, sampler: DistillationSampler, role: str, batch: Batch, takes_positive: bool) -> Drawn:
         """Draw the items that a role learns on.
 
         Args:

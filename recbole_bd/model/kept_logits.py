@@ -10,7 +10,7 @@ _PAIRS_AT_ONCE = 2**16
 
 
 class KeptLogits:
-    """Logits that a guide in one state gives to the items of a pool, as long as neither changes.
+    """Logits that a guide in one state gives to the items of a pool, as long as neither changes: 4 bytes for each.
 
     Args:
         guide: the guide.
@@ -38,10 +38,12 @@ class KeptLogits:
             return
         if self.logits is None or len(self.logits) != len(pool):
             self.logits = torch.empty(len(pool), device=pool.device)
-        users = torch.arange(len(sizes), device=pool.device).repeat_interleave(sizes)
-        parts = (table.split(_PAIRS_AT_ONCE) for table in (users, pool, self.logits))
-        for some, items, found in zip(*parts, strict=True):
-            found.copy_(self._guide.logits(some, items.long().unsqueeze(1)).squeeze(1))
+        ends = sizes.cumsum(0)
+        for start in range(0, len(pool), _PAIRS_AT_ONCE):
+            items = pool[start : start + _PAIRS_AT_ONCE].long()
+            places = torch.arange(start, start + len(items), device=pool.device)
+            users = torch.searchsorted(ends, places, right=True)
+            self.logits[start : start + len(items)] = self._guide.logits(users, items.unsqueeze(1)).squeeze(1)
         self._state = self._guide.state_number
 
     def at(self, places: Tensor) -> Tensor:
