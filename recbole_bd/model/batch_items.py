@@ -14,7 +14,7 @@ from recbole_bd.sampler.seen_items import SeenItems
 
 # Draws of a user at most, from one refresh to the next: so many lists that share none, within these bounds. On
 # CiteULike a student with lists of ten was worse on validation with 256 draws, but not with 512. A teacher with lists
-# of four was not worse with 256.
+# of two or four was not worse with 256.
 _MOST_LISTS, _LEAST_LIMIT, _MOST_DRAWS = 64, 256, 512
 
 
