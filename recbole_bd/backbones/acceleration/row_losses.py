@@ -57,11 +57,12 @@ class MeanCrossEntropy(torch.autograd.Function):
         """Loss of logits [B, n] and columns int64 [B]; a scalar."""
         total, gradient = logits.new_zeros(()), torch.empty_like(logits)
         for some, wanted, found in _blocks(logits, targets.unsqueeze(1), gradient):
-            top = some.amax(dim=1, keepdim=True)
-            sums = torch.sub(some, top, out=found).exp_().sum(dim=1, keepdim=True)
+            torch.softmax(some, dim=1, out=found)
+            # The largest share is 1 / (sum of exp(logit - largest)).
+            log_sums = some.amax(dim=1, keepdim=True) - found.amax(dim=1, keepdim=True).log_()
             own = some.gather(1, wanted)
-            total += (sums.log() + top - own).sum()
-            found.mul_(sums.reciprocal_()).scatter_add_(1, wanted, torch.full_like(own, -1))
+            total += (log_sums - own).sum()
+            found.scatter_add_(1, wanted, torch.full_like(own, -1))
         ctx.save_for_backward(gradient)
         return total / len(logits)
 
