@@ -102,7 +102,7 @@ class BD(Distiller):
             guides=self.guides.rankers,
         )
         at_rows = {learner: one for learner, one in active.items() if self.at_rows(learner)}
-        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler.generator)
+        self.of_rows = RowItems(config, at_rows, roles, self.guides, self.seen, self.sampler)
         self.shares_batches = self.shares_batches and not self.of_rows.exchanges
 
     @classmethod
@@ -183,6 +183,7 @@ class BD(Distiller):
         """Continue exactly where `sampling_state` was taken."""
         self.sampler.load_state_dict(state)
         self.guides.load_state_dict(state)
+        self.guides.keep_logits(self.sampler, self.sampler.pools, is_new=True)  # an epoch may go on without a refresh
 
     def kind_of_distillation(self, batch: Batch) -> Hashable:
         """Weights, and where the drawn items and the guides' vectors lie; None where a batch decides on the step."""

@@ -198,8 +198,6 @@ class Guides:
         """Continue exactly where `state_dict` was taken."""
         for name, guide in state["guides"].items():
             self.best[name].load_state_dict(guide)
-        for kept in self.kept.values():
-            kept.forget()
         if self.generator is not None:
             self.generator.set_state(state["guide_generator"].cpu())
 

@@ -14,6 +14,7 @@ from recbole_bd.model.exchange import Exchange, may_pause
 from recbole_bd.model.full_lists import ListRows, constant_rows
 from recbole_bd.model.guides import Guides
 from recbole_bd.sampler.row_draws import RowDraws
+from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 
 
@@ -29,7 +30,7 @@ class RowItems:
         roles: the two roles by name.
         guides: rankings of what stands in a guide's place.
         seen: the training items.
-        generator: draws.
+        sampler: its random generator draws.
 
     Attributes:
         exchanges: the directions that draw so; empty with `ranks_at: users`.
@@ -45,7 +46,7 @@ class RowItems:
         roles: Mapping[str, Role],
         guides: Guides,
         seen: SeenItems,
-        generator: torch.Generator,
+        sampler: DistillationSampler,
     ):
         self.exchanges = dict(exchanges) if config["ranks_at"] == ROWS else {}
         self._roles, self._guides = roles, guides
@@ -55,7 +56,7 @@ class RowItems:
         if self.exchanges and may_pause(config):
             raise ConfigError(f"pause={config['pause']} asks before items are drawn for a step: use ranks_at=users")
         if self.exchanges:
-            self._draws = RowDraws(seen, precision, config["exchange_history"] == "allowed", generator)
+            self._draws = RowDraws(seen, precision, config["exchange_history"] == "allowed", sampler.generator)
 
     def draw(self, role: str, units: Units, targets: Tensor) -> Tensor:
         """Draw the items that a role learns on in a batch.
