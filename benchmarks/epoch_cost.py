@@ -32,7 +32,7 @@ from recbole.trainer import Trainer
 from recbole.utils import get_trainer, init_seed
 
 from recbole_bd.backbones.build_role import build_role
-from recbole_bd.backbones.names import DIRECTION_INTO, PAIR, SEPARATE
+from recbole_bd.backbones.names import PAIR, SEPARATE
 from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.cli.settings_words import parse_arguments
@@ -40,6 +40,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.data.batches import batch_stream, train_loader
 from recbole_bd.data.split import load_split
 from recbole_bd.model import METHODS
+from recbole_bd.model.exchange import option_of_direction
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.role_trainer import role_trainer
@@ -173,9 +174,8 @@ def _period(config) -> int:
 
 def _samples(config) -> str | None:
     """Items drawn per positive, for the teacher and for the student if these differ."""
-    for_both = config["samples_per_positive"]
-    own = [config[f"samples_per_positive_{DIRECTION_INTO[learner]}"] or for_both for learner in PAIR]
-    return for_both and " and ".join(map(str, dict.fromkeys(own)))
+    own = [config[option_of_direction("samples_per_positive", learner, config)] for learner in PAIR]
+    return " and ".join(map(str, dict.fromkeys(own))) if any(own) else None
 
 
 def _size(config) -> int:

@@ -34,6 +34,11 @@ class Drawn:
     positives: torch.Tensor | None
     places: torch.Tensor | None
 
+    def with_positives(self) -> torch.Tensor:
+        """The positive of each row in column 0, before its items. int64 [B, 1 + K]."""
+        assert self.positives is not None
+        return torch.cat([self.positives[:, None], self.items], dim=1)
+
 
 class BatchItems:
     """Draws of a batch: so many items for each positive, or for each user where batches hold users only.

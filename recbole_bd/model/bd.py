@@ -213,8 +213,7 @@ class BD(Distiller):
         if len(users) == 0:
             return {"cf": own}
         if exchange.takes_positive:
-            assert drawn.positives is not None
-            items = torch.cat([drawn.positives[:, None], items], dim=1)
+            items = drawn.with_positives()
         units = self.units(role, users, batch)
         logits = learner.pair_logits(units, items)
         target, rows = self.guides.target(role, units, items, exchange.guide in batch.roles, drawn.places)

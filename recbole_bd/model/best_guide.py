@@ -29,14 +29,22 @@ class StoredGuide:
         for_all_items: keep the vectors of every inner product, for a use that scores all items in every step.
 
     Attributes:
-        version: number of states so far whose vectors are kept; they lie elsewhere in every state.
         state_number: number of states so far.
     """
 
     def __init__(self, copy: Role, for_all_items: bool = False):
         self._copy, self._for_all_items = copy, for_all_items
         self._vectors: tuple[Tensor, Tensor] | None = None
-        self.version = self.state_number = 0
+        self.state_number = 0
+
+    @property
+    def version(self) -> int:
+        """Number of states so far whose vectors are kept; they lie elsewhere in every state."""
+        return self.state_number if self._keeps_vectors else 0
+
+    @property
+    def _keeps_vectors(self) -> bool:
+        return self._copy.propagates or self._for_all_items
 
     def logits(self, users: Units, items: Tensor) -> Tensor:
         """Score some items for each user, or row of a batch.
@@ -75,7 +83,7 @@ class StoredGuide:
         """The vectors of all users and items; None where they are not kept, or are not those of given units."""
         if units is not None and not self._copy.scores.keeps_for_users(units):
             return None
-        if self._vectors is None and (self._copy.propagates or self._for_all_items):
+        if self._vectors is None and self._keeps_vectors:
             with self._copy.scoring():
                 self._vectors = self._copy.embeddings()
         return self._vectors
@@ -109,7 +117,6 @@ class BestGuide(StoredGuide):
         restore_attributes(self._copy.model, state["attributes"])
         self._vectors = None
         self.state_number += 1
-        self.version += int(self._copy.propagates or self._for_all_items)
 
 
 def untrained_role(role: Role, dataset: Dataset) -> Role:

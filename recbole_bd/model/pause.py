@@ -50,7 +50,7 @@ class SwitOKD:
         lists_of = drawn.draw(sampler, self._learner, batch, takes_positive=True)
         if lists_of.positives is None or not len(lists_of.users):
             return False
-        lists = torch.cat([lists_of.positives[:, None], lists_of.items], dim=1)
+        lists = lists_of.with_positives()
         units = units_of(lists_of.users)
         logits = [self._roles[name].target_logits(units, lists, learning=False) for name in (STUDENT, TEACHER)]
         found = bool(is_far_behind(*logits))

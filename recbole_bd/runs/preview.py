@@ -8,6 +8,7 @@ from recbole_bd.config.config import BDConfig
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.config.yaml_text import to_yaml
 from recbole_bd.data.split_warnings import split_warnings
+from recbole_bd.model.exchange import option_of_direction
 from recbole_bd.runs.prepare import kept_states, prepare, read_checkpoint, size_notes
 
 
@@ -42,8 +43,8 @@ def describe(config: BDConfig) -> str:
     # times: those of one evaluation batch and RecBole's masks.
     batch_users = max(config["eval_batch_size"] // items, 1)
     scores = min(batch_users, users) * items
-    for_both = config["samples_per_positive"] or 0
-    per_positive = sum(config[f"samples_per_positive_{direction}"] or for_both for direction in DIRECTION_INTO.values())
+    options = [option_of_direction("samples_per_positive", learner, config) for learner in DIRECTION_INTO]
+    per_positive = sum(config[option] or 0 for option in options)
     samples = len(split.train) * per_positive * (config["refresh_period"] or 0)
     estimate = 300 * 2**20 + parameters * 4 * 6 + scores * 4 * 4 + samples * 8
     lines.append(f"estimated memory: {estimate / 2**20:,.0f} MiB (including about 300 MiB for Python and torch)")
