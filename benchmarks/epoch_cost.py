@@ -247,6 +247,8 @@ def main() -> None:
     fixed = {"threads": known.threads, "show_progress": False, "distill_epochs": 100}
     config = BDConfig(config_file_list=files, command_line={**fixed, **chosen, **settings}, methods=METHODS)
     host = config
+    if not known.recbole_pair and any(config.role(name)["own_loss"] == "softmax" for name in PAIR):
+        parser.error("RecBole has no softmax as own loss: name models of its own, as in --recbole-pair=BPR,BPR")
     if known.recbole_pair:
         teacher, student = known.recbole_pair.split(",")
         shared = {key: value for key, value in settings.items() if not re.search(r"(^|\.)(own_loss|softmax_\w+)$", key)}

@@ -81,10 +81,9 @@ class Chunk:
             DataError: a score is NaN.
         """
         if (role, length) not in self._orders:
-            scores, lowest = self.masked(role), None
-            if self._method == "binned" and length == self.n_columns:
-                lowest = self._logits(role).amin(dim=1, keepdim=True).float()
-            self._orders[role, length] = order_of(scores, length, lowest)
+            is_exact = self._method == "exact" and length == self.n_columns
+            lowest = None if is_exact else self._logits(role).amin(dim=1, keepdim=True).float()
+            self._orders[role, length] = order_of(self.masked(role), length, lowest)
         return self._orders[role, length]
 
     def ranks(self, role: str) -> Ranks:

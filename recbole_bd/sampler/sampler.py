@@ -76,7 +76,7 @@ class DistillationSampler:
         is_sampled = ranks == "sampled" and ranked_items < seen.n_items - 1
         self.candidates = Candidates(self.seen, ranked_items) if is_sampled else None
         self._set_sizes(pool_sizes)
-        chunk_scores = chunk_scores or (300_000 if self.device.type == "cpu" else 2**24)
+        chunk_scores = chunk_scores or (600_000 if self.device.type == "cpu" else 2**24)
         self.chunk_users = max(1, chunk_scores // (2 * ranked_items if is_sampled else seen.n_items))
         self.block_users = self.chunk_users * -(-_USERS_SCORED_AT_ONCE // self.chunk_users)
         self.pools: dict[str, Tensor] = {}

@@ -131,3 +131,17 @@ def test_large_logits_stay_finite():
     # The first row's positive is as good as the best draw, which stands for 10 / 3 items; the second's is far below.
     assert float(loss) == pytest.approx(math.log(1 + 10 / 3) + 20_000 + math.log(10 / 3))
     assert users.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("length", [6.2, 6.4])
+def test_the_largest_logits_without_scaling_and_the_smallest_with_it(length):
+    """Both sides of the bound of 40: logits from -length ** 2 to length ** 2."""
+    items = torch.tensor([[length], [-length], [0.0], [length / 2]])
+    users = torch.tensor([[length], [-length]], requires_grad=True)
+    hits = torch.tensor([0, 1]), torch.tensor([2, 3])
+    corrections = log_corrections(hits, 2, 4, 10)
+    loss = inner_product_cross_entropy(users, items[2:], items, hits, corrections, torch.ones(2))
+    plain = sampled_cross_entropy((users * items[2:]).sum(dim=1), users @ items.T, hits, corrections).sum()
+    assert float(loss) == pytest.approx(float(plain), rel=1e-5)
+    gradient, wanted = torch.autograd.grad(loss, users)[0], torch.autograd.grad(plain, users)[0]
+    assert torch.allclose(gradient, wanted, rtol=1e-4)

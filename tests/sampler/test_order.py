@@ -69,13 +69,24 @@ def test_levels_give_the_head_in_order_and_the_rest_nearly():
     assert shifts.double().mean() < 1
 
 
-@pytest.mark.parametrize("length", [1, 63, 2001])
-def test_the_head_of_a_list_is_in_order(length):
+@pytest.mark.parametrize("length", [1, 63, 2001, 3950, 3999])
+@pytest.mark.parametrize("bounded", [True, False])
+def test_the_head_of_a_list_is_in_order(length, bounded):
     scores, lowest = rows()
-    found, exact = order_of(scores, length, lowest), order_keys(scores, length)
+    found, exact = order_of(scores, length, lowest if bounded else None), order_keys(scores, length)
     assert torch.equal(found.clear, is_clear(exact))
     gathered = (scores.gather(1, columns) for columns in (found.columns.long(), columns_of(exact)))
     assert torch.equal(*gathered)
+
+
+def test_equal_scores_around_the_end_of_a_head_do_not_hide_better_ones():
+    scores = torch.linspace(1.0, 0.0, 4000).repeat(3, 1)
+    scores[1, 450:700] = scores[1, 450]  # equal scores and levels
+    scores[2, 450:700] = scores[2, 450] - torch.arange(250) * 1e-7  # equal levels alone
+    shuffled = scores[:, torch.randperm(4000, generator=torch.Generator().manual_seed(1))]
+    found = order_of(shuffled, 500, torch.zeros(3, 1))
+    best = shuffled.sort(dim=1, descending=True).values[:, :500]
+    assert torch.equal(shuffled.gather(1, found.columns.long()), best)
 
 
 def test_without_a_bound_and_with_many_columns_all_are_in_order():
