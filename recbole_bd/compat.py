@@ -12,6 +12,7 @@ is never imported, and RecBole's pickled checkpoints are read by `recbole_bd.bac
 Other files change model and trainer INSTANCES, never a module or a class:
 
     backbones/acceleration/embedding_gradients.py   class of embedding layers: compact gradients
+    backbones/acceleration/short_histories.py       `forward` of sequential models
     backbones/acceleration/sparse_graphs.py         adjacency matrices: compressed rows
     backbones/acceleration/sparse_histories.py      class of the first layer and dropout of an autoencoder
     backbones/sampled_loss.py                       class of a CDAE that samples the items of its loss

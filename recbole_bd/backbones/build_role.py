@@ -8,6 +8,7 @@ from recbole.data.transform import construct_transform
 from recbole.utils import FeatureType
 
 from recbole_bd.backbones.acceleration.embedding_gradients import gather_gradients
+from recbole_bd.backbones.acceleration.short_histories import skip_padding
 from recbole_bd.backbones.acceleration.sparse_graphs import compress_graphs
 from recbole_bd.backbones.acceleration.sparse_histories import read_histories_sparsely
 from recbole_bd.backbones.checkpoint import settings_recorded_in
@@ -73,6 +74,7 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
     model = model.to(config["device"])
     compress_graphs(model)
     read_histories_sparsely(model)
+    skip_padding(model)
     if config["loss_items"] == "sampled":
         sample_loss(model)
     if config["learner"].lower() != "sparse_adam":

@@ -42,6 +42,7 @@ class BackboneTraits:
         noisy: its scores contain noise, newly drawn whenever it scores.
         noisy_if: settings each of which, if set, makes it noisy.
         history_dropout: the dropout module through which it sends users' histories; empty if none is made sparse.
+        skips_padding: the vector of a history does not change with the padding behind it.
         is_capturable: its loss and its scores neither wait for the GPU nor read numbers of the host that change from
             step to step, so that a training step can be captured as a CUDA graph.
     """
@@ -58,6 +59,7 @@ class BackboneTraits:
     noisy: bool = False
     noisy_if: tuple[str, ...] = ()
     history_dropout: str = ""
+    skips_padding: bool = False
     is_capturable: bool = False
 
     @property
@@ -119,13 +121,14 @@ TRAITS = {
 # Sequential recommenders; each scores from a user's history.
 SEQUENTIAL_TRAITS = {
     **dict.fromkeys(
-        (
-            "Caser", "FDSA", "FOSSIL", "GCSAN", "GRU4Rec", "GRU4RecF", "HRM", "LightSANs", "NARM", "NextItNet",
-            "SASRec", "SASRecF", "SINE", "SRGNN", "STAMP",
-        ),
-        _Traits("HistoryVectors"),
+        ("FDSA", "GCSAN", "GRU4Rec", "GRU4RecF", "NARM", "SASRec", "SASRecF", "SRGNN"),
+        _Traits("HistoryVectors", skips_padding=True),
     ),
-    **dict.fromkeys(("CORE", "FPMC", "HGN", "NPE"), _Traits("HistoryScores")),
+    **dict.fromkeys(
+        ("Caser", "FOSSIL", "HRM", "LightSANs", "NextItNet", "SINE", "STAMP"), _Traits("HistoryVectors")
+    ),
+    **dict.fromkeys(("FPMC", "HGN", "NPE"), _Traits("HistoryScores")),
+    "CORE": _Traits("HistoryScores", skips_padding=True),
     **dict.fromkeys(("GRU4RecCPR", "SASRecCPR"), _Traits("MixtureScores")),
     # A mean over masked items, and norms of a batch's vectors.
     **dict.fromkeys(("BERT4Rec", "TransRec"), _Traits("HistoryScores", loss_couples_rows=True)),

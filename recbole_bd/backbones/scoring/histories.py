@@ -106,7 +106,8 @@ class HistoryVectors(_Histories, InnerProduct):
         super().__init__(model)
         columns = {"user": model.USER_ID, "item_seq": model.ITEM_SEQ, "item_seq_len": model.ITEM_SEQ_LEN}
         columns |= {"seq_item": model.ITEM_SEQ, "seq_item_len": model.ITEM_SEQ_LEN}
-        self._columns = [columns[name] for name in inspect.signature(model.forward).parameters]
+        _, *names = inspect.signature(type(model).forward).parameters  # without `self`
+        self._columns = [columns[name] for name in names]
 
     def user_vectors(self, users: Units) -> Tensor:
         """Vectors of the histories of users or rows; one forward per distinct user. [B] to [B, d]."""
