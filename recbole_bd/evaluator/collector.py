@@ -36,6 +36,10 @@ class ArrayCollector(Collector):
     is_shared = False
     watch: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
+    def __init__(self, config: Any):
+        super().__init__(config)
+        self._places: list[Tensor] = []  # those of each batch; adding each to one array would copy it every time
+
     def eval_batch_collect(
         self, scores_tensor: Tensor, interaction: Interaction, positive_u: Tensor, positive_i: Tensor
     ) -> None:
@@ -55,7 +59,7 @@ class ArrayCollector(Collector):
         rows, items = positive_u.to(scores_tensor.device), positive_i.to(scores_tensor.device)
         places = hit_places(scores_tensor, rows, items, max(self.topk))
         counts = torch.bincount(rows, minlength=len(scores_tensor)).unsqueeze(1)
-        self.data_struct.update_tensor("rec.topk", torch.cat((places, counts), dim=1).int())
+        self._places.append(torch.cat((places, counts), dim=1).int())
         return None
 
     def _clear_excluded(self, scores: Tensor) -> None:
@@ -71,6 +75,9 @@ class ArrayCollector(Collector):
         RecBole 1.2.1 calls `.cpu()` on plain numbers too, which breaks some metrics; they are set aside meanwhile.
         """
         held = self.data_struct._data_dict
+        if self._places:
+            held["rec.topk"] = torch.cat(self._places)
+            self._places = []
         if group().size > 1 and self.is_shared:
             self._merge(held)
         plain = {name: value for name, value in held.items() if not isinstance(value, Tensor)}
@@ -104,33 +111,47 @@ def hit_places(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:
     if len(rows) > _FEW_POSITIVES * len(scores):
         return _by_topk(scores, rows, items, k)
     hits = torch.zeros(len(scores), k, dtype=torch.bool, device=scores.device)
-    searched = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
-    searched[rows[_above_in_part(scores, rows, items) < k]] = True
-    kept = searched[rows]
+    # Most positives have k items above them in the first columns already, which costs less than a search of the row.
+    part = scores[:, : -(-scores.shape[1] // _PART_OF_COLUMNS)]
+    kept = _count(torch.Tensor.gt_, part, rows, scores[rows, items]) < k
     rows, items = rows[kept], items[kept]
+    own = scores[rows, items]
+    above = _count(torch.Tensor.gt_, scores, rows, own)
+    first = above < k
+    rows, items, own, places = rows[first], items[first], own[first], above[first].long()
+    # NaN and scores equal to the own one are neither above nor below it; `topk`, which puts NaN first, decides there.
+    is_sure = places + _count(torch.Tensor.lt_, scores, rows, own) == scores.shape[1] - 1
+    hits[rows, places] = True
+    searched = torch.zeros(len(scores), dtype=torch.bool, device=scores.device)
+    searched[rows[~is_sure]] = True
+    if not searched.any():
+        return hits
     for some in searched.nonzero().squeeze(1).split(rows_at_once(_SCORES_AT_ONCE, scores.device, scores.shape[1])):
         number, inside = number_in(some, rows)
         hits[some] = _by_topk(scores.index_select(0, some), number[inside], items[inside], k)
     return hits
 
 
-def _above_in_part(scores: Tensor, rows: Tensor, items: Tensor) -> Tensor:
-    """Count the scores above each positive's own in the first columns.
+def _count(compare: Callable[[Tensor, Tensor], Tensor], scores: Tensor, rows: Tensor, own: Tensor) -> Tensor:
+    """Count the scores of a row that compare with an own one.
 
-    Most positives have k items above them there already, which costs less than a search of the row. NaN is above
-    nothing and nothing is above NaN, so that `topk`, which puts NaN first, decides.
+    Args:
+        compare: compares scores in place.
+        scores: [B, M].
+        rows: int64 [n].
+        own: [n].
 
     Returns:
-        float32 [n positives].
+        float32 [n].
     """
-    part, own = scores[:, : -(-scores.shape[1] // _PART_OF_COLUMNS)], scores[rows, items].unsqueeze(1)
-    above = torch.empty(len(rows), device=scores.device)
-    step = rows_at_once(_SCORES_AT_ONCE, scores.device, part.shape[1])
+    counts = torch.empty(len(rows), device=scores.device)
+    step = rows_at_once(_SCORES_AT_ONCE, scores.device, scores.shape[1])
     for start in range(0, len(rows), step):
         some = slice(start, start + step)
         # Summing floats takes a fifth of the time of summing booleans.
-        above[some] = part.index_select(0, rows[some]).gt_(own[some]).sum(dim=1)
-    return above
+        compared = compare(scores.index_select(0, rows[some]), own[some].unsqueeze(1))
+        counts[some] = compared.sum(dim=1, dtype=torch.float32)
+    return counts
 
 
 def _by_topk(scores: Tensor, rows: Tensor, items: Tensor, k: int) -> Tensor:

@@ -48,7 +48,7 @@ def test_places_are_those_of_topk(most, ties, k, at_once, monkeypatch):
         assert torch.equal(hit_places(scores, rows, items, k), expected_places(scores, rows, items, k))
 
 
-def test_rows_are_searched_only_where_a_positive_may_be_among_the_first(monkeypatch):
+def test_rows_are_searched_only_where_a_count_does_not_tell_the_place(monkeypatch):
     sizes = []
     original = collector._by_topk
     monkeypatch.setattr(collector, "_by_topk", lambda *a: sizes.append(len(a[0])) or original(*a))
@@ -57,8 +57,10 @@ def test_rows_are_searched_only_where_a_positive_may_be_among_the_first(monkeypa
     first[rows[[0, -1]]] = True  # in the other rows, the 20 first columns have 10 items above each positive
     scores[:, 1:20] = torch.where(first.unsqueeze(1), 0, 9.0)
     items = torch.where(items < 20, items + 20, items)
-    scores[rows, items] = 1.0 - items / 1000
-    scores[0, 40] = torch.nan
+    scores[rows, items] = 5.0 - items / 1000
+    assert torch.equal(hit_places(scores, rows, items, 10), expected_places(scores, rows, items, 10))
+    assert not sizes
+    scores[rows[[0, -1]], 40] = torch.nan
     assert torch.equal(hit_places(scores, rows, items, 10), expected_places(scores, rows, items, 10))
     assert sizes == [2]
     monkeypatch.setitem(collector._SCORES_AT_ONCE, "cpu", 320)  # one row at a time
@@ -75,7 +77,8 @@ def test_every_ranking_metric_is_recboles(metric, most, quick):
     config = make_config(alone(quick), model="BPR", metrics=[metric], topk=[3, 10], valid_metric=selecting)
     split = load_split(config)
     values = []
-    for kind in (type("Host", (Collector,), {"get_data_struct": ArrayCollector.get_data_struct}), ArrayCollector):
+    repaired = {"get_data_struct": ArrayCollector.get_data_struct, "_places": []}
+    for kind in (type("Host", (Collector,), repaired), ArrayCollector):
         collecting = kind(config.role("model"))
         collecting.data_collect(type("Data", (), {"dataset": split.train}))
         for seed in range(3):
