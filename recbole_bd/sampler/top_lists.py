@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.order import columns_of, order_keys
+from recbole_bd.sampler.order import columns_of, order_keys, order_of
 from recbole_bd.sampler.seen_items import Indices, SeenItems, require_numbers
 from recbole_bd.system.block_sizes import rows_at_once
 
@@ -40,12 +40,13 @@ def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
     return scores
 
 
-def topk_sorted(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def topk_sorted(scores: Tensor, length: int, lowest: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`torch.topk` of each row, sorted; faster on a CPU.
 
     Args:
         scores: float32 [C, n]; no NaN and no -0.0.
         length: numbers per row, n at most.
+        lowest: float32 [C, 1], no more than any score but -inf; saves time. None if it is not known.
 
     Returns:
         Values [C, length], the greatest first, and their columns, int64 [C, length].
@@ -54,7 +55,10 @@ def topk_sorted(scores: Tensor, length: int) -> tuple[Tensor, Tensor]:
         greatest = scores.topk(length, dim=1)
         return greatest.values, greatest.indices
     # For a larger k, topk takes two to five times as long on a CPU.
-    columns = columns_of(order_keys(scores, length))
+    if lowest is None or length == scores.shape[1]:
+        columns = columns_of(order_keys(scores, length))
+    else:
+        columns = order_of(scores, length, lowest).columns.long()
     return scores.gather(1, columns), columns
 
 
@@ -94,10 +98,16 @@ def top_lists(
     length = min(length, n_items - 1)
     lists = torch.zeros(seen.n_users, length, dtype=torch.int32, device=device)
     for users in torch.arange(1, seen.n_users, device=device).split(users_at_once(device, n_items)):
-        scores = mask_excluded(all_logits(users), seen.of(users), whose)
-        shuffled = torch.randperm(n_items, generator=generator, device=device)
-        best, columns = topk_sorted(scores.index_select(1, shuffled), length)
-        lists[users] = torch.where(best == -torch.inf, 0, shuffled[columns]).to(torch.int32)
+        logits = all_logits(users)
+        scores = mask_excluded(logits, seen.of(users), whose)
+        # One more than is listed, to see whether the last one has an equal.
+        best, columns = topk_sorted(scores, length + 1, logits.amin(dim=1, keepdim=True).float())
+        tied = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] != -torch.inf)).any(dim=1)
+        if tied.any():
+            shuffled = torch.randperm(n_items, generator=generator, device=device)
+            best[tied], places = topk_sorted(scores[tied].index_select(1, shuffled), length + 1)
+            columns[tied] = shuffled[places]
+        lists[users] = torch.where(best == -torch.inf, 0, columns)[:, :length].to(torch.int32)
         if progress:
             progress(int(users[-1]))
     return lists
