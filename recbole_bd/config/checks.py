@@ -14,6 +14,9 @@ from recbole_bd.config.recbole_blocks import check_inside
 from recbole_bd.config.renamed_keys import todays_setting
 from recbole_bd.errors import ConfigError, RoleError, did_you_mean
 
+# Names of the width of a model, of which some models have the one and some the other.
+_SIZES = {"embedding_size": "hidden_size", "hidden_size": "embedding_size"}
+
 
 @dataclass(frozen=True)
 class LayerChecks:
@@ -146,7 +149,9 @@ def _unknown_setting(where: str, key: str, known: Iterable[str], source: str) ->
         return f"{where} ({source}) {today}"
     hint = did_you_mean(key, known, cutoff=0.6)
     if having := models_with(key):
-        hint = f" Of the models, only these have it: {', '.join(having)}."
+        hint = f" Of the methods and models, only these have it: {', '.join(having)}."
+        if _SIZES.get(key) in set(known):
+            hint = f" The name of the size here is {_SIZES[key]}.{hint}"
         if key == LISTS:
             hint += " It makes Lists the teacher of a method, where teacher_model is left out."
     return (

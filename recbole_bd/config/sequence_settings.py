@@ -72,9 +72,10 @@ def needs_sequences(backbones: Iterable[str], settings: Mapping[str, Any]) -> bo
         )
     if order != "TO" or "LS" not in split or arguments.get("group_by", "user") != "user":
         found = "".join(f"split={{{kind}: {value}}}, " for kind, value in split.items())
+        found += f"order={order}" if "order" in arguments else "no order"
         mode = arguments.get("mode", "full")
         raise ConfigError(
-            f"eval_args: {found}order={order}: {name} is sequential and learns from what came before; use {{split: "
+            f"eval_args: {found}: {name} is sequential and learns from what came before; use {{split: "
             f"{{LS: valid_and_test}}, group_by: user, order: TO, mode: {mode}}}"
         )
     if not settings.get("repeatable"):

@@ -7,7 +7,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from torch import Tensor
 
-from recbole_bd.backbones.registry import recommender_class
+from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import has_embeddings
 from recbole_bd.backbones.scoring.rows import Units, users_of
@@ -49,9 +49,10 @@ class OfEmbeddings(OneWay):
         super().check_roles(backbones)
         for role, name in backbones.items():
             if not has_embeddings(recommender_class(name)):
+                others = "SASRec or GRU4Rec" if any(map(is_sequential, backbones.values())) else "BPR or LightGCN"
                 raise RoleError(
                     f"{role}: {name} has no embeddings of users and items, which {cls.__name__} needs in both roles. "
-                    "Choose e.g. BPR or LightGCN, or use RD or RRD, which accept any model"
+                    f"Choose e.g. {others}, or use RD or RRD, which accept any model"
                 )
 
     def __init__(self, config: Config, dataset: Dataset, roles: dict[str, Role], control: bool = False):

@@ -54,6 +54,7 @@ given = {{
 items, scores = session.run(None, {{one.name: given[one.name] for one in session.get_inputs()}})
 best = [ids["items"][number] for number in items[0]]""",
     "recbole": """\
+# Where RecBole itself runs: this imports ray, and RecBole's `torch.load` fails from torch 2.6 on.
 from recbole.quick_start import load_data_and_model
 config, model, dataset, train_data, valid_data, test_data = load_data_and_model("{name}")""",
     "faiss": """\
@@ -65,9 +66,12 @@ scores, rows = index.search(user_vectors, 10)  # rows of item_embedding; ask for
 # Lists by RecBole's own functions, which work on the data of a full ranking.
 _RECBOLE_LISTS = """
 from recbole.utils.case_study import full_sort_topk
-user = dataset.token2id(dataset.uid_field, ["USER"])  # a user of the test part
+user = dataset.token2id(dataset.uid_field, ["USER"])  # {who}
 scores, items = full_sort_topk(user, model, test_data, k=10, device=config["device"])
 best = dataset.id2token(dataset.iid_field, items.cpu())[0]"""
+
+# RecBole's sequential data begins with a user's second interaction.
+_LONG_ENOUGH = "a user of the test part with three interactions or more"
 
 # Difference between the lists of a sequential model and the rankings of the test.
 _NEXT_ITEMS = (
@@ -116,7 +120,7 @@ def model_card(
         kind, length = ("onnx of sequences", sequences.length) if form == "onnx" and sequences else (form, 0)
         use = _USES[kind].format(name=name, length=length)
         if form == "recbole" and _test_mode(trained) == FULL:
-            use += _RECBOLE_LISTS
+            use += _RECBOLE_LISTS.format(who="a user of the test part" if sequences is None else _LONG_ENOUGH)
         lines += [f"`{name}`", "", "```python", use, "```", ""]
     return "\n".join(lines)
 

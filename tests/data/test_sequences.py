@@ -104,7 +104,7 @@ def test_general_models_share_the_split_and_see_no_histories(chains):
         ({"eval_args": {"split": {"LS": "valid_and_test"}, "order": "RO", "mode": "full"}}, "order=RO: SASRec is"),
         (
             {"eval_args": {"mode": "uni10"}},
-            "eval_args: order=RO: SASRec is sequential and learns from what came before; use "
+            "eval_args: no order: SASRec is sequential and learns from what came before; use "
             "{split: {LS: valid_and_test}, group_by: user, order: TO, mode: uni10}",
         ),
         ({"model": "BERT4Rec", "mask_ratio": 2}, "mask_ratio=2: must be in (0, 1]"),
@@ -116,6 +116,7 @@ def test_general_models_share_the_split_and_see_no_histories(chains):
         ({"LIST_SUFFIX": ""}, "LIST_SUFFIX='': must name"),
         ({"load_col": {"inter": ["user_id", "item_id"]}, "TIME_FIELD": "when"}, "when"),
         ({"benchmark_filename": ["train", "valid", "test"]}, "leave it out"),
+        ({"embedding_size": 16}, "The name of the size here is hidden_size. Of the methods and models, only"),
         ({"own_loss": "softmax"}, "own_loss=softmax: SASRec has a softmax of its own"),
         ({"model": "FEARec"}, "FEARec cannot take a role: its loss reads"),
         ({"model": "DIN"}, "DIN cannot take a role"),

@@ -121,3 +121,5 @@ def test_methods_of_embeddings_need_them_in_both_roles(method):
         message = rf"{role}: {name} has no embeddings of users and items, which {method} needs .* use RD or RRD"
         with pytest.raises(RoleError, match=message):
             METHODS[method].check_roles({TEACHER: "BPR", STUDENT: "BPR", role: name})
+    with pytest.raises(RoleError, match=r"teacher: CORE has no embeddings .* Choose e\.g\. SASRec or GRU4Rec"):
+        METHODS[method].check_roles({TEACHER: "CORE", STUDENT: "SASRec"})
