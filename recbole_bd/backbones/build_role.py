@@ -72,6 +72,15 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
     _check_mask(name, config)
     _check_candidates(name, model, config)
     model = model.to(config["device"])
+    _accelerate(model, config)
+    note_attributes(model)
+    role = Role(name, model, config, dataset if config["own_loss"] == "softmax" else None)
+    role.pretrained = bool(read)
+    return role
+
+
+def _accelerate(model: Any, config: Any) -> None:
+    """Change how an instance computes what its class does; `loss_items: sampled` also changes the loss."""
     compress_graphs(model)
     read_histories_sparsely(model)
     skip_padding(model)
@@ -79,10 +88,6 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
         sample_loss(model)
     if config["learner"].lower() != "sparse_adam":
         gather_gradients(model)
-    note_attributes(model)
-    role = Role(name, model, config, dataset if config["own_loss"] == "softmax" else None)
-    role.pretrained = bool(read)
-    return role
 
 
 def _check_clusters(name: str, model: Any, config: Any) -> None:
