@@ -59,6 +59,21 @@ def test_ties_are_broken_by_chance_and_not_by_ids():
     assert follows(np.bincount(several, minlength=12)[1:], [600 / 11] * 11)
 
 
+@pytest.mark.parametrize("length", [5, 70])
+def test_a_tie_at_the_end_of_a_list_is_broken_by_chance(length):
+    seen = SeenItems(torch.tensor([1]), torch.tensor([1]), 3, 200)
+    scores = -torch.arange(200.0).repeat(2, 1)
+    scores[:, length + 2] = scores[
+        :, length + 1
+    ]  # the last one listed of user 2, and the next; neither item 0 nor 1 is
+    scores[:, 1] = -500.0
+    last = [
+        top_lists(lambda users: scores[: len(users)], seen, length, generator(seed))[2, -1].item()
+        for seed in range(400)
+    ]
+    assert follows([last.count(length + 1), last.count(length + 2)], [200, 200])
+
+
 def test_a_score_that_is_no_number_is_refused():
     with pytest.raises(DataError, match="not a number"):
         top_lists(lambda users: torch.full((len(users), N_ITEMS), math.nan), seen_items(), 3, generator())
