@@ -15,8 +15,8 @@ from recbole_bd.system.block_sizes import rows_at_once
 
 # Scores ranked together: 4 MiB on a CPU, to stay near its cache.
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
-# Largest k for which torch.topk is faster than a sort of keys on a CPU.
-_FEW = 64
+# Largest k for which torch.topk is faster on a CPU than a sort of keys, and than one of levels.
+_FEW, _FEWER = 64, 20
 
 
 def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
@@ -51,7 +51,7 @@ def topk_sorted(scores: Tensor, length: int, lowest: Tensor | None = None) -> tu
     Returns:
         Values [C, length], the greatest first, and their columns, int64 [C, length].
     """
-    if scores.device.type != "cpu" or length <= _FEW:
+    if scores.device.type != "cpu" or length <= (_FEW if lowest is None else _FEWER):
         greatest = scores.topk(length, dim=1)
         return greatest.values, greatest.indices
     # For a larger k, topk takes two to five times as long on a CPU.
