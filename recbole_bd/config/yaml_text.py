@@ -28,6 +28,17 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+class _LineDumper(_Dumper):
+    """The dumper for one line: text with a line break is quoted such that the break is escaped."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """Represent a text. The other quotes keep a line break as it is."""
+        style = None if data.splitlines() in ([], [data]) else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_LineDumper.add_representer(str, _LineDumper.represent_str)
+
 for _either in (_Loader, _Dumper):
     _either.add_implicit_resolver(
         "tag:yaml.org,2002:float",
@@ -49,7 +60,7 @@ def write_value(value: Any) -> str:
             return text
     text = yaml.dump(
         value,
-        Dumper=_Dumper,
+        Dumper=_LineDumper,
         default_flow_style=True,
         default_style='"' if isinstance(value, str) else None,
         width=math.inf,

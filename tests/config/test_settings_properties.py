@@ -107,6 +107,7 @@ def resolve(**sources) -> BDConfig | None:
 @tried(200)
 @given(texts | values)
 @example("a\U000141c8")
+@example({"a": {"\n": "\U000141c8"}, "b": "x\n"})
 @example({"a": ["\U000141c8", "\x85", "1e5", ".nan", math.inf, 1e-300, "None", None]})
 def test_any_value_is_written_as_it_is_read(value):
     try:

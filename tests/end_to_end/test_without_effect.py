@@ -195,7 +195,7 @@ def another(option: Option) -> object:
 def test_what_only_distillation_items_depend_on_changes_no_number_of_the_control(block_data, tmp_path):
     excluding = {"directions", "pause"}  # another value excludes values of other options
     own = {key: another(option) for key, option in method_options("BD").items() if key not in excluding}
-    own |= {key: OTHERS[key] for key in hashes._OF_RANKING}
+    own |= {key: OTHERS[key] for key in hashes._OF_RANKING} | {"lambda_student_to_teacher": 5.0}
     settings = small({**QUICK, "data_path": str(block_data), "checkpoint_dir": str(tmp_path)})
     result, other = run_bd(config_dict=settings), run_bd(config_dict={**settings, **own})
     assert other["config_hash"] != result["config_hash"]

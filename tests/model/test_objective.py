@@ -19,7 +19,7 @@ def lines(**settings) -> dict[str, str]:
 DEFAULT = {
     "BD": {
         STUDENT: "loss(student) = BPR + 2.0 * listwise(10 of the student's own top 50, target teacher's best state)",
-        TEACHER: "loss(teacher) = BPR + 0.5 * listwise(the positive and 10 by rank discrepancy (exp 1.5, logarithmic "
+        TEACHER: "loss(teacher) = BPR + 0.1 * listwise(the positive and 10 by rank discrepancy (exp 1.5, logarithmic "
         "ranks, reference order), target student's best state)",
     },
     "CD": {STUDENT: "loss(student) = BPR + 0.5 * collaborative(1 of the student's own top 10, target frozen teacher)"},
