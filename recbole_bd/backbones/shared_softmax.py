@@ -135,11 +135,13 @@ class _SharedSoftmax(torch.autograd.Function):
         # e. Narrow vectors are summed several times as fast with their dimensions first; a row of ones sums powers too.
         at_once = rows_at_once(_LOGITS_AT_ONCE, users.device, len(items))
         is_small, scaled = _all_small(users, items), items * _LOG2_E
-        beside = None if own is None or corrections is None else (own - corrections) * _LOG2_E
+        beside = torch.full_like(weights, -math.inf)  # no own logit: its power is 0
+        if own is not None and corrections is not None:
+            beside = (own - corrections) * _LOG2_E
         with_ones = torch.cat([items.T, items.new_ones(1, len(items))])
         item_gradient = items.new_zeros(items.T.shape)
         found = _hits_by_chunk(hits, len(users), at_once)
-        parts = (numbers.split(at_once) for numbers in (users, weights, weights if beside is None else beside))
+        parts = (numbers.split(at_once) for numbers in (users, weights, beside))
         sums, shifts, factors = [], [], []
         for rows, weight, own_log, hit in zip(*parts, found, strict=True):
             powers = scaled @ rows.T  # [M, rows]; their logarithms at first
@@ -150,7 +152,7 @@ class _SharedSoftmax(torch.autograd.Function):
                 powers.sub_(shifts[-1])
                 own_log = own_log - shifts[-1]
             summed = with_ones @ powers.exp2_()  # [d + 1, rows]
-            factors.append(weight / (summed[-1] if beside is None else summed[-1] + own_log.exp2()))
+            factors.append(weight / (summed[-1] + own_log.exp2()))
             item_gradient.addmm_(rows.T * factors[-1], powers.T)
             sums.append(summed)
         summed, factor = torch.cat(sums, dim=1), torch.cat(factors)

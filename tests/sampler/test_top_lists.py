@@ -63,10 +63,9 @@ def test_ties_are_broken_by_chance_and_not_by_ids():
 def test_a_tie_at_the_end_of_a_list_is_broken_by_chance(length):
     seen = SeenItems(torch.tensor([1]), torch.tensor([1]), 3, 200)
     scores = -torch.arange(200.0).repeat(2, 1)
-    scores[:, length + 2] = scores[
-        :, length + 1
-    ]  # the last one listed of user 2, and the next; neither item 0 nor 1 is
     scores[:, 1] = -500.0
+    # The last one listed of user 2, and the next: items 0 and 1 are not.
+    scores[:, length + 2] = scores[:, length + 1]
     last = [
         top_lists(lambda users: scores[: len(users)], seen, length, generator(seed))[2, -1].item()
         for seed in range(400)
