@@ -1,6 +1,6 @@
 """Real processes, really killed: kill -9 at random times, signals, and what the program says then.
 
-Four kills; 40 in the long mode, RECBOLE_BD_LONG=1. Processes that are killed are copies of the test's process, which
+Four kills; 42 in the long mode, RECBOLE_BD_LONG=1. Processes that are killed are copies of the test's process, which
 saves their imports; those that get a signal are programs of their own.
 """
 
@@ -27,16 +27,22 @@ from tests.helpers.paths import ROOT
 from tests.helpers.resuming import run_differences
 from tests.helpers.shared import made_once
 
-KILLS = 40 if LONG else 4
-PAIRS = [("BPR", "BPR"), ("CDAE", "BPR")]
-# Stages of about the same length, together a few seconds.
-EPOCHS = {"BPR": 5, "CDAE": 5}
+KILLS = 42 if LONG else 4
+PAIRS = [("BPR", "BPR"), ("CDAE", "BPR"), ("SASRec", "GRU4Rec")]
+# What only some pairs need: small models, and the split of sequences.
+SEQUENTIAL = {
+    "TIME_FIELD": "timestamp", "load_col": "{inter: [user_id, item_id, timestamp]}", "MAX_ITEM_LIST_LENGTH": 5,
+    "eval_args": "{split: {LS: valid_and_test}, group_by: user, order: TO, mode: full}", "student.hidden_size": 8,
+    "student.embedding_size": 8, "teacher.hidden_size": 16, "teacher.inner_size": 16, "teacher.n_layers": 1,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    write_inter(folder, "blocks", block_pairs(n_users=300, n_items=160, blocks=4, per_user=20))
+    pairs = block_pairs(n_users=300, n_items=160, blocks=4, per_user=20)
+    timed = [(*pair, number) for number, pair in enumerate(pairs)]
+    write_inter(folder, "blocks", timed, header="user_id:token\titem_id:token\ttimestamp:float")
     return folder
 
 
@@ -54,8 +60,8 @@ def start(folder: Path, data: Path, pair: tuple[str, str]) -> subprocess.Popen:
 def settings_words(data: Path, pair: tuple[str, str]) -> list[str]:
     settings = {
         "dataset": "blocks", "data_path": data, "teacher_model": pair[0], "student_model": pair[1], "metrics": "[NDCG]",
-        "topk": "[5]", "valid_metric": "NDCG@5", "epochs": EPOCHS[pair[0]], "distill_epochs": 4, "refresh_period": 3,
-        "train_batch_size": 256, "threads": 1, "device": "cpu",
+        "topk": "[5]", "valid_metric": "NDCG@5", "epochs": 5, "distill_epochs": 4, "refresh_period": 3,
+        "train_batch_size": 256, "threads": 1, "device": "cpu", **(SEQUENTIAL if pair[0] == "SASRec" else {}),
     }  # fmt: skip
     return [f"--{key}={value}" for key, value in settings.items()]
 
@@ -108,8 +114,8 @@ def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request, monkeyp
     # One place in each of as many equal parts of the log as there are kills of this pair, and a moment after it. At a
     # set time a run would be over on a machine that is less busy than it was.
     draw = random.Random(number)
-    parts = (KILLS + 1) // 2
-    line = int((number // 2 + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
+    parts = -(-KILLS // len(PAIRS))
+    line = int((number // len(PAIRS) + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
     with forked_children():
         process = start(tmp_path, data, pair)
     wait_for(lambda: run_folder(tmp_path) is not None and lines_logged(tmp_path) >= line, process)
