@@ -5,8 +5,9 @@ of a list are cheap but not always possible. A search in the cumulative weights 
 """
 
 import math
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -38,8 +39,8 @@ _ROUNDS = 4
 _PROPOSALS_AT_ONCE = 2**21
 
 
-class Workspace:
-    """Memory for cumulative weights, float64, reused by every chunk."""
+class Workspace(threading.local):
+    """Memory for cumulative weights, float64, reused by every chunk; each thread has its own."""
 
     def __init__(self, device: torch.device):
         self._memory = torch.empty(0, dtype=torch.float64, device=device)
@@ -107,9 +108,9 @@ class Rule:
             self._corrections[power] = power_corrections(power, self.n_items).to(device)
         return self._corrections[power]
 
-    def forget(self) -> None:
-        """Assume the first acceptance rate again, so that spans of users do not depend on one another."""
-        self.acceptance = _FIRST_ACCEPTANCE
+    def anew(self) -> "Rule":
+        """The same rule at the first acceptance rate, so that spans of users do not depend on one another."""
+        return replace(self, acceptance=_FIRST_ACCEPTANCE)
 
 
 def fill(chunk: Chunk, rule: Rule, pool: Pool) -> None:

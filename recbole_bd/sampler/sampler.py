@@ -15,6 +15,7 @@ from recbole_bd.sampler.pools import Pool, Rule, Workspace, fill
 from recbole_bd.sampler.ranks import RANK_METHODS
 from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.system.distributed import group
+from recbole_bd.system.threads import each_in_threads, one_at_a_time
 
 RANKINGS = (*RANK_METHODS, "sampled")
 
@@ -106,17 +107,23 @@ class DistillationSampler:
         users = torch.arange(1, self.seen.n_users, device=self.device) if users is None else users
         own, done = group(), 0
         drawn_here = torch.zeros(self.seen.n_users, dtype=torch.bool, device=self.device)
-        for number, (span, generator) in enumerate(self._spans(users)):
-            if number % own.size != own.rank:
-                continue
-            for chunk in self._chunks(scores, span, generator):
-                self._draw(chunk, rules, pools)
-                done += len(chunk.users)
-                if progress:
-                    progress(done)
-            for rule in rules.values():
-                rule.forget()
+        alone = one_at_a_time(scores)
+
+        def draw_span(span: tuple[Tensor, torch.Generator]) -> Tensor:
+            users, generator = span
+            of_span = {learner: rule.anew() for learner, rule in rules.items()}
+            for chunk in self._chunks(alone, users, generator):
+                self._draw(chunk, of_span, pools)
+            return users
+
+        spans = [span for number, span in enumerate(self._spans(users)) if number % own.size == own.rank]
+        needed = {role for r in rules.values() for role in r.direction.ranked(r.learner, r.guide)}
+        in_order = self.device.type != "cpu" or any(_draws_numbers(scores[role], users[:1]) for role in needed)
+        for span in (map if in_order else each_in_threads)(draw_span, spans):
             drawn_here[span] = True
+            done += len(span)
+            if progress:
+                progress(done)
         if own.size > 1:
             _collect(pools, self.candidates.known.values() if self.candidates else (), users, drawn_here)
         self.pools = {learner: pool.items for learner, pool in pools.items()}
@@ -234,6 +241,17 @@ def _rules(
             guide = guides.get(learner) or next(name for name in names if name != learner)
             rules[learner] = Rule(learner, guide, direction, n_items)
     return rules
+
+
+def _draws_numbers(score: Callable[..., Tensor], users: Tensor) -> bool:
+    """Whether scores depend on the order of calls, as they draw from the global random generator; none is drawn."""
+    if torch.get_num_threads() == 1:
+        return False
+    before = torch.get_rng_state()
+    score(users)
+    is_changed = not torch.equal(torch.get_rng_state(), before)
+    torch.set_rng_state(before)
+    return is_changed
 
 
 def _collect(pools: Mapping[str, Pool], known: Iterable[Tensor], users: Tensor, drawn_here: Tensor) -> None:

@@ -115,7 +115,9 @@ def test_kill_9_at_a_random_time(number, whole, data, tmp_path, request, monkeyp
     # set time a run would be over on a machine that is less busy than it was.
     draw = random.Random(number)
     parts = -(-KILLS // len(PAIRS))
-    line = int((number // len(PAIRS) + draw.random()) / parts * (lines - 1))  # after the last line a run soon ends by itself
+    line = int(
+        (number // len(PAIRS) + draw.random()) / parts * (lines - 1)
+    )  # after the last line a run soon ends by itself
     with forked_children():
         process = start(tmp_path, data, pair)
     wait_for(lambda: run_folder(tmp_path) is not None and lines_logged(tmp_path) >= line, process)

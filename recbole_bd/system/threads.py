@@ -1,0 +1,58 @@
+"""Independent pieces of work in threads of this process: array operations run side by side."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import Any, TypeVar
+
+import torch
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+# More threads would wait for Python's lock.
+_MOST = 4
+
+
+def each_in_threads(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
+    """Do the same work for each part, for several parts at a time on as many threads as torch may use, 4 at most.
+
+    An operation within the work uses one thread, unless it is of `one_at_a_time`. The work has no gradient, and its
+    first error ends it.
+
+    Args:
+        work: called in any of the threads, for parts in any order.
+        parts: what it is called with.
+
+    Yields:
+        The results in order of the parts.
+    """
+    total = torch.get_num_threads()
+    quietly = torch.no_grad()(work)
+    if total == 1:
+        yield from map(quietly, parts)
+        return
+    try:
+        with ThreadPoolExecutor(min(total, _MOST), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from pool.map(quietly, parts)
+    finally:
+        torch.set_num_threads(total)  # each thread has a number of its own, but the last one set is that of new threads
+
+
+def one_at_a_time(functions: Mapping[str, Callable[..., Result]]) -> dict[str, Callable[..., Result]]:
+    """Functions for the work of `each_in_threads` of which only one runs at any time, each on all threads of torch."""
+    lock, total = Lock(), torch.get_num_threads()
+
+    def alone(function: Callable[..., Result]) -> Callable[..., Result]:
+        def locked(*arguments: Any) -> Result:
+            own = torch.get_num_threads()
+            with lock:
+                torch.set_num_threads(total)
+                try:
+                    return function(*arguments)
+                finally:
+                    torch.set_num_threads(own)
+
+        return locked
+
+    return {name: alone(function) for name, function in functions.items()}
