@@ -45,6 +45,8 @@ class BackboneTraits:
         skips_padding: the vector of a history does not change with the padding behind it.
         is_capturable: its loss and its scores neither wait for the GPU nor read numbers of the host that change from
             step to step, so that a training step can be captured as a CUDA graph.
+        short_steps: a step is many short operations on rows of tables, which takes longer on several CPU threads where
+            other programs run too.
     """
 
     scoring: str
@@ -61,6 +63,7 @@ class BackboneTraits:
     history_dropout: str = ""
     skips_padding: bool = False
     is_capturable: bool = False
+    short_steps: bool = False
 
     @property
     def shares_batches(self) -> bool:
@@ -82,7 +85,7 @@ _Traits = BackboneTraits
 TRAITS = {
     "ADMMSLIM": _Traits("ADMMSLIMScores", closed_form=True, noisy=True),
     "AsymKNN": _Traits("FullSortScores", closed_form=True),
-    "BPR": _Traits("InnerProduct", is_capturable=True),
+    "BPR": _Traits("InnerProduct", is_capturable=True, short_steps=True),
     "CDAE": _Traits("CDAEScores", loss_adds_rows=True, loss_adds_items=True, history_dropout="dropout"),
     "ConvNCF": _Traits("ConvNCFScores", loss_adds_rows=True),
     "DGCF": _Traits("GraphConvolution", loss_couples_rows=True, caches=_GRAPH),
@@ -99,7 +102,7 @@ TRAITS = {
     "LINE": _Traits("InnerProduct", loss_couples_rows=True, extra_state=("random_list", "random_pr")),
     "LightGCN": _Traits("GraphConvolution", caches=_GRAPH, is_capturable=True),
     "Lists": _Traits("FullSortScores", closed_form=True),
-    "MF": _Traits("MFScores", is_capturable=True),
+    "MF": _Traits("MFScores", is_capturable=True, short_steps=True),
     "MacridVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),
     "MultiDAE": _Traits("Autoencoder", loss_adds_items=True),
     "MultiVAE": _Traits("Autoencoder", loss_adds_items=True, extra_state=("update",)),

@@ -1,7 +1,8 @@
-"""Independent pieces of work in threads of this process: array operations run side by side."""
+"""Threads of this process: independent pieces of work side by side, and how many an operation uses."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -37,6 +38,18 @@ def each_in_threads(work: Callable[[Part], Result], parts: Iterable[Part]) -> It
             yield from pool.map(quietly, parts)
     finally:
         torch.set_num_threads(total)  # each thread has a number of its own, but the last one set is that of new threads
+
+
+@contextmanager
+def one_thread(is_wanted: bool = True) -> Iterator[None]:
+    """Scope in which operations of the calling thread use one thread, if that is wanted."""
+    before = torch.get_num_threads()
+    if is_wanted:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def one_at_a_time(functions: Mapping[str, Callable[..., Result]]) -> dict[str, Callable[..., Result]]:

@@ -12,7 +12,7 @@ from recbole_bd.backbones.extra_state import changed_attributes, restore_attribu
 from recbole_bd.backbones.names import SEPARATE
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import Snapshot, chosen_states, restore_snapshot, take_snapshot
-from recbole_bd.backbones.traits import recbole_base
+from recbole_bd.backbones.traits import recbole_base, traits_of
 from recbole_bd.compat import without_host_loggers
 from recbole_bd.data.evaluation_loader import ArrayFullSortLoader, ArraySampledLoader
 from recbole_bd.errors import TrainingError
@@ -20,6 +20,7 @@ from recbole_bd.evaluator.collector import ArrayCollector
 from recbole_bd.evaluator.diversity import DefinedEvaluator
 from recbole_bd.evaluator.shared_noise import shared_noise
 from recbole_bd.system.distributed import group, per_process_rng, with_gradient_all_reduce
+from recbole_bd.system.threads import one_thread
 from recbole_bd.trainer.captured_step import CapturedSteps
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.health import Health
@@ -112,7 +113,7 @@ class RoleTrainerMixin(Resumable, _Host):
         if self._is_trained(train_data):
             return tuple(self.losses.means().values())
         self.rate_decay.begin(epoch_idx)
-        with self.journal.timed(f"{arm}_{name}_epoch"):
+        with self.journal.timed(f"{arm}_{name}_epoch"), one_thread(traits_of(self.model).short_steps):
             self._run_epoch(train_data, epoch_idx, train, by_batch=is_plain)
         means = self.losses.means()
         self.journal.loss(arm, name, epoch_idx, means, rate_of(self.optimizer))

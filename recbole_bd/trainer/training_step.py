@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch.nn.utils.clip_grad import clip_grad_norm_
 
+from recbole_bd.backbones.traits import traits_of
 from recbole_bd.data.batches import Batch
+from recbole_bd.system.threads import one_thread
 
 # Loss parts by role: scalars by name, which add up to the role's loss.
 Parts = dict[str, dict[str, torch.Tensor]]
@@ -53,15 +55,22 @@ class TrainingStep:
             # Casts of weights are not kept, so that a captured step holds them.
             with torch.autocast(self.device.type, enabled=self.autocast, cache_enabled=self.device.type == "cpu"):
                 for name in roles:
-                    parts[name], totals[name] = self.loss(name, batch)
+                    with self._threads(name):
+                        parts[name], totals[name] = self.loss(name, batch)
             for name in roles:
                 if record:
                     record(name, parts[name])
-                self.trainers[name].optimizer.zero_grad()
-                self.trainers[name].scaler.scale(totals[name]).backward()
+                with self._threads(name):
+                    self.trainers[name].optimizer.zero_grad()
+                    self.trainers[name].scaler.scale(totals[name]).backward()
         for name in roles:
-            _step(self.trainers[name])
+            with self._threads(name):
+                _step(self.trainers[name])
         return parts
+
+    def _threads(self, name: str) -> AbstractContextManager:
+        """The CPU threads of a role's part of the step."""
+        return one_thread(traits_of(self.trainers[name].role.model).short_steps)
 
     def _on_device(self) -> AbstractContextManager:
         """Let RecBole's losses make their first zero on the GPU: a copy of one waits for the GPU."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.data.batches import train_loader
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.journal import Journal
@@ -124,3 +125,47 @@ def test_only_a_stage_on_a_gpu_scales(quick, monkeypatch):
     for arm, device, is_scaled in cases:
         role.config["device"] = torch.device(device)
         assert role_trainer(role, Journal(), arm).scaler.is_enabled() == is_scaled
+
+
+def test_the_steps_of_a_model_of_tables_use_one_thread(quick, monkeypatch):
+    """BPR's losses, gradients and updates use one thread, CDAE's all; so does what follows."""
+    scene = Scene(quick, teacher_model="CDAE")
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    seen, loss = {}, scene.method.loss
+
+    def watched(name, batch):
+        seen.setdefault((name, "loss"), set()).add(torch.get_num_threads())
+        return loss(name, batch)
+
+    monkeypatch.setattr(scene.method, "loss", watched)
+    for name, one in trainer.trainers.items():
+        step = one.optimizer.step
+        note = seen.setdefault((name, "step"), set())
+        monkeypatch.setattr(one.optimizer, "step", lambda *a, s=step, n=note: [n.add(torch.get_num_threads()), s(*a)])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for batch in scene.batches:
+            trainer.step.update(batch, losses_of(TEACHER, STUDENT))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    for kind in ("loss", "step"):
+        assert (seen[TEACHER, kind], seen[STUDENT, kind]) == ({3}, {1})
+
+
+@pytest.mark.parametrize(("model", "count"), [("BPR", 1), ("MF", 1), ("CDAE", 3), ("LightGCN", 3)])
+def test_so_do_those_of_its_warm_up(model, count, quick, monkeypatch):
+    scene = Scene({**quick, "teacher_model": model})
+    role, seen = scene.roles[TEACHER], set()
+    loss = role.parts_of_loss
+    monkeypatch.setattr(role, "parts_of_loss", lambda *a: [seen.add(torch.get_num_threads()), loss(*a)][1])
+    trainer = role_trainer(role, Journal(), "separate")
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        trainer._train_epoch(train_loader(role.config, scene.split), 0)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == {count}
