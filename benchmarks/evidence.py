@@ -2,13 +2,15 @@
 
     python benchmarks/evidence.py tune BOARD [ARM ...] --data_path=DIR [--jobs=2] [--trials=N]
     python benchmarks/evidence.py run BOARD [ARM ...] --data_path=DIR [--jobs=2]
+    python benchmarks/evidence.py check [BOARD ...]
     python benchmarks/evidence.py pages
 
 Boards and their arms are in evidence.yaml, search spaces in properties/tuning/. Every ended trial is a line of
 results/BOARD/trials.csv; the same command continues from there. An arm's best settings are written to
 results/BOARD/settings/ARM.yaml, for `recbole-bd run --config_files=`. `run` trains every arm with these settings and
 every seed. It adds the runs to results/BOARD/runs.jsonl, for `recbole-bd leaderboard --from=`, and repeats none that is
-in it. `pages` writes the pages of all boards.
+in it. `check` says beyond which of the best values no trial went and which stages were best in their last epoch, and
+exits with 1 if there are any. `pages` writes the pages of all boards.
 """
 
 import argparse
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from evidence_check import at_edges, at_the_end
 from evidence_claims import all_gains
 from evidence_forms import settings_table
 from evidence_lambda import lambda_picture
@@ -374,6 +377,30 @@ def pages(out: Path) -> None:
     fill(out.parent / "docs" / "methods" / "index.md", "students", students_table(pairs, forms))
 
 
+def check(boards: list[str]) -> int:
+    """Print what may end elsewhere with a wider space or more epochs, board by board.
+
+    Returns:
+        1 if there is any, else 0.
+    """
+    found = 0
+    for board in boards:
+        path = ROOT / "results" / board / "runs.jsonl"
+        lines = list(at_the_end(whole_arms(recorded(path), read_plans()[board]["seeds"])))
+        for name in read_plans()[board]["arms"]:
+            arm = read_arm(board, name)
+            if arm.space and arm.settings_file.is_file():
+                options = options_of_run(arm.fixed["model"] if arm.fixed["model"] in METHODS else None)
+                rows = [row for row in read_rows(path.with_name("trials.csv")) if row["arm"] == name]
+                tried = [defaults_of(arm) | json.loads(row["settings"]) for row in rows]
+                found_at = at_edges(arm.space, chosen(arm.settings_file), tried, options)
+                lines += [(name, line) for line in found_at]
+        for line in sorted(f"{board}, {name}: {line}" for name, line in lines):
+            print(line)
+        found += len(lines)
+    return int(found > 0)
+
+
 def fill(page: Path, name: str, text: str) -> None:
     """Replace what a page has between `<!-- name -->` and `<!-- /name -->`; nothing where there is no page."""
     if page.is_file():
@@ -473,7 +500,7 @@ def append_row(path: Path, row: dict[str, Any]) -> None:
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["tune", "run", "pages"])
+    parser.add_argument("what", choices=["tune", "run", "check", "pages"])
     parser.add_argument("board", nargs="?")
     parser.add_argument("arms", nargs="*")
     parser.add_argument("--data_path", default="dataset")
@@ -484,6 +511,8 @@ def main() -> int:
     if known.what == "pages":
         pages(ROOT / "results")
         return 0
+    if known.what == "check":
+        return check([known.board] if known.board else [*read_plans()])
     if known.board not in read_plans():
         parser.error(f"unknown board {known.board!r}: must be one of {', '.join(read_plans())}")
     plan = read_plans()[known.board]

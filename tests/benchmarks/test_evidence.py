@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recbole_bd.config.former_settings import with_todays
+from recbole_bd.config.property_files import options_of_run
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import TrainingError
 from recbole_bd.evaluator.crossed import compare_crossed
@@ -492,6 +493,64 @@ def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
         assert (tmp_path / page).read_text() == (ROOT / page).read_text(), page
     for row in ("BD (paper), searched", "BD, to the student", "BD, listwise"):
         assert f"| {row} | " in (ROOT / "README.md").read_text()
+
+
+@pytest.fixture
+def check_module(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    return importlib.import_module("evidence_check")
+
+
+def test_a_value_beyond_which_no_trial_went_is_named(check_module):
+    space = {
+        "lambda_teacher_to_student": {"loguniform": [0.1, 100.0]},
+        "temperature": {"choice": [0.5, 1.0, 2.0]},
+        "distill_weight_decay": {"choice": [0.0, 1e-7, 1e-6]},
+        "items": {"choice": ["student_top", "all"]},
+        "annealing_epochs": {"quniform": [10, 100, 10]},
+        "exchange": "listwise",
+    }
+    options = options_of_run("BD") | options_of_run("DE")
+    best = {
+        "lambda_teacher_to_student": 79.0, "temperature": 0.5, "distill_weight_decay": 0.0, "items": "all",
+        "annealing_epochs": 50,
+    }  # fmt: skip
+
+    def lines(**changed) -> list[str]:
+        values = {"lambda_teacher_to_student": (0.2, 80.0), "temperature": (1.0, 2.0), "distill_weight_decay": (1e-7,)}
+        values |= {"annealing_epochs": (10, 100), **changed}
+        length = max(map(len, values.values()))
+        tried = [{key: some[i % len(some)] for key, some in values.items()} for i in range(length)]
+        return list(check_module.at_edges(space, best, [best, *tried], options))
+
+    # 80 is no further than 79 on a range of three decades; a weight decay of 0 has nothing below it.
+    edges = ["lambda_teacher_to_student=79 is the greatest tried", "temperature=0.5 is the least tried"]
+    assert lines() == edges
+    assert lines(lambda_teacher_to_student=(0.2, 99.0)) == edges[1:]
+    assert lines(lambda_teacher_to_student=(0.2, 99.0), temperature=(0.3, 1.0)) == []
+    assert lines(annealing_epochs=(10, 40))[2:] == ["annealing_epochs=50 is the greatest tried"]
+
+
+def test_a_stage_that_was_best_in_its_last_epoch_is_named(check_module):
+    def run(seed, student, teacher=3):
+        settings = {"epochs": 20, "distill_epochs": 10, "student": {"epochs": 30}}
+        stages = {"separate": {"best_epoch": 19}, "distilled": {"best_epoch": student}}
+        result = {"label": "BD", "seed": seed, "student": stages, "teacher": {"distilled": {"best_epoch": teacher}}}
+        return SimpleNamespace(result=result, settings=settings)
+
+    runs = [run(2021, 9), run(2020, 9), run(2022, 8, 9), run(2023, 5)]
+    assert list(check_module.at_the_end(runs)) == [
+        ("BD", "student distilled: best epoch 10 of 10 (seeds 2020, 2021)"),
+        ("BD", "teacher distilled: best epoch 10 of 10 (seeds 2022)"),
+    ]
+
+
+def test_the_check_of_a_board_exits_with_1_if_there_is_any(evidence, capsys):
+    assert evidence.check(["citeulike-bpr"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == sorted(lines)
+    assert all(line.startswith("citeulike-bpr, ") for line in lines)
+    assert "citeulike-bpr, BD: top_temperature=200 is the greatest tried" in lines
 
 
 def test_an_arm_like_another_keeps_its_best_settings_but_for_what_it_searches(evidence):
