@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from recbole_bd.model.partial_order import PartialOrder, precision_for
+
 _TEMPERATURE_ON = ("target", "both")
 
 
@@ -184,8 +186,8 @@ def relaxed_ranking(
 
     mean over b of - sum over k of log( exp(z_k) / (sum over i >= k of exp(z_i) + sum over l of exp(z_l)) )
 
-    Interesting items come in order, before all uninteresting ones, whose order is free. It is computed in log space,
-    so that no exponential overflows or underflows.
+    Interesting items come in order, before all uninteresting ones, whose order is free. No exponential overflows or
+    underflows: where logits are far apart, and on a GPU, sums are those of logarithms.
 
     Args:
         interesting: [B, K], the student's logits in the teacher's order, best first.
@@ -197,17 +199,16 @@ def relaxed_ranking(
         A scalar.
     """
     lowest = lowest_of(interesting)
-    if listed is not None:
-        interesting = interesting.masked_fill(~listed, lowest)
+    listed = torch.ones_like(interesting, dtype=torch.bool) if listed is None else listed
+    interesting = interesting.masked_fill(~listed, lowest)
     if drawn is not None:
         uninteresting = uninteresting.masked_fill(~drawn, lowest)
+    if precision := precision_for(interesting, uninteresting, listed):
+        return PartialOrder.apply(interesting, uninteresting, listed, precision)
     behind = torch.logcumsumexp(interesting.flip(1), dim=1).flip(1)
     if uninteresting.shape[1]:
         behind = torch.logaddexp(behind, uninteresting.logsumexp(dim=1, keepdim=True))
-    terms = behind - interesting
-    if listed is not None:
-        terms = terms.masked_fill(~listed, 0)
-    return terms.sum(dim=1).mean()
+    return (behind - interesting).masked_fill(~listed, 0).sum(dim=1).mean()
 
 
 def list_cross_entropy(

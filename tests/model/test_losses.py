@@ -20,6 +20,7 @@ from recbole_bd.model.losses import (
     set_above_rest,
     squared_distance,
 )
+from recbole_bd.model.partial_order import precision_for
 from tests.helpers.references import sigmoid
 
 
@@ -212,6 +213,51 @@ def test_relaxed_ranking_raises_what_is_interesting_and_lowers_the_rest():
     assert uninteresting.grad[0].unique().numel() == 1  # their own order is free
     better, worse = torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 2.0]])
     assert relaxed_ranking(better, torch.zeros(1, 3)) < relaxed_ranking(worse, torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("spread", [1.0, 20.0, 100.0, 1000.0])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rest", [0, 6])
+def test_relaxed_ranking_has_the_gradient_of_its_sums_in_log_space(spread, precision, rest, monkeypatch):
+    """Up to a spread of 60 and 600 by shared exponentials, beyond by logarithms."""
+    logits = (normal(50, 5 + rest) * spread / 4).to(precision)
+    listed = torch.arange(5) < torch.randint(0, 6, (50, 1), generator=torch.Generator().manual_seed(1))
+    drawn = torch.arange(rest) < torch.randint(0, 7, (50, 1), generator=torch.Generator().manual_seed(2))
+
+    def found(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        own = logits.clone().requires_grad_()
+        value = relaxed_ranking(own[:, :5], own[:, 5:], listed, drawn)
+        (3 * value).backward()
+        return value.detach(), own.grad
+
+    value, gradient = found(logits)
+    monkeypatch.setattr("recbole_bd.model.losses.precision_for", lambda *_: None)
+    expected, its = found(logits.double())
+    assert torch.allclose(value.double(), expected, rtol=2e-6)
+    close = (
+        1e-12 if precision == torch.float64 else 1e-6 if spread < 600 else 1e-4
+    )  # float32 logarithms of large numbers
+    assert torch.allclose(gradient.double(), its, rtol=1e-4, atol=close)
+    assert (gradient[:, :5][~listed] == 0).all()
+    assert (gradient[:, 5:][~drawn] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("logits", "precision", "expected"),
+    [
+        ([[0.0, -59.0]], torch.float32, torch.float32),
+        ([[0.0, -61.0]], torch.float32, torch.float64),
+        ([[0.0, -1.0]], torch.float64, torch.float64),
+        ([[0.0, -601.0]], torch.float32, None),
+        ([[0.0, -601.0]], torch.float64, None),
+        ([[0.0, math.nan]], torch.float32, None),
+        ([[0.0, -math.inf]], torch.float32, None),
+    ],
+)
+def test_logits_far_apart_need_more_digits(logits, precision, expected):
+    own = torch.tensor(logits, dtype=precision)
+    assert precision_for(own, own[:, :0], torch.ones_like(own, dtype=torch.bool)) == expected
+    assert precision_for(own, own[:, :0], torch.tensor([[True, False]])) == precision or math.isnan(logits[0][1])
 
 
 @pytest.mark.parametrize("size", [1e4, 1e30])
