@@ -4,7 +4,7 @@ Kang, Hwang, Kweon, Yu: DE-RRD: A Knowledge Distillation Framework for Recommend
 doi 10.1145/3340531.3412005.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from recbole.config import Config
@@ -29,7 +29,8 @@ class Experts(nn.Module):
     An expert has layers d_student -> (d_student + d_teacher) / 2 -> d_teacher with a ReLU between them. Between equal
     widths the middle layer has half of them, as in the public code; a wider one could copy any vector. The selection
     is one linear layer on the teacher's vector. All experts are computed together. They are mixed before the second
-    layer, so that no array of [rows, experts, d_teacher] is made.
+    layer, so that no array of [rows, experts, d_teacher] is made. On a CPU, rows of which one expert has the whole
+    share, as most have once the temperature is low, are computed by that expert alone.
 
     Args:
         student_size, teacher_size: widths of the two spaces.
@@ -66,9 +67,33 @@ class Experts(nn.Module):
             [N, d_teacher].
         """
         share = self.shares(teacher, temperature, generator)  # [N, M]
+        if student.device.type != "cpu" or share.shape[1] == 1:
+            return self._mixed(student, share)
+        greatest, chosen = share.detach().max(dim=1)
+        group = torch.where(greatest == 1, chosen, share.shape[1])  # the other shares add up to less than 1e-7
+        counts = torch.bincount(group, minlength=share.shape[1] + 1).tolist()
+        if counts[-1] > len(student) // 2:
+            return self._mixed(student, share)
+        order = torch.argsort(group, stable=True)
+        *parts, rest = student.index_select(0, order).split(counts)
+        found = [*self._selected(parts), self._mixed(rest, share.index_select(0, order[len(order) - len(rest) :]))]
+        return torch.cat(found).index_select(0, torch.argsort(order))
+
+    def _mixed(self, student: Tensor, share: Tensor) -> Tensor:
+        """Vectors of all experts, mixed by their shares. [N, d_student] and [N, M] to [N, d_teacher]."""
         hidden = torch.addmm(self.first_bias.flatten(), student, self.first.flatten(1)).relu_()  # [N, M * hidden]
         mixed = share.unsqueeze(2) * hidden.unflatten(1, self.first_bias.shape)
         return torch.addmm(share @ self.second_bias, mixed.flatten(1), self.second.flatten(0, 1))
+
+    def _selected(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """Vectors of each expert's own rows. M arrays [N_m, d_student] to M arrays [N_m, d_teacher]."""
+        layers = zip(
+            self.first_bias.unbind(), self.first.unbind(1), self.second_bias.unbind(), self.second.unbind(), strict=True
+        )
+        return [
+            torch.addmm(second_bias, torch.addmm(first_bias, part, first).relu_(), second)
+            for part, (first_bias, first, second_bias, second) in zip(parts, layers, strict=True)
+        ]
 
     def shares(self, teacher: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
         """Weight of every expert by the Gumbel-softmax.

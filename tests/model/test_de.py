@@ -46,6 +46,27 @@ def test_a_cold_selection_takes_one_expert_by_its_probability():
     assert torch.allclose(warm, torch.full((5, 4), 0.25), atol=1e-3)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.05, 1e-3, 1e-10])
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_rows_of_one_expert_are_what_all_experts_mixed_give(temperature, count):
+    """Values and gradients; cold selections leave most rows to one expert, and some experts without rows."""
+    experts = Experts(3, 7, count, generator(1))
+    values = torch.randn(40, 10, generator=generator(2))
+    teacher = values[:, 3:]
+    found = []
+    for way in ("forward", "mixed"):
+        student = values[:, :3].clone().requires_grad_()
+        experts.zero_grad()
+        if way == "forward":
+            restored = experts(student, teacher, temperature, generator(3))
+        else:
+            restored = experts._mixed(student, experts.shares(teacher, temperature, generator(3)))
+        (restored - teacher).square().sum().backward()
+        found.append([restored.detach(), student.grad, *(parameter.grad for parameter in experts.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, torch.zeros_like(one) if other is None else other, rtol=1e-4, atol=1e-4)
+
+
 def test_de_is_its_equation(quick):
     scene = Scene(quick, model="DE", lambda_teacher_to_student=0.3, experts=3)
     batch = scene.batch_of(STUDENT)
