@@ -99,10 +99,10 @@ class OfEmbeddings(OneWay):
         assert self.items is not None
         own = vectors_of(self.learner, units, items)
         if self.frozen.scores.keeps_for_users(units):
-            return own, (self.users[users_of(units)], self.items[items])
+            return own, (self.users.index_select(0, users_of(units)), self.items.index_select(0, items))
         with self.frozen.scoring():
             of_rows, _ = vectors_of(self.frozen, units, items[:0])
-        return own, (of_rows.float(), self.items[items])
+        return own, (of_rows.float(), self.items.index_select(0, items))
 
     def items_of(self, users: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the distinct positives and negatives of a batch; draw those that the loader does not give.
