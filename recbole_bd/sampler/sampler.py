@@ -117,8 +117,7 @@ class DistillationSampler:
             return users
 
         spans = [span for number, span in enumerate(self._spans(users)) if number % own.size == own.rank]
-        needed = {role for r in rules.values() for role in r.direction.ranked(r.learner, r.guide)}
-        in_order = self.device.type != "cpu" or any(_draws_numbers(scores[role], users[:1]) for role in needed)
+        in_order = self.device.type != "cpu" or len(spans) < 2 or _draw_numbers(scores, rules, users[:1])
         for span in (map if in_order else each_in_threads)(draw_span, spans):
             drawn_here[span] = True
             done += len(span)
@@ -243,12 +242,16 @@ def _rules(
     return rules
 
 
-def _draws_numbers(score: Callable[..., Tensor], users: Tensor) -> bool:
-    """Whether scores depend on the order of calls, as they draw from the global random generator; none is drawn."""
+def _draw_numbers(scores: Mapping[str, Callable[..., Tensor]], rules: Mapping[str, Rule], users: Tensor) -> bool:
+    """Whether needed scores depend on the order of calls, as they draw from the global random generator.
+
+    Nothing is drawn from it. One thread calls in order anyway, and is not asked.
+    """
     if torch.get_num_threads() == 1:
         return False
     before = torch.get_rng_state()
-    score(users)
+    for role in {role for rule in rules.values() for role in rule.direction.ranked(rule.learner, rule.guide)}:
+        scores[role](users)
     is_changed = not torch.equal(torch.get_rng_state(), before)
     torch.set_rng_state(before)
     return is_changed
