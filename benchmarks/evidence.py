@@ -165,7 +165,8 @@ def read_arm(board: str, name: str) -> Arm:
             fixed.pop(f"{role}_model", None)
     else:
         for role in SEPARATE:
-            best = {**plan["sizes"][role], **chosen(separate_file(board, role))}
+            searched = {} if "alone" in plan else chosen(separate_file(board, role))
+            best = {**plan["sizes"][role], **searched}
             fixed |= {f"{role}.{key}": value for key, value in best.items()}
     space_file = plan.get("spaces", {}).get(name) or arm.get("space")
     space = read_space(ROOT / "properties" / "tuning" / space_file) if space_file else {}
