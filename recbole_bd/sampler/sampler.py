@@ -4,6 +4,7 @@ Users come in chunks, so no array of users x items is made. The drawn items stay
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from recbole_bd.sampler.pools import Pool, Rule, Workspace, fill
 from recbole_bd.sampler.ranks import RANK_METHODS
 from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.system.distributed import group
-from recbole_bd.system.threads import each_in_threads, one_at_a_time
+from recbole_bd.system.threads import MOST, each_in_threads, one_at_a_time
 
 RANKINGS = (*RANK_METHODS, "sampled")
 
@@ -118,11 +119,12 @@ class DistillationSampler:
 
         spans = [span for number, span in enumerate(self._spans(users)) if number % own.size == own.rank]
         in_order = self.device.type != "cpu" or len(spans) < 2 or _draw_numbers(scores, rules, users[:1])
-        for span in (map if in_order else each_in_threads)(draw_span, spans):
-            drawn_here[span] = True
-            done += len(span)
-            if progress:
-                progress(done)
+        with closing(each_in_threads(draw_span, spans, 1 if in_order else MOST)) as drawn:
+            for span in drawn:
+                drawn_here[span] = True
+                done += len(span)
+                if progress:
+                    progress(done)
         if own.size > 1:
             _collect(pools, self.candidates.known.values() if self.candidates else (), users, drawn_here)
         self.pools = {learner: pool.items for learner, pool in pools.items()}

@@ -1,6 +1,6 @@
 """Threads of this process: independent pieces of work side by side, and how many an operation uses."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Lock
@@ -12,29 +12,32 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 # More threads would wait for Python's lock.
-_MOST = 4
+MOST = 4
 
 
-def each_in_threads(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
-    """Do the same work for each part, for several parts at a time on as many threads as torch may use, 4 at most.
+def each_in_threads(
+    work: Callable[[Part], Result], parts: Iterable[Part], most: int = MOST
+) -> Generator[Result, None, None]:
+    """Do the same work for each part, for several parts at a time on as many threads as torch may use.
 
-    An operation within the work uses one thread, unless it is of `one_at_a_time`. The work has no gradient, and its
-    first error ends it.
+    Where there are several, an operation within the work uses one thread, unless it is of `one_at_a_time`. The work has
+    no gradient. Its first error ends it, and so does closing the generator.
 
     Args:
-        work: called in any of the threads, for parts in any order.
+        work: called in any of the threads, for parts in any order; with one thread, in order.
         parts: what it is called with.
+        most: most threads.
 
     Yields:
         The results in order of the parts.
     """
     total = torch.get_num_threads()
     quietly = torch.no_grad()(work)
-    if total == 1:
+    if min(total, most) == 1:
         yield from map(quietly, parts)
         return
     try:
-        with ThreadPoolExecutor(min(total, _MOST), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(min(total, most), initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield from pool.map(quietly, parts)
     finally:
         torch.set_num_threads(total)  # each thread has a number of its own, but the last one set is that of new threads

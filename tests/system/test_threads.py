@@ -76,3 +76,20 @@ def test_one_thread_is_left_as_it_was_found():
     assert torch.get_num_threads() == 3
     with one_thread(False):
         assert torch.get_num_threads() == 3
+
+
+def test_closing_ends_the_work():
+    torch.set_num_threads(2)
+    done = []
+    work = each_in_threads(lambda part: [time.sleep(0.005), done.append(part)], range(300))
+    next(work)
+    work.close()
+    assert len(done) < 100
+    assert torch.get_num_threads() == 2
+
+
+def test_one_thread_at_most_works_in_order_in_this_one():
+    torch.set_num_threads(3)
+    found = []
+    assert len(list(each_in_threads(lambda part: found.append((part, threading.get_ident())), range(9), 1))) == 9
+    assert found == [(part, threading.get_ident()) for part in range(9)]
