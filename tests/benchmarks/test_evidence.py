@@ -454,10 +454,14 @@ def test_the_shipped_backbones_are_what_was_found(dataset, backbone, role, board
     assert shipped == {**sizes, **load_yaml(ROOT / "results" / board / "settings" / f"{role}.yaml")}
 
 
-def test_the_shipped_softmax_teacher_is_what_was_found():
-    shipped = load_yaml(ROOT / "properties" / "dataset" / "citeulike.yaml")["backbones"]["MF"]["teacher"]
-    found = load_yaml(ROOT / "results" / "citeulike-alone" / "settings" / "MF 50.yaml")
-    assert shipped == {"embedding_size": 50, "stopping_epochs": 40, **found}
+@pytest.mark.parametrize(
+    ("dataset", "role", "size", "more"),
+    [("citeulike", "teacher", 50, {"stopping_epochs": 40}), ("ml-1m", "teacher", 64, {}), ("ml-1m", "student", 8, {})],
+)
+def test_the_shipped_softmax_models_are_what_was_found(dataset, role, size, more):
+    shipped = load_yaml(ROOT / "properties" / "dataset" / f"{dataset}.yaml")["backbones"]["MF"][role]
+    found = load_yaml(ROOT / "results" / f"{dataset}-alone" / "settings" / f"MF {size}.yaml")
+    assert shipped == {"embedding_size": size, **more, **found}
 
 
 @pytest.mark.slow
