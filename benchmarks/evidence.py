@@ -513,7 +513,10 @@ def main() -> int:
         pages(ROOT / "results")
         return 0
     if known.what == "check":
-        return check([known.board] if known.board else [*read_plans()])
+        boards = [known.board, *known.arms] if known.board else [*read_plans()]
+        if unknown := [name for name in boards if name not in read_plans()]:
+            parser.error(f"unknown board {unknown[0]!r}: must be one of {', '.join(read_plans())}")
+        return check(boards)
     if known.board not in read_plans():
         parser.error(f"unknown board {known.board!r}: must be one of {', '.join(read_plans())}")
     plan = read_plans()[known.board]

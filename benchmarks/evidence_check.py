@@ -10,7 +10,7 @@ from recbole_bd.config.option import Option
 from recbole_bd.leaderboard.run_reader import Run
 from recbole_bd.tuning.space import CHOICE, is_range
 
-# Of two values of a range, one is beyond the other if they differ by this share of the range.
+# Least difference, as a share of the range, at which one value counts as beyond another.
 FURTHER = 0.03
 # Setting that bounds the epochs of a stage, by stage.
 BUDGETS = {"separate": "epochs", **dict.fromkeys(("distilled", "continued", "placebo"), "distill_epochs")}

@@ -22,9 +22,7 @@ class PartialOrder(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, interesting: Tensor, uninteresting: Tensor, listed: Tensor, precision: torch.dtype) -> Tensor:
         """Loss of logits [B, K] and [B, L] and bool [B, K], where missing logits are the lowest number; a scalar."""
-        greatest = interesting.amax(dim=1, keepdim=True)
-        if uninteresting.shape[1]:
-            greatest = torch.maximum(greatest, uninteresting.amax(dim=1, keepdim=True))
+        greatest = _greatest(interesting, uninteresting)
         ahead, rest = ((logits - greatest).to(precision).exp_() for logits in (interesting, uninteresting))
         behind = ahead.flip(1).cumsum(dim=1).flip(1).add_(rest.sum(dim=1, keepdim=True))
         behind.masked_fill_(~listed, torch.inf)  # no term
@@ -52,7 +50,16 @@ def precision_for(interesting: Tensor, uninteresting: Tensor, listed: Tensor) ->
     """
     if interesting.device.type != "cpu":
         return None
-    greatest = torch.cat([interesting, uninteresting], dim=1).amax(dim=1, keepdim=True)
-    spread = float((greatest - interesting).masked_fill_(~listed, 0).max()) if interesting.numel() else 0.0
+    spread = (
+        float((_greatest(interesting, uninteresting) - interesting).masked_fill_(~listed, 0).max())
+        if interesting.numel()
+        else 0.0
+    )
     allowed = [kind for kind, most in _SPREAD.items() if spread <= most and kind.itemsize >= interesting.element_size()]
     return allowed[0] if allowed else None
+
+
+def _greatest(interesting: Tensor, uninteresting: Tensor) -> Tensor:
+    """The greatest logit of each row, [B, 1]; there may be no uninteresting ones."""
+    greatest = interesting.amax(dim=1, keepdim=True)
+    return torch.maximum(greatest, uninteresting.amax(dim=1, keepdim=True)) if uninteresting.shape[1] else greatest

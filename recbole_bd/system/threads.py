@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -43,12 +43,16 @@ def each_in_threads(
         torch.set_num_threads(total)  # each thread has a number of its own, but the last one set is that of new threads
 
 
-@contextmanager
-def one_thread(is_wanted: bool = True) -> Iterator[None]:
+def one_thread(is_wanted: bool = True) -> AbstractContextManager[None]:
     """Scope in which operations of the calling thread use one thread, if that is wanted."""
+    return _threads(1 if is_wanted else torch.get_num_threads())
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Scope in which operations of the calling thread use so many threads."""
     before = torch.get_num_threads()
-    if is_wanted:
-        torch.set_num_threads(1)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -61,13 +65,8 @@ def one_at_a_time(functions: Mapping[str, Callable[..., Result]]) -> dict[str, C
 
     def alone(function: Callable[..., Result]) -> Callable[..., Result]:
         def locked(*arguments: Any) -> Result:
-            own = torch.get_num_threads()
-            with lock:
-                torch.set_num_threads(total)
-                try:
-                    return function(*arguments)
-                finally:
-                    torch.set_num_threads(own)
+            with lock, _threads(total):
+                return function(*arguments)
 
         return locked
 

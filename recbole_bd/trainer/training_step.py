@@ -35,6 +35,7 @@ class TrainingStep:
         scope: Callable[[], AbstractContextManager] = nullcontext,
     ):
         self.loss, self.trainers, self.device, self.autocast, self.scope = loss, trainers, device, autocast, scope
+        self._short_steps = {name: traits_of(one.role.model).short_steps for name, one in trainers.items()}
 
     def run(
         self, batch: Batch, roles: Sequence[str], record: Callable[[str, dict[str, torch.Tensor]], None] | None = None
@@ -70,7 +71,7 @@ class TrainingStep:
 
     def _threads(self, name: str) -> AbstractContextManager:
         """The CPU threads of a role's part of the step."""
-        return one_thread(traits_of(self.trainers[name].role.model).short_steps)
+        return one_thread(self._short_steps[name])
 
     def _on_device(self) -> AbstractContextManager:
         """Let RecBole's losses make their first zero on the GPU: a copy of one waits for the GPU."""

@@ -29,7 +29,7 @@ from tests.helpers.shared import made_once
 
 KILLS = 42 if LONG else 4
 PAIRS = [("BPR", "BPR"), ("CDAE", "BPR"), ("SASRec", "GRU4Rec")]
-# What only some pairs need: small models, and the split of sequences.
+# Settings of the sequential pair: small models, and a split in order of time.
 SEQUENTIAL = {
     "TIME_FIELD": "timestamp", "load_col": "{inter: [user_id, item_id, timestamp]}", "MAX_ITEM_LIST_LENGTH": 5,
     "eval_args": "{split: {LS: valid_and_test}, group_by: user, order: TO, mode: full}", "student.hidden_size": 8,
