@@ -21,6 +21,7 @@ COMMANDS = {
     "tune": "search settings by validation",
     "plots": "draw the figures of run folders again",
     "compare": "test two runs, arms or sets of seeds for a difference",
+    "ensemble": "evaluate two models and the mean of their scores",
     "recommend": "write the best items for every user",
     "export": "write a trained model for other programs",
     "serve-bench": "measure latency and size of teacher and student",
@@ -75,7 +76,7 @@ def overview() -> str:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=argparse.ArgumentParser)
     for name, line in COMMANDS.items():
         commands.add_parser(name, help=line, add_help=False)
-    return parser.format_help()
+    return parser.format_help().replace("\n  COMMAND\n", "\n")  # argparse gives the group's name a line
 
 
 def _dispatch(words: list[str]) -> int:

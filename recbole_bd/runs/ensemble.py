@@ -1,0 +1,101 @@
+"""Two trained models together: the weighted mean of their standardised scores.
+
+It is what serving both would give. It also shows what they could learn from each other, as a model that learns from
+another one moves towards their mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from recbole_bd.backbones.registry import is_sequential
+from recbole_bd.errors import ComparisonError
+from recbole_bd.evaluator.per_user import PerUser
+from recbole_bd.evaluator.significance import compare
+from recbole_bd.runs.trained_model import Trained
+from recbole_bd.trainer.evaluation import evaluate, evaluate_mean
+from recbole_bd.trainer.journal import Journal
+
+# Shares of the first model that are tried; the rest is the second's.
+SHARES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Two models and their means.
+
+    Attributes:
+        metric: the metric that selects the share, and selected the epoch of the first model.
+        valid: this metric of each model on the validation part.
+        valid_by_share: of the means, by the share of the first model.
+        better: the model with the better validation, 0 or 1; the first one if they are level.
+        share: the share of the mean with the best validation.
+        test: all metrics on the test part, of the first model, the second and this mean.
+        p: of the paired t test over test users between this mean and the better model, in `metric`; None where it is no
+            mean over users, or all users differ by the same.
+    """
+
+    metric: str
+    valid: tuple[float, float]
+    valid_by_share: Mapping[float, float]
+    better: int
+    share: float
+    test: tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]]
+    p: float | None
+
+
+def ensemble(models: Sequence[Trained]) -> Ensemble:
+    """Evaluate two models and their means. The first model's settings choose metrics and ranked items.
+
+    Args:
+        models: two models of one data set and split, on one device.
+
+    Raises:
+        ComparisonError: the models are the same one, or have other data, another split or other metrics.
+        TrainingError: a score is not finite.
+    """
+    first, second = models
+    if first.path.resolve() == second.path.resolve():
+        raise ComparisonError(f"{first.path} is named twice: name two models")
+    if first.about["fingerprint"] != second.about["fingerprint"]:
+        raise ComparisonError(
+            f"{first.path} and {second.path} were trained on other data or splits: name models of the same data, with "
+            "the same seed or split_seed where the split is random"
+        )
+    if first.split.repeatable != second.split.repeatable:
+        seen, unseen = (model.path for model in sorted(models, key=lambda model: not model.split.repeatable))
+        raise ComparisonError(
+            f"{seen} also ranks items that the user has seen, as sequential models do, and {unseen} does not; train "
+            "both in one run or one leaderboard"
+        )
+    roles = [model.role for model in models]
+    # A general model scores the users of a sequential model's split, and not the reverse.
+    split = next((model.split for model in models if is_sequential(model.about["model"])), models[0].split)
+    config, journal = roles[0].config, Journal()
+    metric = str(config["valid_metric"]).lower()
+    sign = 1 if config["valid_metric_bigger"] else -1
+
+    def together(share: float, per_user: PerUser | None = None) -> dict[str, float]:
+        loader = split.valid_loader if per_user is None else split.test_loader
+        return evaluate_mean(roles, (share, 1 - share), split, loader, journal, "mean", per_user)
+
+    found = [evaluate(role, split, split.valid_loader, journal, "alone") for role in roles]
+    if metric not in found[1]:
+        raise ComparisonError(
+            f"{second.path} was not evaluated in {metric}, which selected {first.path}; name models of runs with "
+            f"the same metrics and topk, found {', '.join(found[1])}"
+        )
+    valid = [values[metric] for values in found]
+    valid_by_share = {share: together(share)[metric] for share in SHARES}
+    share = max(SHARES, key=lambda one: sign * valid_by_share[one])
+    better = int(sign * valid[1] > sign * valid[0])
+    values, test = [], []
+    for number in (0, 1, None):
+        per_user = PerUser(split)
+        if number is None:
+            test.append(together(share, per_user))
+        else:
+            test.append(evaluate(roles[number], split, split.test_loader, journal, "alone", per_user=per_user))
+        values.append(next((array for name, array in per_user.values.items() if name.endswith(f"/{metric}")), None))
+    of_better, of_mean = values[better], values[2]
+    p = None if of_better is None or of_mean is None else compare(of_better, of_mean).t_p
+    return Ensemble(metric, (valid[0], valid[1]), valid_by_share, better, share, (test[0], test[1], test[2]), p)
