@@ -23,7 +23,7 @@ from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.batch_items import BatchItems, Drawn
 from recbole_bd.model.exchange import (
-    TEACHER_FIRST,
+    TURNS,
     exchange_into,
     exchange_text,
     may_pause,
@@ -78,9 +78,9 @@ class BD(Distiller):
         self.require_items(*(option_of_direction("samples_per_positive", name, config) for name in DIRECTION_INTO))
         self.exchanges = {learner: exchange_into(learner, config) for learner in DIRECTION_INTO}
         self.weight = {learner: exchange.weight for learner, exchange in self.exchanges.items()}
+        if order := TURNS.get(config["directions"]):
+            self.turns = Turns(order, config["distill_epochs"])
         _check_options(self)
-        if config["directions"] == TEACHER_FIRST:
-            self.turns = Turns((TEACHER, STUDENT), config["distill_epochs"])
         active = {learner: self.exchanges[learner] for learner in roles if self.exchanges[learner].weight > 0}
         keeping = [learner for learner in active if keeps_logits(config) and not self.at_rows(learner)]
         self.guides = Guides({} if control else active, roles, dataset, config["seed"], self.device, keeping)
@@ -249,10 +249,14 @@ def _check_options(method: BD) -> None:
             samples = option_of_direction("samples_per_positive", one.learner, method.config)
             option = f"list_positive_{DIRECTION_INTO[one.learner]}=True"
             raise ConfigError(f"a list needs at least two items: use {samples}=2 or more, or {option}")
-    if method.config["directions"] == TEACHER_FIRST and method.config["stop_on"] == TEACHER:
-        raise ConfigError("stop_on=teacher would end the student's turn, which is last: use both or student")
-    if method.config["directions"] == TEACHER_FIRST and method.config["distill_epochs"] == 1:
-        raise ConfigError("directions=teacher_first needs two epochs at least: use distill_epochs=2 or more")
+    if order := method.turns.order:
+        if method.config["stop_on"] == order[0]:
+            raise ConfigError(
+                f"stop_on={order[0]} would end the {order[1]}'s turn, which is last: use both or {order[1]}"
+            )
+        if method.config["distill_epochs"] == 1:
+            directions = method.config["directions"]
+            raise ConfigError(f"directions={directions} needs two epochs at least: use distill_epochs=2 or more")
     if method._may_pause() and method.config["samples_of_user"] == "own":
         raise ConfigError("pause=switokd needs lists with a positive: use samples_of_user=average")
     if method.config["samples_of_user"] == "own" and any(one.kind != "pointwise" for one in active):

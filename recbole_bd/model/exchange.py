@@ -23,8 +23,9 @@ EXCHANGE_LOSSES = {
     "pairwise": losses.pairwise_exchange,
 }
 
-# Values of `directions` with which both roles learn; with the second one after the other.
-BOTH_WAYS = _, TEACHER_FIRST = ("both", "teacher_first")
+# Values of `directions` with which the roles learn one after the other, and who learns first.
+TURNS = {"teacher_first": (TEACHER, STUDENT), "student_first": (STUDENT, TEACHER)}
+BOTH_WAYS = ("both", *TURNS)
 
 # Targets of a learner: the other role, or a placebo in its place.
 OTHER, ONE_HOT, CONSTANT, SHUFFLED, UNTRAINED, SELF = TARGETS = (
@@ -219,8 +220,8 @@ def may_pause(config: Config) -> bool:
 def _times_text(exchange: Exchange, config: Config) -> Iterator[str]:
     if config["exchange_at"] == config["ranks_at"] == ROWS and is_sequential(config.backbones[exchange.learner]):
         yield "ranks after each row's history"
-    if config["directions"] == TEACHER_FIRST:
-        yield f"in the {'first' if exchange.learner == TEACHER else 'second'} half of the epochs"
+    if order := TURNS.get(config["directions"]):
+        yield f"in the {'first' if exchange.learner == order[0] else 'second'} half of the epochs"
     if may_pause(config) and exchange.learner == TEACHER:
         yield "paused while the student is far behind"
 

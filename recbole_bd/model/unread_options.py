@@ -11,7 +11,7 @@ from recbole_bd.model.exchange import (
     ONE_HOT,
     OTHER,
     SHUFFLED,
-    TEACHER_FIRST,
+    TURNS,
     Exchange,
     exchange_into,
     placebo_guides,
@@ -108,8 +108,8 @@ def _not_one(exchange: Exchange, config: Any) -> str:
 def _of_models(exchange: Exchange, config: Any) -> str:
     if exchange.target not in (OTHER, SHUFFLED):
         return f"the {exchange.learner}'s target is {exchange.target}"
-    if config["directions"] == TEACHER_FIRST:
-        return "with directions: teacher_first each role learns from one that stands at its best state"
+    if (directions := config["directions"]) in TURNS:
+        return f"with directions: {directions} each role learns from one that stands at its best state"
     return ""
 
 

@@ -124,6 +124,7 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
         ("BD", {"own_loss": "softmax", "weights_average": 0.9}),
         ("BD", {"learning_rate_decay": 0.5, "distill_learning_rate_decay": 0.25}),
         ("BD", {"directions": "teacher_first", "distill_epochs": 4}),
+        ("BD", {"directions": "student_first", "distill_epochs": 4}),
         ("BD", {"pause": "switokd"}),
         *((name, {}) for name in METHODS if name != "BD"),
     ],

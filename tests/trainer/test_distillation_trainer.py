@@ -33,6 +33,7 @@ def test_the_rate_falls_from_the_epoch_in_which_a_role_begins(quick):
     expected = {
         "both": {TEACHER: [0.5] * 4, STUDENT: [0.5, 0.25, 0.125, 0.0625]},
         "teacher_first": {TEACHER: [0.5, 0.5], STUDENT: [0.5, 0.25]},
+        "student_first": {TEACHER: [0.5, 0.5], STUDENT: [0.5, 0.25]},
     }
     for directions, rates in expected.items():
         trainer = Scene(quick, directions=directions, **settings).trained()
@@ -149,27 +150,31 @@ def test_a_role_without_a_new_best_rests_at_its_best_while_the_other_learns_on(r
     assert set(scene.method.sampler.pools) == ({other} if rests else {tired, other})  # nothing is drawn for who rests
 
 
+@pytest.mark.parametrize("order", [(TEACHER, STUDENT), (STUDENT, TEACHER)])
 @pytest.mark.parametrize("stops", [True, False])
-def test_the_teacher_learns_first_and_the_student_from_the_frozen_teacher(stops, quick, monkeypatch):
+def test_one_role_learns_first_and_the_other_from_it_when_it_is_frozen(stops, order, quick, monkeypatch):
     """Nobody is better than at the start: after two epochs of its turn a role rests, unless nothing stops early."""
     more = {"early_stopping": "taught" if stops else "none", "stopping_step": 1, "rest_at_best": True}
-    scene = Scene(quick, directions="teacher_first", distill_epochs=8, refresh_period=3, **more)
+    first, last = order
+    scene = Scene(quick, directions=f"{first}_first", distill_epochs=8, refresh_period=3, **more)
     trainer = BDTrainer(scene.config, scene.method, Journal())
     validate_as_told(trainer, set(), monkeypatch)
     start = scene.states()
     trainer.fit(scene.stream(), scene.split.valid_loader)
     trained = [(row["epoch"], row["role"]) for row in trainer.journal.losses]
     each = 2 if stops else 4
-    assert trained == [(epoch, TEACHER if epoch < each else STUDENT) for epoch in range(2 * each)]
-    assert trainer.model.resting == ([TEACHER, STUDENT] if stops else [TEACHER])
-    assert set(scene.method.sampler.pools) == {STUDENT}
+    assert trained == [(epoch, first if epoch < each else last) for epoch in range(2 * each)]
+    assert trainer.model.resting == ([first, last] if stops else [first])
+    assert set(scene.method.sampler.pools) == {last}
     now = scene.states()
-    assert all(torch.equal(now[key], start[key]) for key in now if key.startswith(TEACHER))  # in its best state
+    assert all(torch.equal(now[key], start[key]) for key in now if key.startswith(first))  # in its best state
 
 
 def test_turns_may_be_with_one_early_end_only(quick):
     with pytest.raises(ConfigError, match=r"stop_on=teacher would end the student's turn, which is last"):
         Scene(quick, directions="teacher_first", stop_on="teacher")
+    with pytest.raises(ConfigError, match=r"stop_on=student would end the teacher's turn, which is last"):
+        Scene(quick, directions="student_first", stop_on="student")
     with pytest.raises(ConfigError, match=r"directions=teacher_first needs two epochs at least"):
         Scene(quick, directions="teacher_first", distill_epochs=1)
 
