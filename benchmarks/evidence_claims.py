@@ -12,7 +12,9 @@ from recbole_bd.leaderboard.verdicts import Values, users_by_seeds, values_of
 ROLES = ("teacher", "student")
 # Rows of a role trained without the other's knowledge. A board may lack some: early records have no placebo.
 CONTROLS = ("separate", "continued", "continued alone", "placebo")
-ONE_WAY = ("RD", "CD", "DE", "RRD")
+ONE_WAY = ("RD", "CD", "DE", "RRD", "CE", "RCE-KD", "DCD", "UnKD", "HetComp", "FTD", "HTD")
+TWO_WAY = ("DML", "KDCL")
+RIVALS = (*ONE_WAY, *TWO_WAY)
 PARTS = {
     "BD, present guide": "each role learns from the other's present state, not from its best one",
     "BD, to the student": "only the student learns from the other",
@@ -57,7 +59,8 @@ class Planned:
 PLANNED = (
     Planned(2, "teacher", CONTROLS),
     Planned(2, "student", CONTROLS),
-    Planned(3, "student", ONE_WAY),
+    Planned(3, "student", RIVALS),
+    Planned(3, "teacher", TWO_WAY),
     Planned(3, "student", ("BD, to the student",)),
     Planned(4, "teacher", ("BD, to the teacher",)),
     Planned(4, "teacher", ("BD, uniform",)),
@@ -136,7 +139,7 @@ def all_gains(boards: Mapping[str, Board], forms: Mapping[str, str]) -> list[Gai
     """
     found = {}
     for name, board in boards.items():
-        asked = [(role, forms[name], other) for role in ROLES for other in (*CONTROLS, *ONE_WAY, *PARTS)]
+        asked = [(role, forms[name], other) for role in ROLES for other in (*CONTROLS, *RIVALS, *PARTS)]
         asked += [(plan.role, plan.row, other) for plan in PLANNED if plan.row for other in plan.against]
         found |= {(name, *key): gain for key, gain in _compared(name, board, asked).items()}
     planned = []
@@ -148,7 +151,7 @@ def all_gains(boards: Mapping[str, Board], forms: Mapping[str, str]) -> list[Gai
         crossed = holm([_corrected(gain, gain.test.p) for gain in family])
         planned += [replace(gain, p=p, crossed_p=q) for gain, p, q in zip(family, users, crossed, strict=True)]
     shown = [gain for gain in found.values() if gain.name == forms[gain.board]]
-    order = {other: place for place, other in enumerate((*CONTROLS, *ONE_WAY, *PARTS))}
+    order = {other: place for place, other in enumerate((*CONTROLS, *RIVALS, *PARTS))}
     places = {board: place for place, board in enumerate(boards)}
     return planned + sorted(shown, key=lambda gain: (places[gain.board], ROLES.index(gain.role), order[gain.against]))
 

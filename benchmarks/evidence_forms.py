@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evidence_claims import RIVALS
+
 from recbole_bd.backbones.names import PAIR
 
-# Columns of the table: the arms of every board that are no other form of BD.
-_OTHERS = ("continued alone", "RD", "CD", "DE", "RRD", "BD (paper), searched", "BD (public code), searched")
+# Arms that are no other form of BD, each a column where one of its settings was tried.
+_OTHERS = ("continued alone", *RIVALS, "BD (paper), searched", "BD (public code), searched")
 _ABOUT = (
     "Settings tried at one seed, and core-seconds of all trials, those with further seeds included; every trial had "
     "one core. A trial that was cut short counts. *BD* has the arms that led to its form, named below; *all of BD* "
@@ -25,20 +27,24 @@ def settings_table(
             form, and `unrecorded` what is in no trials.csv.
         trials: rows of each board's trials.csv.
     """
-    columns = ("separate", *_OTHERS, "BD", "all of BD")
-    lines = [_ABOUT, "", f"| pair | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    found: dict[str, dict[str, str]] = {}
     notes = []
     for board, rows in trials.items():
+        titles = plans[board]["titles"]
         led_to = ["BD", *plans[board].get("led_to", ())]
-        arms = {name: [name] for name in _OTHERS} | {"separate": PAIR, "BD": led_to}
+        tried = {row["arm"] for row in rows}
+        arms = {name: [arm for arm in tried if titles.get(arm, arm) == name] for name in _OTHERS}
+        arms |= {"separate": PAIR, "BD": led_to}
         arms["all of BD"] = sorted({row["arm"] for row in rows if row["arm"].startswith("BD")})
-        lines.append(f"| {board} | {' | '.join(_cell(rows, arms[column]) for column in columns)} |")
+        found[board] = {column: _cell(rows, mine) for column, mine in arms.items()}
         if len(led_to) > 1:
             before = plans[board].get("unrecorded")
             names = ", ".join(f"*{name}*" for name in led_to[1:])
-            notes.append(
-                f"- {board}: {names} led to *{plans[board]['titles']['BD']}*" + (f"; {before}." if before else ".")
-            )
+            notes.append(f"- {board}: {names} led to *{titles['BD']}*" + (f"; {before}." if before else "."))
+    every = ("separate", *_OTHERS, "BD", "all of BD")
+    columns = [name for name in every if any(cells[name] for cells in found.values())]
+    lines = [_ABOUT, "", f"| pair | {' | '.join(columns)} |", f"|---|{'---:|' * len(columns)}"]
+    lines += [f"| {board} | {' | '.join(cells[column] for column in columns)} |" for board, cells in found.items()]
     return [*lines, "", *notes]
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from evidence_claims import ONE_WAY, row_named, rows_of
+from evidence_claims import RIVALS, row_named, rows_of
 
 from recbole_bd.leaderboard.formats import number
-from recbole_bd.leaderboard.tables import Board
+from recbole_bd.leaderboard.tables import Board, Row
 
 # Columns: titles, and the names of their rows without the role; None is the board's own form.
 _COLUMNS = {
@@ -14,21 +14,28 @@ _COLUMNS = {
     "BD": None,
     "BD, one way": "BD, to the student",
     "BD, paper": "BD (paper), searched",
-    **{name: name for name in ONE_WAY},
+    **{name: name for name in RIVALS},
 }
 
 
 def students_table(boards: Mapping[str, Board], forms: Mapping[str, str]) -> str:
-    """Write the student's mean test value for every board and method; a cell is empty where none was run.
+    """Write the student's mean test value for every board and each method that any has; empty where none was run.
 
     Args:
         boards: by name.
         forms: name of BD's row on each board, without the role.
     """
-    lines = [f"| {' | '.join(['pair', *_COLUMNS])} |", f"|---|{'---:|' * len(_COLUMNS)}"]
+    found: dict[str, list[str]] = {}
     for name, board in boards.items():
         rows, form = rows_of(board), forms[name]
-        found = [rows.get(row_named("student", column or form, form)) for column in _COLUMNS.values()]
-        values = ["" if row is None else number(row.cells[board.valid_metric]).split()[0].lstrip("0") for row in found]
-        lines.append(f"| {' | '.join([name, *values])} |")
+        mine = [rows.get(row_named("student", column or form, form)) for column in _COLUMNS.values()]
+        found[name] = [_value(row, board.valid_metric) for row in mine]
+    kept = [place for place, values in enumerate(zip(*found.values(), strict=True)) if any(values)]
+    header = ["pair", *([*_COLUMNS][place] for place in kept)]
+    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * len(kept)}"]
+    lines += [f"| {' | '.join([name, *(values[place] for place in kept)])} |" for name, values in found.items()]
     return "\n".join([*lines, ""])
+
+
+def _value(row: Row | None, metric: str) -> str:
+    return "" if row is None else number(row.cells[metric]).split()[0].lstrip("0")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from evidence_claims import CONTROLS, ONE_WAY, PARTS, ROLES, Gain, row_named, rows_of
+from evidence_claims import CONTROLS, PARTS, RIVALS, ROLES, TWO_WAY, Gain, row_named, rows_of
 from evidence_lambda import SEARCHED
 
 from recbole_bd.evaluator.verdict import BETTER, NO_DIFFERENCE, WORSE
@@ -32,10 +32,11 @@ chosen on each pair: {forms}. *BD (paper)* is the published form with its \
 published values, *BD (paper), searched* with searched ones.
 
 **Planned** comparisons have verdicts. For each pair they are, whatever the results: each role against the strongest \
-of its controls (claim 2); the student against the strongest one-way method, and against the same form taught one way \
-(3); the teacher against the same form without the student's learning, and both roles against items drawn uniformly \
-(4). *Strongest* is the highest mean on test, which makes "better" harder to reach; where BD is below it, its p values \
-are multiplied by the number of rows that stood. All other rows are shown without a verdict.
+of its controls (claim 2); each role against the strongest other method that teaches it, and the student against the \
+same form taught one way (3); the teacher against the same form without the student's learning, and both roles \
+against items drawn uniformly (4). *Strongest* is the highest mean on test, which makes "better" harder to reach; \
+where BD is below it, its p values are multiplied by the number of rows that stood. All other rows are shown without a \
+verdict.
 
 p has two tests, each with Holm's correction over the planned comparisons of its claim. *users*: paired t test over \
 users, whose values are averaged over seeds; it is about these trained models. *users, seeds*: users and seeds \
@@ -81,12 +82,14 @@ def claims_page(
     lines += [_wins_line(name, board, forms[name]) for name, board in boards.items()]
     sections = (
         (2, "Both roles end better than alone", CONTROLS, "Each control"),
-        (3, "The student is better than with one-way methods", (*ONE_WAY, "BD, to the student"), "Each one-way method"),
+        (3, "Each role is better than with other methods", (*RIVALS, "BD, to the student"), "Each other method"),
         (4, "Each part of the method contributes", tuple(PARTS), "Each other form"),
     )
     for claim, title, against, rest in sections:
         mine = [gain for gain in planned if gain.plan.claim == claim]
-        others = [g for g in shown if g.against in against and (claim != 3 or g.role == "student")]
+        others = [
+            g for g in shown if g.against in against and (claim != 3 or g.role == "student" or g.against in TWO_WAY)
+        ]
         lines += ["", f"## {claim}. {title}", "", _verdict_of(mine), "", *_planned_table(mine)]
         lines += ["", f"{rest}, without a verdict:", "", *_shown_table(others)]
     lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]
@@ -103,6 +106,11 @@ def claims_page(
     by_size = sorted(boards.items(), key=lambda one: _share(one[1]))
     lines += [_size_line(name, board, forms[name]) for name, board in by_size]
     return "\n".join([*lines, ""])
+
+
+def _is_taught(gain: Gain) -> bool:
+    """Whether the other method teaches the role."""
+    return gain.role == "student" or gain.against in TWO_WAY
 
 
 _ON_PARTS = (
@@ -329,12 +337,12 @@ def headline(board: Board, form: str) -> str:
         form: name of BD's row, without the role.
     """
     rows = rows_of(board)
-    names = ["separate", "continued", "placebo", *ONE_WAY, "BD (paper)", "BD (paper), searched"]
+    names = ["separate", "continued", "placebo", *RIVALS, "BD (paper)", "BD (paper), searched"]
     names += ["BD, to the student", form]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
     for name in names:
         cells = [rows.get(row_named(role, name, form)) for role in ROLES]
-        if name in ("placebo", "BD (paper)") and not any(cells):
+        if name in ("placebo", *RIVALS, "BD (paper)") and not any(cells):
             continue
         values = ["" if row is None else number(row.cells[board.valid_metric]) for row in cells]
         lines.append(f"| {name} | {' | '.join(values)} |")
