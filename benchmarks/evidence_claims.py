@@ -21,6 +21,7 @@ PARTS = {
     "BD, to the teacher": "only the teacher learns from the other",
     "BD, pointwise to the teacher": "the teacher learns the student's softened probabilities, item by item",
     "BD, listwise to the teacher": "the teacher learns the student's order of a list that includes the positive",
+    "BD, own tops": "both at once, each from the head of its own list without the positive",
     "BD, discrepancy both ways": "both learn from lists with the positive, on items they rank far above the other role",
     "BD, uniform to the teacher": "the teacher's items drawn uniformly, the student's as in BD",
     "BD, top to the teacher": "the teacher's items from the top of the student's list, the student's as in BD",
