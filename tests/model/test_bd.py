@@ -302,7 +302,7 @@ def test_ablations_are_configuration_only(quick):
         return scene.states()
 
     found = {name: trained(**settings) for name, settings in ablations().items()} | {"BD": trained()}
-    assert len(found) == 24, "the page's tables"
+    assert len(found) == 25, "the page's tables"
     names = list(found)
     for place, name in enumerate(names):
         assert not any(equal_states(found[name], found[other]) for other in names[:place]), f"{name} changes nothing"
