@@ -77,25 +77,31 @@ def _files(options: Namespace) -> list[Path]:
     Raises:
         ConfigError: there are not two, or a run has several models and none is named.
     """
+    words = options.models
+    if len(words) not in (1, 2):
+        raise ConfigError(f"ensemble takes two models, or a run with a teacher and a student, found {len(words)}")
+    found = [_files_of(word) for word in words]
+    if len(words) == 1 and len(found[0]) == 1:
+        raise ConfigError(f"ensemble takes two models, or a run with a teacher and a student; {words[0]} is one model")
+    for word, files in zip(words, found, strict=True):
+        if len(words) == 2 and len(files) > 1:
+            raise ConfigError(f"{word} has {' and '.join(files)}: name one, such as {word}:{next(iter(files))}")
+    return [file for files in found for file in files.values()]
+
+
+def _files_of(word: str) -> dict[str, Path]:
+    """Model files by role, of a run folder, of RUN:role, or a file."""
     from recbole_bd.runs.trained_model import model_files
 
-    words = options.models
-    if len(words) == 1 and len(files := model_files(words[0])) == 2:
-        return list(files.values())
-    if len(words) != 2:
-        of_one = f"; {words[0]} has one model" if len(words) == 1 else f", found {len(words)}"
-        raise ConfigError(f"ensemble takes two models, or a run with a teacher and a student{of_one}")
-    found = []
-    for word in words:
-        folder, _, role = word.rpartition(":")
-        named = role if role in ROLES and Path(folder).is_dir() and not Path(word).exists() else None
-        files = model_files(folder if named else word)
-        if named and named not in files:
-            raise ConfigError(f"{folder} has no {named}, only {', '.join(files)}")
-        if not named and len(files) > 1:
-            raise ConfigError(f"{word} has {' and '.join(files)}: name one, such as {word}:{next(iter(files))}")
-        found.append(files[named] if named else next(iter(files.values())))
-    return found
+    folder, colon, role = word.rpartition(":")
+    if not colon or Path(word).exists() or not Path(folder).is_dir():
+        return model_files(word)
+    if role not in ROLES:
+        raise ConfigError(f"{word}: write RUN:role, the role one of {', '.join(ROLES)}; a run keeps their final models")
+    files = model_files(folder)
+    if role not in files:
+        raise ConfigError(f"{folder} has no {role}, only {', '.join(files)}")
+    return {role: files[role]}
 
 
 def _text(models: Sequence[Trained], found: Ensemble) -> str:
@@ -110,7 +116,7 @@ def _text(models: Sequence[Trained], found: Ensemble) -> str:
     best = found.valid_by_share[found.share], found.test[2][found.metric]
     of_better = found.valid[found.better], found.test[found.better][found.metric]
     gains = [f"{new / old - 1:+.1%}" if old else "not defined" for new, old in zip(best, of_better, strict=True)]
-    p = "" if found.p is None else f" (over users, p = {found.p:.2g})"
+    p = " (no test over users)" if found.p is None else f" (over users, p = {found.p:.2g})"
     return "\n".join(
         [
             *(

@@ -110,7 +110,7 @@ def exchange_into(learner: str, config: Config) -> Exchange:
         temperature=_of_direction("temperature", learner, config),
         temperature_on=_of_direction("temperature_on", learner, config),
         takes_positive=kind == "pairwise" or (kind == "listwise" and bool(config[f"list_positive_{direction}"])),
-        from_best=_of_direction("guide_state", learner, config) == "best",
+        from_best=_of_direction("guide_state", learner, config) == "best" or config["directions"] in TURNS,
         drawing=_drawing_into(learner, config),
         samples=_of_direction("samples_per_positive", learner, config),
         target=_of_direction("guide", learner, config),

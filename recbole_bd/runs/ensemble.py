@@ -6,6 +6,7 @@ another one moves towards their mean.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.errors import ComparisonError
@@ -50,9 +51,43 @@ def ensemble(models: Sequence[Trained]) -> Ensemble:
         models: two models of one data set and split, on one device.
 
     Raises:
-        ComparisonError: the models are the same one, or have other data, another split or other metrics.
+        ComparisonError: the models are the same one, or have other data, another split, other metrics or
+            other ranked items.
         TrainingError: a score is not finite.
     """
+    _check(models)
+    roles = [model.role for model in models]
+    # A general model scores the users of a sequential model's split, and not the reverse.
+    split = next((model.split for model in models if is_sequential(model.about["model"])), models[0].split)
+    config, journal = roles[0].config, Journal()
+    metric = str(config["valid_metric"]).lower()
+    sign = 1 if config["valid_metric_bigger"] else -1
+
+    found = [evaluate(role, split, split.valid_loader, journal, "alone") for role in roles]
+    if metric not in found[1]:
+        first, second = (model.path for model in models)
+        raise ComparisonError(
+            f"{second} was evaluated in {', '.join(found[1])} and not in {metric}, which selected {first}: name models "
+            "of runs with the same metrics and topk"
+        )
+    valid = [values[metric] for values in found]
+    of_mean = partial(evaluate_mean, roles, split=split, journal=journal, name="mean")
+    valid_by_share = {share: of_mean((share, 1 - share), loader=split.valid_loader)[metric] for share in SHARES}
+    share = max(SHARES, key=lambda one: sign * valid_by_share[one])
+    better = int(sign * valid[1] > sign * valid[0])
+    evaluations = [partial(evaluate, role, split, split.test_loader, journal, "alone") for role in roles]
+    values, test = [], []
+    for evaluation in (*evaluations, partial(of_mean, (share, 1 - share), loader=split.test_loader)):
+        per_user = PerUser(split)
+        test.append(evaluation(per_user=per_user))
+        values.append(next((array for name, array in per_user.values.items() if name.endswith(f"/{metric}")), None))
+    known = [array for array in (values[better], values[2]) if array is not None]
+    p = compare(*known).t_p if len(known) == 2 else None
+    return Ensemble(metric, (valid[0], valid[1]), valid_by_share, better, share, (test[0], test[1], test[2]), p)
+
+
+def _check(models: Sequence[Trained]) -> None:
+    """Refuse models that were not evaluated on the same items of the same users."""
     first, second = models
     if first.path.resolve() == second.path.resolve():
         raise ComparisonError(f"{first.path} is named twice: name two models")
@@ -61,41 +96,14 @@ def ensemble(models: Sequence[Trained]) -> Ensemble:
             f"{first.path} and {second.path} were trained on other data or splits: name models of the same data, with "
             "the same seed or split_seed where the split is random"
         )
+    if len({str(model.split.statistics().get("candidates")) for model in models}) > 1:
+        raise ComparisonError(
+            f"{first.path} and {second.path} were evaluated among other items: name models of runs with the same "
+            "eval_args, and the same split_seed or seed where candidates are sampled"
+        )
     if first.split.repeatable != second.split.repeatable:
         seen, unseen = (model.path for model in sorted(models, key=lambda model: not model.split.repeatable))
         raise ComparisonError(
             f"{seen} also ranks items that the user has seen, as sequential models do, and {unseen} does not; train "
             "both in one run or one leaderboard"
         )
-    roles = [model.role for model in models]
-    # A general model scores the users of a sequential model's split, and not the reverse.
-    split = next((model.split for model in models if is_sequential(model.about["model"])), models[0].split)
-    config, journal = roles[0].config, Journal()
-    metric = str(config["valid_metric"]).lower()
-    sign = 1 if config["valid_metric_bigger"] else -1
-
-    def together(share: float, per_user: PerUser | None = None) -> dict[str, float]:
-        loader = split.valid_loader if per_user is None else split.test_loader
-        return evaluate_mean(roles, (share, 1 - share), split, loader, journal, "mean", per_user)
-
-    found = [evaluate(role, split, split.valid_loader, journal, "alone") for role in roles]
-    if metric not in found[1]:
-        raise ComparisonError(
-            f"{second.path} was not evaluated in {metric}, which selected {first.path}; name models of runs with "
-            f"the same metrics and topk, found {', '.join(found[1])}"
-        )
-    valid = [values[metric] for values in found]
-    valid_by_share = {share: together(share)[metric] for share in SHARES}
-    share = max(SHARES, key=lambda one: sign * valid_by_share[one])
-    better = int(sign * valid[1] > sign * valid[0])
-    values, test = [], []
-    for number in (0, 1, None):
-        per_user = PerUser(split)
-        if number is None:
-            test.append(together(share, per_user))
-        else:
-            test.append(evaluate(roles[number], split, split.test_loader, journal, "alone", per_user=per_user))
-        values.append(next((array for name, array in per_user.values.items() if name.endswith(f"/{metric}")), None))
-    of_better, of_mean = values[better], values[2]
-    p = None if of_better is None or of_mean is None else compare(of_better, of_mean).t_p
-    return Ensemble(metric, (valid[0], valid[1]), valid_by_share, better, share, (test[0], test[1], test[2]), p)

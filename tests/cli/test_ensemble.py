@@ -70,7 +70,16 @@ def test_models_of_other_splits_are_refused(block_data, trained_run, tmp_path, c
     other = run_bd("Pop", config_dict=same)["run_folder"]
     code, out, err = cli("ensemble", f"{trained_run}:teacher", other)
     assert (code, out) == (2, "")
-    assert "was not evaluated in ndcg@5" in err
+    assert (
+        f"{other}/model.pth was evaluated in mrr@5 and not in ndcg@5, which selected {trained_run}/teacher.pth" in err
+    )
+    sampled = run_bd("Pop", config_dict={**settings, "seed": 2020, "eval_args": {"mode": "uni20"}})["run_folder"]
+    assert cli("ensemble", f"{trained_run}:teacher", sampled) == (
+        2,
+        "",
+        f"recbole-bd: error: {trained_run}/teacher.pth and {sampled}/model.pth were evaluated among other items: name "
+        "models of runs with the same eval_args, and the same split_seed or seed where candidates are sampled\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,11 +87,15 @@ def test_models_of_other_splits_are_refused(block_data, trained_run, tmp_path, c
     [
         ([], "ensemble takes two models, or a run with a teacher and a student, found 0"),
         (["RUN/teacher.pth"], "ensemble takes two models, or a run with a teacher and a student; RUN/"
-         "teacher.pth has one model"),
+         "teacher.pth is one model"),
+        (["RUN:teacher"], "ensemble takes two models, or a run with a teacher and a student; RUN:teacher is one model"),
+        (["RUN:student/distilled", "RUN:teacher"], "RUN:student/distilled: write @:role, the role one of teacher, "
+         "student, model; a run keeps their final models"),
         (["RUN", "RUN"], "RUN has teacher and student: name one, such as RUN:teacher"),
         (["RUN:teacher", "RUN/teacher.pth"], "RUN/teacher.pth is named twice: name two models"),
         (["RUN:model", "RUN:teacher"], "RUN has no model, only teacher, student"),
-        (["RUN:nobody", "RUN:teacher"], "RUN:nobody is neither a run folder nor a model file"),
+        (["RUN:nobody", "RUN:teacher"], "RUN:nobody: write @:role, the role one of teacher, student, model"),
+        (["RUNS:teacher", "RUN:teacher"], "RUNS:teacher is neither a run folder nor a model file"),
         (["RUN:teacher", "RUN:student", "RUN"],
          "ensemble takes two models, or a run with a teacher and a student, found 3"),
     ],
@@ -90,5 +103,5 @@ def test_models_of_other_splits_are_refused(block_data, trained_run, tmp_path, c
 def test_other_words_are_refused_in_one_line(words, message, trained_run, cli):
     code, out, err = cli("ensemble", *(word.replace("RUN", trained_run) for word in words))
     assert (code, out) == (2, "")
-    assert err.startswith(f"recbole-bd: error: {message.replace('RUN', trained_run)}")
+    assert err.startswith(f"recbole-bd: error: {message.replace('RUN', trained_run).replace('@', 'RUN')}")
     assert err.count("\n") == 1

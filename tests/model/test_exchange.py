@@ -113,9 +113,9 @@ def test_one_way_of_drawing_may_stand_for_both():
          "0.25 * pointwise(3 by rank discrepancy (tanh 0.1, absolute ranks, paper order, of the teacher's first 100), "
          "target teacher's current state)"),
         ({"sampling": "uniform", "directions": "teacher_first"},
-         "0.25 * pointwise(3 uniform items, target teacher's current state, in the second half of the epochs)"),
+         "0.25 * pointwise(3 uniform items, target teacher's best state, in the second half of the epochs)"),
         ({"sampling": "uniform", "directions": "student_first"},
-         "0.25 * pointwise(3 uniform items, target teacher's current state, in the first half of the epochs)"),
+         "0.25 * pointwise(3 uniform items, target teacher's best state, in the first half of the epochs)"),
         ({"sampling": "uniform", "cf_negatives": "distilled"},
          "0.25 * pointwise(3 uniform items, target teacher's current state, the first item also the negative)"),
     ],
