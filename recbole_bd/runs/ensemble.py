@@ -71,18 +71,18 @@ def ensemble(models: Sequence[Trained]) -> Ensemble:
             "of runs with the same metrics and topk"
         )
     valid = [values[metric] for values in found]
-    of_mean = partial(evaluate_mean, roles, split=split, journal=journal, name="mean")
-    valid_by_share = {share: of_mean((share, 1 - share), loader=split.valid_loader)[metric] for share in SHARES}
+    together = partial(evaluate_mean, roles, split=split, journal=journal, name="mean")
+    valid_by_share = {share: together((share, 1 - share), loader=split.valid_loader)[metric] for share in SHARES}
     share = max(SHARES, key=lambda one: sign * valid_by_share[one])
     better = int(sign * valid[1] > sign * valid[0])
     evaluations = [partial(evaluate, role, split, split.test_loader, journal, "alone") for role in roles]
     values, test = [], []
-    for evaluation in (*evaluations, partial(of_mean, (share, 1 - share), loader=split.test_loader)):
+    for evaluation in (*evaluations, partial(together, (share, 1 - share), loader=split.test_loader)):
         per_user = PerUser(split)
         test.append(evaluation(per_user=per_user))
         values.append(next((array for name, array in per_user.values.items() if name.endswith(f"/{metric}")), None))
-    known = [array for array in (values[better], values[2]) if array is not None]
-    p = compare(*known).t_p if len(known) == 2 else None
+    of_better, of_mean = values[better], values[2]
+    p = None if of_better is None or of_mean is None else compare(of_better, of_mean).t_p
     return Ensemble(metric, (valid[0], valid[1]), valid_by_share, better, share, (test[0], test[1], test[2]), p)
 
 
