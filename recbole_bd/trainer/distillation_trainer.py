@@ -266,7 +266,8 @@ def _rest(trainer: BDTrainer, name: str) -> None:
         return
     restore_snapshot(one.model, one.best, f"best state of the {name}")
     trainer.model.resting.append(name)
-    logger.info("%s: the %s rests at its best state, from epoch %d", trainer.arm, name, one.best.epoch)
+    since = f"epoch {one.best.epoch}" if one.best.epoch >= 0 else "the start"
+    logger.info("%s: the %s rests at its best state, from %s", trainer.arm, name, since)
 
 
 def _upwards(trainer: Any, score: float) -> float:
