@@ -307,8 +307,8 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add the runs to it.
 
-    Runs whose settings are no longer the chosen ones are dropped, and so are runs of an earlier schema that were run
-    again. Another `run` may add to the file at the same time.
+    Of an arm that is run, runs are dropped whose settings are no longer the chosen ones, and runs of an earlier schema
+    that were run again. Another `run` may add to the file at the same time.
     """
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
@@ -320,8 +320,13 @@ def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
             raise SystemExit(f"{len(failed)} runs failed: {failed[0]}")
         with exclusively(path.with_suffix(".lock"), f"records of {board}"):
             current, again = chosen_now(board, given), {label_and_seed(one) for one in found}
-            kept = [one for one in recorded(path) if one.result["config_hash"] in current]
-            kept = [one for one in kept if label_and_seed(one) not in again]
+            arms_run = {label for label, _ in again}
+            kept = [
+                one
+                for one in recorded(path)
+                if one.result["label"] not in arms_run
+                or (one.result["config_hash"] in current and label_and_seed(one) not in again)
+            ]
             write_whole(path, runs_jsonl([*kept, *found]))
 
 

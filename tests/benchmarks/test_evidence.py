@@ -320,7 +320,9 @@ def test_a_run_keeps_what_another_one_records_meanwhile_and_drops_what_is_chosen
     assert asked == ["A1-7", "B1-7", "B1-8", "A1-8"]
     chosen["B"] = 2
     driver.run("toys", ["A"], 1, {"checkpoint_dir": tmp_path / "saved"})
-    assert recorded() == ["A1-7", "A1-8"]
+    assert recorded() == ["A1-7", "A1-8", "B1-7", "B1-8"], "B has not been run again"
+    driver.run("toys", ["B"], 1, {"checkpoint_dir": tmp_path / "saved"})
+    assert recorded() == ["A1-7", "A1-8", "B2-7", "B2-8"]
     chosen |= {"A": 3, "B": 3}
     for name in chosen:
         write_run(tmp_path / "old", name, 7, values, label=name, config_hash=f"{name}3-7, schema 1", schema=1)
