@@ -307,8 +307,8 @@ def write_best(arm: Arm, rows: list[dict[str, Any]], tried: list[dict[str, Any]]
 def run(board: str, arms: list[str], jobs: int, given: dict[str, Any]) -> None:
     """Run every arm and seed that results/BOARD/runs.jsonl lacks, seed by seed, and add the runs to it.
 
-    Of an arm that is run, runs are dropped whose settings are no longer the chosen ones, and runs of an earlier schema
-    that were run again. Another `run` may add to the file at the same time.
+    It drops runs of these arms if their settings are no longer the chosen ones, and runs of an earlier schema that it
+    repeats. Another `run` may add to the file at the same time.
     """
     path = ROOT / "results" / board / "runs.jsonl"
     runs_folder = Path(given["checkpoint_dir"])
@@ -517,13 +517,13 @@ def main() -> int:
     if known.what == "pages":
         pages(ROOT / "results")
         return 0
+    boards = [known.board]
     if known.what == "check":
         boards = [known.board, *known.arms] if known.board else [*read_plans()]
-        if unknown := [name for name in boards if name not in read_plans()]:
-            parser.error(f"unknown board {unknown[0]!r}: must be one of {', '.join(read_plans())}")
+    if unknown := [name for name in boards if name not in read_plans()]:
+        parser.error(f"unknown board {unknown[0]!r}: must be one of {', '.join(read_plans())}")
+    if known.what == "check":
         return check(boards)
-    if known.board not in read_plans():
-        parser.error(f"unknown board {known.board!r}: must be one of {', '.join(read_plans())}")
     plan = read_plans()[known.board]
     if unknown := [name for name in known.arms if name not in plan["arms"]]:
         parser.error(f"{known.board} has no arm {unknown[0]!r}, only {', '.join(map(repr, plan['arms']))}")

@@ -87,9 +87,7 @@ def claims_page(
     )
     for claim, title, against, rest in sections:
         mine = [gain for gain in planned if gain.plan.claim == claim]
-        others = [
-            g for g in shown if g.against in against and (claim != 3 or g.role == "student" or g.against in TWO_WAY)
-        ]
+        others = [gain for gain in shown if gain.against in against and (claim != 3 or _is_taught(gain))]
         lines += ["", f"## {claim}. {title}", "", _verdict_of(mine), "", *_planned_table(mine)]
         lines += ["", f"{rest}, without a verdict:", "", *_shown_table(others)]
     lines += ["", _ON_PARTS, "", *(f"- *{name}*: {meaning}" for name, meaning in PARTS.items()), ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,22 @@ def required_run(run: str | None, command: str) -> str:
     return run
 
 
+def file_of_role(files: Mapping[str, Path], run: str, role: str) -> Path:
+    """The model file of a role.
+
+    Args:
+        files: model files of the run by role.
+        run: the run as it was named, for the error.
+        role: the role.
+
+    Raises:
+        ConfigError: the run has no model of that role.
+    """
+    if role not in files:
+        raise ConfigError(f"{run} has no {role}, only {', '.join(files)}")
+    return files[role]
+
+
 def chosen_model(options: Namespace, command: str, device: str | None = None) -> Trained:
     """Load the model of a file, of the role that is named, or of the student where a run has two models.
 
@@ -47,6 +64,4 @@ def chosen_model(options: Namespace, command: str, device: str | None = None) ->
         from recbole_bd.runs.trained_model import load_trained, model_files
     files = model_files(run)
     role = options.role or ("student" if "student" in files else next(iter(files)))
-    if role not in files:
-        raise ConfigError(f"{run} has no {role}, only {', '.join(files)}")
-    return load_trained(files[role], device, options.data_path, options.allow_code)
+    return load_trained(file_of_role(files, run, role), device, options.data_path, options.allow_code)

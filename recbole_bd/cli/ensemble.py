@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recbole_bd.backbones.names import ROLES
+from recbole_bd.cli.chosen_model import file_of_role
 from recbole_bd.cli.parser import CommandParser, add_allow_code, add_data_path
 from recbole_bd.errors import ConfigError
 from recbole_bd.runs.text_table import grid
@@ -29,8 +30,6 @@ examples:
 _EXPLAINED = """\
 mean: of both models' scores, each standardised over the items ranked for a user. The share was chosen on the validation
 part, and the test part was read once."""
-
-
 _NAMES = ("first", "second")
 
 
@@ -98,10 +97,7 @@ def _files_of(word: str) -> dict[str, Path]:
         return model_files(word)
     if role not in ROLES:
         raise ConfigError(f"{word}: write RUN:role, the role one of {', '.join(ROLES)}; a run keeps their final models")
-    files = model_files(folder)
-    if role not in files:
-        raise ConfigError(f"{folder} has no {role}, only {', '.join(files)}")
-    return {role: files[role]}
+    return {role: file_of_role(model_files(folder), folder, role)}
 
 
 def _text(models: Sequence[Trained], found: Ensemble) -> str:

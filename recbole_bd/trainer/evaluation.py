@@ -11,6 +11,8 @@ from recbole_bd.backbones.role import Role
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator.per_user import PerUser, UserCollector, UserEvaluator
 from recbole_bd.evaluator.shared_noise import shared_noise
+from recbole_bd.model.kdcl import standardised
+from recbole_bd.sampler.seen_items import indices_of
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.role_trainer import role_trainer
 
@@ -116,12 +118,8 @@ def standardised_rows(scores: Tensor) -> Tensor:
     Returns:
         float32 [B, n]; -inf stays; rows of equal scores become 0.
     """
-    is_ranked = scores > -torch.inf
-    count = is_ranked.sum(dim=1, keepdim=True).clamp(min=1)
-    centred = scores.float().masked_fill(~is_ranked, 0)
-    centred = (centred - centred.sum(dim=1, keepdim=True) / count).masked_fill(~is_ranked, 0)
-    deviation = (centred.square().sum(dim=1, keepdim=True) / count).sqrt()
-    return torch.where(deviation > 0, centred / deviation, 0).masked_fill(~is_ranked, -torch.inf)
+    left_out = scores == -torch.inf
+    return standardised(scores.float(), indices_of(left_out)).masked_fill(left_out, -torch.inf)
 
 
 class _TrainingData:
