@@ -60,8 +60,11 @@ COLUMNS = (
     "curve", "pruned", "schema",
 )  # fmt: skip
 SEPARATE = ("teacher", "student")
-HEADLINE = "citeulike-bpr"  # the board of the README's table
-READMES = ("README.md", "README.zh-CN.md")
+# Tables of one board outside results/: the board, and the pages.
+TABLES = {
+    "headline": ("citeulike-bpr", ("README.md", "README.zh-CN.md")),
+    "two-strong": ("citeulike-mf-same", ("docs/methods/bd.md",)),
+}
 # Number of an arm's best trials that are run with two more seeds: with one seed alone, luck decides among them.
 FINALISTS = 3
 # From this epoch on, a trial ends if its best value so far is below the median of the arm's other trials at that epoch.
@@ -350,7 +353,7 @@ def configs_of(board: str, arms: list[str], seeds: list[int], given: dict[str, A
 
 
 def pages(out: Path) -> None:
-    """Write every page of results/, the README's table and the methods', from the records of all boards that have some.
+    """Write the pages of results/ and the tables of README and docs/, from the records of all boards.
 
     Arms that lack a seed of their board are left out.
 
@@ -377,9 +380,10 @@ def pages(out: Path) -> None:
     searched = settings_table(read_plans(), {name: trials[name] for name in forms})
     write_whole(out / "claims.md", claims_page(pairs, forms, gains, searched, command))
     write_whole(out / "claims.png", claims_picture(gains))
-    if HEADLINE in boards:
-        for page in READMES:
-            fill(out.parent / page, "headline", headline(boards[HEADLINE], forms[HEADLINE]))
+    for table, (board, paths) in TABLES.items():
+        if board in boards:
+            for page in paths:
+                fill(out.parent / page, table, headline(boards[board], forms[board]))
     fill(out.parent / "docs" / "methods" / "index.md", "students", students_table(pairs, forms))
 
 
@@ -408,10 +412,16 @@ def check(boards: list[str]) -> int:
 
 
 def fill(page: Path, name: str, text: str) -> None:
-    """Replace what a page has between `<!-- name -->` and `<!-- /name -->`; nothing where there is no page."""
+    """Replace what a page has between `<!-- name -->` and `<!-- /name -->`; nothing where there is no page.
+
+    Raises:
+        ValueError: a page without these two marks.
+    """
     if page.is_file():
         head, start, rest = page.read_text().partition(f"<!-- {name} -->\n")
         _, end, tail = rest.partition(f"<!-- /{name} -->")
+        if not end:
+            raise ValueError(f"{page}: there are no lines <!-- {name} --> and <!-- /{name} --> to fill; add them")
         write_whole(page, head + start + text + end + tail)
 
 

@@ -484,12 +484,17 @@ def test_what_is_recorded_are_runs_of_the_settings_chosen(board, evidence):
 @pytest.mark.skipif(not RECORDED, reason="results/ holds no records of runs")
 def test_the_shipped_pages_are_what_their_records_give(evidence, tmp_path):
     out = tmp_path / "results"
-    tables = {"README.md": "headline", "README.zh-CN.md": "headline", "docs/methods/index.md": "students"}
-    for page, name in tables.items():
+    tables = {"docs/methods/index.md": ["students"]}
+    for name, (_, pages) in evidence.TABLES.items():
+        for page in pages:
+            tables.setdefault(page, []).append(name)
+    for page, names in tables.items():
+        text = (ROOT / page).read_text()
+        for name in names:
+            text, found = re.subn(f"(<!-- {name} -->\n).*(<!-- /{name} -->)", r"\1\2", text, flags=re.DOTALL)
+            assert found == 1, (page, name)
         (tmp_path / page).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / page).write_text(
-            re.sub(f"(<!-- {name} -->\n).*(<!-- /{name} -->)", r"\1\2", (ROOT / page).read_text(), flags=re.DOTALL)
-        )
+        (tmp_path / page).write_text(text)
     evidence.pages(out)
     made = [path.relative_to(out) for path in out.rglob("*") if path.suffix in (".md", ".csv", ".tex", ".html")]
     records = {board: read_runs(ROOT / "results" / board / "runs.jsonl") for board in RECORDED}
@@ -570,3 +575,15 @@ def test_an_arm_like_another_keeps_its_best_settings_but_for_what_it_searches(ev
     changed = {"controls", "sampling_student_to_teacher"}
     assert {key for key in arm.fixed if key in bd.fixed and arm.fixed[key] != bd.fixed[key] != best.get(key)} <= changed
     assert arm.fixed["sampling_student_to_teacher"] == "uniform"
+
+
+def test_a_page_without_the_marks_of_its_table_is_refused(evidence, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("<!-- headline -->\nold\n<!-- /headline -->\nend\n")
+    evidence.fill(page, "headline", "new\n")
+    assert page.read_text() == "<!-- headline -->\nnew\n<!-- /headline -->\nend\n"
+    with pytest.raises(ValueError, match=r"there are no lines <!-- other --> and <!-- /other --> to fill; add them"):
+        evidence.fill(page, "other", "new\n")
+    assert page.read_text().endswith("<!-- /headline -->\nend\n")
+    evidence.fill(tmp_path / "absent.md", "headline", "new\n")
+    assert not (tmp_path / "absent.md").exists()

@@ -15,7 +15,7 @@ from recbole_bd.errors import ConfigError
 SHIPPED = sorted(
     path
     for path in properties_path().rglob("*.yaml")
-    if path.parent.name not in ("tuning", "reproduce") and path.name != "BD-paper.yaml"
+    if path.parent.name not in ("tuning", "reproduce", "pairs") and path.name != "BD-paper.yaml"
 )
 
 
