@@ -1,11 +1,10 @@
 """The benchmark of whole commands: for how many epochs each role was trained."""
 
 import importlib
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.helpers.paths import ROOT
 
 
 @pytest.fixture

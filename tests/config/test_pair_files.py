@@ -1,7 +1,5 @@
 """The files of properties/pairs/: their settings are those of recorded runs."""
 
-from pathlib import Path
-
 import pytest
 
 from recbole_bd.config.config import BDConfig
@@ -9,8 +7,8 @@ from recbole_bd.config.property_files import properties_path
 from recbole_bd.config.unread_keys import settings_notes
 from recbole_bd.leaderboard.run_reader import read_runs
 from recbole_bd.model import METHODS
+from tests.helpers.paths import ROOT
 
-RESULTS = Path(__file__).parents[2] / "results"
 # The board whose arm BD has the settings of a file.
 BOARDS = {"citeulike-mf-50-50": "citeulike-mf-same"}
 # Settings that change no number of these runs; the boards have no item that is drawn by rank discrepancy.
@@ -23,7 +21,7 @@ def test_every_file_has_a_board():
 
 @pytest.mark.parametrize(("name", "board"), BOARDS.items())
 def test_a_file_has_the_settings_of_the_records(name, board):
-    records = [run for run in read_runs(RESULTS / board / "runs.jsonl") if run.result["label"] == "BD"]
+    records = [run for run in read_runs(ROOT / "results" / board / "runs.jsonl") if run.result["label"] == "BD"]
     assert records
     config = BDConfig(
         config_file_list=[properties_path("pairs", f"{name}.yaml")],
