@@ -538,7 +538,8 @@ def main() -> int:
     if unknown := [name for name in known.arms if name not in plan["arms"]]:
         parser.error(f"{known.board} has no arm {unknown[0]!r}, only {', '.join(map(repr, plan['arms']))}")
     dataset = plan["settings"]["dataset"]
-    if not (folder := Path(known.data_path) / dataset).is_dir():
+    where = BDConfig(command_line={"dataset": dataset, "data_path": known.data_path}, methods=METHODS)["data_path"]
+    if not (folder := Path(where)).is_dir():  # RecBole has ml-100k in a folder of its own
         parser.error(f"{folder} does not exist: name the folder above {dataset}/ with --data_path=DIR")
     try:
         search_or_run(known, plan)
