@@ -10,7 +10,7 @@ from recbole_bd.model import METHODS
 from tests.helpers.paths import ROOT
 
 # The board whose arm BD has the settings of a file.
-BOARDS = {"citeulike-mf-50-50": "citeulike-mf-same"}
+BOARDS = {"citeulike-mf-50-5": "citeulike-mf", "citeulike-mf-50-50": "citeulike-mf-same"}
 # Settings that change no number of these runs; the boards have no item that is drawn by rank discrepancy.
 WITHOUT_EFFECT = {"checkpoint_dir", "checkpoint_every", "data_path", "eps_e", "label", "show_progress", "threads"}
 
