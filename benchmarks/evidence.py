@@ -26,7 +26,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import optuna
+try:
+    import optuna
+except ModuleNotFoundError as error:
+    sys.exit(f"error: {error}; install it by pip install '.[tune]'")
 from evidence_check import at_edges, at_the_end
 from evidence_claims import all_gains
 from evidence_forms import settings_table

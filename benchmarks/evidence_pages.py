@@ -335,7 +335,7 @@ def headline(board: Board, form: str) -> str:
         form: name of BD's row, without the role.
     """
     rows = rows_of(board)
-    names = ["separate", "continued", "placebo", *RIVALS, "BD (paper)", "BD (paper), searched"]
+    names = ["separate", "continued", "continued alone", "placebo", *RIVALS, "BD (paper)", "BD (paper), searched"]
     names += ["BD, to the student", form]
     lines = [f"| test {board.valid_metric.upper()} | teacher | student |", "|---|---:|---:|"]
     for name in names:

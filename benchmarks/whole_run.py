@@ -97,7 +97,7 @@ def measure(words: list[str], repeats: int) -> dict[str, Any]:
 def main() -> None:
     """Read the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="turns, of which medians are taken; default 3")
     parser.add_argument("--recbole", choices=PAIR, help=argparse.SUPPRESS)
     parser.add_argument("--recbole-epochs", type=int, help=argparse.SUPPRESS)
     known, words = parser.parse_known_args()
@@ -106,7 +106,11 @@ def main() -> None:
         config = BDConfig(config_file_list=files, command_line={**settings, **_QUIET}, methods=METHODS)
         train_by_recbole(config, known.recbole, known.recbole_epochs)
         return
-    found = measure(words, known.repeats)
+    try:
+        found = measure(words, known.repeats)
+    except subprocess.CalledProcessError as error:
+        *_, last = error.stdout.decode().strip().splitlines() or ["it said nothing"]
+        sys.exit(f"{' '.join(error.cmd)} failed: {last}")
     for role in PAIR:
         print(f"RecBole, {role}: {found['epochs'][role]} epochs, {found[role]:.1f} s")
     print(f"the whole run: {found['run']:.1f} s")

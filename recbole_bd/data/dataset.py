@@ -161,7 +161,9 @@ class AtomicDataset(Dataset):
             DataError: RecBole does not know the data set, or the download failed.
         """
         name, folder = self.dataset_name, Path(self.config["data_path"])
-        way_out = f"Put {name}.inter there, or set --data_path"
+        parts = self.config["benchmark_filename"]
+        files = ", ".join(f"{name}.{part}.inter" for part in parts) if parts else f"{name}.inter"
+        way_out = f"Put {files} there, or set --data_path to the folder above {name}/"
         try:
             url = self._get_download_url("url")
         except ValueError as error:

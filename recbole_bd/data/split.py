@@ -198,7 +198,9 @@ def _check_files(config: Config) -> None:
     for part in config["benchmark_filename"] or [""]:
         file = folder / (f"{name}.{part}.inter" if part else f"{name}.inter")
         if not file.is_file():
-            raise DataError(f"data file {file} does not exist")
+            raise DataError(
+                f"data file {file} does not exist: put it there, or set --data_path to the folder above {name}/"
+            )
 
 
 def _against_empty_parts(config: Config) -> str:

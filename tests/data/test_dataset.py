@@ -183,7 +183,7 @@ def test_a_folder_that_cannot_be_made_is_named_and_nothing_is_fetched(load, tmp_
     path = tmp_path / "data"
     assert str(error.value) == (
         f"data set {NAME}: {path / NAME} does not exist and the download from {URL} failed "
-        f"([Errno 17] File exists: '{path}'). Put {NAME}.inter there, or set --data_path"
+        f"([Errno 17] File exists: '{path}'). Put {NAME}.inter there, or set --data_path to the folder above {NAME}/"
     )
     assert network.asked == []
     assert path.read_text() == "a file"
