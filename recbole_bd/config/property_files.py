@@ -53,9 +53,10 @@ def file_or_shipped(path: str | Path) -> str:
         return str(path)
     first, *rest = PurePath(path).parts or ("",)
     if first != "properties" or not rest or not properties_path(*rest).is_file():
+        several = " Several files are separated by spaces." if "," in str(path) else ""
         raise ConfigError(
-            f"configuration file {path} cannot be read: no such file.{_similar(path)} recbole-bd configs ls shows the "
-            "files of this package"
+            f"configuration file {path} cannot be read: no such file.{several or _similar(path)} recbole-bd configs ls "
+            "shows the files of this package"
         )
     _tell(str(PurePath(path)), str(properties_path(*rest)))
     return str(properties_path(*rest))

@@ -48,6 +48,7 @@ def test_an_installed_package_finds_its_own_files(tmp_path, monkeypatch, caplog)
         ("tuning/BD.yaml", " Did you mean properties/tuning/BD.yaml?"),
         ("my-spaces.yaml", " Did you mean my-space.yaml?"),
         ("quite.other", ""),
+        ("my-space.yaml,my-space.yaml", " Several files are separated by spaces."),
     ],
 )
 def test_a_file_that_does_not_exist_is_refused_with_the_way_out(name, meant, tmp_path, monkeypatch):
