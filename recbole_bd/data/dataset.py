@@ -3,6 +3,7 @@
 import logging
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,8 +162,7 @@ class AtomicDataset(Dataset):
             DataError: RecBole does not know the data set, or the download failed.
         """
         name, folder = self.dataset_name, Path(self.config["data_path"])
-        parts = self.config["benchmark_filename"]
-        files = ", ".join(f"{name}.{part}.inter" for part in parts) if parts else f"{name}.inter"
+        files = ", ".join(interaction_files(name, self.config["benchmark_filename"]))
         way_out = f"Put {files} there, or set --data_path to the folder above {name}/"
         try:
             url = self._get_download_url("url")
@@ -214,6 +214,16 @@ class RoundedTimesDataset(AtomicDataset):
     _remove_duplication = Dataset._remove_duplication
     _normalize = Dataset._normalize
     time_based_split = Dataset.time_based_split
+
+
+def interaction_files(name: str, parts: Sequence[str] | None) -> list[str]:
+    """Names of a data set's files of interactions.
+
+    Args:
+        name: the data set.
+        parts: parts of a given split (`benchmark_filename`); None or empty: one file.
+    """
+    return [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
 
 
 def _known_names(folder: Path) -> list[str]:

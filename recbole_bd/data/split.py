@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole.data.dataset import Dataset
 from recbole.utils import init_seed
 
-from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset
+from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset, interaction_files
 from recbole_bd.data.evaluation_loader import ArraySampledLoader, make_evaluation_loader
 from recbole_bd.data.explanations import explain
 from recbole_bd.data.labels import check_labels
@@ -195,8 +195,7 @@ def _check_files(config: Config) -> None:
             return  # RecBole may be able to download it
     except OSError as error:
         raise DataError(f"data_path: {shown(str(folder), 200)}: {error.strerror}") from error
-    for part in config["benchmark_filename"] or [""]:
-        file = folder / (f"{name}.{part}.inter" if part else f"{name}.inter")
+    for file in (folder / own for own in interaction_files(name, config["benchmark_filename"])):
         if not file.is_file():
             raise DataError(
                 f"data file {file} does not exist: put it there, or set --data_path to the folder above {name}/"

@@ -138,7 +138,7 @@ def markdown(board: Board) -> str:
     for row in board.rows:
         if row.runs:
             lines.append(f"| {' | '.join(map(md, [row.name, *settings_of(row).values()]))} |")
-    lines += ["", "## Commands", "", "Of the first seed; for the others change `--seed`.", ""]
+    lines += ["", "## Commands", "", "These commands run the first seed; change `--seed` for the others.", ""]
     lines += _fenced("bash", "\n".join(dict.fromkeys(row.first.command for row in board.rows if row.runs)))
     return "\n".join([*lines, ""])
 
