@@ -15,6 +15,8 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 from torch import Tensor
 
+from recbole_bd.errors import DataError
+
 # Column of a training row that says where its target stands in `Sequences.items`.
 PLACE = "\x1fplace"  # no file has a column of this name
 # Points in time up to which a user's sequence is read.
@@ -110,8 +112,16 @@ def attach_sequences(parts: Mapping[str, Any], config: Any) -> None:
     Args:
         parts: the data of `train`, `valid` and `test`.
         config: settings of the run.
+
+    Raises:
+        DataError: no user has two training interactions, one to learn and one before it.
     """
     sequences = split_sequences(parts, config)
+    if not (sequences.ends[TRAINED] - sequences.starts > 1).any():
+        raise DataError(
+            f"data set {config['dataset']}: no user has two training interactions, so that a sequential model has no "
+            "row to learn from; use models that are not sequential, or data with longer sequences"
+        )
     for data in parts.values():
         data.sequences = sequences
         kinds = (FeatureType.TOKEN_SEQ, sequences.length), (FeatureType.TOKEN, 1)

@@ -184,4 +184,5 @@ def formula(direction: Direction) -> str:
     if direction.sampling in ("top", "own_top"):
         return f"{direction.sampling}, temperature {direction.top_temperature:g}"
     scale = {"absolute": "", "relative": " of the catalogue", "logarithmic": " of logarithms"}[direction.rank_scale]
-    return f"{direction.shape}, eps {direction.eps:g}{scale}, {direction.rank_order} order"
+    within = "" if direction.guide_top is None else f", of the guide's first {direction.guide_top}"
+    return f"{direction.shape}, eps {direction.eps:g}{scale}, {direction.rank_order} order{within}"

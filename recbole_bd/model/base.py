@@ -38,6 +38,8 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
         arm: `continued` with `control`, else `distilled`, or `placebo` where the run says so.
         sampler: draws items by both roles' rankings; None where a method has no such sampler.
         resting: learners that have stopped in their best state; the trainer adds to it.
+        paused: learners that skip the present batch, see `pauses`.
+        new_starts: learners that begin in another state than that of their warm-up.
         turns: whose turn it is to learn.
         positives_per_user: training items of a user, on average.
 
@@ -57,11 +59,10 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
                 f"stop_on={config['stop_on']}: the {config['stop_on']} does not learn in {config['model']}; use "
                 f"stop_on={self.learners[0]} or both"
             )
-        self.config = config
-        self.roles = roles
-        self.control = control
+        self.config, self.roles, self.control = config, roles, control
         self.arm = CONTINUED if control else DISTILLED
         self.resting: list[str] = []
+        self.paused, self.new_starts = set[str](), set[str]()
         self.turns = Turns()
         self.positives_per_user = dataset.inter_num / (dataset.user_num - 1)
         # Name the submodules after the roles, so that parameters and states are called teacher.* and student.*
@@ -118,9 +119,17 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
     def new_best(self, role: str) -> None:
         """Called when a learner is better by validation than its start and all states since; nothing by default."""
 
+    def is_learning(self, role: str) -> bool:
+        """Whether a role learns now: a learner that does not rest, and whose turn it is."""
+        return role in self.learners and role not in self.resting and self.turns.learns(role)
+
     def pauses(self, role: str, batch: Batch) -> bool:
-        """Whether a learner skips a batch; called before each of its steps. Never by default."""
+        """Whether a learner skips a batch; called before each of its steps, and sets `paused`. Never by default."""
         return False
+
+    def takes_step(self, role: str, batch: Batch) -> bool:
+        """Whether a role learns from a batch, once `pauses` has been asked."""
+        return role in batch.roles and self.is_learning(role) and role not in self.paused
 
     def generators(self) -> list[torch.Generator]:
         """Random generators of a step that may be captured, beside torch's own: that of the sampler."""
@@ -203,8 +212,7 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
         """
         users, items, negatives = (interaction[name] for name in (self.USER_ID, self.ITEM_ID, self.NEG_ITEM_ID))
         batch = Batch(self.learners, interaction, users, items, negatives)
-        parts = [part for role in self.learners for part in self.loss(role, batch).values()]
-        return torch.stack(parts).sum()
+        return torch.stack([part for role in self.learners for part in self.loss(role, batch).values()]).sum()
 
     def predict(self, interaction: Interaction) -> torch.Tensor:
         """The student's score of each (user, item) row, in its model's own unit. [B]."""

@@ -8,6 +8,7 @@ for each of the items on which the rankings disagree most.
 """
 
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,19 +145,18 @@ class BD(Distiller):
         by_users = [name for name in self.roles if name not in self.of_rows.exchanges]
         awake = [name for name in by_users if name not in self.resting and self.turns.learns(name)]
         is_first = self.turns.now in by_users and self.turns.now not in self.sampler.pools
-        is_share = self.config["refresh_users"] == "rolling" and epoch > 0 and not is_first
-        is_due = is_first or is_share or epoch % self.refresh_period == 0
-        if not (is_due and any(self.exchanges[name].weight for name in by_users)):
-            self.guides.keep_logits(self.sampler, awake, is_new=False)
-            return False
         users = None
-        if is_share:
+        # A share is drawn anew where all users have items. A resumed run has none yet: its state follows.
+        if self.config["refresh_users"] == "rolling" and epoch > 0 and not is_first and self.sampler.pools:
             everyone = torch.arange(1, self.n_users, device=self.device)
             users = everyone[everyone % self.refresh_period == epoch % self.refresh_period]
-        with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
-            self.sampler.refresh(self.rankings(), progress, users, awake)
-        self.guides.keep_logits(self.sampler, awake, is_new=True)
-        return True
+        is_due = is_first or epoch % self.refresh_period == 0 if users is None else len(users) > 0
+        is_due = is_due and any(self.exchanges[name].weight for name in by_users)
+        if is_due:
+            with self.roles[TEACHER].scoring(), self.roles[STUDENT].scoring():
+                self.sampler.refresh(self.rankings(), progress, users, awake)
+        self.guides.keep_logits(self.sampler, awake, is_due)
+        return is_due
 
     def rankings(self) -> dict[str, Callable[..., torch.Tensor]]:
         """Logits of all that ranks items: see `Distiller.rankings` and `Guides.rankings`."""
@@ -167,9 +167,12 @@ class BD(Distiller):
 
     def pauses(self, role: str, batch: Batch) -> bool:
         """Whether the teacher skips a batch, as the student is too far behind: see `Distiller.pauses`, `SwitOKD`."""
-        if self.switch is None or role != TEACHER or STUDENT in self.resting:
+        if self.switch is None or role != TEACHER:
             return False
-        return self.switch.holds(self.drawn, self.sampler, batch, lambda users: self.units(role, users, batch))
+        units_of = partial(self.units, role, batch=batch)
+        holds = STUDENT not in self.resting and self.switch.holds(self.drawn, self.sampler, batch, units_of)
+        self.paused = {role} if holds else set()
+        return holds
 
     def new_best(self, role: str) -> None:
         """Copy the role's new best state, if a role learns from it."""
@@ -216,7 +219,7 @@ class BD(Distiller):
             items = drawn.with_positives()
         units = self.units(role, users, batch)
         logits = learner.pair_logits(units, items)
-        target, rows = self.guides.target(role, units, items, exchange.guide in batch.roles, drawn.places)
+        target, rows = self.guides.target(role, units, items, self.takes_step(exchange.guide, batch), drawn.places)
         logits, target = logits[rows], target[rows]
         if len(logits) == 0:
             return {"cf": own}

@@ -63,6 +63,7 @@ class OfEmbeddings(OneWay):
         self.new_start: Snapshot | None = None
         if config["student_start"] == NEW and self.weight and not control:
             self.new_start = take_snapshot(untrained_role(self.learner, dataset).model, -1)
+            self.new_starts.add(self.learner.name)
         self.items_per_user = max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
 
     def widths(self) -> list[int]:

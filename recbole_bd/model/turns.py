@@ -29,7 +29,7 @@ class Turns:
         """
         if not self.order:
             return
-        place = min(epoch * len(self.order) // max(self._epochs, 1), len(self.order) - 1)
+        place = self._place(epoch)
         if self.now is not None:
             place = max(place, self.order.index(self.now))
         while self.order[place] in resting and place < len(self.order) - 1:
@@ -44,6 +44,13 @@ class Turns:
     def over(self) -> tuple[str, ...]:
         """Learners whose turn is over."""
         return () if self.now is None else self.order[: self.order.index(self.now)]
+
+    def end_after(self, epoch: int) -> bool:
+        """Whether the turn of `now` ends with an epoch, as its part of the epochs does."""
+        return self.now is not None and self._place(epoch + 1) > self.order.index(self.now)
+
+    def _place(self, epoch: int) -> int:
+        return min(epoch * len(self.order) // max(self._epochs, 1), len(self.order) - 1)
 
     @property
     def are_to_come(self) -> bool:

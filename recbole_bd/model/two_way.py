@@ -162,7 +162,7 @@ class TwoWay(Prepared):
             A scalar, a mean over distinct users, or over rows.
         """
         units, learner = self.units(role, users, batch, distinct=True), self.roles[role]
-        learning = [name for name in batch.roles if name not in self.resting]
+        learning = [name for name in batch.roles if self.takes_step(name, batch)]
         if self.takes_all:
             units = some_units(units, self.config["users_of_batch"], self.generator)
             users = users_of(units)

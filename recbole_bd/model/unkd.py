@@ -75,7 +75,7 @@ class UnKD(OneWay):
         """Store the teacher's list of each group once; draw this epoch's pairs."""
         temperature = self.config["rank_temperature"]
         if self.lists is None:
-            ranking = (self.groups, head_length(temperature), self.generator, progress, self.frozen.name)
+            ranking = (self.groups, head_length(temperature, distinct=2), self.generator, progress, self.frozen.name)
             with self.frozen.scoring():
                 lists = group_lists(self.frozen.all_logits, self.seen, *ranking)
             if (known := known_lists(self.frozen.model)) is not None:

@@ -96,7 +96,7 @@ class Run:
 
         Raises:
             Interrupted: the user stopped the run.
-            BDError: the run failed; its folder holds the results so far.
+            BDError: the run failed; its folder holds the results so far, as after any other error.
         """
         path = self.folder / "run.log"
         with logging_to(path, self.config, self.show_progress) if self.is_first_process else nullcontext():
@@ -106,7 +106,7 @@ class Run:
                     self.journal.attach(open_loggers(self.config, self.folder))
                 self._stages()
                 self.outputs.close("finished", self.kept, self.journal, self._seconds)
-            except BDError as error:
+            except Exception as error:
                 cause = self.stop.cause_of(error)
                 if isinstance(cause, Interrupted):
                     raise self._interrupted(cause.signal) from error
@@ -222,11 +222,11 @@ class Run:
         self.journal.write_metrics()
         return {name: trainer.best.get(name) or replace(start[name], epoch=-1) for name in distiller.learners}
 
-    def _fail(self, error: BDError) -> None:
+    def _fail(self, error: Exception) -> None:
         """Write the results of a failed run; a second error, such as a full disk, does not hide the first."""
         try:
-            self.outputs.close("failed", self.kept, self.journal, self._seconds, str(error))
-        except BDError as second:
+            self.outputs.close("failed", self.kept, self.journal, self._seconds, _one_line(error))
+        except Exception as second:
             logger.error("the failed run cannot write its results: %s", second)
 
     def _interrupted(self, number: int) -> Interrupted:
@@ -239,3 +239,8 @@ class Run:
 
     def _seconds(self) -> float:
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
+
+
+def _one_line(error: Exception) -> str:
+    """What a record says of an error: its message, after the kind of an error that is none of this package."""
+    return str(error) if isinstance(error, BDError) else f"{type(error).__name__}: {' '.join(str(error).split())}"

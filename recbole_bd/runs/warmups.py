@@ -56,6 +56,8 @@ class WarmUps:
     def warmed_up(self, role: Role, model_record: dict[str, Any]) -> Snapshot:
         """Return the best state of a role alone: from a checkpoint, from the cache, or trained by RecBole's Trainer.
 
+        A warm-up that was resumed with changed settings is not kept in the cache: it is that of no settings.
+
         Args:
             role: the role; its model has this state afterwards.
             model_record: metadata for the model's file in the cache.
@@ -68,29 +70,22 @@ class WarmUps:
         if not self.config["warmup_cache"]:
             return self._trained_alone(role)
         name = warmup_hash(role.config, self.split.fingerprint, split_seed=own_split_seed(self.config))
-        cache = Path(self.config["checkpoint_dir"]) / "warmup" / f"{name}.pth"
+        folder, wanted = Path(self.config["checkpoint_dir"]) / "warmup", kept_states(self.config, role.name)
+        # States before the best depend on their number, so they are kept in a file of their own.
+        cache = folder / (f"{name}.pth" if wanted == 1 else f"{name}-{wanted}.pth")
         # Concurrent runs that need the same warm-up: one trains it, the others wait for it.
-        lock = cache.with_suffix(".lock")
+        lock = folder / f"{name}.lock"
         with exclusively(lock, f"warm-up of the {role.name}") if group().is_first else nullcontext():
-            is_kept = group().broadcast(lambda: self._is_kept(role, cache))
-            if is_kept and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
-                return self._from_cache(role, cache)
+            kept = group().broadcast(lambda: _kept(cache, wanted))
+            if kept and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
+                return self._from_cache(role, kept)
             snapshot = self._trained_alone(role)
             record: dict[str, Any] = dict(self.journal.rows_of(SEPARATE, role.name))
-            if (wanted := kept_states(self.config, role.name)) > 1:
+            if wanted > 1:
                 record["kept_states"] = wanted
-            if group().is_first:
+            if group().is_first and not self.progress.changes:
                 save_model(cache, snapshot, {**model_record, **record})
         return snapshot
-
-    def _is_kept(self, role: Role, cache: Path) -> bool:
-        """Whether the cache holds the warm-up, with as many states as the method asks for."""
-        if not cache.is_file() or (wanted := kept_states(self.config, role.name)) == 1:
-            return cache.is_file()
-        if load_warmup(cache)[1].get("kept_states", 1) >= wanted:
-            return True
-        logger.info("%s: %s was kept without %d states, so it is trained again", role.name, cache, wanted)
-        return False
 
     def _chosen(self, role: Role, snapshot: Snapshot) -> list[dict[str, Any]]:
         """As many of a file's earlier states as the method asks for."""
@@ -131,3 +126,9 @@ class WarmUps:
         self.journal.validation(SEPARATE, role.name, snapshot.epoch, snapshot.valid)
         logger.info("%s: starts from %s", role.name, path)
         return snapshot
+
+
+def _kept(cache: Path, wanted: int) -> Path | None:
+    """The file that holds a warm-up. Where its best state is all that is wanted, one with more states serves too."""
+    others = sorted(cache.parent.glob(f"{cache.stem}-*.pth")) if wanted == 1 else []
+    return next((path for path in (cache, *others) if path.is_file()), None)

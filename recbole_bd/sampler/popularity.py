@@ -104,11 +104,11 @@ def _logits_of(some_logits: Callable[[Tensor, Tensor], Tensor], columns: Tensor)
 def draw_pairs(lists: Tensor, count: int, temperature: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw pairs of two different items of a list, p(rank r) proportional to exp(-r / temperature) for each.
 
-    Pairs of equal items are drawn again, so that p(r, s) is proportional to p(r) p(s) for r != s.
+    p(r, s) is proportional to p(r) p(s) for r != s.
 
     Args:
         lists: [n, H] items, the best first; zeros at the end are never drawn.
-        count: pairs per row.
+        count: pairs per row; may be 0.
         temperature: above 0, in positions.
         generator: random generator.
 
@@ -117,14 +117,33 @@ def draw_pairs(lists: Tensor, count: int, temperature: float, generator: torch.G
         than two items.
     """
     lengths = (lists > 0).sum(dim=1)
-    rows = (lengths > 1).nonzero().squeeze(1).repeat_interleave(count)
-    first, second = torch.empty_like(rows), torch.empty_like(rows)
-    left = torch.arange(len(rows), device=rows.device)
-    while len(left):
-        drawn = draw_positions(lengths[rows[left]], 2, temperature, generator)
-        first[left], second[left] = drawn.amin(dim=1), drawn.amax(dim=1)
-        left = left[drawn[:, 0] == drawn[:, 1]]
+    owners = (lengths > 1).nonzero().squeeze(1)
     higher, lower = (torch.zeros(len(lists), count, dtype=lists.dtype, device=lists.device) for _ in range(2))
-    for table, positions in ((higher, first), (lower, second)):
-        table[lengths > 1] = lists[rows, positions].view(-1, count)
+    if count:
+        rows = owners.repeat_interleave(count)
+        first, second = _two_positions(lengths[rows], temperature, generator)
+        for table, positions in ((higher, first), (lower, second)):
+            table[owners] = lists[rows, positions].view(-1, count)
     return higher, lower
+
+
+def _two_positions(lengths: Tensor, temperature: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw two different positions of each list, the smaller first. int64 [n], lengths of at least 2, to [n] each.
+
+    With q = exp(-1 / temperature) the positions a and a + d of a list of length L have
+
+        p(a, d) proportional to q^(2 a) * q^d,   d = 1, ..., L - 1 - a
+
+    a is proposed by the first factor, and accepted by the sum of the second: (1 - q^(L - 1 - a)) / (1 - q^(L - 1)).
+    Half of the proposals or more are.
+    """
+    first = torch.empty_like(lengths)
+    left = torch.arange(len(lengths), device=lengths.device)
+    while len(left):
+        others = lengths[left] - 1
+        proposed = draw_positions(others, 1, temperature / 2, generator).squeeze(1)
+        first[left] = proposed
+        sums = (torch.expm1(numbers.double() / -temperature) for numbers in (others - proposed, others))
+        uniform = torch.rand(len(left), dtype=torch.float64, generator=generator, device=lengths.device)
+        left = left[uniform >= next(sums) / next(sums)]
+    return first, first + 1 + draw_positions(lengths - 1 - first, 1, temperature, generator).squeeze(1)

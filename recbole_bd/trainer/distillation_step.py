@@ -42,8 +42,7 @@ class DistillationStep:
 
     def learning(self, roles: Iterable[str]) -> list[str]:
         """The given roles whose turn it is and that do not rest, in the given order."""
-        awake = [name for name in roles if name in self.trainers and name not in self.model.resting]
-        return [name for name in awake if self.model.turns.learns(name)]
+        return [name for name in roles if name in self.trainers and self.model.is_learning(name)]
 
     def epoch(self) -> AbstractContextManager:
         """Scope of an epoch's steps."""

@@ -87,7 +87,7 @@ class BDTrainer(Resumable, Trainer):
         if not stops:
             self.stopping_step = self.epochs  # more than there are validations
         watched = [name for name in self.trainers if config["stop_on"] in ("both", name)]
-        self.improvements = Improvements(self.trainers, watched)
+        self.improvements, self.valid_data = Improvements(self.trainers, watched), None
         self.step = DistillationStep(model, self.trainers, self.device, self.enable_amp)
 
     @property
@@ -122,6 +122,7 @@ class BDTrainer(Resumable, Trainer):
         """
         for trainer in self.trainers.values():
             trainer.eval_collector.data_collect(train_data)
+        self.valid_data = valid_data
         with self.keeper.stop.deferred():
             if self._resume_point is None:
                 _enter_start(self, valid_data, show_progress)
@@ -136,6 +137,7 @@ class BDTrainer(Resumable, Trainer):
         self.epoch = epoch_idx
         self.losses = {name: _epoch_losses(self, name, epoch_idx) for name in self.trainers}
         if self._is_trained(train_data):
+            _end_turn(self, epoch_idx, show_progress)
             return self._totals()
         _refresh(self, epoch_idx, show_progress)
         for name, trainer in self.trainers.items():
@@ -159,6 +161,7 @@ class BDTrainer(Resumable, Trainer):
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
         self._epoch_done(train_data, epoch_idx)
+        _end_turn(self, epoch_idx, show_progress)
         return self._totals()
 
     def _totals(self) -> tuple[float, ...]:
@@ -191,14 +194,9 @@ class BDTrainer(Resumable, Trainer):
     def _valid_epoch(self, valid_data: Any, show_progress: bool = False) -> tuple[int, dict[str, Any]]:
         improved, results = [], {}
         for name in self.step.learning(self.trainers):
-            trainer = self.trainers[name]
-            trainer.epoch = self.epoch
-            score, results[name] = trainer._valid_epoch(valid_data, show_progress)
-            if self.improvements.is_new_best(name, _upwards(trainer, score), self.epoch):
-                trainer._save_checkpoint(trainer.epoch)
+            results[name] = _validate(self, name, valid_data, show_progress)
+            if self.improvements.own_epochs[name] == self.epoch:
                 improved.append(name)
-                with trainer.average.applied():
-                    self.model.new_best(name)
             if self.rests and self.improvements.waited(name, self.epoch) > self.stopping_step * self.eval_step:
                 _rest(self, name)
         if self.model.turns.are_to_come:
@@ -234,8 +232,27 @@ def _enter_start(trainer: BDTrainer, valid_data: Any, show_progress: bool) -> No
             score, _ = one._valid_epoch(valid_data, show_progress)
         else:
             continue
-        if trainer.improvements.begins_at(name, _upwards(one, score)):
+        if trainer.improvements.begins_at(name, _upwards(one, score), name in trainer.model.new_starts):
             one._save_checkpoint(one.epoch)
+
+
+def _validate(trainer: BDTrainer, name: str, valid_data: Any, show_progress: bool) -> dict[str, float]:
+    """Validate a role after an epoch, keep its state if it is the best so far, and return its metrics."""
+    one = trainer.trainers[name]
+    one.epoch = trainer.epoch
+    score, metrics = one._valid_epoch(valid_data, show_progress)
+    if trainer.improvements.is_new_best(name, _upwards(one, score), trainer.epoch):
+        one._save_checkpoint(one.epoch)
+        with one.average.applied():
+            trainer.model.new_best(name)
+    return metrics
+
+
+def _end_turn(trainer: BDTrainer, epoch: int, show_progress: bool) -> None:
+    """Validate the role whose turn ends with an epoch, where `eval_step` does not: it goes on from its best state."""
+    turns, is_validated = trainer.model.turns, (epoch + 1) % trainer.eval_step == 0
+    if turns.end_after(epoch) and not is_validated and trainer.valid_data and turns.now not in trainer.model.resting:
+        _validate(trainer, turns.now, trainer.valid_data, show_progress)
 
 
 def _refresh(trainer: BDTrainer, epoch: int, show_progress: bool) -> None:

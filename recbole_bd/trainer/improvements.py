@@ -8,15 +8,17 @@ from typing import Any
 class Improvements:
     """Best validation score of each learner, and the epoch at which it was reached.
 
-    The first score of a learner may be that of the state it starts from: see `begins_at`.
+    The first score of a learner may be that of the state it starts from: see `begins_at`. Patience counts from a
+    learner's latest improvement. That of a learner which begins anew may be below the score of its warm-up.
 
     Args:
         roles: the learners.
-        watched: roles whose new bests count for early stopping.
+        watched: roles whose improvements count for early stopping.
 
     Attributes:
-        count: number of validations at which a watched role reached a new best.
+        count: number of validations at which a watched role improved.
         best_epochs: epoch of each role's best score, from 0; -1 for the state that it starts from.
+        own_scores, own_epochs: the same among the states after the start for roles that begin anew, else as above.
         first_epochs: first epoch of each role whose turn came later than 0.
     """
 
@@ -24,14 +26,23 @@ class Improvements:
         self.watched = watched
         self.best_scores = dict.fromkeys(roles, -math.inf)
         self.best_epochs = dict.fromkeys(self.best_scores, -1)
+        self.own_scores, self.own_epochs = dict(self.best_scores), dict(self.best_epochs)
         self.first_epochs: dict[str, int] = {}
         self.count = 0
 
-    def begins_at(self, role: str, score: float) -> bool:
-        """Record the score of the state that a role starts from, the first to beat; False if it is not a number."""
+    def begins_at(self, role: str, score: float, anew: bool = False) -> bool:
+        """Record the score of a role's warm-up, the first to beat; False if it is not a number.
+
+        Args:
+            role: a learner.
+            score: of its warm-up; more is better.
+            anew: whether the role begins in another state.
+        """
         if math.isnan(score):
             return False
         self.best_scores[role] = score
+        if not anew:
+            self.own_scores[role] = score
         return True
 
     def begins_in(self, role: str, epoch: int) -> None:
@@ -43,11 +54,13 @@ class Improvements:
         return max(0, epoch - self.first_epochs.get(role, 0))
 
     def waited(self, role: str, epoch: int) -> int:
-        """Epochs of a role without a new best, up to an epoch."""
-        return epoch - max(self.best_epochs[role], self.first_epochs.get(role, 0) - 1)
+        """Epochs of a role without an improvement, up to an epoch."""
+        return epoch - max(self.own_epochs[role], self.first_epochs.get(role, 0) - 1)
 
     def is_new_best(self, role: str, score: float, epoch: int) -> bool:
         """Record a validation of one role after an epoch; the higher score is better."""
+        if score > self.own_scores[role]:
+            self.own_scores[role], self.own_epochs[role] = score, epoch
         if not score > self.best_scores[role]:
             return False
         self.best_scores[role], self.best_epochs[role] = score, epoch
@@ -57,7 +70,7 @@ class Improvements:
         """Close a validation of all learners.
 
         Args:
-            improved: the roles with a new best.
+            improved: the roles that have improved.
 
         Returns:
             The new `count` if a watched role improved, else -1, which RecBole's early stopping takes as no improvement.
@@ -70,10 +83,14 @@ class Improvements:
     def state_dict(self) -> dict[str, Any]:
         """Scores and counts, as plain data."""
         bests = {"best_scores": dict(self.best_scores), "best_epochs": dict(self.best_epochs)}
-        return {**bests, "first_epochs": dict(self.first_epochs), "improvements": self.count}
+        own = {"own_scores": dict(self.own_scores), "own_epochs": dict(self.own_epochs)}
+        return {**bests, **own, "first_epochs": dict(self.first_epochs), "improvements": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; other keys are ignored."""
         self.best_scores, self.count = dict(state["best_scores"]), state["improvements"]
         self.best_epochs = dict(state["best_epochs"])
-        self.first_epochs = dict(state.get("first_epochs", {}))  # earlier versions had none
+        # Earlier versions had none of these.
+        self.own_scores = dict(state.get("own_scores", self.best_scores))
+        self.own_epochs = dict(state.get("own_epochs", self.best_epochs))
+        self.first_epochs = dict(state.get("first_epochs", {}))

@@ -133,8 +133,9 @@ def test_draws_go_on_where_their_state_was_taken(build):
     assert [float(role.loss(batch)) for _ in range(2)] == values
 
 
-def test_a_batch_without_a_training_item_has_no_loss(build):
-    role, _, _ = build("CDAE")
+@pytest.mark.parametrize(("name", "more"), [("CDAE", {}), ("ENMF", {}), ("ENMF", {"softmax_negatives": "all"})])
+def test_a_batch_without_a_training_item_has_no_loss(name, more, build):
+    role, _, _ = build(name, **more)
     nobody = Interaction({role.model.USER_ID: torch.zeros(1, dtype=torch.int64)})
     loss = role.loss(nobody)
     loss.backward()

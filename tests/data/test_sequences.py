@@ -175,3 +175,11 @@ def test_users_with_one_or_two_interactions(tmp_path):
     rows = training_rows(split.train).inter_feat
     assert names[rows["item_id"].numpy()].tolist() == ["y"]  # of c, whose first item has no history
     assert np.array_equal(rows["user_id"].numpy(), [3])
+
+
+def test_without_a_user_of_two_training_interactions_no_sequential_model_learns(tmp_path):
+    rows = [(f"u{user}", f"i{(user + place) % 9}", place) for user in range(12) for place in range(3)]
+    write_inter(tmp_path, "chains", rows, header="user_id:token\titem_id:token\ttimestamp:float")
+    split = {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}}
+    with pytest.raises(DataError, match="no user has two training interactions, so that a sequential model has no row"):
+        load_split(config_of({**CHAINS, "data_path": str(tmp_path), **split}))

@@ -126,6 +126,8 @@ def test_killed_after_any_checkpoint(pair, quick, tmp_path, monkeypatch):
         ("BD", {"directions": "teacher_first", "distill_epochs": 4}),
         ("BD", {"directions": "student_first", "distill_epochs": 4}),
         ("BD", {"pause": "switokd"}),
+        ("BD", {"refresh_users": "rolling", "refresh_period": 2}),
+        ("DE", {"student_start": "new"}),
         *((name, {}) for name in METHODS if name != "BD"),
     ],
 )

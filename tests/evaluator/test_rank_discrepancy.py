@@ -169,5 +169,6 @@ def test_formulas_are_said_in_words():
         "exp, eps 3 of the catalogue, reference order"
     )
     assert formula(Direction(eps=1.0, rank_scale="logarithmic")) == "tanh, eps 1 of logarithms, paper order"
+    assert formula(Direction(guide_top=9)) == "tanh, eps 0.01, paper order, of the guide's first 9"
     assert formula(Direction(sampling="uniform")) == "uniform"
     assert formula(Direction(sampling="top", top_temperature=5.0)) == "top, temperature 5"

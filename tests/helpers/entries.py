@@ -13,6 +13,8 @@ folder, hash_, seconds, how = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.
 if how == "refuse":
     sys.exit("some warning\\nrecbole-bd: error: no such thing")
 mine = folder / f"{hash_}-{os.getpid()}"
+if how == "was there":
+    mine = folder / f"{hash_}-of-another"
 mine.mkdir(parents=True)
 record = {"schema": 2, "status": "running", "method": hash_, "dataset": "toys", "seed": 1, "config_hash": hash_,
           "hashes": {"settings": hash_, "model": hash_}, "learners": [], "valid_metric": "ndcg@5", "command": "",
@@ -33,6 +35,8 @@ if how == "die":
 if how == "fail":
     write(status="failed", error="the loss is not finite")
     sys.exit(1)
+if how == "was there":
+    record["pid"] = 1
 entry = {"valid": {"ndcg@5": .5}, "test": {"ndcg@5": .5}, "best_epoch": 0}
 write(status="finished", ended=time.time(), timing={"total_s": seconds},
       model={"model": "Pop", "parameters": 1, "separate": entry})

@@ -56,6 +56,13 @@ def test_as_many_run_at_a_time_as_there_are_jobs(tmp_path):
     assert max(together) == 2
 
 
+def test_a_run_that_another_process_has_finished_meanwhile_is_taken(tmp_path):
+    """Its own process finds it, has nothing to do and leaves no run folder."""
+    (run,) = run_entries([entry(tmp_path, "same", how="was there")], tmp_path, tmp_path / "logs", jobs=1)
+    assert (run.result["status"], run.folder.name) == ("finished", "same-of-another")
+    assert [one.folder for one in runs_below(tmp_path)] == [run.folder]
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [

@@ -9,6 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.backbones.role import Role
 from recbole_bd.cli.settings_words import parse_arguments
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
@@ -320,3 +321,31 @@ def test_a_batch_without_training_items_has_the_own_loss_alone(quick, tmp_path):
     assert list(parts) == ["cf"]
     scene.method.eval()  # no dropout
     assert torch.equal(scene.method.loss(STUDENT, batch)["cf"], scene.roles[STUDENT].loss(batch.interaction))
+
+
+def test_a_guide_that_takes_no_step_teaches_without_dropout(quick, monkeypatch):
+    scene, told = Scene(quick, guide_state="current"), []
+
+    def target_logits(self, users, items, learning):
+        told.append((self.name, learning))
+        return torch.zeros(items.shape)
+
+    monkeypatch.setattr(Role, "target_logits", target_logits)
+    method, batch = scene.method, scene.batch_of(STUDENT)
+    method.loss(STUDENT, batch)
+    method.paused = {TEACHER}
+    method.loss(STUDENT, batch)
+    method.paused, method.resting = set(), [TEACHER]
+    method.loss(STUDENT, batch)
+    method.resting, method.turns.now = [], STUDENT
+    method.loss(STUDENT, batch)
+    assert told == [(TEACHER, True), (TEACHER, False), (TEACHER, False), (TEACHER, False)]
+
+
+def test_an_epoch_without_a_user_to_roll_draws_nothing(quick):
+    scene = Scene(quick, refresh_users="rolling", refresh_period=100, distill_epochs=200)
+    pools = {name: pool.clone() for name, pool in scene.method.sampler.pools.items()}
+    assert scene.method.n_users < 90
+    assert not scene.method.refresh(90)
+    assert all(torch.equal(pool, pools[name]) for name, pool in scene.method.sampler.pools.items())
+    assert scene.method.refresh(1)

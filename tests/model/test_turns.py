@@ -40,3 +40,13 @@ def test_a_turn_does_not_come_back():
     turns.take(1, ["a"])
     turns.take(2, [])
     assert turns.now == "b"
+
+
+@pytest.mark.parametrize(("epochs", "last"), [(6, 2), (7, 3), (2, 0)])
+def test_the_last_epoch_of_a_turn(epochs, last):
+    turns = Turns(("a", "b"), epochs)
+    assert not turns.end_after(last)  # before the first epoch
+    for epoch in range(epochs):
+        turns.take(epoch, [])
+        assert turns.end_after(epoch) == (epoch == last)
+    assert not Turns().end_after(0)

@@ -40,3 +40,19 @@ def test_one_group_is_all_items(quick):
     for user in (1, 9):
         order = ranking(scene, TEACHER, user)
         assert scene.method.lists[0, user].tolist()[: len(order)] == order[: scene.method.lists.shape[2]]
+
+
+@pytest.mark.parametrize("more", [{"pairs_per_user": 2}, {"share_power": 30.0}])
+def test_groups_without_pairs_are_left_out(more, quick):
+    scene = Scene(quick, model="UnKD", **{**OPTIONS, **more})
+    assert min(scene.method.pairs_of) == 0
+    assert scene.method.higher.shape[1] == sum(scene.method.pairs_of)
+    assert scene.method.loss(STUDENT, scene.batch_of(STUDENT))["distill"] > 0
+
+
+def test_the_sharpest_pairs_are_the_first_two_of_the_list(quick):
+    scene = Scene(quick, model="UnKD", **{**OPTIONS, "popularity_groups": 1, "rank_temperature": 0.01})
+    for user in (1, 9):
+        order = ranking(scene, TEACHER, user)
+        assert set(scene.method.higher[user].tolist()) == {order[0]}
+        assert set(scene.method.lower[user].tolist()) == {order[1]}

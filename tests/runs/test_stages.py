@@ -192,3 +192,19 @@ def test_a_placebo_that_there_is_not_is_refused_before_anything_is_written(metho
     with pytest.raises((ConfigError, RoleError), match=message):
         run_bd(config_dict={**settings, "model": method, "controls": ["placebo"], **given})
     assert not list(Path(quick["checkpoint_dir"]).glob(f"{method}-*"))
+
+
+def test_any_error_leaves_its_message_and_a_run_that_can_be_resumed(quick, monkeypatch):
+    from recbole_bd.model.bd import BD
+
+    def broken(self, role, batch):
+        raise MemoryError("cannot allocate\n9 GB")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BD, "distillation_loss", broken)
+        with pytest.raises(MemoryError):
+            run_bd(config_dict=quick)
+    (folder,) = Path(quick["checkpoint_dir"]).glob("BD-*")
+    result = json.loads((folder / "result.json").read_text())
+    assert (result["status"], result["error"]) == ("failed", "MemoryError: cannot allocate 9 GB")
+    assert run_bd(resume=folder)["status"] == "finished"

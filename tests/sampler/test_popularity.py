@@ -67,7 +67,7 @@ def test_a_group_of_which_a_user_has_seen_all_gives_no_list():
     assert lists.tolist() == [[[0, 0, 0], [0, 0, 0], [2, 1, 0]], [[0, 0, 0], [4, 3, 0], [4, 0, 0]]]
 
 
-@pytest.mark.parametrize("temperature", [0.8, 4.0])
+@pytest.mark.parametrize("temperature", [0.3, 0.8, 4.0, 1000.0])
 def test_pairs_are_two_independent_draws_that_differ(temperature):
     lists = torch.tensor([[15, 14, 13, 12]]).to(torch.int32)
     higher, lower = draw_pairs(lists, 20000, temperature, generator())

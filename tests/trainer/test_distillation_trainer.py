@@ -272,3 +272,22 @@ def test_a_role_without_a_validation_that_counts_has_nothing_to_rest_at(quick, m
     assert len(trainer.journal.losses) == 2 * 2
     assert trainer.best == {}
     assert trainer.model.resting == []
+
+
+@pytest.mark.parametrize(("eval_step", "more"), [(4, [2]), (2, [2]), (3, [])])
+def test_a_role_is_validated_at_the_end_of_its_turn(eval_step, more, quick, monkeypatch):
+    settings = {"directions": "teacher_first", "distill_epochs": 6, "eval_step": eval_step, "early_stopping": "none"}
+    scene = Scene(quick, **settings)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    validated, validate = [], BDTrainer._valid_epoch
+    validate_as_told(trainer, {TEACHER, STUDENT}, monkeypatch)
+    monkeypatch.setattr(
+        BDTrainer, "_valid_epoch", lambda *given, **more: validated.append(trainer.epoch) or validate(*given, **more)
+    )
+    start = scene.states()
+    trainer.fit(scene.stream(), scene.split.valid_loader)
+    assert trainer.best[TEACHER].epoch == 2
+    assert validated == list(range(eval_step - 1, 6, eval_step))
+    assert (2 not in validated) == bool(more)
+    now = scene.states()
+    assert not all(torch.equal(now[key], start[key]) for key in now if key.startswith(TEACHER))

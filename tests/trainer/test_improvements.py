@@ -47,6 +47,8 @@ def test_kept_counts_are_gone_on_with():
         "best_scores": {"teacher": float("-inf"), "student": 0.5},
         "improvements": 1,
         "best_epochs": {"teacher": -1, "student": 4},
+        "own_scores": {"teacher": float("-inf"), "student": 0.5},
+        "own_epochs": {"teacher": -1, "student": 4},
         "first_epochs": {},
     }
     assert not second.is_new_best("student", 0.5, 9)
@@ -65,3 +67,17 @@ def test_patience_counts_from_the_first_epoch_of_a_turn():
     assert other.waited("student", 7) == 4
     found.is_new_best("student", 0.75, 6)
     assert found.waited("student", 7) == 1
+
+
+def test_a_role_that_begins_anew_improves_below_its_warm_up():
+    found = Improvements(["teacher", "student"], ["student"])
+    found.begins_at("student", 0.5, anew=True)
+    for epoch, score in enumerate((0.1, 0.2, 0.15, 0.4, 0.6)):
+        is_best = found.is_new_best("student", score, epoch)
+        assert is_best == (score > 0.5)
+        assert (found.own_epochs["student"] == epoch) == (score != 0.15)
+    assert (found.best_epochs["student"], found.best_scores["student"]) == (4, 0.6)
+    assert found.waited("student", 6) == 2
+    old = {key: value for key, value in found.state_dict().items() if not key.startswith("own_")}
+    found.load_state_dict(old)
+    assert found.own_epochs == found.best_epochs
