@@ -40,6 +40,7 @@ class PartialOrder(torch.autograd.Function):
         return of_ahead * factor, of_rest * factor, None, None
 
 
+@torch.no_grad()
 def precision_for(interesting: Tensor, uninteresting: Tensor, listed: Tensor) -> torch.dtype | None:
     """The least precision in which no exponential of a listed logit underflows; None if there is none, or on a GPU.
 
