@@ -180,7 +180,7 @@ class _SharedSoftmax(torch.autograd.Function):
 
 def _hits_by_chunk(hits: Hits | None, rows: int, at_once: int) -> list[Hits | None]:
     """Columns and rows of the hits of each chunk of rows; rows count from the chunk's first. None without hits."""
-    starts = range(0, rows, at_once)
+    starts = range(0, max(rows, 1), at_once)  # one chunk of no rows, as `split` has it
     if hits is None:
         return [None for _ in starts]
     bounds = torch.searchsorted(hits[0], torch.tensor([*starts, rows], device=hits[0].device)).tolist()
@@ -193,6 +193,6 @@ def _all_small(users: Tensor, items: Tensor) -> bool:
 
     |u . v| <= |u| |v|
     """
-    if users.device.type != "cpu":
+    if users.device.type != "cpu" or not len(users):
         return False
     return bool(users.norm(dim=1).amax() * items.norm(dim=1).amax() <= _SMALL_LOGIT)

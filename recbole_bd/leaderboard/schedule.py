@@ -135,8 +135,7 @@ def _outcome(entry: Entry, child: Child, runs_folder: Path) -> Run:
     mine = [run for run in mine if (run.folder / "result.json").stat().st_mtime > child.started_at - _CLOCK]
     run = mine[-1] if mine else None
     if run is None and code == 0:  # another process had finished the entry, so that this one found its result
-        finished = [one for one in _runs_of(entry, runs_folder) if one.result["status"] == "finished"]
-        run = finished[-1] if finished else None
+        run = done([entry], runs_folder).get(entry.record["config_hash"])
     if run and (run.result["status"] == "finished" or (run.result["status"] == "failed" and code > 0)):
         return run
     reason = f"ended by {signal.Signals(-code).name}" if code < 0 else _last_words(child.log)

@@ -14,6 +14,7 @@ from recbole.utils import InputType
 
 from recbole_bd.backbones.names import CONTINUED, DISTILLED, STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
+from recbole_bd.backbones.snapshot import Snapshot
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.at_rows import AtRows
@@ -39,7 +40,7 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
         sampler: draws items by both roles' rankings; None where a method has no such sampler.
         resting: learners that have stopped in their best state; the trainer adds to it.
         paused: learners that skip the present batch, see `pauses`.
-        new_starts: learners that begin in another state than that of their warm-up.
+        new_starts: states that learners begin the stage with, by role, where these are not those of their warm-ups.
         turns: whose turn it is to learn.
         positives_per_user: training items of a user, on average.
 
@@ -62,7 +63,8 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
         self.config, self.roles, self.control = config, roles, control
         self.arm = CONTINUED if control else DISTILLED
         self.resting: list[str] = []
-        self.paused, self.new_starts = set[str](), set[str]()
+        self.paused: set[str] = set()
+        self.new_starts: dict[str, Snapshot] = {}
         self.turns = Turns()
         self.positives_per_user = dataset.inter_num / (dataset.user_num - 1)
         # Name the submodules after the roles, so that parameters and states are called teacher.* and student.*

@@ -143,7 +143,7 @@ class BD(Distiller):
             self.switch.log()
         self.turns.take(epoch, self.resting)
         by_users = [name for name in self.roles if name not in self.of_rows.exchanges]
-        awake = [name for name in by_users if name not in self.resting and self.turns.learns(name)]
+        awake = [name for name in by_users if self.is_learning(name)]
         is_first = self.turns.now in by_users and self.turns.now not in self.sampler.pools
         users = None
         # A share is drawn anew where all users have items. A resumed run has none yet: its state follows.

@@ -11,7 +11,7 @@ from recbole_bd.backbones.registry import is_sequential, recommender_class
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.scoring.families import has_embeddings
 from recbole_bd.backbones.scoring.rows import Units, users_of
-from recbole_bd.backbones.snapshot import Snapshot, restore_snapshot, take_snapshot
+from recbole_bd.backbones.snapshot import restore_snapshot, take_snapshot
 from recbole_bd.data.batches import Batch
 from recbole_bd.errors import RoleError
 from recbole_bd.model.best_guide import untrained_role
@@ -33,7 +33,6 @@ class OfEmbeddings(OneWay):
 
     Attributes:
         users, items: the teacher's vectors, [n_users, d_T] and [n_items, d_T]; None before `prepare`.
-        new_start: the state of a new student, which the stage begins with; None where it goes on from its warm-up.
 
     Raises:
         RoleError: `student_start: new` with a student whose kind starts from a pretrained file.
@@ -60,10 +59,8 @@ class OfEmbeddings(OneWay):
         self.users: Tensor | None = None
         self.items: Tensor | None = None
         self.unseen = UnseenItems(self.seen)
-        self.new_start: Snapshot | None = None
         if config["student_start"] == NEW and self.weight and not control:
-            self.new_start = take_snapshot(untrained_role(self.learner, dataset).model, -1)
-            self.new_starts.add(self.learner.name)
+            self.new_starts[self.learner.name] = take_snapshot(untrained_role(self.learner, dataset).model, -1)
         self.items_per_user = max(1, round(len(dataset.inter_feat) / (self.n_users - 1)))
 
     def widths(self) -> list[int]:
@@ -77,8 +74,8 @@ class OfEmbeddings(OneWay):
 
     def prepare(self, epoch: int, progress: Callable[[int], None] | None) -> bool:
         """Store the teacher's vectors once; with `student_start: new`, epoch 0 begins with a new student."""
-        if self.new_start is not None and epoch == 0:
-            restore_snapshot(self.learner.model, self.new_start, "new student")
+        if (start := self.new_starts.get(self.learner.name)) is not None and epoch == 0:
+            restore_snapshot(self.learner.model, start, "new student")
             self.learner.forget()
         if self.users is not None:
             return False

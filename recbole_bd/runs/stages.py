@@ -242,5 +242,5 @@ class Run:
 
 
 def _one_line(error: Exception) -> str:
-    """What a record says of an error: its message, after the kind of an error that is none of this package."""
+    """Describe an error in one line: its message, and before it the class if the error is not one of ours."""
     return str(error) if isinstance(error, BDError) else f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -56,7 +56,7 @@ class WarmUps:
     def warmed_up(self, role: Role, model_record: dict[str, Any]) -> Snapshot:
         """Return the best state of a role alone: from a checkpoint, from the cache, or trained by RecBole's Trainer.
 
-        A warm-up that was resumed with changed settings is not kept in the cache: it is that of no settings.
+        A warm-up that was resumed with changed settings is not kept in the cache: no settings give it again.
 
         Args:
             role: the role; its model has this state afterwards.
@@ -80,11 +80,8 @@ class WarmUps:
             if kept and self.progress.resume_point(f"{SEPARATE} {role.name}") is None:
                 return self._from_cache(role, kept)
             snapshot = self._trained_alone(role)
-            record: dict[str, Any] = dict(self.journal.rows_of(SEPARATE, role.name))
-            if wanted > 1:
-                record["kept_states"] = wanted
             if group().is_first and not self.progress.changes:
-                save_model(cache, snapshot, {**model_record, **record})
+                save_model(cache, snapshot, {**model_record, **self.journal.rows_of(SEPARATE, role.name)})
         return snapshot
 
     def _chosen(self, role: Role, snapshot: Snapshot) -> list[dict[str, Any]]:

@@ -143,7 +143,7 @@ def _two_positions(lengths: Tensor, temperature: float, generator: torch.Generat
         others = lengths[left] - 1
         proposed = draw_positions(others, 1, temperature / 2, generator).squeeze(1)
         first[left] = proposed
-        sums = (torch.expm1(numbers.double() / -temperature) for numbers in (others - proposed, others))
-        uniform = torch.rand(len(left), dtype=torch.float64, generator=generator, device=lengths.device)
-        left = left[uniform >= next(sums) / next(sums)]
+        accepted = torch.expm1((others - proposed).double() / -temperature)
+        accepted /= torch.expm1(others.double() / -temperature)
+        left = left[torch.rand(len(left), dtype=accepted.dtype, generator=generator, device=left.device) >= accepted]
     return first, first + 1 + draw_positions(lengths - 1 - first, 1, temperature, generator).squeeze(1)

@@ -136,9 +136,13 @@ class BDTrainer(Resumable, Trainer):
     ) -> tuple[float, ...]:
         self.epoch = epoch_idx
         self.losses = {name: _epoch_losses(self, name, epoch_idx) for name in self.trainers}
-        if self._is_trained(train_data):
-            _end_turn(self, epoch_idx, show_progress)
-            return self._totals()
+        if not self._is_trained(train_data):
+            self._learn(train_data, epoch_idx, show_progress)
+        _end_turn(self, show_progress)
+        return tuple(sum(one.means().values()) for one in self.losses.values())
+
+    def _learn(self, train_data: BatchStream, epoch_idx: int, show_progress: bool) -> None:
+        """Train one epoch, or the rest of it after the resume point."""
         _refresh(self, epoch_idx, show_progress)
         for name, trainer in self.trainers.items():
             trainer.rate_decay.begin(self.improvements.of_turn(name, epoch_idx))
@@ -161,11 +165,6 @@ class BDTrainer(Resumable, Trainer):
         seconds = self.journal.seconds[timed][-1]
         logger.info("%s: epoch %d in %.1f s, loss %s", self.arm, epoch_idx, seconds, _losses_text(means))
         self._epoch_done(train_data, epoch_idx)
-        _end_turn(self, epoch_idx, show_progress)
-        return self._totals()
-
-    def _totals(self) -> tuple[float, ...]:
-        return tuple(sum(one.means().values()) for one in self.losses.values())
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -195,7 +194,7 @@ class BDTrainer(Resumable, Trainer):
         improved, results = [], {}
         for name in self.step.learning(self.trainers):
             results[name] = _validate(self, name, valid_data, show_progress)
-            if self.improvements.own_epochs[name] == self.epoch:
+            if self.improvements.best_epochs[name] == self.epoch:
                 improved.append(name)
             if self.rests and self.improvements.waited(name, self.epoch) > self.stopping_step * self.eval_step:
                 _rest(self, name)
@@ -248,10 +247,15 @@ def _validate(trainer: BDTrainer, name: str, valid_data: Any, show_progress: boo
     return metrics
 
 
-def _end_turn(trainer: BDTrainer, epoch: int, show_progress: bool) -> None:
-    """Validate the role whose turn ends with an epoch, where `eval_step` does not: it goes on from its best state."""
-    turns, is_validated = trainer.model.turns, (epoch + 1) % trainer.eval_step == 0
-    if turns.end_after(epoch) and not is_validated and trainer.valid_data and turns.now not in trainer.model.resting:
+def _end_turn(trainer: BDTrainer, show_progress: bool) -> None:
+    """Validate the role whose turn ends with this epoch, unless `eval_step` does: it then rests at its best state."""
+    turns, is_validated = trainer.model.turns, (trainer.epoch + 1) % trainer.eval_step == 0
+    if (
+        turns.end_after(trainer.epoch)
+        and not is_validated
+        and trainer.valid_data
+        and turns.now not in trainer.model.resting
+    ):
         _validate(trainer, turns.now, trainer.valid_data, show_progress)
 
 

@@ -8,8 +8,8 @@ from typing import Any
 class Improvements:
     """Best validation score of each learner, and the epoch at which it was reached.
 
-    The first score of a learner may be that of the state it starts from: see `begins_at`. Patience counts from a
-    learner's latest improvement. That of a learner which begins anew may be below the score of its warm-up.
+    The first score of a learner may be that of the state it starts from: see `begins_at`. A learner that begins anew
+    improves on its own scores. They may be below that of its warm-up, and no such state is its best.
 
     Args:
         roles: the learners.
@@ -18,7 +18,7 @@ class Improvements:
     Attributes:
         count: number of validations at which a watched role improved.
         best_epochs: epoch of each role's best score, from 0; -1 for the state that it starts from.
-        own_scores, own_epochs: the same among the states after the start for roles that begin anew, else as above.
+        to_beat: score of the warm-up of each role that begins anew.
         first_epochs: first epoch of each role whose turn came later than 0.
     """
 
@@ -26,7 +26,7 @@ class Improvements:
         self.watched = watched
         self.best_scores = dict.fromkeys(roles, -math.inf)
         self.best_epochs = dict.fromkeys(self.best_scores, -1)
-        self.own_scores, self.own_epochs = dict(self.best_scores), dict(self.best_epochs)
+        self.to_beat: dict[str, float] = {}
         self.first_epochs: dict[str, int] = {}
         self.count = 0
 
@@ -40,9 +40,7 @@ class Improvements:
         """
         if math.isnan(score):
             return False
-        self.best_scores[role] = score
-        if not anew:
-            self.own_scores[role] = score
+        (self.to_beat if anew else self.best_scores)[role] = score
         return True
 
     def begins_in(self, role: str, epoch: int) -> None:
@@ -55,16 +53,14 @@ class Improvements:
 
     def waited(self, role: str, epoch: int) -> int:
         """Epochs of a role without an improvement, up to an epoch."""
-        return epoch - max(self.own_epochs[role], self.first_epochs.get(role, 0) - 1)
+        return epoch - max(self.best_epochs[role], self.first_epochs.get(role, 0) - 1)
 
     def is_new_best(self, role: str, score: float, epoch: int) -> bool:
         """Record a validation of one role after an epoch; the higher score is better."""
-        if score > self.own_scores[role]:
-            self.own_scores[role], self.own_epochs[role] = score, epoch
         if not score > self.best_scores[role]:
             return False
         self.best_scores[role], self.best_epochs[role] = score, epoch
-        return True
+        return score > self.to_beat.get(role, -math.inf)
 
     def counted(self, improved: Collection[str]) -> int:
         """Close a validation of all learners.
@@ -83,14 +79,13 @@ class Improvements:
     def state_dict(self) -> dict[str, Any]:
         """Scores and counts, as plain data."""
         bests = {"best_scores": dict(self.best_scores), "best_epochs": dict(self.best_epochs)}
-        own = {"own_scores": dict(self.own_scores), "own_epochs": dict(self.own_epochs)}
-        return {**bests, **own, "first_epochs": dict(self.first_epochs), "improvements": self.count}
+        starts = {"to_beat": dict(self.to_beat), "first_epochs": dict(self.first_epochs)}
+        return {**bests, **starts, "improvements": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`; other keys are ignored."""
         self.best_scores, self.count = dict(state["best_scores"]), state["improvements"]
         self.best_epochs = dict(state["best_epochs"])
         # Earlier versions had none of these.
-        self.own_scores = dict(state.get("own_scores", self.best_scores))
-        self.own_epochs = dict(state.get("own_epochs", self.best_epochs))
+        self.to_beat = dict(state.get("to_beat", {}))
         self.first_epochs = dict(state.get("first_epochs", {}))

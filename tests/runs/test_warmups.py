@@ -102,7 +102,7 @@ def test_a_warm_up_kept_without_states_is_trained_again_and_stays_the_same(hetco
 
 
 def test_states_do_not_depend_on_other_runs_of_the_cache(hetcomp, tmp_path):
-    """Of more states than are wanted other ones would be left than a training for fewer keeps."""
+    """A training for six states keeps others than one for two does, so the two are not taken from the six."""
     settings = {**hetcomp[2], "kept_states": 2, "epochs": 12, "eval_step": 1, "checkpoint_dir": str(tmp_path)}
     fresh = run_bd("HetComp", config_dict=for_method({**settings, "warmup_cache": False}, "HetComp"))
     run_bd("HetComp", config_dict=for_method({**settings, "kept_states": 6}, "HetComp"))

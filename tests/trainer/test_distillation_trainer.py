@@ -274,8 +274,8 @@ def test_a_role_without_a_validation_that_counts_has_nothing_to_rest_at(quick, m
     assert trainer.model.resting == []
 
 
-@pytest.mark.parametrize(("eval_step", "more"), [(4, [2]), (2, [2]), (3, [])])
-def test_a_role_is_validated_at_the_end_of_its_turn(eval_step, more, quick, monkeypatch):
+@pytest.mark.parametrize(("eval_step", "is_between"), [(4, True), (2, True), (3, False)])
+def test_a_role_is_validated_at_the_end_of_its_turn(eval_step, is_between, quick, monkeypatch):
     settings = {"directions": "teacher_first", "distill_epochs": 6, "eval_step": eval_step, "early_stopping": "none"}
     scene = Scene(quick, **settings)
     trainer = BDTrainer(scene.config, scene.method, Journal())
@@ -288,6 +288,6 @@ def test_a_role_is_validated_at_the_end_of_its_turn(eval_step, more, quick, monk
     trainer.fit(scene.stream(), scene.split.valid_loader)
     assert trainer.best[TEACHER].epoch == 2
     assert validated == list(range(eval_step - 1, 6, eval_step))
-    assert (2 not in validated) == bool(more)
+    assert (2 not in validated) == is_between
     now = scene.states()
     assert not all(torch.equal(now[key], start[key]) for key in now if key.startswith(TEACHER))

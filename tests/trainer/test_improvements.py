@@ -47,8 +47,7 @@ def test_kept_counts_are_gone_on_with():
         "best_scores": {"teacher": float("-inf"), "student": 0.5},
         "improvements": 1,
         "best_epochs": {"teacher": -1, "student": 4},
-        "own_scores": {"teacher": float("-inf"), "student": 0.5},
-        "own_epochs": {"teacher": -1, "student": 4},
+        "to_beat": {},
         "first_epochs": {},
     }
     assert not second.is_new_best("student", 0.5, 9)
@@ -75,9 +74,12 @@ def test_a_role_that_begins_anew_improves_below_its_warm_up():
     for epoch, score in enumerate((0.1, 0.2, 0.15, 0.4, 0.6)):
         is_best = found.is_new_best("student", score, epoch)
         assert is_best == (score > 0.5)
-        assert (found.own_epochs["student"] == epoch) == (score != 0.15)
+        assert (found.best_epochs["student"] == epoch) == (score != 0.15)
     assert (found.best_epochs["student"], found.best_scores["student"]) == (4, 0.6)
     assert found.waited("student", 6) == 2
-    old = {key: value for key, value in found.state_dict().items() if not key.startswith("own_")}
-    found.load_state_dict(old)
-    assert found.own_epochs == found.best_epochs
+    resumed = Improvements(["teacher", "student"], ["student"])
+    resumed.load_state_dict(found.state_dict())
+    assert resumed.state_dict() == found.state_dict()
+    assert resumed.to_beat == {"student": 0.5}
+    resumed.load_state_dict({key: value for key, value in found.state_dict().items() if key != "to_beat"})
+    assert resumed.to_beat == {}  # earlier versions had none
