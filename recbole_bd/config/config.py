@@ -12,7 +12,8 @@ Settings come in layers, and a later layer overrides an earlier one:
 
 Inside a layer, the top level holds for both roles, and a role's block (`teacher:`, `student:`) overrides it. A block
 with a model's name, such as `BD: {...}`, is used only if that model is run. It also overrides the top level of its
-layer.
+layer. In the same way `temperature` holds for both directions, and `temperature_teacher_to_student` of the same or a
+later layer overrides it for one.
 """
 
 import copy
@@ -54,6 +55,7 @@ from recbole_bd.config.layers import (
     read_names,
     refuse_other_blocks,
     unwrap_model_block,
+    with_directions,
     with_patience,
 )
 from recbole_bd.config.own_metrics import own_metrics
@@ -151,8 +153,8 @@ class BDConfig(HostConfig):
             self._drop_ignored(ignored, self.layers[-len(users_layers) : -2])
         self.users_layers = self.layers[-len(users_layers) :]
         self.command = command_of(files, self.layers[-2:])
-        self.layers = [with_patience(layer) for layer in self.layers]
         of_run = options_of_run(self._method)
+        self.layers = [with_directions(with_patience(layer), of_run) for layer in self.layers]
         self._checks = LayerChecks(known, self.backbones, blocks, ignored, of_run)
         for layer in self.layers:
             self._checks.check(layer)

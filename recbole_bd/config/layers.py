@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_bd.backbones.names import PAIR
+from recbole_bd.backbones.names import DIRECTION_INTO, PAIR
+from recbole_bd.config.option import Option
 from recbole_bd.config.yaml_text import is_name, write_value
 from recbole_bd.errors import ConfigError
 from recbole_bd.system.own_classes import is_import_name
@@ -177,6 +178,25 @@ def _with_patience(block: Mapping[str, Any]) -> dict[str, Any]:
     if "stopping_step" in found:
         found.setdefault("stopping_epochs", None)
     return found
+
+
+def with_directions(layer: Layer, options: Mapping[str, Option]) -> Layer:
+    """Let an option of both directions replace what an earlier layer sets for one of them.
+
+    Args:
+        layer: settings that may hold `exchange`, `temperature` or another option of both directions.
+        options: those of the run's method.
+
+    Returns:
+        The layer, with `exchange_teacher_to_student: ~` and its counterpart beside an `exchange`, unless it sets them.
+    """
+    found = dict(layer.values)
+    for key in layer.values:
+        for direction in DIRECTION_INTO.values():
+            own = options.get(f"{key}_{direction}")
+            if own is not None and "none" in own.types:
+                found.setdefault(own.key, None)
+    return Layer(layer.source, found)
 
 
 def with_resolved_patience(settings: Mapping[str, Any], eval_step: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_bd.runs.hashes import run_hashes
-from tests.helpers.paths import ROOT
+from tests.helpers.paths import ROOT, SHARED_DATA
 
 
 @pytest.fixture
@@ -23,6 +23,18 @@ def test_every_row_is_another_run_and_seeds_share_nothing_but_settings(controls)
             assert len({of["teacher"] for of in hashes}) == 1, table  # all rows start from one warm-up
         other = run_hashes(controls.config_of(table, next(iter(plan["rows"])), 2021), 2)
         assert other["settings"] == hashes[0]["settings"], table
+
+
+def test_the_options_of_a_row_give_the_runs_that_are_recorded(controls):
+    shared = sorted(path.name for path in SHARED_DATA.glob("*")) if SHARED_DATA.is_dir() else []
+    tables = [name for name, plan in controls.PLAN["tables"].items() if plan["settings"]["dataset"] in shared]
+    if not tables:
+        pytest.skip(f"no real data at {SHARED_DATA}")
+    for table in tables:
+        for run in controls.recorded(controls.records_of(table)):
+            row, seed = controls.label_and_seed(run)
+            config = controls.config_of(table, row, seed, {"data_path": str(SHARED_DATA)})
+            assert run_hashes(config, run.result["schema"])["config"] == run.result["config_hash"], (table, row, seed)
 
 
 def arm(valid, test, epoch=3):

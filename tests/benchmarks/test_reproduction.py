@@ -6,8 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from recbole_bd.config.config import BDConfig
 from recbole_bd.config.property_files import properties_path
-from tests.helpers.paths import ROOT
+from recbole_bd.model import METHODS
+from recbole_bd.runs.hashes import run_hashes
+from tests.helpers.paths import ROOT, SHARED_DATA, needs_data
 
 
 @pytest.fixture
@@ -66,3 +69,13 @@ def test_the_page_is_what_the_records_give(reproduction):
     if not any(reproduction.all_recorded().values()):
         pytest.skip("results/reproduction/ holds no records")
     assert page.read_text() == reproduction.page(reproduction.all_recorded())
+
+
+@needs_data("citeulike")
+def test_the_files_give_the_runs_that_are_recorded(reproduction):
+    for name, runs in reproduction.all_recorded().items():
+        for run in runs:
+            given = {"seed": run.result["seed"], "data_path": str(SHARED_DATA), "device": "cpu"}
+            file = properties_path("reproduce", f"{name}.yaml")
+            config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
+            assert run_hashes(config, run.result["schema"])["config"] == run.result["config_hash"], (name, given["seed"])

@@ -28,6 +28,23 @@ def test_layers_go_command_line_files_dataset_method_recbole(tmp_path):
     assert (teacher["embedding_size"], teacher["learning_rate"], teacher["epochs"]) == (11, 0.05, 80)
 
 
+def test_an_option_of_both_directions_replaces_what_an_earlier_layer_has_for_one(tmp_path):
+    teacher, student = "samples_per_positive_student_to_teacher", "samples_per_positive_teacher_to_student"
+    shipped = make_config(dataset="citeulike")
+    assert shipped[teacher] == 2  # of the data set's file
+    of_both = make_config(dataset="citeulike", samples_per_positive=5)
+    assert (of_both["samples_per_positive"], of_both[teacher], of_both[student]) == (5, None, None)
+    of_one = make_config({"samples_per_positive": 5, teacher: 3}, dataset="citeulike")
+    assert (of_one["samples_per_positive"], of_one[teacher]) == (5, 3)
+    (tmp_path / "a.yaml").write_text(f"{student}: 7\nBD: {{temperature_teacher_to_student: 2.0}}\n")
+    (tmp_path / "b.yaml").write_text("BD: {temperature: 4.0}\n")
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    config = BDConfig(dataset="citeulike", config_file_list=files, methods=METHODS)
+    assert (config[teacher], config[student]) == (2, 7)
+    assert (config["temperature"], config["temperature_teacher_to_student"]) == (4.0, None)
+    assert make_config(config.as_dict()).as_dict() == config.as_dict()
+
+
 @pytest.mark.parametrize(
     ("settings", "validations", "of_teacher"),
     [
