@@ -16,6 +16,7 @@ from recbole_bd.cli.twins import compared_with_twin
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.evaluator.verdict import ALPHA, BETTER, WORSE, verdict
 from recbole_bd.runs.per_user import paired
+from recbole_bd.runs.same_settings import differing_settings
 from recbole_bd.runs.text_table import grid
 
 LEVEL = 0.95
@@ -68,14 +69,23 @@ def execute(words: Sequence[str]) -> int:
     if len(options.runs) != 2:
         raise ConfigError(_not_two(options.runs))
     a, b = paired_by_seed(*(side_of(word, options.arm) for word in options.runs))
+    if options.metric == "":
+        raise ConfigError("--metric is empty: name metrics, such as --metric=ndcg@10, or leave it out")
     wanted = list(dict.fromkeys(options.metric.lower().split(","))) if options.metric else None
     rows = comparisons(a, b, wanted, options.role)
+    notes = [note for name, side in (("A", a), ("B", b)) if (note := _note_of(name, side))]
     if options.json:
         sides = {name: {"runs": side.folders, "seeds": side.seeds} for name, side in (("a", a), ("b", b))}
-        print(json.dumps({**sides, "level": LEVEL, "comparisons": rows}, indent=2))
+        print(json.dumps({**sides, "level": LEVEL, "notes": notes, "comparisons": rows}, indent=2))
     else:
-        print(_text(a, b, rows))
+        print("\n".join([_text(a, b, rows), *notes]))
     return 0
+
+
+def _note_of(name: str, side: Side) -> str:
+    """Say in which settings the runs of one side differ; empty if in their seeds alone."""
+    keys = differing_settings(side.folders)
+    return f"warning: the runs of {name} differ in {', '.join(keys)}, and not in their seeds alone" if keys else ""
 
 
 def _not_two(runs: Sequence[str]) -> str:

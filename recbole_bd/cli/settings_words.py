@@ -79,7 +79,8 @@ def _way_out(word: str, pairs: Sequence[tuple[str, str]]) -> str:
     if not pairs or "=" in word:
         return "write --key=value"
     key, text = pairs[-1]
-    return f"write --key=value, and several values with commas, such as --{key}={text},{word}"
+    values = [value for value in f"{text},{word}".strip("[]").split(",") if value]
+    return f"write --key=value, and several values with commas and without spaces, such as --{key}={','.join(values)}"
 
 
 def _read(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
+from recbole_bd.runs.same_settings import differing_settings
 from recbole_bd.runs.text_table import grid
 from recbole_bd.runs.twins import Pair, twins
 
@@ -27,6 +28,8 @@ def compared_with_twin(run: str, twin: str, as_json: bool) -> str:
     """
     found = twins(run, twin)
     metric = found.run["valid_metric"]
+    keys = differing_settings([run, twin], TEACHER)
+    notes = [f"warning: the twin is another teacher: the runs differ in {', '.join(keys)}"] if keys else []
     if as_json:
         pairs = [
             {
@@ -37,7 +40,8 @@ def compared_with_twin(run: str, twin: str, as_json: bool) -> str:
             }
             for pair in found.pairs
         ]
-        return json.dumps({"run": run, "twin": twin, "metric": metric, "users": found.users, "pairs": pairs}, indent=2)
+        about = {"run": run, "twin": twin, "metric": metric, "users": found.users, "notes": notes}
+        return json.dumps({**about, "pairs": pairs}, indent=2)
     models = {
         name: f"{found.run[name]['model']}, {found.run[name]['parameters']:,} parameters" for name in (TEACHER, STUDENT)
     }
@@ -52,6 +56,7 @@ def compared_with_twin(run: str, twin: str, as_json: bool) -> str:
             grid(header, [_cells(pair) for pair in found.pairs], (0,)),
             "",
             _EXPLAINED,
+            *notes,
         ]
     )
 

@@ -24,15 +24,14 @@ from recbole_bd.backbones.registry import (
 from recbole_bd.backbones.traits import PACKAGE
 from recbole_bd.config.chosen_loggers import WANDB, chosen_loggers
 from recbole_bd.config.evaluation_settings import metric_notes, modes
-from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options, recbole_options
+from recbole_bd.config.known_options import PACKAGE_OPTIONS_OF_A_ROLE, backbone_options
 from recbole_bd.config.layers import Layer, fold_layers, with_resolved_patience
+from recbole_bd.config.partly_read import partly_read
 from recbole_bd.config.property_files import method_options, options_of_run, properties_path
-from recbole_bd.config.recbole_blocks import SOURCES
 from recbole_bd.config.training_settings import (
     SOFTMAX,
     draws_negatives,
     learns_from_pairs,
-    needs_labels,
     reads_negatives,
 )
 from recbole_bd.config.yaml_text import write_value
@@ -77,13 +76,18 @@ _OF_OWN_LOSS = (
     "learning_rate_decay", "own_loss", "softmax_negatives", "softmax_temperature", "softmax_cosine", "softmax_l2",
     "weights_average",
 )  # fmt: skip
+# Settings of a role that its warm-up alone reads.
+_OF_WARM_UP = ("epochs", "learning_rate_decay")
+# Settings that the distillation stage and its controls alone read.
+_OF_DISTILLATION = (
+    "controls", "distill_batch_size", "distill_learning_rate", "distill_learning_rate_decay", "distill_weight_decay",
+    "early_stopping", "placebo", "rest_at_best", "stop_on",
+)  # fmt: skip
 # Options of methods that decide whether anything is taught.
 _DECIDING = ("directions", *(f"lambda_{direction}" for direction in DIRECTION_INTO.values()))
 # Settings that a model trained alone does not read.
 _OF_TWO_ROLES = (
-    "controls", "distill_batch_size", "distill_epochs", "distill_learning_rate", "distill_learning_rate_decay",
-    "distill_weight_decay", "early_stopping", "placebo", "rank_precision", "ranked_items", "rest_at_best", "stop_on",
-    "student_model", "teacher_model",
+    *_OF_DISTILLATION, "distill_epochs", "rank_precision", "ranked_items", "student_model", "teacher_model",
 )  # fmt: skip
 
 Settings = Mapping[str, Any]
@@ -178,7 +182,7 @@ def settings_notes(config: Any) -> list[str]:
     names = [name for role, name in config.backbones.items() if learns_from_pairs(name, config.role(role))]
     by_pairs = list(dict.fromkeys(names))
     about_metrics = metric_notes(config.final_config_dict, by_pairs)
-    notes = [*_unread(config), *_patience_notes(config), *_unread_inside(config), *_label_notes(config), *about_metrics]
+    notes = [*_unread(config), *_patience_notes(config), *partly_read(config), *about_metrics]
     return list(dict.fromkeys(notes))
 
 
@@ -273,11 +277,10 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
         return f"{backbones[0]} is trained alone" if is_told else _not_of_models(key, backbones)
     if role and key.startswith("distill_") and role not in config.method_class.learners:
         return f"the {role} does not learn in the distillation stage"
-    if role and config.role(role)["checkpoint"]:
-        if key == "epochs":
-            return f"the {role} starts from a checkpoint, without a warm-up"
-        if key in _OF_OWN_LOSS and role not in config.method_class.learners:
-            return f"the {role} starts from a checkpoint and does not learn"
+    if reason := _without_a_stage(key, config, role):
+        return reason
+    if role and config.role(role)["checkpoint"] and key in _OF_OWN_LOSS and role not in config.method_class.learners:
+        return f"the {role} starts from a checkpoint and does not learn"
     method, is_of_method = config.method_class, key in method_options(config["model"])
     may_decide = key in _DECIDING and config["distill_epochs"] > 0
     if is_of_method and not may_decide and (reason := method.nothing_taught(config)):
@@ -285,6 +288,22 @@ def _reason(key: str, config: Any, backbones: Readers, role: str = "") -> str:
     if reason := method.not_read(config).get(key):
         return str(reason)
     return _not_of_models(key, backbones)
+
+
+def _without_a_stage(key: str, config: Any, role: str) -> str:
+    """Say which stage this run does not have, for a setting that only this stage reads; empty if it has it."""
+    if key in _OF_DISTILLATION and config["distill_epochs"] == 0:
+        return "distill_epochs is 0"
+    if key in _OF_WARM_UP:
+        reasons = [_no_warm_up(one, config.role(one), key) for one in ([role] if role else PAIR)]
+        return reasons[0] if all(reasons) else ""
+    return ""
+
+
+def _no_warm_up(role: str, settings: Any, key: str) -> str:
+    if settings["checkpoint"]:
+        return f"the {role} starts from a checkpoint, without a warm-up"
+    return f"epochs of the {role} is 0" if settings["epochs"] == 0 and key != "epochs" else ""
 
 
 def _readers(config: Any, role: str) -> list[Any]:
@@ -313,36 +332,3 @@ def _not_of_models(key: str, backbones: Readers) -> str:
     if not all(recommender_class(name).__module__.startswith(f"{PACKAGE}.") for name in backbones):
         return ""
     return f"{' and '.join(dict.fromkeys(backbones))} does not read it"
-
-
-def _unread_inside(config: Any) -> Iterator[str]:
-    """Keys inside RecBole's blocks that nothing reads."""
-    default = recbole_options()["eval_args"].default
-    if config["benchmark_filename"]:
-        for key in ("split", "group_by", "order"):
-            if (value := config["eval_args"][key]) != default[key]:
-                yield f"eval_args: {key}={value!r} is not read in this run: benchmark_filename names the parts"
-    for source in config["load_col"] or {}:
-        if source not in SOURCES[:3] and source not in (config["additional_feat_suffix"] or ()):
-            yield f"load_col: {source} is not read in this run: no model that may take a role reads such a file"
-    for role, backbone in config.backbones.items():
-        negatives = config.role(role)["train_neg_sample_args"]
-        where = "train_neg_sample_args" if role == BASELINE else f"{role}.train_neg_sample_args"
-        if not draws_negatives(backbone, config.role(role)) or negatives["distribution"] == "none":
-            continue
-        if negatives["distribution"] != "popularity" and negatives["alpha"] != 1.0:
-            yield f"{where}: alpha={negatives['alpha']} is not read in this run: distribution is not popularity"
-        if negatives["candidate_num"] and not negatives["dynamic"]:
-            yield f"{where}: candidate_num={negatives['candidate_num']} is not read in this run: dynamic is False"
-
-
-def _label_notes(config: Any) -> Iterator[str]:
-    """Models that take every training row as a positive where labels are measured."""
-    if "labeled" not in modes(config.final_config_dict):
-        return
-    for role, backbone in config.backbones.items():
-        if learns_by_gradient(backbone) and not needs_labels(backbone, config.role(role)):
-            yield (
-                f"eval_args: mode: labeled: {backbone} takes every training row as a positive; "
-                "only a pointwise model with train_neg_sample_args: ~ learns from labels"
-            )

@@ -149,6 +149,12 @@ def _batch(roles: tuple[str, ...], loader: Any, interaction: Interaction) -> Bat
     return Batch(roles, interaction, users[:count], items[:count], negatives if len(negatives) else None)
 
 
+def rows_of_a_batch(config: Config) -> int:
+    """Number of interactions, or users, of a role's batches in the distillation stage, from the role's settings."""
+    own: int | None = config["distill_batch_size"]
+    return int(config["train_batch_size"]) if own is None else own
+
+
 def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[str], torch.nn.Module]) -> BatchStream:
     """Build the loaders of the distillation stage.
 
@@ -160,9 +166,9 @@ def batch_stream(configs: dict[str, Config], split: Split, model_of: Callable[[s
     loaders: dict[str, Any] = {}
     made: dict[tuple, Any] = {}
     for role, config in configs.items():
-        if config["distill_batch_size"] is not None:
+        if (size := rows_of_a_batch(config)) != config["train_batch_size"]:
             own, config = config, copy.copy(config)
-            config.final_config_dict = {**own.final_config_dict, "train_batch_size": own["distill_batch_size"]}
+            config.final_config_dict = {**own.final_config_dict, "train_batch_size": size}
         negatives = config["train_neg_sample_args"]
         dynamic = bool(negatives.get("dynamic"))
         kind = (

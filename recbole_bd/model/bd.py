@@ -19,11 +19,12 @@ from recbole.utils import InputType
 
 from recbole_bd.backbones.names import DIRECTION_INTO, STUDENT, TEACHER
 from recbole_bd.backbones.role import Role
-from recbole_bd.data.batches import Batch
+from recbole_bd.data.batches import Batch, rows_of_a_batch
 from recbole_bd.errors import ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.model.batch_items import BatchItems, Drawn
 from recbole_bd.model.exchange import (
+    SHUFFLED,
     TURNS,
     exchange_into,
     exchange_text,
@@ -267,6 +268,8 @@ def _check_options(method: BD) -> None:
     for exchange in active:
         if exchange.is_negative:
             _require_one_negative(method.roles[exchange.learner])
+        if exchange.target == SHUFFLED and rows_of_a_batch(method.roles[exchange.learner].config) == 1:
+            raise ConfigError("guide=shuffled needs two users in a batch: use train_batch_size=2 or more")
 
 
 def _of_another_target(guides: dict[str, str], config: Config) -> dict[str, str]:

@@ -107,7 +107,9 @@ class MethodFacts:
         Args:
             config: settings of the run, with the method's options.
         """
-        unread = {} if PLACEBO in config["controls"] else {"placebo": "controls does not list placebo"}
+        has_placebo = PLACEBO in config["controls"]
+        reason = cls.nothing_taught(config) if has_placebo else "controls does not list placebo"
+        unread = {"placebo": reason} if reason else {}
         if len(cls.learners) == 1:
             unread["rest_at_best"] = f"the {cls.learners[0]} alone learns, and the stage ends where it would rest"
         taught = [config.backbones[role] for role in cls.learners if cls.distillation_terms(config, role)]

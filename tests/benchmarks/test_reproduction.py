@@ -78,4 +78,7 @@ def test_the_files_give_the_runs_that_are_recorded(reproduction):
             given = {"seed": run.result["seed"], "data_path": str(SHARED_DATA), "device": "cpu"}
             file = properties_path("reproduce", f"{name}.yaml")
             config = BDConfig(config_file_list=[file], command_line=given, methods=METHODS)
-            assert run_hashes(config, run.result["schema"])["config"] == run.result["config_hash"], (name, given["seed"])
+            assert run_hashes(config, run.result["schema"])["config"] == run.result["config_hash"], (
+                name,
+                given["seed"],
+            )

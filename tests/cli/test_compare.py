@@ -275,3 +275,25 @@ def test_a_run_without_per_user_values_is_named(cli, runs, tmp_path):
 
 def test_the_help_names_it(cli):
     assert "recbole-bd compare RUN_A RUN_B [--metric=NAME]" in cli("compare", "--help")[1]
+
+
+def test_runs_of_one_side_with_other_settings_are_told(cli, tmp_path, monkeypatch):
+    for name, seed in (("x1", 1), ("x2", 2), ("y1", 1), ("y2", 2)):
+        same = {"hashes": {"settings": "same" if name[0] == "y" else name}}
+        leave(tmp_path / name, seed=seed + 5 * (name[0] == "y"), **same)
+        record = json.loads((tmp_path / name / "result.json").read_text())
+        (tmp_path / name / "result.json").write_text(json.dumps({**record, "seed": seed}))
+        (tmp_path / name / "config.yaml").write_text(f"seed: {seed}\nepochs: {seed}\ntemperature: 2.0\n")
+    monkeypatch.chdir(tmp_path)
+    warning = "warning: the runs of A differ in epochs, and not in their seeds alone"
+    code, out, err = cli("compare", "x1,x2", "y1,y2")
+    assert (code, err, out.splitlines()[-1]) == (0, "", warning)
+    assert json.loads(cli("compare", "x1,x2", "y1,y2", "--json")[1])["notes"] == [warning]
+
+
+def test_an_empty_metric_is_refused(cli, runs):
+    code, _, err = cli("compare", "runs/a", "runs/frozen", "--metric=")
+    assert (code, err) == (
+        2,
+        "recbole-bd: error: --metric is empty: name metrics, such as --metric=ndcg@10, or leave it out\n",
+    )

@@ -29,6 +29,7 @@ def test_recboles_style_is_read(line, settings, files):
     [
         (["seed=1"], "'seed=1' is not a setting: write --key=value$"),
         (["--models", "BD", "Pop"], "'Pop' is not a setting: write .* several values .* as --models=BD,Pop$"),
+        (["--controls=[a,", "b]"], "several values with commas and without spaces, such as --controls=a,b$"),
         (["--seed"], "--seed has no value: write --seed=value$"),
         (["--helpp"], r"--helpp has no value: write --helpp=value\. Did you mean --help\?"),
         (["--seed", "--model=BD"], "--seed has no value"),

@@ -55,3 +55,15 @@ def test_words_that_do_not_fit_are_refused_in_one_line(words, message, cli):
     assert (code, out) == (2, "")
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+def test_a_twin_with_other_settings_is_told(cli, tmp_path):
+    for name, epochs in (("one", 3), ("two", 2)):
+        path = tmp_path / name / "result.json"
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps({**record, "hashes": {**record["hashes"], "teacher": name}}))
+        (tmp_path / name / "config.yaml").write_text(f"seed: {epochs}\nlabel: {name}\nteacher: {{epochs: {epochs}}}\n")
+    warning = "warning: the twin is another teacher: the runs differ in teacher.epochs"
+    code, out, err = cli("compare", "one", "--twin=two")
+    assert (code, err, out.splitlines()[-1]) == (0, "", warning)
+    assert json.loads(cli("compare", "one", "--twin=two", "--json")[1])["notes"] == [warning]

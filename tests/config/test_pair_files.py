@@ -2,6 +2,7 @@
 
 import pytest
 
+from recbole_bd.backbones.names import PAIR
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.property_files import properties_path
 from recbole_bd.config.unread_keys import settings_notes
@@ -35,3 +36,16 @@ def test_a_file_has_the_settings_of_the_records(name, board):
     for run in records:
         changed = {key for key in run.settings.keys() | ours.keys() if run.settings.get(key) != ours.get(key)}
         assert changed <= WITHOUT_EFFECT | UNREAD.get(name, set()) | {"seed"}
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_pair_has_the_same_models_on_other_data(name):
+    file = properties_path("pairs", f"{name}.yaml")
+    found, other = (
+        BDConfig(dataset=dataset, config_file_list=[file], command_line={"device": "cpu"}, methods=METHODS).as_dict()
+        for dataset in (None, "ml-100k")
+    )
+    assert (found["dataset"], other["dataset"]) == ("citeulike", "ml-100k")
+    for role in PAIR:
+        of_data = {key for key, value in found[role].items() if other[role][key] != value}
+        assert of_data <= {"epochs", "eval_step", "stopping_step", "train_batch_size", "train_neg_sample_args"}, role

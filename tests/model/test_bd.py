@@ -88,6 +88,24 @@ def test_a_list_without_the_positive_holds_what_was_sampled(quick, monkeypatch):
         Scene(quick, exchange="listwise", samples_per_positive=1, list_positive_student_to_teacher=False)
 
 
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"guide": "shuffled", "train_batch_size": 1}, True),
+        ({"guide": "shuffled", "student.distill_batch_size": 1}, True),
+        ({"guide": "shuffled", "train_batch_size": 1, "distill_batch_size": 2}, False),
+        ({"guide_student_to_teacher": "shuffled", "student.train_batch_size": 1}, False),
+        ({"train_batch_size": 1}, False),
+    ],
+)
+def test_rows_of_other_users_need_two_users_in_a_batch(settings, refused, quick):
+    if not refused:
+        Scene(quick, **settings)
+        return
+    with pytest.raises(ConfigError, match="guide=shuffled needs two users in a batch: use train_batch_size=2 or more"):
+        Scene(quick, **settings)
+
+
 @pytest.mark.parametrize(("directions", "taught"), [("teacher_to_student", STUDENT), ("student_to_teacher", TEACHER)])
 def test_one_direction_leaves_the_other_role_to_its_own_loss(directions, taught, quick):
     scene = Scene(quick, directions=directions)
