@@ -3,7 +3,7 @@
 import json
 import os
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +15,8 @@ from recbole_bd.cli.parser import CommandParser
 from recbole_bd.cli.twins import compared_with_twin
 from recbole_bd.errors import ComparisonError, ConfigError
 from recbole_bd.evaluator.verdict import ALPHA, BETTER, WORSE, verdict
-from recbole_bd.runs.per_user import paired
+from recbole_bd.runs.per_user import paired, run_record
+from recbole_bd.runs.records import is_less_better
 from recbole_bd.runs.same_settings import differing_settings
 from recbole_bd.runs.text_table import grid
 
@@ -131,6 +132,8 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
 
     pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
     same_users = all(np.array_equal(users, pairs[0][0]) for users, _, _ in pairs)
+    record, names = run_record(a.folders[0]), {key.rpartition("/")[2] for key in pairs[0][1]}
+    less_is_better = {name for name in names if is_less_better(record, name)}
     rows = []
     for of_a, of_b in _contrasts(a, b, role, pairs):
         _refuse_the_same(a, b, of_a, of_b)
@@ -143,13 +146,16 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
                 over_users = compare(table_a.mean(axis=1), table_b.mean(axis=1), LEVEL)
                 rows.append({"over": USERS, **about, **asdict(over_users)})
                 if len(pairs) > 1:
-                    rows.append({"over": BOTH, **about, **asdict(compare_crossed(table_a, table_b, LEVEL))})
+                    crossed = asdict(compare_crossed(table_a, table_b, LEVEL))
+                    if about["metric"] in less_is_better:
+                        crossed["ahead"] = compare_crossed(table_b, table_a, LEVEL).ahead
+                    rows.append({"over": BOTH, **about, **crossed})
             if len(pairs) > 1:
                 means_a, means_b = ([float(values.mean()) for values in side] for side in (values_a, values_b))
                 over_seeds = compare(means_a, means_b, LEVEL)
                 rows.append({"over": SEEDS, **about, **asdict(over_seeds)})
     _correct(rows)
-    _judge(rows, len(pairs))
+    _judge(rows, len(pairs), less_is_better)
     return rows
 
 
@@ -174,15 +180,20 @@ def _correct(rows: list[dict[str, Any]]) -> None:
                 row[f"{test}_holm" if test else "p_holm"] = adjusted
 
 
-def _judge(rows: list[dict[str, Any]], seeds: int) -> None:
+def _judge(rows: list[dict[str, Any]], seeds: int, less_is_better: Collection[str]) -> None:
     """Add the verdicts: of the methods to the rows over both, or of two models to those over users."""
+
+    def gain(row: dict[str, Any]) -> float:
+        difference: float = row["difference"]
+        return -difference if row["metric"] in less_is_better else difference
+
     over_users = [row for row in rows if row["over"] == USERS]
     over_both = [row for row in rows if row["over"] == BOTH]
     if seeds == 1:
         for row in over_users:
-            row["verdict"] = verdict(row["difference"], row["t_holm"], None, seeds)
+            row["verdict"] = verdict(gain(row), row["t_holm"], None, seeds)
     for of_users, row in zip(over_users, over_both, strict=False):
-        row["verdict"] = verdict(row["difference"], of_users["t_holm"], row["p_holm"], seeds)
+        row["verdict"] = verdict(gain(row), of_users["t_holm"], row["p_holm"], seeds)
 
 
 def _contrasts(a: Side, b: Side, role: str | None, pairs: list) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from recbole_bd.data.columns import TYPES, Column, Table
 from recbole_bd.data.line_checks import first_wrong_line
-from recbole_bd.data.number_checks import read_cells, warn_of_missing_numbers
+from recbole_bd.data.number_checks import read_cells, refuse_missing_times, warn_of_missing_numbers
 from recbole_bd.data.text_file import header_alone_error, line_at, line_error, read_text, shown
 from recbole_bd.errors import ConfigError, DataError
 
@@ -60,6 +60,7 @@ class AtomicFile:
         self.columns = self._columns(content[: body - 1].decode().split(mark), field_separator)
         self._table = Table(self.path, content, body, tuple(self.columns), mark, field_separator, seq_separator)
         self._keys: frozenset[str] = frozenset()
+        self._time: str | None = None
         if not re.compile(rb"[^\n]").search(content, body):
             raise header_alone_error(self.path)
 
@@ -82,17 +83,21 @@ class AtomicFile:
                 raise self._error(1, f"column {name} appears more than once")
         return columns
 
-    def require(self, names: Collection[str], keys: Collection[str] = (), time: str | None = None) -> None:
-        """Check that columns exist, and let `frame` refuse lines without an id.
+    def require(
+        self, names: Collection[str], keys: Collection[str] = (), time: str | None = None, orders: bool = False
+    ) -> None:
+        """Check that columns exist, and let `frame` refuse lines without an id or a time that is needed.
 
         Args:
             names: the columns that the settings load.
             keys: the columns of user and item ids, which no line may lack.
             time: the column of the interactions' times, without which some models and orders cannot be used.
+            orders: whether times order or divide the interactions, so that no line may lack one.
 
         Raises:
             DataError: a column is missing or holds no ids.
         """
+        self._time = time if orders else None
         present = {column.name: column for column in self.columns}
         for name in (*keys, *names):
             if name not in present:
@@ -125,7 +130,7 @@ class AtomicFile:
         Raises:
             DataError: naming the first wrong line. A line is wrong if its number of cells is, if it lacks an id, has
                 the id of RecBole's padding or a token of more than 1,024 bytes, or if a column of numbers holds text or
-                an infinite number.
+                an infinite number. It is wrong, too, if it lacks the time that orders the interactions.
         """
         content = self._table.content
         if wrong := first_wrong_line(self._table, set(usecols), self._keys):
@@ -135,6 +140,8 @@ class AtomicFile:
                 read_cells(self._table, earlier, usecols, dtype)  # raises if an earlier line holds a wrong number
             raise error
         frame = read_cells(self._table, _without_blank_lines(content), usecols, dtype)
+        if (times := f"{self._time}:float") in frame:
+            refuse_missing_times(self._table, frame[times])
         warn_of_missing_numbers(self._table, frame)
         return frame
 

@@ -61,7 +61,8 @@ class AtomicDataset(Dataset):
             names = {column.name for column in file.columns}
             self.has_unread_labels |= self.config["LABEL_FIELD"] in names - set(wanted)
         keys = {"inter": (self.uid_field, self.iid_field), "user": (self.uid_field,), "item": (self.iid_field,)}
-        file.require(sorted(wanted or ()), keys.get(table, ()), self.time_field if table == "inter" else None)
+        time = self.time_field if table == "inter" else None
+        file.require(sorted(wanted or ()), keys.get(table, ()), time, self._orders_by_time())
         with reading_through(file.header, file.frame):
             return super()._load_feat(filepath, source)
 
@@ -90,6 +91,14 @@ class AtomicDataset(Dataset):
 
     def _parse_intervals_str(self, intervals_str: Any) -> list[tuple[str, float, float, str]] | None:
         return None if intervals_str is None else parse_intervals(intervals_str)
+
+    def _orders_by_time(self) -> bool:
+        """Whether the settings put the interactions in the order of their times, or divide them by it."""
+        arguments = self.config["eval_args"]
+        is_divided = not self.config["benchmark_filename"] and (
+            arguments["order"] == "TO" or "TS" in arguments["split"]
+        )
+        return bool(is_divided or self.config["rm_dup_inter"] is not None)
 
     def _has_times(self) -> bool:
         """Whether the times are loaded.

@@ -53,12 +53,31 @@ def read_cells(table: Table, content: bytes, usecols: Collection[str], dtype: Ma
     return frame
 
 
+def refuse_missing_times(table: Table, times: pd.Series) -> None:
+    """Refuse interactions without a time, in whose place RecBole puts the mean of all times.
+
+    Args:
+        table: the file.
+        times: the column `name:float`, by which the interactions are ordered or divided.
+
+    Raises:
+        DataError: a time is missing; names the first line without one.
+    """
+    if (missing := times.isna().to_numpy()).any():
+        raise table.error(
+            table.line_of(int(missing.argmax())),
+            f"no time in column {str(times.name).rpartition(':')[0]} ({missing.sum():,} in the file), by which the "
+            "interactions are put in order; fill it in or leave the line out",
+        )
+
+
 def warn_of_missing_numbers(table: Table, frame: pd.DataFrame) -> None:
     """Log how many cells of each column of numbers are missing."""
     for column in frame:
         if column.endswith(":float") and (missing := frame[column].isna().to_numpy()).any():
             logger.warning(
-                "data file %s: %s cell(s) of column %s contain no number, the first in line %d; they count as missing",
+                "data file %s: %s cell(s) of column %s contain no number, the first in line %d; the "
+                "mean of the column takes their place",
                 table.path, f"{missing.sum():,}", column.rpartition(":")[0], table.line_of(int(missing.argmax())),
             )  # fmt: skip
 

@@ -219,4 +219,6 @@ def _check_size(dataset: Dataset, config: Config) -> None:
             f"{users} user(s) and {items} item(s) are left after filtering; distillation needs at least two of each"
         )
     if max(config["topk"]) > items:
-        raise ConfigError(f"topk={config['topk']}: above the number of items, {items}")
+        raise ConfigError(
+            f"topk={config['topk']}: above the number of items, {items}: use smaller cut-offs, in valid_metric too"
+        )

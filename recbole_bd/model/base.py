@@ -82,7 +82,8 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
         """
         for name in names:
             if self.config[name] > self.n_items - 1:
-                raise ConfigError(f"{name}={self.config[name]}: above the number of items, {self.n_items - 1}")
+                most = self.n_items - 1
+                raise ConfigError(f"{name}={self.config[name]}: above the number of items, {most}: use {most} or less")
 
     def other(self, role: str) -> Role:
         """Return the role that `role` learns from."""

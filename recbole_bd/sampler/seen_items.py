@@ -37,8 +37,8 @@ class SeenItems:
         full = int((self.counts >= n_items - 1).sum())
         if full and not allows_full:
             raise DataError(
-                f"{full} user(s) have seen every item, so nothing is left to rank for them; filter such users with "
-                "user_inter_num_interval"
+                f"{full} user(s) have seen every item, so no item is left for them that could be drawn or ranked; "
+                "filter such users with user_inter_num_interval"
             )
 
     def to(self, device: torch.device) -> "SeenItems":

@@ -37,7 +37,7 @@ def read_lines(path: Path, field: str, what: str) -> list[tuple[int, str]]:
         DataError: the file cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{what} file {path} cannot be read: {reason_of(error)}") from error
     found = [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]

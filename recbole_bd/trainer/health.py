@@ -10,6 +10,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from recbole_bd.backbones.registry import learns_by_gradient
 from recbole_bd.backbones.role import Role
 from recbole_bd.errors import TrainingError
 from recbole_bd.trainer.journal import Journal
@@ -155,6 +156,8 @@ class Health:
         return self.sample.finding() or "users' lists differ and their scores are in range"
 
     def _remedy(self) -> str:
+        if not learns_by_gradient(self.role.config["model"]):
+            return "it counts alike items alike: choose another model, or validate on more users"
         if self.sample.largest > _LARGE or self.sample.finding():
             return "most likely it diverged or collapsed: lower learning_rate or set clip_grad_norm"
         return "most likely it has learnt too little: raise epochs or learning_rate, or validate on more users"

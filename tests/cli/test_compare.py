@@ -297,3 +297,23 @@ def test_an_empty_metric_is_refused(cli, runs):
         2,
         "recbole-bd: error: --metric is empty: name metrics, such as --metric=ndcg@10, or leave it out\n",
     )
+
+
+def test_where_less_is_better_the_lower_side_is_better(cli, tmp_path, monkeypatch):
+    """Every user of B is hit more often, and so misses less: both rows say that B is better."""
+    generator = np.random.default_rng(0)
+    users = np.array([f"u{user:02}" for user in range(N_USERS)])
+    for side, seed, bonus in (("a", 1, 0.0), ("a", 2, 0.0), ("b", 1, 0.3), ("b", 2, 0.3)):
+        leave(tmp_path / f"{side}{seed}", ("separate",), ("model",), method="BPR", seed=seed, less_is_better=["miss"])
+        hits = 0.3 + bonus + 0.05 * generator.random(N_USERS)
+        values = {"model/separate/hit@5": hits, "model/separate/miss@5": 1 - hits}
+        np.savez(tmp_path / f"{side}{seed}" / "per_user.npz", users=users, **values)
+    monkeypatch.chdir(tmp_path)
+    of_two = {row["metric"]: row for row in rows_of(cli, "a1", "b1")}
+    assert {name: row["verdict"] for name, row in of_two.items()} == dict.fromkeys(
+        ("hit@5", "miss@5"), "these two models: better"
+    )
+    of_both = {row["metric"]: row for row in rows_of(cli, "a1,a2", "b1,b2") if row["over"] == "users and seeds"}
+    assert {name: (row["verdict"], row["ahead"]) for name, row in of_both.items()} == dict.fromkeys(
+        ("hit@5", "miss@5"), ("better", 2)
+    )

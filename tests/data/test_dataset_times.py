@@ -12,7 +12,7 @@ from recbole.utils import init_seed
 
 from recbole_bd.data.dataset import AtomicDataset, RoundedTimesDataset
 from recbole_bd.data.split import load_split, load_split_of
-from recbole_bd.errors import ConfigError
+from recbole_bd.errors import ConfigError, DataError
 from tests.helpers.data import write_inter
 from tests.helpers.settings import make_config
 
@@ -184,15 +184,6 @@ def test_rows_of_one_time_keep_the_order_of_the_file(tmp_path, quick):
         assert_divided(found, pairs)
 
 
-def test_a_missing_time_is_the_mean_of_the_others(tmp_path, quick):
-    rows = [(f"u{k % 5}", f"i{k}", 1_700_000_000_000 + 10 * ((7 * k) % 100)) for k in range(100)]
-    rows[4], rows[93] = (*rows[4][:2], ""), (*rows[93][:2], "NA")
-    known = [time for *_, time in rows if not isinstance(time, str)]
-    filled = [(user, item, Fraction(sum(known), 98) if isinstance(time, str) else time) for user, item, time in rows]
-    parts = parts_of(tmp_path, quick, rows, **arguments({"RS": [0.6, 0.2, 0.2]}, group_by="none"))
-    assert_divided(parts, [row[:2] for row in sorted(filled, key=lambda row: row[2])])
-
-
 @pytest.mark.parametrize(("kind", "key"), [("user", "user_id"), ("item", "item_id")])
 @pytest.mark.parametrize("clock", ["milliseconds", "nanoseconds"])
 def test_a_column_of_users_or_items_is_bounded_by_its_exact_numbers(kind, key, clock, tmp_path, quick):
@@ -323,3 +314,25 @@ def test_the_split_of_an_earlier_version_is_that_of_recbole(tmp_path, quick):
     for part in parts[1:]:
         part.sort(by="user_id")
     assert_same(parts, [rounded.train, rounded.valid, rounded.test])
+
+
+@pytest.mark.parametrize(
+    ("more", "refused"),
+    [
+        (arguments({"LS": "valid_and_test"}), True),
+        (arguments({"RS": [0.8, 0.1, 0.1]}), True),
+        (arguments({"TS": [0.8, 0.1, 0.1]}), True),
+        ({**arguments({"RS": [0.8, 0.1, 0.1]}, order="RO"), "rm_dup_inter": "first"}, True),
+        (arguments({"RS": [0.8, 0.1, 0.1]}, order="RO"), False),
+    ],
+)
+def test_a_missing_time_is_refused_where_times_order_the_interactions(more, refused, tmp_path, quick):
+    rows = history("seconds")
+    rows[6] = (*rows[6][:2], "")
+    rows[9] = (*rows[9][:2], "NA")
+    if not refused:
+        assert sum(map(len, parts_of(tmp_path, quick, rows, **more))) == len(rows)
+        return
+    said = r"timed\.inter line 8: no time in column timestamp \(2 in the file\), by which .* leave the line out$"
+    with pytest.raises(DataError, match=said):
+        parts_of(tmp_path, quick, rows, **more)

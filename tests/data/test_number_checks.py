@@ -71,7 +71,10 @@ def test_a_sequence_may_be_empty():
 def test_missing_numbers_are_counted_and_the_first_is_placed(caplog):
     table, frame = read("a\t1\tNA\t1\n\nb\t\tnull\t\nc\t3\t4\t5\n")
     warn_of_missing_numbers(table, frame)
-    said = "data file x.inter: {} cell(s) of column {} contain no number, the first in line {}; they count as missing"
+    said = (
+        "data file x.inter: {} cell(s) of column {} contain no number, the first in line {}; the mean of the column "
+        "takes their place"
+    )
     assert [record.getMessage() for record in caplog.records] == [said.format(1, "age", 4), said.format(2, "price", 2)]
 
 

@@ -152,6 +152,16 @@ def test_a_model_with_constant_scores_is_reported(quick, monkeypatch):
     assert "the scores of a user's best items are all equal" in one["message"]
 
 
+def test_a_model_without_gradient_is_not_told_of_learning_rates(quick, monkeypatch):
+    from recbole.model.general_recommender import Pop
+
+    monkeypatch.setattr(Pop, "full_sort_predict", lambda self, batch: torch.zeros(len(batch) * self.n_items))
+    result = run_bd("Pop", config_dict=alone(quick))
+    messages = [one["message"] for one in result["warnings"] if one["kind"] in ("constant", "zero")]
+    assert all("learning_rate" not in message and "choose another model" in message for message in messages)
+    assert messages
+
+
 @pytest.mark.slow
 def test_a_sound_run_has_no_warnings(quick):
     result = run_bd(config_dict={**quick, "epochs": 25, "learning_rate": 0.05})
