@@ -43,7 +43,8 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
         Text to print: the table and the paths of the files.
 
     Raises:
-        BDError: an error that the user can fix, in one line; a failed run is a row of the table, not an error.
+        LeaderboardError: no run has finished. The table is written all the same.
+        BDError: an error that the user can fix, in one line; a failed run beside others is a row of the table.
     """
     own = {key: settings[key] for key in OPTIONS if key in settings}
     rest = {key: value for key, value in settings.items() if key not in OPTIONS}
@@ -72,7 +73,10 @@ def run_leaderboard(settings: Mapping[str, Any], config_files: Sequence[str] = (
     runs = run_entries(entries, runs_folder, out / "logs", jobs, environment_of(first["threads"]))
     manifest = {"reference": own.get("reference"), "runs": [os.path.relpath(run.folder, out) for run in runs]}
     write_whole(out / _MANIFEST, json.dumps(manifest, indent=2))
-    return write_outputs(runs, out, own.get("reference"))
+    shown = write_outputs(runs, out, own.get("reference"))
+    if all(run.result["status"] != "finished" for run in runs):
+        raise LeaderboardError(f"no run has finished; the first failed: {runs[0].result['error']}; see {out}")
+    return shown
 
 
 KINDS = ("md", "csv", "tex", "html", "png", "parameters.png", "jsonl")

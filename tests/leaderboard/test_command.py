@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recbole_bd import run_bd
-from recbole_bd.errors import BDError
+from recbole_bd.errors import BDError, LeaderboardError
 from recbole_bd.leaderboard.command import run_leaderboard
 from recbole_bd.leaderboard.run_reader import runs_below
 from tests.helpers.boards import two_roles, write_board, write_run
@@ -277,3 +277,11 @@ def test_a_run_that_is_gone_is_named(tmp_path):
     with pytest.raises(BDError) as error:
         run_leaderboard({"from": str(tmp_path)})
     assert str(error.value) == f"--from={tmp_path}: the run folder gone is missing or damaged"
+
+
+def test_a_leaderboard_of_failed_runs_alone_fails(block_data, tmp_path):
+    given = {**QUICK, "data_path": str(block_data), "checkpoint_dir": str(tmp_path), "threads": 1}
+    given |= {"models": "BD", "seeds": "1", "samples_per_positive": 999}
+    with forked_children(), pytest.raises(LeaderboardError, match=r"^no run has finished; the first failed: .+; see "):
+        run_leaderboard(given)
+    assert "failed" in (tmp_path / "leaderboard-blocks" / "leaderboard.md").read_text()
