@@ -38,8 +38,8 @@ from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import (
     LISTS,
-    PACKAGE_OPTIONS_OF_A_ROLE,
     PACKAGE_OPTIONS_OF_EVALUATION,
+    options_of_run_alone,
     recbole_options,
     role_options,
     top_level_options,
@@ -58,14 +58,13 @@ from recbole_bd.config.layers import (
     with_directions,
     with_patience,
 )
+from recbole_bd.config.one_layer import in_one_layer
 from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.own_names import import_names, names_given, refuse_untrusted, with_names
 from recbole_bd.config.property_files import (
     file_or_shipped,
-    method_options,
     method_yaml,
     options_of_run,
-    package_options,
     properties_path,
 )
 from recbole_bd.config.recorded_paths import absolute
@@ -152,7 +151,7 @@ class BDConfig(HostConfig):
             ignored = self._ignored_keys(names, methods, known)
             self._drop_ignored(ignored, self.layers[-len(users_layers) : -2])
         self.users_layers = self.layers[-len(users_layers) :]
-        self.command = command_of(files, self.layers[-2:])
+        self.command = command_of(files, in_one_layer(self.layers[-2:], self._method, self.backbones))
         of_run = options_of_run(self._method)
         self.layers = [with_directions(with_patience(layer), of_run) for layer in self.layers]
         self._checks = LayerChecks(known, self.backbones, blocks, ignored, of_run)
@@ -240,9 +239,7 @@ class BDConfig(HostConfig):
             A deep copy.
         """
         backbone = self.backbones[role]
-        own = package_options().keys() - set(PACKAGE_OPTIONS_OF_A_ROLE) - recbole_options().keys()
-        own |= method_options(self._method).keys()
-        own -= set(PACKAGE_OPTIONS_OF_EVALUATION)
+        own = options_of_run_alone(self._method)
         known = recbole_options().keys() | role_options(backbone).keys() | set(PACKAGE_OPTIONS_OF_EVALUATION)
         settings: dict[str, Any] = {}
         for layer in self.layers if layers is None else layers:
