@@ -17,7 +17,7 @@ later layer overrides it for one.
 """
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ from recbole_bd.config.former_settings import with_todays
 from recbole_bd.config.host_config import HostConfig
 from recbole_bd.config.known_options import (
     LISTS,
-    PACKAGE_OPTIONS_OF_A_ROLE,
     PACKAGE_OPTIONS_OF_EVALUATION,
+    options_of_run_alone,
     recbole_options,
     role_options,
     top_level_options,
@@ -58,14 +58,13 @@ from recbole_bd.config.layers import (
     with_directions,
     with_patience,
 )
+from recbole_bd.config.one_layer import in_one_layer
 from recbole_bd.config.own_metrics import own_metrics
 from recbole_bd.config.own_names import import_names, names_given, refuse_untrusted, with_names
 from recbole_bd.config.property_files import (
     file_or_shipped,
-    method_options,
     method_yaml,
     options_of_run,
-    package_options,
     properties_path,
 )
 from recbole_bd.config.recorded_paths import absolute
@@ -78,6 +77,9 @@ from recbole_bd.config.sequence_settings import (
 )
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.system.own_classes import identity_of
+
+# Settings that name models or the data set, which decide the options there are.
+_NAMES = ("model", "dataset", "teacher_model", "student_model", "beside")
 
 
 class BDConfig(HostConfig):
@@ -120,16 +122,13 @@ class BDConfig(HostConfig):
         given = {key: value for key, value in (("model", model), ("dataset", dataset)) if value is not None}
         files = [str(file) for file in config_file_list or ()]
         users_layers = _layers_of_user(files, {**(config_dict or {}), **given}, command_line or {}, methods)
-        overall = Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
-        model = read_names((overall, *users_layers), ("model",))["model"]
-        blocks = {*methods, *recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
+        overall = _overall()
+        model, blocks = _model_and_blocks(users_layers, methods)
         # A block without a dot may come from a file, which several models share.
         typed = Layer(COMMAND_LINE, expand_dotted({k: v for k, v in (command_line or {}).items() if "." in k}))
         users_layers = [_todays(unwrap_model_block(layer, model, blocks)) for layer in users_layers]
         implied = _implied_by(users_layers)
-        names = read_names(
-            (overall, *implied, *users_layers), ("model", "dataset", "teacher_model", "student_model", "beside")
-        )
+        names = read_names((overall, *implied, *users_layers), _NAMES)
         shipped = [unwrap_model_block(layer, model, blocks) for layer in _shipped_layers(model, names["dataset"])]
         if sequential_among(names, methods):
             implied.append(sequence_layer([*shipped, *users_layers]))
@@ -152,7 +151,7 @@ class BDConfig(HostConfig):
             ignored = self._ignored_keys(names, methods, known)
             self._drop_ignored(ignored, self.layers[-len(users_layers) : -2])
         self.users_layers = self.layers[-len(users_layers) :]
-        self.command = command_of(files, self.layers[-2:])
+        self.command = command_of(files, in_one_layer(self.layers[-2:], self._method, self.backbones))
         of_run = options_of_run(self._method)
         self.layers = [with_directions(with_patience(layer), of_run) for layer in self.layers]
         self._checks = LayerChecks(known, self.backbones, blocks, ignored, of_run)
@@ -240,9 +239,7 @@ class BDConfig(HostConfig):
             A deep copy.
         """
         backbone = self.backbones[role]
-        own = package_options().keys() - set(PACKAGE_OPTIONS_OF_A_ROLE) - recbole_options().keys()
-        own |= method_options(self._method).keys()
-        own -= set(PACKAGE_OPTIONS_OF_EVALUATION)
+        own = options_of_run_alone(self._method)
         known = recbole_options().keys() | role_options(backbone).keys() | set(PACKAGE_OPTIONS_OF_EVALUATION)
         settings: dict[str, Any] = {}
         for layer in self.layers if layers is None else layers:
@@ -290,6 +287,38 @@ def _layers_of_user(
         Layer(CONFIG_DICT, with_names(expand_dotted(config_dict), methods)),
         Layer(COMMAND_LINE, with_names(expand_dotted(command_line), methods)),
     ]
+
+
+def _overall() -> Layer:
+    return Layer(str(properties_path("overall.yaml")), load_yaml(properties_path("overall.yaml")))
+
+
+def _model_and_blocks(users_layers: Sequence[Layer], methods: Mapping[str, Any]) -> tuple[str, set[str]]:
+    """The model that is run, and the names of all models, which blocks of settings may have."""
+    model = read_names((_overall(), *users_layers), ("model",))["model"]
+    return model, {*methods, *recommenders(), *own_backbones(), *import_names(fold_layers(users_layers, ()))}
+
+
+def folded_settings(layers: Iterable[Layer], methods: Mapping[str, Any]) -> dict[str, Any]:
+    """Fold settings that are not checked into one layer, which gives the same run.
+
+    Args:
+        layers: those of the user; keys may be dotted, and a later layer overrides an earlier one.
+        methods: all distillation methods by name.
+
+    Returns:
+        Settings without the blocks of models that are not run.
+
+    Raises:
+        ConfigError: a model's name is none, or a block is set to a value.
+    """
+    layers = [Layer(layer.source, expand_dotted(layer.values)) for layer in layers]
+    model, blocks = _model_and_blocks(layers, methods)
+    layers = [_todays(unwrap_model_block(layer, model, blocks)) for layer in layers]
+    names = read_names((_overall(), *_implied_by(layers), *layers), _NAMES)
+    if model not in methods:
+        return in_one_layer(layers, None, {BASELINE: model})
+    return in_one_layer(layers, model, {role: names[f"{role}_model"] for role in PAIR})
 
 
 def _todays(layer: Layer) -> Layer:

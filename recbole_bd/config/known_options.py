@@ -13,7 +13,7 @@ from recbole.utils import dataset_arguments, evaluation_arguments, general_argum
 from recbole_bd.backbones.registry import classes_with_options, is_sequential, recommender_class, recommenders
 from recbole_bd.backbones.traits import recbole_base
 from recbole_bd.config.option import Option, declared_options
-from recbole_bd.config.property_files import options_of_run, package_options, properties_path
+from recbole_bd.config.property_files import method_options, options_of_run, package_options, properties_path
 from recbole_bd.system.own_classes import option_files, source_of
 
 RECBOLE_PROPERTIES = Path(recbole.__file__).parent / "properties"
@@ -179,6 +179,18 @@ def role_options(backbone: str) -> dict[str, Option]:
     package = {key: option for key, option in package_options().items() if key in PACKAGE_OPTIONS_OF_A_ROLE}
     host = {key: option for key, option in recbole_options().items() if key in _RECBOLE_OPTIONS_OF_A_ROLE}
     return host | backbone_options(backbone) | package
+
+
+def options_of_run_alone(method: str | None) -> set[str]:
+    """Names of options that at the top level hold for the run, and not for its roles.
+
+    A model's option of the same name, such as `temperature`, is set in the block of its role.
+
+    Args:
+        method: name of the distillation method; None for a baseline.
+    """
+    own = package_options().keys() - set(PACKAGE_OPTIONS_OF_A_ROLE) - recbole_options().keys()
+    return (own | method_options(method).keys()) - set(PACKAGE_OPTIONS_OF_EVALUATION)
 
 
 def top_level_options(method: str | None, backbones: Iterable[str]) -> dict[str, Option]:

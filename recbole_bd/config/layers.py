@@ -52,17 +52,17 @@ def expand_dotted(settings: Mapping[str, Any]) -> dict[str, Any]:
     return expanded
 
 
-def command_of(files: Iterable[str], layers: Iterable[Layer]) -> str:
+def command_of(files: Iterable[str], settings: Mapping[str, Any]) -> str:
     """Write settings as a shell command line that gives the same settings again.
 
     Args:
         files: configuration files.
-        layers: settings that override the files; a later layer overrides an earlier one.
+        settings: settings that override the files.
     """
     words = ["recbole-bd", "run"]
     if files:
         words += ["--config_files", *files]
-    for key, value in dotted(_merged(layer.values for layer in layers)):
+    for key, value in dotted(settings):
         words.append(f"--{key}={write_value(plain_value(value))}")
     return shlex.join(words)
 

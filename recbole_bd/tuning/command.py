@@ -11,8 +11,7 @@ from recbole_bd.config.arguments import count_of
 from recbole_bd.config.chosen_loggers import require_loggers
 from recbole_bd.config.config import BDConfig
 from recbole_bd.config.former_settings import with_todays
-from recbole_bd.config.layers import COMMAND_LINE, Layer
-from recbole_bd.config.own_names import names_given
+from recbole_bd.config.layers import COMMAND_LINE, Layer, fold_layers
 from recbole_bd.config.property_files import file_or_shipped
 from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.data.split import load_split
@@ -54,12 +53,14 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
             "tune: --space=FILE is missing: name a file of settings to search, such as properties/tuning/BD.yaml"
         )
     space = read_space(Path(file_or_shipped(str(own["space"]))))
-    given = _given(settings, config_files, space)
+    files = tuple(Layer(file, with_todays(load_yaml(file), file)) for file in map(file_or_shipped, config_files))
+    typed = _typed(settings, files, space)
     trials, jobs = (count_of(key, own.get(key, default)) for key, default in (("trials", 20), ("jobs", 1)))
     engine = own.get("engine", OPTUNA)
     if engine not in (OPTUNA, RAY):
         raise ConfigError(f"engine={engine!r}: must be one of {OPTUNA}, {RAY}")
-    config = _config(given, space, config_files, settings)
+    fixed = {key: value for key, value in space.items() if not is_range(value)}
+    config = BDConfig(config_file_list=config_files, command_line={**typed, **fixed}, methods=METHODS)
     objective = _objective(own.get("objective"), config)
     _check_examples(config, space, str(own["space"]))
     # Check loggers, data and models once: an error there would fail every trial.
@@ -71,11 +72,9 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     folder.mkdir(parents=True, exist_ok=True)
     # Controls do not help the selection; the run with the chosen settings trains them.
     of_trials = {"show_progress": False, **({} if config.method_class is None else {"controls": []})}
-    threads = given.get("threads") or max(1, cores() // jobs)
-    metric = str(config["valid_metric"]).lower()
-    search = Search(
-        space, given, of_trials, objective, metric, trials, jobs, threads, folder, config["seed"], data_hash(config)
-    )
+    threads = fold_layers(config.users_layers, ()).get("threads") or max(1, cores() // jobs)
+    metric, about = str(config["valid_metric"]).lower(), (config["seed"], data_hash(config), files)
+    search = Search(space, typed, of_trials, objective, metric, trials, jobs, threads, folder, *about)
     study = open_study(name, storage, search)
     _log_to_terminal()
     try:
@@ -88,37 +87,23 @@ def run_tuning(settings: Mapping[str, Any], config_files: Sequence[str] = ()) ->
     except Interrupted:
         write_results(study, search)
         raise
-    files = write_results(study, search)
-    lines = [summary(study, search), "", *map(str, files)]
-    if (folder / "best.yaml") in files:
-        lines += ["", f"best settings: recbole-bd run --config_files={shlex.quote(str(folder / 'best.yaml'))}"]
+    written = write_results(study, search)
+    lines, best = [summary(study, search), "", *map(str, written)], folder / "best.yaml"
+    if best in written:
+        lines += ["", f"best settings: recbole-bd run --config_files={shlex.quote(str(best))}"]
     return "\n".join(lines)
 
 
-def _given(settings: Mapping[str, Any], config_files: Sequence[str], space: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a run from the files and the command line, a later one above an earlier one.
+def _typed(settings: Mapping[str, Any], files: Sequence[Layer], space: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a run from the command line.
 
     If the search chooses among models, the sequential ones stand `beside` each trial, so that all have one split.
     """
-    given: dict[str, Any] = {}
-    for file in map(file_or_shipped, config_files):
-        given |= with_todays(load_yaml(file), file)
-    given |= {key: value for key, value in with_todays(settings, COMMAND_LINE).items() if key not in OPTIONS}
+    typed = {key: value for key, value in with_todays(settings, COMMAND_LINE).items() if key not in OPTIONS}
     choices = [space[key].get(CHOICE, ()) for key in sorted(_NAMES & space.keys()) if is_range(space[key])]
     sequential = [name for names in choices for name in names if is_sequential(str(name))]
-    return {**given, "beside": [*given.get("beside", ()), *sequential]} if sequential else given
-
-
-def _config(
-    given: Mapping[str, Any], space: Mapping[str, Any], config_files: Sequence[str], settings: Mapping[str, Any]
-) -> BDConfig:
-    """Settings of every trial; a record of a run among the files does not choose what is imported."""
-    fixed = {key: value for key, value in space.items() if not is_range(value)}
-    layers = [
-        *(Layer(file, load_yaml(file)) for file in map(file_or_shipped, config_files)),
-        Layer(COMMAND_LINE, {**settings, **fixed}),
-    ]
-    return BDConfig(command_line={**given, **fixed}, methods=METHODS, trusted=names_given(layers))
+    beside = fold_layers([*files, Layer(COMMAND_LINE, typed)], ()).get("beside") or ()
+    return {**typed, "beside": [*beside, *sequential]} if sequential else typed
 
 
 def _check_examples(config: BDConfig, space: Mapping[str, Any], source: str) -> None:

@@ -72,7 +72,7 @@ def write_results(study: "optuna.Study", search: Search) -> list[Path]:
     if best := best_trial(study):
         about = f"# Study {study.study_name}: best of {len(rows)} trials by validation, number {best.number}: "
         about += f"{search.metric} {best.value:.6f} ({' and '.join(search.objective)}).\n"
-        settings = {**search.settings, **best.user_attrs["settings"]}
+        settings = search.settings_with(best.user_attrs["settings"])
         if "data_path" in settings:
             settings["data_path"] = absolute(settings["data_path"])
         files["best.yaml"] = about + to_yaml(settings)

@@ -66,6 +66,9 @@ def _read_hyper_test(path: Path) -> dict[str, Any]:
             )
         key, kind, text = words
         values = parse_value(text if kind == CHOICE else f"[{text}]")
+        if kind == CHOICE and isinstance(values, list):
+            # RecBole quotes choices that are lists, as in ['[16,8]','[16]'].
+            values = [parse_value(value) if isinstance(value, str) else value for value in values]
         if kind == "loguniform" and isinstance(values, list):
             values = [math.exp(value) if isinstance(value, int | float) else value for value in values]
         space[key] = {kind: values}

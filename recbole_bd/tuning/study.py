@@ -6,7 +6,7 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,11 +16,14 @@ import psutil
 from tqdm import tqdm
 
 from recbole_bd.backbones.names import BASELINE
+from recbole_bd.config.config import folded_settings
+from recbole_bd.config.layers import COMMAND_LINE, Layer, fold_layers
 from recbole_bd.errors import ConfigError, InstallationError, Interrupted
+from recbole_bd.model import METHODS
 from recbole_bd.runs.records import SCHEMA
 from recbole_bd.system.process_pool import Child, ProcessPool
 from recbole_bd.system.signals import stoppable
-from recbole_bd.tuning.space import draw_settings
+from recbole_bd.tuning.space import draw_settings, examples_of
 from recbole_bd.tuning.trial import FAILED, PRUNED, STOPPED, TERMINATION, Outcome, TrialRun
 
 if TYPE_CHECKING:
@@ -44,7 +47,7 @@ class Search:
 
     Attributes:
         space: from `read_space`.
-        settings: settings of every trial; drawn settings override them.
+        settings: settings of every trial on the command line; drawn settings override them.
         of_trials: further settings of trials, which best.yaml leaves out.
         objective: roles whose validation is maximised; of two, the geometric mean.
         metric: validation metric, e.g. `ndcg@10`.
@@ -54,6 +57,7 @@ class Search:
         folder: receives the logs.
         seed: seed of the draws; a trial draws with this plus its number.
         data: hash of the data set's files.
+        files: layers of the configuration files, which `settings` override; keys may be dotted.
     """
 
     space: Mapping[str, Any]
@@ -67,6 +71,7 @@ class Search:
     folder: Path
     seed: int = 2020
     data: str = ""
+    files: tuple[Layer, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -74,21 +79,40 @@ class Search:
 
         For searches of two roles it also depends on the schema of their results.
         """
-        return self._hash({key: value for key, value in self.settings.items() if key not in _FOLDERS})
+        return self._hash(drop=_FOLDERS)
 
     @property
     def identities(self) -> tuple[str, str]:
         """The hash, and the one of earlier versions, which depends on the folders as well."""
-        return self.identity, self._hash(self.settings)
+        return self.identity, self._hash()
 
-    def _hash(self, settings: Mapping[str, Any]) -> str:
+    def _hash(self, drop: Sequence[str] = ()) -> str:
+        layers = [*self.files, Layer(COMMAND_LINE, dict(self.settings))]
+        settings: Any = fold_layers(layers, drop)
+        if not self._is_as_written(fold_layers(layers, ())):
+            settings = [fold_layers([layer], drop) for layer in layers]
         schema = [] if BASELINE in self.objective else [SCHEMA]
         text = json.dumps([self.space, settings, self.objective, self.metric, *schema], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run_settings(self, drawn: Mapping[str, Any]) -> dict[str, Any]:
         """Settings of the run of a trial."""
-        return {**self.settings, **self.of_trials, **drawn, "threads": self.threads}
+        return self.settings_with({**self.of_trials, **drawn, "threads": self.threads})
+
+    def settings_with(self, more: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings of every trial with more of them on the command line, as one layer that gives the same run.
+
+        Raises:
+            ConfigError: a model's name is none, or a block is set to a value.
+        """
+        return folded_settings([*self.files, Layer(COMMAND_LINE, {**self.settings, **more})], METHODS)
+
+    def _is_as_written(self, merged: Mapping[str, Any]) -> bool:
+        """Whether files and command line mean the same key by key, so that no block of theirs hides a later setting."""
+        return not self.files or all(
+            folded_settings([Layer(COMMAND_LINE, {**merged, **example})], METHODS) == self.settings_with(example)
+            for example in examples_of(self.space)
+        )
 
 
 def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
@@ -104,6 +128,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
         ConfigError: the storage cannot be opened, or its study of that name is another search, or one on other data.
     """
     optuna = import_optuna()
+    identity, identities = search.identity, search.identities
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Median pruning: a trial ends if its best so far is below the median of the others at the same epoch.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=10)
@@ -111,7 +136,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
         study = _created(storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner)
         known, data = (study.user_attrs.get(name) for name in ("identity", "data"))
         if known is None:
-            study.set_user_attr("identity", search.identity)
+            study.set_user_attr("identity", identity)
         if data is None and search.data:
             study.set_user_attr("data", search.data)
     except Exception as error:  # whatever a database's driver raises
@@ -123,7 +148,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
             f"study {name} in {storage} was created for other data files of the same name; choose another --study or "
             "--storage"
         )
-    if known not in (None, *search.identities):
+    if known not in (None, *identities):
         raise ConfigError(
             f"study {name} in {storage} was created for a different search space or different settings; choose another "
             "--study or --storage"

@@ -10,7 +10,7 @@ from tests.helpers.searches import METRIC, replace_runs
 @pytest.fixture
 def search(tmp_path):
     space = {"x": {"uniform": [0.0, 1.0]}, "y": {"choice": [1, 2]}, "z": 3}
-    return Search(space, {"dataset": "d"}, {"control": False}, ("student",), METRIC, 12, 3, 1, tmp_path)
+    return Search(space, {"dataset": "d"}, {"controls": []}, ("student",), METRIC, 12, 3, 1, tmp_path)
 
 
 @pytest.fixture

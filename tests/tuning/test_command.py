@@ -14,6 +14,7 @@ import pytest
 
 from recbole_bd.cli.main import main
 from recbole_bd.config.config import BDConfig
+from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ConfigError, Interrupted
 from recbole_bd.model import METHODS
 from recbole_bd.runs.records import read_result
@@ -115,6 +116,37 @@ def test_trials_of_general_and_sequential_models_have_one_split(tmp_path, monkey
     assert {config["student_model"] for config in configs} == {"BPR", "GRU4Rec"}
     assert all(config["eval_args"]["split"] == {"LS": "valid_and_test"} for config in configs)
     assert all(config["repeatable"] and "timestamp" in config["load_col"]["inter"] for config in configs)
+
+
+def test_trials_and_the_best_settings_are_those_of_a_run_with_the_same_files(quick, tmp_path, monkeypatch):
+    asked = []
+
+    def trial(settings, judge):
+        asked.append(settings)
+        return Outcome(FINISHED, 0.5, {"student": 0.5}, folder="f", seconds=1.0), 0
+
+    replace_runs(monkeypatch, trial)
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    files[0].write_text("student: {embedding_size: 8, learning_rate: 0.01}\nBD: {temperature: 2.0}\n")
+    files[1].write_text("student: {weight_decay: 0.001}\nexchange_student_to_teacher: pointwise\n")
+    (tmp_path / "space.yaml").write_text("temperature: {choice: [0.5, 4.0]}\nlearning_rate: {uniform: [0.1, 0.2]}\n")
+    typed = {key: value for key, value in quick.items() if key not in ("learning_rate", "student.embedding_size")}
+    own = {"space": str(tmp_path / "space.yaml"), "out": str(tmp_path / "out"), "trials": 2}
+    command.run_tuning({**typed, **own, "exchange": "listwise"}, [str(file) for file in files])
+
+    def of_run(settings):
+        drawn = {key: settings[key] for key in ("temperature", "learning_rate")}
+        given = {**typed, "exchange": "listwise", **drawn, "threads": settings.get("threads")}
+        return BDConfig(config_file_list=files, command_line=given, methods=METHODS).as_dict()
+
+    for settings in asked:
+        again = BDConfig(command_line={**settings, "controls": ["continued"]}, methods=METHODS).as_dict()
+        assert again == {**of_run(settings), "controls": ["continued"]}
+        student = again["student"]
+        assert (student["embedding_size"], student["weight_decay"]) == (8, 0.001)
+        assert student["learning_rate"] == settings["learning_rate"] >= 0.1
+    best = tmp_path / "out" / "best.yaml"
+    assert BDConfig(config_file_list=[best], methods=METHODS).as_dict() == of_run(load_yaml(best))
 
 
 @pytest.mark.slow

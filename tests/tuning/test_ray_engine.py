@@ -77,7 +77,7 @@ def test_ray_is_asked_for_the_ranges_and_the_trials_that_are_missing(on_ray, tmp
 def test_every_trial_of_ray_is_a_run_with_the_drawn_settings(on_ray, tmp_path):
     search, _, runs = on_ray
     ray_engine.run_on_ray(open_study("s", storage_of(tmp_path, "journal"), search), search)
-    fixed = {"dataset": "d", "control": False, "z": 3, "threads": 4}
+    fixed = {"dataset": "d", "controls": [], "z": 3, "threads": 4}
     assert [settings for settings, *_ in runs] == [
         {**fixed, **DRAWS[0], "x": 0.123, "rate": 0.0123},
         {**fixed, **DRAWS[1]},

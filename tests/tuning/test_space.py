@@ -105,6 +105,7 @@ def test_a_space_of_recbole_is_read_as_recbole_reads_it(tmp_path):
     (tmp_path / "hyper.test").write_text(
         "learning_rate loguniform -8,-2\nembedding_size choice [64, 128]\n\n# none\n"
         "train_batch_size quniform 512, 2048, 512\nreg uniform 0,0.5\nname choice ['a', 'b']\n"
+        "mlp_hidden_size choice ['[16,8]','[16]']\nn_layers choice ['1', '2']\n"
     )
     space = read_space(tmp_path / "hyper.test")
     (low, high), *_ = space["learning_rate"].values()
@@ -113,6 +114,8 @@ def test_a_space_of_recbole_is_read_as_recbole_reads_it(tmp_path):
     assert space["train_batch_size"] == {"quniform": [512, 2048, 512]}
     assert space["reg"] == {"uniform": [0, 0.5]}
     assert space["name"] == {"choice": ["a", "b"]}
+    assert space["mlp_hidden_size"] == {"choice": [[16, 8], [16]]}
+    assert space["n_layers"] == {"choice": [1, 2]}
 
 
 @pytest.mark.parametrize(

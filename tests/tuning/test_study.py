@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from recbole_bd.config.layers import Layer
 from recbole_bd.errors import ConfigError, InstallationError, Interrupted
 from recbole_bd.tuning import outputs, study
 from recbole_bd.tuning.study import Search, counting, ended, open_study, run_search
@@ -23,7 +24,7 @@ def test_a_search_has_as_many_trials_as_were_asked_for_and_goes_on(search, formu
     first = Search(**{**vars(search), "trials": 5})
     run_search(open_study("s", storage_of(tmp_path, kind), first), first)
     assert len(formula) == 5
-    assert all(one["z"] == 3 and one["control"] is False and one["dataset"] == "d" for one in formula)
+    assert all(one["z"] == 3 and one["controls"] == [] and one["dataset"] == "d" for one in formula)
     opened = open_study("s", storage_of(tmp_path, kind), search)
     run_search(opened, search)
     run_search(opened, search)
@@ -152,11 +153,23 @@ def test_a_search_may_move_and_its_data_may_not_change(search, formula, tmp_path
     # A study of earlier versions is identified by its folders as well, and takes the hash of its data now.
     with monkeypatch.context() as patch:
         patch.setattr(Search, "identity", property(lambda one: one.identities[1]))
-        patch.setattr(Search, "identities", (None, moved("/old")._hash(moved("/old").settings)))
+        patch.setattr(Search, "identities", (None, moved("/old")._hash()))
         open_study("older", storage_of(tmp_path), moved("/old", data=""))
     open_study("older", storage_of(tmp_path), moved("/old"))
     with pytest.raises(ConfigError, match="other data files"):
         open_study("older", storage_of(tmp_path), moved("/old", data="2"))
+
+
+def test_a_search_of_files_is_the_same_as_before_unless_their_blocks_hide_settings(search):
+    """Earlier versions merged files and command line key by key."""
+
+    def identity(*files, **settings):
+        layers = tuple(Layer("a.yaml", values) for values in files)
+        return Search(**{**vars(search), "settings": settings, "files": layers}).identity
+
+    assert identity({"epochs": 3}, {"topk": 5}, seed=1) == identity(epochs=3, topk=5, seed=1)
+    for hidden in ({"x": 3}, {"epochs": 3}):  # the first is searched
+        assert identity({"BD": hidden}, epochs=9) != identity(BD=hidden, epochs=9)
 
 
 def test_a_trial_that_another_machine_has_just_begun_is_left_to_it(search, formula, tmp_path):
