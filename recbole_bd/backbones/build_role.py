@@ -1,6 +1,7 @@
 """Build a role: RecBole's model with its settings, and the faster layers and graphs of `backbones.acceleration`."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,13 @@ def build_role(name: str, config: Any, dataset: Any, is_pretrained: bool = True)
         loss = config["loss_type"]
         raise RoleError(f"{name}: {backbone} cannot be built: it has no loss_type={loss!r}; leave it out") from error
     except (ValueError, TypeError, NotImplementedError, AssertionError, KeyError, RuntimeError) as error:
-        raise RoleError(
-            f"{name}: {backbone} cannot be built with these settings: {' '.join(str(error).split())}"
-        ) from error
+        problem = " ".join(str(error).split())
+        if losses := re.fullmatch(r"Make sure 'loss_type' in \[(.*)\]!", problem):  # of RecBole's sequential models
+            allowed = losses[1].replace("'", "")
+            raise RoleError(
+                f"{name}: {backbone}: loss_type={config['loss_type']!r}: must be one of {allowed}"
+            ) from error
+        raise RoleError(f"{name}: {backbone} cannot be built with these settings: {problem}") from error
     if is_sequential(backbone):
         model.sequences, model.n_users = dataset.sequences, dataset.user_num
     _check_clusters(name, model, config)

@@ -119,6 +119,19 @@ def is_own(name: str) -> bool:
     return is_import_name(name) or name in own_backbones()
 
 
+def is_recboles(name: str) -> bool:
+    """Whether a name is that of a model of RecBole itself, which RecBole finds without this package.
+
+    Args:
+        name: as `recommender_class` takes it.
+
+    Raises:
+        RoleError: a package that RecBole's models import is missing.
+    """
+    shipped = _shipped().get(name)
+    return is_sequential(name) or (shipped is not None and shipped.__module__.startswith(f"{PACKAGE}."))
+
+
 def own_classes_of(model_class: type) -> list[type]:
     """List the classes of the user's own that make up a model: itself, and its bases below RecBole's.
 

@@ -75,6 +75,13 @@ class Role:
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
 
     @property
+    def stored_bytes(self) -> int:
+        """Bytes of the model's state in memory; of a closed-form model, of the numbers that it stores."""
+        if traits_of(self.model).closed_form:
+            return sum(map(_bytes, vars(self.model).values()))
+        return sum(map(_bytes, self.model.state_dict().values()))
+
+    @property
     def propagates(self) -> bool:
         """Whether a pair's score needs a pass over the whole model, such as a graph convolution or an item tower."""
         return self.scores.propagates
@@ -233,3 +240,11 @@ def _stored(value: Any) -> int:
     if isinstance(value, Tensor):
         return value.numel()
     return value.nnz if sparse.issparse(value) else value.size if isinstance(value, np.ndarray) else 0
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of a tensor, an array or a sparse matrix, of which rows, columns and entries; 0 for anything else."""
+    if sparse.issparse(value):
+        rows = value.tocsr()
+        return rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes
+    return value.nbytes if isinstance(value, Tensor | np.ndarray) else 0

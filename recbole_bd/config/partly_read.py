@@ -31,6 +31,9 @@ def _unread_inside(config: Any) -> Iterator[str]:
         for key in ("split", "group_by", "order"):
             if (value := config["eval_args"][key]) != default[key]:
                 yield f"eval_args: {key}={value!r} is not read in this run: benchmark_filename names the parts"
+    elif (kind := next(iter(config["eval_args"]["split"]))) != "RS" and config["eval_args"]["group_by"] != "user":
+        group = config["eval_args"]["group_by"]
+        yield f"eval_args: group_by={group!r} is not read in this run: the split {kind} is always made user by user"
     for source in config["load_col"] or {}:
         if source not in SOURCES[:3] and source not in (config["additional_feat_suffix"] or ()):
             yield f"load_col: {source} is not read in this run: no model that may take a role reads such a file"

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from recbole_bd.backbones.registry import is_sequential
+from recbole_bd.config.evaluation_settings import modes
 from recbole_bd.config.layers import Layer, fold_layers
 from recbole_bd.errors import ConfigError
 
@@ -69,6 +70,11 @@ def needs_sequences(backbones: Iterable[str], settings: Mapping[str, Any]) -> bo
         raise ConfigError(
             f"benchmark_filename={settings['benchmark_filename']!r}: {name} is sequential and needs all interactions "
             "of a user in one file, in order of time; leave it out"
+        )
+    if "labeled" in modes(settings):
+        raise ConfigError(
+            f"eval_args: mode: labeled: {name} is sequential and ranks next items, which have no labels; use uniN or "
+            "popN, or full with metrics of ranked items such as NDCG"
         )
     if order != "TO" or "LS" not in split or arguments.get("group_by", "user") != "user":
         found = "".join(f"split={{{kind}: {value}}}, " for kind, value in split.items())

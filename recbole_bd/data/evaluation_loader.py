@@ -245,7 +245,7 @@ def histories_before(dataset: Any, part: str, users: torch.Tensor) -> Interactio
     """Items of users before those of a part, for sequential models.
 
     Args:
-        dataset: the data of the part.
+        dataset: the data of the part, or a sequential model, with `sequences`.
         part: `valid` or `test`.
         users: int64 [B].
 

@@ -57,13 +57,16 @@ def ensemble(models: Sequence[Trained]) -> Ensemble:
     """
     _check(models)
     roles = [model.role for model in models]
+    are_sequential = [is_sequential(model.about["model"]) for model in models]
     # A general model scores the users of a sequential model's split, and not the reverse.
-    split = next((model.split for model in models if is_sequential(model.about["model"])), models[0].split)
+    split = models[are_sequential.index(True) if any(are_sequential) else 0].split
+    # Two sequential models may read histories of different lengths, so each is evaluated on its own split.
+    splits = [model.split if own else split for model, own in zip(models, are_sequential, strict=True)]
     config, journal = roles[0].config, Journal()
     metric = str(config["valid_metric"]).lower()
     sign = 1 if config["valid_metric_bigger"] else -1
 
-    found = [evaluate(role, split, split.valid_loader, journal, "alone") for role in roles]
+    found = [evaluate(role, own, own.valid_loader, journal, "alone") for role, own in zip(roles, splits, strict=True)]
     if metric not in found[1]:
         first, second = (model.path for model in models)
         raise ComparisonError(
@@ -75,7 +78,9 @@ def ensemble(models: Sequence[Trained]) -> Ensemble:
     valid_by_share = {share: together((share, 1 - share), loader=split.valid_loader)[metric] for share in SHARES}
     share = max(SHARES, key=lambda one: sign * valid_by_share[one])
     better = int(sign * valid[1] > sign * valid[0])
-    evaluations = [partial(evaluate, role, split, split.test_loader, journal, "alone") for role in roles]
+    evaluations = [
+        partial(evaluate, role, own, own.test_loader, journal, "alone") for role, own in zip(roles, splits, strict=True)
+    ]
     values, test = [], []
     for evaluation in (*evaluations, partial(together, (share, 1 - share), loader=split.test_loader)):
         per_user = PerUser(split)

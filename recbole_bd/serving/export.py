@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from recbole.config import Config
 
-from recbole_bd.backbones.registry import is_own
+from recbole_bd.backbones.registry import is_recboles
 from recbole_bd.backbones.role import Role
 from recbole_bd.backbones.snapshot import take_snapshot
 from recbole_bd.config.known_options import options_unknown_to_recbole
@@ -18,7 +18,7 @@ from recbole_bd.config.recorded_paths import absolute
 from recbole_bd.data.sequences import WHOLE
 from recbole_bd.errors import ExportError, InstallationError
 from recbole_bd.runs.trained_model import Trained
-from recbole_bd.serving.onnx_graph import onnx_bytes
+from recbole_bd.serving.onnx_graph import NOT_WRITTEN, onnx_bytes
 from recbole_bd.serving.recommender import Recommender, excluded_by_user, ids_of, sequences_of
 from recbole_bd.system.atomic_write import write_atomically, write_whole
 
@@ -68,10 +68,10 @@ def vectors_of(trained: Trained) -> Vectors:
     with role.scoring(), role.at(WHOLE):
         found = role.embeddings()
     if found is None:
-        raise ExportError(
-            f"{trained.about['model']} is not an inner product of user and item vectors: use --format=onnx or "
-            "--format=recbole"
-        )
+        name = trained.about["model"]
+        able = {"onnx": name not in NOT_WRITTEN, "recbole": is_recboles(name)}
+        others = " or ".join(f"--format={form}" for form, is_able in able.items() if is_able)
+        raise ExportError(f"{name} is not an inner product of user and item vectors: use {others}")
     user_ids, item_ids = (ids_of(dataset, field) for field in (dataset.uid_field, dataset.iid_field))
     users, items = (table[1:].float().cpu().numpy() for table in found)
     excluded = excluded_by_user(trained.split)
@@ -146,7 +146,7 @@ def export_recbole(trained: Trained, folder: Path, count: int) -> list[Path]:
     Raises:
         ExportError: the model is not RecBole's, which finds none by another package's name.
     """
-    if is_own(trained.about["model"]):
+    if not is_recboles(trained.about["model"]):
         raise ExportError(f"{trained.about['model']} is not a model of RecBole: use another format than recbole")
     path = folder / f"{trained.role.name}-recbole.pth"
     snapshot = take_snapshot(trained.role.model)

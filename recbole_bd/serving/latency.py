@@ -41,9 +41,9 @@ def measure(
     Returns:
         A record with `k` (`count`, or the number of items if that is smaller), `requests`, `excluded` (one of
         `EXCLUDED`), `machine`, `versions` and `models`. By role, `models` holds `model`, `parameters`, `bytes`,
-        `vector_bytes` and `batches`. `bytes` counts the model's state in memory. `vector_bytes` counts its user and
-        item vectors, or is None if its logit is not an inner product. By size of request, `batches` holds `p50_ms`,
-        `p95_ms` and `p99_ms` of a request, and `users_per_second`.
+        `vector_bytes` and `batches`. `bytes` counts the model's state in memory, of a closed-form model what it
+        stores. `vector_bytes` counts its user and item vectors, or is None if its logit is not an inner product. By
+        size of request, `batches` holds `p50_ms`, `p95_ms` and `p99_ms` of a request, and `users_per_second`.
     """
     recommenders = {one.role.name: Recommender(one.role, one.split, count) for one in models}
     seconds: dict[str, dict[int, list[float]]] = {name: {size: [] for size in batches} for name in recommenders}
@@ -77,7 +77,7 @@ def _record(trained: Trained, seconds: Mapping[int, Sequence[float]]) -> dict[st
     return {
         "model": trained.about["model"],
         "parameters": role.parameter_count,
-        "bytes": sum(tensor.numel() * tensor.element_size() for tensor in role.model.state_dict().values()),
+        "bytes": role.stored_bytes,
         "vector_bytes": None if vectors is None else sum(4 * table.numel() for table in vectors),
         "batches": {str(size): _latency(size, values) for size, values in seconds.items()},
     }

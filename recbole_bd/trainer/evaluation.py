@@ -5,9 +5,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from recbole.data.interaction import Interaction
 from torch import Tensor
 
 from recbole_bd.backbones.role import Role
+from recbole_bd.data.evaluation_loader import histories_before
 from recbole_bd.data.split import Split
 from recbole_bd.evaluator.per_user import PerUser, UserCollector, UserEvaluator
 from recbole_bd.evaluator.shared_noise import shared_noise
@@ -59,7 +61,8 @@ def evaluate_mean(
 
     s_u = sum over models m of w_m * (z_m,u - mean of z_m,u) / deviation of z_m,u
 
-    Mean and deviation are over the items that are ranked for the user.
+    Mean and deviation are over the items that are ranked for the user. Each sequential model reads histories of its
+    own length.
 
     Args:
         roles: the models in their current states, of one split; the first one's settings hold.
@@ -70,9 +73,11 @@ def evaluate_mean(
     Returns, raises: see `evaluate`.
     """
     trainers = [role_trainer(role, journal, name) for role in roles]
+    pairs = list(zip(roles, trainers, strict=True))
     # RecBole evaluates through one of these two. Both give the scores of a batch, -inf where an item is not ranked.
     for method in ("_full_sort_batch_eval", "_neg_sample_batch_eval"):
-        setattr(trainers[0], method, _mean_of(trainers, [getattr(trainer, method) for trainer in trainers], shares))
+        scorings = [_after_own_histories(role, loader, getattr(trainer, method)) for role, trainer in pairs]
+        setattr(trainers[0], method, _mean_of(trainers, scorings, shares))
     with ExitStack() as scopes:
         for role in roles[1:]:
             role.forget()
@@ -93,6 +98,20 @@ def _evaluated(
     if per_user is not None:
         per_user.add(name, trainer.eval_collector.users, trainer.evaluator.values)
     return {metric: float(value) for metric, value in result.items()}
+
+
+def _after_own_histories(role: Role, loader: Any, scoring: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Scoring of a batch after the histories of a role's own model; that of a general model stays as it is."""
+    if not role.scores.reads_histories:
+        return scoring
+
+    def score(batch: Any) -> Any:
+        interaction, *others = batch
+        users = interaction[role.config["USER_ID_FIELD"]]
+        own = histories_before(role.model, loader.part, users)
+        return scoring((Interaction({**interaction.interaction, **own.interaction}), *others))
+
+    return score
 
 
 def _mean_of(trainers: Sequence[Any], scorings: Sequence[Callable], shares: Sequence[float]) -> Callable[[Any], Any]:

@@ -93,6 +93,7 @@ def test_a_model_without_training_has_the_numbers_it_stores(data):
         config, loader = data(name)
         role = build_role("model", config, loader.dataset)
         assert role.parameter_count == (role.n_items if name == "Pop" else 0)
+        assert role.stored_bytes == (8 * role.n_items if name == "Pop" else 0)
 
 
 def test_sparse_weights_are_counted_by_their_entries(data):
@@ -100,6 +101,7 @@ def test_sparse_weights_are_counted_by_their_entries(data):
     role = build_role("model", config, loader.dataset)
     rows, items = role.model.interaction_matrix, role.model.item_similarity
     assert role.parameter_count == rows.nnz + items.size
+    assert role.stored_bytes == 8 * rows.nnz + 4 * (rows.shape[0] + 1) + items.nbytes
 
 
 INTER = {"inter": ["user_id", "item_id", "timestamp"]}
@@ -151,6 +153,8 @@ def test_a_missing_file_of_items_is_named(tmp_path):
             "reranker_CAN_NUM=31: must be at most 30, the number of items",
             {"reranker_CAN_NUM": "30"},
         ),
+        ("GRU4Rec", {"loss_type": "XX"}, "loss_type='XX': must be one of BPR, CE$", {"loss_type": "BPR"}),
+        ("CORE", {"loss_type": "BPR"}, "loss_type='BPR': must be one of CE$", {"loss_type": "CE"}),
         ("GRU4RecCPR", {}, "reranker_CAN_NUM=100: must be at most 30", {"reranker_CAN_NUM": "30"}),
     ],
 )

@@ -57,6 +57,26 @@ def test_a_general_and_a_sequential_model_of_one_run(tmp_path, cli):
     )
 
 
+@pytest.mark.parametrize("mode", ["full", "uni15"])
+def test_sequential_models_with_histories_of_different_lengths_keep_their_own_numbers(mode, tmp_path, cli):
+    settings = alone({**SHORT, "data_path": str(write_chains(tmp_path)), "checkpoint_dir": str(tmp_path / "saved")})
+    del settings["distill_epochs"], settings["backbones"]
+    settings |= {"epochs": 1, "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": mode}}
+    short = {"MAX_ITEM_LIST_LENGTH": 3, "LIST_SUFFIX": "_before"}
+    long = {"MAX_ITEM_LIST_LENGTH": 8}
+    folders = [run_bd("GRU4Rec", config_dict={**settings, **more})["run_folder"] for more in (short, long)]
+    results = [read_result(Path(folder))["model"]["separate"] for folder in folders]
+    shares = []
+    for order in (1, -1):  # the one with shorter histories first, and last
+        code, out, err = cli("ensemble", *folders[::order], "--json")
+        assert (code, err) == (0, "")
+        found = json.loads(out)
+        assert found["valid"] == [about["valid"]["ndcg@5"] for about in results[::order]]
+        assert [found["test"][role] for role in (0, 1)] == [about["test"] for about in results[::order]]
+        shares.append(list(found["valid_by_share"].values()))
+    assert shares[0] == shares[1][::-1], "the means do not depend on which model is first"
+
+
 def test_models_of_other_splits_are_refused(block_data, trained_run, tmp_path, cli):
     settings = {**alone(QUICK), "data_path": str(block_data), "checkpoint_dir": str(tmp_path / "saved"), "seed": 1}
     other = run_bd("Pop", config_dict=settings)["run_folder"]

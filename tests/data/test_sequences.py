@@ -97,6 +97,11 @@ def test_general_models_share_the_split_and_see_no_histories(chains):
     assert "item_id_list" not in next(iter(general.valid_loader))[0]
 
 
+IN_TIME = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"}
+COLUMNS = {"inter": ["user_id", "item_id", "timestamp", "label"]}
+LABELED = {"metrics": ["AUC"], "valid_metric": "AUC", "load_col": COLUMNS}
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -107,6 +112,11 @@ def test_general_models_share_the_split_and_see_no_histories(chains):
             "eval_args: no order: SASRec is sequential and learns from what came before; use "
             "{split: {LS: valid_and_test}, group_by: user, order: TO, mode: uni10}",
         ),
+        (
+            {"eval_args": {**IN_TIME, "mode": {"valid": "uni5", "test": "labeled"}}, **LABELED},
+            "eval_args: mode: labeled: SASRec is sequential and ranks next items, which have no labels; use uniN or",
+        ),
+        ({"eval_args": {"mode": "labeled"}, **LABELED}, "use uniN or popN, or full with metrics of ranked items"),
         ({"model": "BERT4Rec", "mask_ratio": 2}, "mask_ratio=2: must be in (0, 1]"),
         ({"model": "BERT4Rec", "ft_ratio": 1.5}, "ft_ratio=1.5: must be in [0, 1]"),
         ({"hidden_dropout_prob": 1}, "hidden_dropout_prob=1: must be in [0, 1)"),

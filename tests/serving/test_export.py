@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,32 @@ def test_models_without_vectors_say_what_to_do(form, others, tmp_path):
     pytest.importorskip("safetensors")
     with pytest.raises(ExportError, match="NeuMF is not an inner product of user and item vectors: use --format=onnx"):
         FORMATS[form](others["NeuMF"], tmp_path, COUNT)
+
+
+@pytest.mark.parametrize(
+    ("name", "others"),
+    [
+        ("BERT4Rec", "--format=recbole"),
+        ("EASE", "--format=recbole"),
+        ("CDAE", "--format=onnx or --format=recbole"),
+        ("Lists", "--format=onnx"),
+    ],
+)
+def test_models_without_vectors_are_sent_to_formats_that_they_have(name, others, student, monkeypatch, tmp_path):
+    monkeypatch.setattr(student.role, "embeddings", lambda: None)
+    trained = replace(student, about={**student.about, "model": name})
+    with pytest.raises(ExportError) as error:
+        FORMATS["npz"](trained, tmp_path, COUNT)
+    assert str(error.value) == f"{name} is not an inner product of user and item vectors: use {others}"
+
+
+@pytest.mark.parametrize("name", ["MF", "Lists", "tests.helpers.own_classes:LouderBPR"])
+def test_models_that_recbole_lacks_are_not_written_in_its_form(name, student, tmp_path):
+    trained = replace(student, about={**student.about, "model": name})
+    with pytest.raises(ExportError) as error:
+        FORMATS["recbole"](trained, tmp_path, COUNT)
+    assert str(error.value) == f"{name} is not a model of RecBole: use another format than recbole"
+    assert list(tmp_path.iterdir()) == []
 
 
 STOCK = (

@@ -138,6 +138,29 @@ def test_what_cannot_be_exported_is_named_by_its_cause(cause, shown, exporting):
     assert [logger.level for logger in loggers] == levels
 
 
+def test_a_graph_that_cannot_be_run_is_refused_in_one_line(exporting):
+    """Pop reads no user, so that its graph has the number of users of the example."""
+
+    def scores(given):
+        raise ValueError("wrong dimensions\nfor users")
+
+    with pytest.raises(ExportError) as error:
+        exporting(lambda model, given, path, **_: path.write_bytes(b"a graph"), scores)
+    assert str(error.value) == (
+        "BPR cannot be written as an ONNX graph (ValueError: wrong dimensions); use --format=recbole"
+    )
+
+
+def test_a_model_that_recbole_lacks_is_not_sent_to_its_form(exporting, student, monkeypatch):
+    monkeypatch.setitem(student.role.config.final_config_dict, "model", "MF")
+
+    def export(*_, **__):
+        raise RuntimeError("the step failed")
+
+    with pytest.raises(ExportError, match=r"^MF cannot be written .*; use recbole-bd recommend$"):
+        exporting(export)
+
+
 @pytest.mark.parametrize("error", [0.0, 1e-3])
 def test_a_graph_with_other_scores_is_refused(error, exporting, student):
     graph = onnx_graph.TopItemsGraph(student.role, COUNT)
