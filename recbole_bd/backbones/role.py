@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import AbstractRecommender
-from scipy import sparse
 from torch import Tensor
 
 from recbole_bd.backbones.acceleration.row_losses import fast_row_losses
@@ -21,6 +19,7 @@ from recbole_bd.backbones.scoring.inner_products import InnerProduct
 from recbole_bd.backbones.scoring.rows import Units, parts_of
 from recbole_bd.backbones.shared_propagation import SharedPropagation
 from recbole_bd.backbones.softmax_loss import SoftmaxLoss
+from recbole_bd.backbones.stored import numbers_in
 from recbole_bd.backbones.traits import traits_of
 
 _USERS_AT_ONCE = 1024  # user vectors computed at once: DMF makes a dense row over all items for each
@@ -71,15 +70,8 @@ class Role:
     def parameter_count(self) -> int:
         """Number of trainable parameters; of a closed-form model, of the numbers that it stores."""
         if traits_of(self.model).closed_form:
-            return sum(map(_stored, vars(self.model).values()))
+            return sum(map(numbers_in, vars(self.model).values()))
         return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
-
-    @property
-    def stored_bytes(self) -> int:
-        """Bytes of the model's state in memory; of a closed-form model, of the numbers that it stores."""
-        if traits_of(self.model).closed_form:
-            return sum(map(_bytes, vars(self.model).values()))
-        return sum(map(_bytes, self.model.state_dict().values()))
 
     @property
     def propagates(self) -> bool:
@@ -233,18 +225,3 @@ class Role:
     def forget(self) -> None:
         """Drop the embeddings RecBole keeps between evaluations; a closed-form model keeps all it consists of."""
         self._propagation.forget()
-
-
-def _stored(value: Any) -> int:
-    """Numbers in a tensor, an array or a sparse matrix; 0 for anything else."""
-    if isinstance(value, Tensor):
-        return value.numel()
-    return value.nnz if sparse.issparse(value) else value.size if isinstance(value, np.ndarray) else 0
-
-
-def _bytes(value: Any) -> int:
-    """Bytes of a tensor, an array or a sparse matrix, of which rows, columns and entries; 0 for anything else."""
-    if sparse.issparse(value):
-        rows = value.tocsr()
-        return rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes
-    return value.nbytes if isinstance(value, Tensor | np.ndarray) else 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from recbole_bd.backbones.stored import stored_bytes
 from recbole_bd.runs.folder import machine, versions
 from recbole_bd.runs.plots import empty_figure
 from recbole_bd.runs.text_table import grid
@@ -77,7 +78,7 @@ def _record(trained: Trained, seconds: Mapping[int, Sequence[float]]) -> dict[st
     return {
         "model": trained.about["model"],
         "parameters": role.parameter_count,
-        "bytes": role.stored_bytes,
+        "bytes": stored_bytes(role.model),
         "vector_bytes": None if vectors is None else sum(4 * table.numel() for table in vectors),
         "batches": {str(size): _latency(size, values) for size, values in seconds.items()},
     }

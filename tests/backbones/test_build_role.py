@@ -10,6 +10,7 @@ from recbole_bd.backbones.acceleration.sparse_graphs import CompressedGraph
 from recbole_bd.backbones.acceleration.sparse_histories import HistoryDropout, HistoryLinear
 from recbole_bd.backbones.build_role import build_role
 from recbole_bd.backbones.extra_state import changed_attributes
+from recbole_bd.backbones.stored import stored_bytes
 from recbole_bd.errors import CheckpointError, RoleError
 from recbole_bd.runs.prepare import prepare
 from tests.helpers.histories import CHAINS, write_chains
@@ -93,7 +94,7 @@ def test_a_model_without_training_has_the_numbers_it_stores(data):
         config, loader = data(name)
         role = build_role("model", config, loader.dataset)
         assert role.parameter_count == (role.n_items if name == "Pop" else 0)
-        assert role.stored_bytes == (8 * role.n_items if name == "Pop" else 0)
+        assert stored_bytes(role.model) == (8 * role.n_items if name == "Pop" else 0)
 
 
 def test_sparse_weights_are_counted_by_their_entries(data):
@@ -101,7 +102,7 @@ def test_sparse_weights_are_counted_by_their_entries(data):
     role = build_role("model", config, loader.dataset)
     rows, items = role.model.interaction_matrix, role.model.item_similarity
     assert role.parameter_count == rows.nnz + items.size
-    assert role.stored_bytes == 8 * rows.nnz + 4 * (rows.shape[0] + 1) + items.nbytes
+    assert stored_bytes(role.model) == 8 * rows.nnz + 4 * (rows.shape[0] + 1) + items.nbytes
 
 
 INTER = {"inter": ["user_id", "item_id", "timestamp"]}

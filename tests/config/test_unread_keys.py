@@ -62,9 +62,6 @@ def test_a_condition_that_is_null_is_written_as_in_files():
     assert said in settings_notes(make_config(settings))
 
 
-IN_TIME = {"inter": ["user_id", "item_id", "timestamp"]}
-
-
 @pytest.mark.parametrize("key", [*NOT_READ, *READ_IF])
 def test_a_key_that_nothing_reads_is_told_by_name(key):
     settings = {"model": "EASE", "dataset": "blocks", "device": "cpu", key: other_value(key)}
@@ -192,7 +189,7 @@ def test_a_key_that_only_other_models_could_read_is_refused(key):
         ({"eval_args": {"order": "TO", "group_by": "none"}, "benchmark_filename": ["a", "b", "c"]}, 2),
         ({"eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "none"}}, 1),
         ({"eval_args": {"split": {"LS": "valid_and_test"}, "group_by": "user"}}, 0),
-        ({"eval_args": {"split": {"TS": [0.8, 0.1, 0.1]}, "group_by": None, "order": "TO"}, "load_col": IN_TIME}, 1),
+        ({"eval_args": {"split": {"TS": [0.8, 0.1, 0.1]}, "group_by": None, "order": "TO"}, **IN_TIME}, 1),
         ({"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "none"}}, 0),
         ({"model": "ENMF", "train_neg_sample_args": None}, 0),
         ({"save_dataset": False, "normalize_all": None, "valid_metric_bigger": True}, 0),
