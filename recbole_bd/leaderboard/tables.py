@@ -229,6 +229,8 @@ def _require_one_protocol(runs: list[Run]) -> None:
             ("valid_metric", None): run.result["valid_metric"],
             ("eval_args", None): settings.get("eval_args"),
         }
+        if settings.get("repeatable") is not None:  # a run without this setting fits any
+            facts["repeatable", None] = settings["repeatable"]
         for key, value in facts.items():
             before, other = seen.setdefault(key, (value, run))
             if before != value:
