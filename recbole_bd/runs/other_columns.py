@@ -13,6 +13,7 @@ import numpy as np
 from recbole.data.interaction import Interaction
 
 from recbole_bd.backbones.registry import is_sequential, own_classes_of
+from recbole_bd.backbones.role import Role
 from recbole_bd.config.evaluation_settings import modes
 from recbole_bd.config.role_config import RoleConfig
 from recbole_bd.config.training_settings import needs_labels
@@ -50,6 +51,21 @@ def differing(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
         recorded, now: results of `other_columns`.
     """
     return [column for column in recorded.keys() & now.keys() if recorded[column] != now[column]]
+
+
+def columns_of_run(roles: Mapping[str, Role], split: Split) -> dict[str, str]:
+    """Hash the columns beside user and item that any role of a run reads, see `other_columns`.
+
+    Args:
+        roles: the models of the run by role.
+        split: its data.
+    """
+    return {name: value for role in roles.values() for name, value in other_columns(role.config, split).items()}
+
+
+def columns_entry(columns: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Make the entry of such hashes in a record; none where no other column is read."""
+    return {"columns": columns} if columns else {}
 
 
 def fingerprint_of_role(config: RoleConfig, split: Split) -> str:

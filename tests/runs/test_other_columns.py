@@ -6,10 +6,13 @@ import pytest
 
 from recbole_bd import run_bd
 from recbole_bd.data.split import load_split
+from recbole_bd.errors import CheckpointError
 from recbole_bd.runs.other_columns import differing, fingerprint_of_role, other_columns
+from recbole_bd.runs.trained_model import load_trained
 from tests.helpers.data import block_pairs, write_inter
 from tests.helpers.finished import log_of
 from tests.helpers.histories import CHAINS, SHORT, SMALL, write_chains
+from tests.helpers.resuming import Killed, writes_counted
 from tests.helpers.settings import QUICK, alone, for_method, make_config
 
 LABELED = {
@@ -103,3 +106,38 @@ def test_a_warm_up_by_other_features_is_not_reused(tmp_path):
     change(tmp_path, "c0 c0", "c1 c0")
     log = log_of(run_bd(config_dict=settings))
     assert log.count("warm-up reused") == log.count("student: warm-up reused") == 1
+
+
+def test_a_model_is_refused_with_other_labels_and_as_a_start(tmp_path):
+    write_ratings(tmp_path)
+    settings = {**LABELED, "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "saved")}
+    result = run_bd(config_dict=settings)
+    assert list(result["data"]["columns"]) == ["inter.label"]
+    path = Path(result["run_folder"]) / "model.pth"
+    assert load_trained(path).about["columns"] == result["data"]["columns"]
+    write_ratings(tmp_path, turned=True)
+    with pytest.raises(CheckpointError, match="or its split is not the one this model was trained on"):
+        load_trained(path)
+    with pytest.raises(CheckpointError, match="was trained on different data or another split"):
+        run_bd(config_dict={**settings, "checkpoint": str(path)})
+
+
+@pytest.mark.slow
+def test_a_run_is_not_resumed_with_other_features(tmp_path):
+    write_chains(tmp_path)
+    settings = {**FEATURES, "data_path": str(tmp_path), "checkpoint_dir": str(tmp_path / "saved")}
+    with writes_counted(2, Killed()), pytest.raises(Killed):
+        run_bd(config_dict=settings)
+    (folder,) = (tmp_path / "saved").glob("RD*")
+    change(tmp_path, "c0 c0", "c1 c0")
+    with pytest.raises(CheckpointError, match="the data set chains or its split has changed"):
+        run_bd(config_dict=settings, resume=str(folder))
+    change(tmp_path, "i0\tc1 c0", "i0\tc0 c0")
+    change(tmp_path, "i15\tc1 c0", "i15\tc0 c0")
+    result = run_bd(config_dict=settings, resume=str(folder))
+    assert list(result["data"]["columns"]) == ["item.class"]
+    path = Path(result["run_folder"])
+    change(tmp_path, "c0 c0", "c1 c0")
+    assert "columns" not in load_trained(path / "student.pth").about
+    with pytest.raises(CheckpointError, match="or its split is not the one this model was trained on"):
+        load_trained(path / "teacher.pth")
