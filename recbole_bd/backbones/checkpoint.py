@@ -25,7 +25,8 @@ def save_model(path: Path, snapshot: Snapshot, about: dict[str, Any]) -> None:
     Args:
         path: the file.
         snapshot: the state to write.
-        about: plain metadata: `model`, `dataset`, `fingerprint` of the data, and settings.
+        about: plain metadata: `model`, `dataset`, `fingerprint` of the data, `columns` where it reads others
+            than user and item, and settings.
 
     Raises:
         CheckpointError: the file cannot be written, or the state holds something other than plain data.
@@ -116,6 +117,8 @@ def _metadata(text: str) -> dict[str, Any]:
         raise CheckpointError("its metadata lacks the model, the data set or the fingerprint")
     if not isinstance(about.get("settings", {}), dict):
         raise CheckpointError("its settings are not a mapping")
+    if not isinstance(about.get("columns", {}), dict):
+        raise CheckpointError("its columns are not a mapping")
     return about
 
 

@@ -229,6 +229,11 @@ def _require_one_protocol(runs: list[Run]) -> None:
             ("valid_metric", None): run.result["valid_metric"],
             ("eval_args", None): settings.get("eval_args"),
         }
+        if settings.get("repeatable") is not None:  # a run without this setting fits any
+            facts["repeatable", None] = settings["repeatable"]
+        columns = run.result["data"].get("columns", {})  # by column that the run reads beside user and item
+        if "inter.label" in columns:
+            facts["labels", run.result["seed"]] = columns["inter.label"]
         for key, value in facts.items():
             before, other = seen.setdefault(key, (value, run))
             if before != value:

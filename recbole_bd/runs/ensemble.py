@@ -12,6 +12,7 @@ from recbole_bd.backbones.registry import is_sequential
 from recbole_bd.errors import ComparisonError
 from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.evaluator.significance import compare
+from recbole_bd.runs.other_columns import differing
 from recbole_bd.runs.trained_model import Trained
 from recbole_bd.trainer.evaluation import evaluate, evaluate_mean
 from recbole_bd.trainer.journal import Journal
@@ -96,7 +97,8 @@ def _check(models: Sequence[Trained]) -> None:
     first, second = models
     if first.path.resolve() == second.path.resolve():
         raise ComparisonError(f"{first.path} is named twice: name two models")
-    if first.about["fingerprint"] != second.about["fingerprint"]:
+    columns = [model.about.get("columns", {}) for model in models]
+    if first.about["fingerprint"] != second.about["fingerprint"] or differing(*columns):
         raise ComparisonError(
             f"{first.path} and {second.path} were trained on other data or splits: name models of the same data, with "
             "the same seed or split_seed where the split is random"

@@ -91,7 +91,7 @@ def warmup_hash(config: RoleConfig, fingerprint: str, with_seed: bool = True, sp
 
     Args:
         config: settings of the role.
-        fingerprint: fingerprint of the data and its split.
+        fingerprint: fingerprint of the data and its split, see `other_columns.fingerprint_of_role`.
         with_seed: whether the hash depends on the seed.
         split_seed: seed of the split, and so of validation candidates, if it is another than that of the run.
 

@@ -26,6 +26,7 @@ from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs import plots
 from recbole_bd.runs.folder import machine, peak_memory, versions
 from recbole_bd.runs.objectives import objectives
+from recbole_bd.runs.other_columns import columns_entry, columns_of_run, other_columns
 from recbole_bd.runs.per_user import VALIDATION_VALUES
 from recbole_bd.runs.prepare import build_distiller
 from recbole_bd.runs.progress import Progress
@@ -72,7 +73,7 @@ class RunOutputs:
         self.result = {
             **progress.record,
             **({"changes": progress.changes} if progress.changes else {}),
-            "data": self.split.statistics(),
+            "data": self.split.statistics() | columns_entry(columns_of_run(self.roles, self.split)),
             "run_folder": str(self.folder),
             "pid": os.getpid(),
             "versions": versions(),
@@ -115,6 +116,7 @@ class RunOutputs:
             "method": self.config["model"],
             "dataset": self.config["dataset"],
             "fingerprint": self.split.fingerprint,
+            **columns_entry(other_columns(role.config, self.split)),
             "settings": self.config.as_dict(),
         }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_bd.config.yaml_text import load_yaml
 from recbole_bd.errors import ComparisonError
 from recbole_bd.runs.records import not_a_run_folder, read_arrays, read_json
 
@@ -74,8 +75,9 @@ def paired(
         order of these users.
 
     Raises:
-        ComparisonError: see `per_user`; or the runs differ in data, split, test users or the candidates of sampled
-            evaluation.
+        ComparisonError: see `per_user`; or the runs differ in data, split, test users, the candidates of sampled
+            evaluation, or in whether items that a user has seen are ranked.
+        ConfigError: a `config.yaml` is damaged.
     """
     users_a, values_a = per_user(folder_a, name)
     users_b, values_b = per_user(folder_b, name)
@@ -92,6 +94,7 @@ def paired(
             f"{folder_a} and {folder_b} ranked the {what} items among other candidates, so their users are no pairs: "
             "compare runs with the same eval_args and the same split_seed or seed, made by the same version"
         )
+    _check_repeatable(folder_a, folder_b)
     order_a, order_b = np.argsort(users_a), np.argsort(users_b)
     users = users_a[order_a]
     if not np.array_equal(users, users_b[order_b]):
@@ -101,6 +104,18 @@ def paired(
         for values, order in ((values_a, order_a), (values_b, order_b))
     )
     return users, of_a, of_b
+
+
+def _check_repeatable(*folders: str | Path) -> None:
+    """Refuse two runs if only one of them ranks items that a user has seen; a run without the setting fits any."""
+    files = {folder: Path(folder) / "config.yaml" for folder in folders}
+    values = {folder: load_yaml(file).get("repeatable") for folder, file in files.items() if file.is_file()}
+    if {True, False} <= set(values.values()):
+        seen, unseen = sorted(values, key=lambda folder: not values[folder])
+        raise ComparisonError(
+            f"{seen} also ranks items that the user has seen (repeatable: True), as sequential models do, and {unseen} "
+            "does not, so their users are no pairs: compare runs with the same repeatable"
+        )
 
 
 def _of(candidates: Any, part: str) -> Any:

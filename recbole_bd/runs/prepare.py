@@ -20,6 +20,7 @@ from recbole_bd.data.split import Split, load_split, load_split_of
 from recbole_bd.errors import CheckpointError, ConfigError
 from recbole_bd.model.base import Distiller
 from recbole_bd.runs.hashes import role_configs
+from recbole_bd.runs.other_columns import differing, other_columns
 
 # Settings that are the size of a model, in the order in which one is named.
 _SIZES = (
@@ -123,7 +124,8 @@ def read_checkpoint(role: Role, split: Split, wanted_states: int = 1) -> Snapsho
     """
     path = role.config["checkpoint"]
     snapshot, about = load_model(path)
-    if about.get("fingerprint", split.fingerprint) != split.fingerprint:
+    has_other_columns = differing(about.get("columns", {}), other_columns(role.config, split))
+    if about.get("fingerprint", split.fingerprint) != split.fingerprint or has_other_columns:
         option = split_seed_option(about.get("settings") or {}, split.dataset.config.final_config_dict)
         raise CheckpointError(
             f"checkpoint {path} was trained on different data or another split ({about['dataset']}): use the data and "

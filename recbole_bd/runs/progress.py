@@ -43,6 +43,7 @@ class Progress:
         changes: settings changed on resume: `setting`, `before`, `now`, `after` (where the run was).
         seconds: duration so far, earlier processes included.
         files: hashes of the files that roles start from, by setting: see `file_hashes`.
+        columns: hashes of the columns beside user and item that the run reads, see `other_columns.columns_of_run`.
     """
 
     record: dict[str, Any]
@@ -56,6 +57,7 @@ class Progress:
     changes: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     files: dict[str, str] = field(default_factory=dict)  # empty where an earlier version began the run
+    columns: dict[str, str] = field(default_factory=dict)  # likewise
 
     @classmethod
     def begun(cls, record: dict[str, Any], settings: dict[str, Any], device: str, fingerprint: str) -> "Progress":

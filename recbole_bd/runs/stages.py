@@ -26,6 +26,7 @@ from recbole_bd.errors import BDError, CheckpointError, Interrupted
 from recbole_bd.runs.folder import logging_to, new_run_folder
 from recbole_bd.runs.hashes import opening_record
 from recbole_bd.runs.loggers import open_loggers
+from recbole_bd.runs.other_columns import columns_of_run, differing
 from recbole_bd.runs.outputs import RunOutputs
 from recbole_bd.runs.prepare import build_distiller, kept_states, prepare, read_checkpoint, size_notes
 from recbole_bd.runs.progress import Progress
@@ -66,6 +67,7 @@ class Run:
         self.config, self.stop, self.watch = config, stop, watch
         self.started = time.perf_counter()
         self.split, self.roles = prepare(config, progress.fingerprint if progress else None)
+        columns = columns_of_run(self.roles, self.split)
         warmed_up = progress.arms.get(SEPARATE, {}) if progress else {}
         given = [role for role in self.roles.values() if role.config["checkpoint"] and role.name not in warmed_up]
         self.checkpoints = {role.name: self._given(role) for role in given}
@@ -74,11 +76,9 @@ class Run:
         if progress is None:
             record = opening_record(config, "running")
             progress = Progress.begun(record, config.as_dict(), config["device"].type, self.split.fingerprint)
-        elif progress.fingerprint != self.split.fingerprint:
-            raise CheckpointError(
-                f"{folder} cannot resume: the data set {config['dataset']} or its split has changed in "
-                f"{config['data_path']}; name another folder with --data_path=DIR"
-            )
+            progress.columns = columns
+        elif progress.fingerprint != self.split.fingerprint or differing(progress.columns, columns):
+            raise _other_data(folder, config)
         self.is_new, self.changes = folder is None, list(changes)
         self.progress, self.earlier_seconds = progress, progress.seconds
         self.folder = folder or group().broadcast(lambda: new_run_folder(config))
@@ -239,6 +239,13 @@ class Run:
 
     def _seconds(self) -> float:
         return round(self.earlier_seconds + time.perf_counter() - self.started, 2)
+
+
+def _other_data(folder: Path | None, config: BDConfig) -> CheckpointError:
+    return CheckpointError(
+        f"{folder} cannot resume: the data set {config['dataset']} or its split has changed in {config['data_path']}; "
+        "name another folder with --data_path=DIR"
+    )
 
 
 def _one_line(error: Exception) -> str:

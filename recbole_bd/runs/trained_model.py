@@ -18,6 +18,7 @@ from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split, load_split_of
 from recbole_bd.errors import CheckpointError, RunFolderError
 from recbole_bd.model import METHODS
+from recbole_bd.runs.other_columns import differing, other_columns
 from recbole_bd.runs.records import read_result, runs_beside
 
 # Settings by which RecBole's models read no pretrained file. A trained model does not need the files it started from.
@@ -32,7 +33,8 @@ class Trained:
         path: the model's file.
         role: the model.
         split: its data.
-        about: metadata in the file: `model`, `role`, `method`, `dataset`, `fingerprint`, `settings`.
+        about: metadata in the file: `model`, `role`, `method`, `dataset`, `fingerprint`, `settings`, and
+            `columns` where it reads more than users and items, see `other_columns`.
         valid: metrics on the validation part; empty if it was not validated.
     """
 
@@ -114,7 +116,9 @@ def _with_data(
         tried.append(folder)
         split = load_split_of(candidate, about["fingerprint"])
         if split.fingerprint == about["fingerprint"]:
-            return candidate, split
+            columns = other_columns(candidate.role(about["role"]), split)
+            if not differing(about.get("columns", {}), columns):
+                return candidate, split
     if not tried:
         raise CheckpointError(
             f"{path}: its data set {name} is not in {config['data_path']}; name the folder that holds {name}/ with "

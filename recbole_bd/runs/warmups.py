@@ -19,6 +19,7 @@ from recbole_bd.data.batches import train_loader
 from recbole_bd.data.split import Split
 from recbole_bd.errors import CheckpointError
 from recbole_bd.runs.hashes import own_split_seed, warmup_hash
+from recbole_bd.runs.other_columns import fingerprint_of_role
 from recbole_bd.runs.prepare import kept_states
 from recbole_bd.runs.progress import Progress
 from recbole_bd.system.distributed import group
@@ -69,7 +70,8 @@ class WarmUps:
             return self._from_checkpoint(role)
         if not self.config["warmup_cache"]:
             return self._trained_alone(role)
-        name = warmup_hash(role.config, self.split.fingerprint, split_seed=own_split_seed(self.config))
+        fingerprint = fingerprint_of_role(role.config, self.split)
+        name = warmup_hash(role.config, fingerprint, split_seed=own_split_seed(self.config))
         folder, wanted = Path(self.config["checkpoint_dir"]) / "warmup", kept_states(self.config, role.name)
         # States before the best depend on their number, so they are kept in a file of their own.
         cache = folder / (f"{name}.pth" if wanted == 1 else f"{name}-{wanted}.pth")

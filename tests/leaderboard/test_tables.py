@@ -81,9 +81,13 @@ def test_records_of_schema_1_are_told(tmp_path):
         ({"data": {"fingerprint": "f1", "candidates": {"test": "c"}}}, "candidates of sampled evaluation"),
         ({"valid_metric": "hit@5"}, "valid_metric"),
         ({"settings": {"eval_args": {"mode": "uni100"}}}, "eval_args"),
+        ({"settings": {"repeatable": True}}, "repeatable"),
+        ({"data": {"fingerprint": "f1", "columns": {"inter.label": "b"}}}, "labels"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, kind, folder):
+    data = {"fingerprint": "f1", "columns": {"inter.label": "a"}}
+    write_run(folder, "MF", 1, {"model/separate": 0.2}, settings={"repeatable": False}, data=data)
     write_run(folder, "EASE", 1, {"model/separate": 0.2}, **change)
     with pytest.raises(LeaderboardError, match=f"differ in {kind}, so they do not fit into one table"):
         build(runs_below(folder))

@@ -57,3 +57,17 @@ def test_users_of_two_runs_are_paired_by_their_ids(folder, tmp_path):
     matched, one, two = paired(folder, other)
     assert matched.tolist() == sorted(users.tolist())
     assert two[key] == pytest.approx(one[key] + 1)
+
+
+def test_runs_that_rank_other_items_are_no_pairs(folder, tmp_path):
+    users = {"users": 4, "values": {"model/separate": 0.1}}
+    seen = write_run(tmp_path, "MF", 1, settings={"repeatable": True}, **users)
+    unseen = write_run(tmp_path, "Pop", 1, settings={"repeatable": False}, **users)
+    for pair in ((seen, unseen), (unseen, seen)):
+        with pytest.raises(ComparisonError) as error:
+            paired(*pair)
+        assert str(error.value) == (
+            f"{seen} also ranks items that the user has seen (repeatable: True), as sequential models do, and {unseen} "
+            "does not, so their users are no pairs: compare runs with the same repeatable"
+        )
+    assert len(paired(folder, seen)[0]) == 4

@@ -170,6 +170,7 @@ def test_of_several_processes_the_first_keeps_the_warm_up(is_first, tmp_path, mo
     monkeypatch.setattr(warmups, "group", Group)
     monkeypatch.setattr(warmups, "warmup_hash", lambda *_, **__: "name")
     monkeypatch.setattr(warmups, "own_split_seed", lambda _: None)
+    monkeypatch.setattr(warmups, "fingerprint_of_role", lambda *_: "f")
     saved, snapshot = [], Snapshot({}, None, epoch=0, valid={})
     monkeypatch.setattr(warmups, "save_model", lambda *given: saved.append(given))
     monkeypatch.setattr(WarmUps, "_trained_alone", lambda self, role: snapshot)
