@@ -68,6 +68,16 @@ def columns_entry(columns: dict[str, str]) -> dict[str, dict[str, str]]:
     return {"columns": columns} if columns else {}
 
 
+def data_of_role(config: RoleConfig, split: Split) -> dict[str, Any]:
+    """Make the entries of a model's record that name the data it was trained on.
+
+    Args:
+        config: settings of the role.
+        split: the data.
+    """
+    return {"fingerprint": split.fingerprint, **columns_entry(other_columns(config, split))}
+
+
 def fingerprint_of_role(config: RoleConfig, split: Split) -> str:
     """Fingerprint of all of the data that a role reads: that of the split, unless it reads other columns too.
 

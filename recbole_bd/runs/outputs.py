@@ -26,7 +26,7 @@ from recbole_bd.evaluator.per_user import PerUser
 from recbole_bd.runs import plots
 from recbole_bd.runs.folder import machine, peak_memory, versions
 from recbole_bd.runs.objectives import objectives
-from recbole_bd.runs.other_columns import columns_entry, columns_of_run, other_columns
+from recbole_bd.runs.other_columns import columns_entry, columns_of_run, data_of_role
 from recbole_bd.runs.per_user import VALIDATION_VALUES
 from recbole_bd.runs.prepare import build_distiller
 from recbole_bd.runs.progress import Progress
@@ -92,8 +92,8 @@ class RunOutputs:
             logger.info("%s: %s, %s parameters%s", name, role.config["model"], f"{role.parameter_count:,}", other_seed)
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
         if names := redefined(self.config):
-            text = "%s: as they are defined, which is not as RecBole computes them (metrics_as: recbole is)"
-            logger.info(text, ", ".join(names))
+            about = "as they are defined, which is not as RecBole computes them (metrics_as: recbole is)"
+            logger.info("%s: %s", ", ".join(names), about)
         self.result["objective"] = objectives(self.config)
         for text in self.result["objective"][SEPARATE].values():
             logger.info("%s: %s", SEPARATE, text)
@@ -115,8 +115,7 @@ class RunOutputs:
             "role": role.name,
             "method": self.config["model"],
             "dataset": self.config["dataset"],
-            "fingerprint": self.split.fingerprint,
-            **columns_entry(other_columns(role.config, self.split)),
+            **data_of_role(role.config, self.split),
             "settings": self.config.as_dict(),
         }
 
