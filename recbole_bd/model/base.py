@@ -81,8 +81,7 @@ class Distiller(MethodFacts, AtRows, GeneralRecommender):
             ConfigError: names the first that is too large.
         """
         for name in names:
-            if self.config[name] > self.n_items - 1:
-                most = self.n_items - 1
+            if self.config[name] > (most := self.n_items - 1):
                 raise ConfigError(f"{name}={self.config[name]}: above the number of items, {most}: use {most} or less")
 
     def other(self, role: str) -> Role:
