@@ -231,9 +231,9 @@ def _require_one_protocol(runs: list[Run]) -> None:
         }
         if settings.get("repeatable") is not None:  # a run without this setting fits any
             facts["repeatable", None] = settings["repeatable"]
-        columns = run.result["data"].get("columns", {})  # by column that the run reads beside user and item
-        if "inter.label" in columns:
-            facts["labels", run.result["seed"]] = columns["inter.label"]
+        for column, value in run.result["data"].get("columns", {}).items():
+            if column.startswith("inter."):  # such as labels, which are measured; models may read other features
+                facts[column, run.result["seed"]] = value
         for key, value in facts.items():
             before, other = seen.setdefault(key, (value, run))
             if before != value:

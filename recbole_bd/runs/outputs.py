@@ -84,11 +84,8 @@ class RunOutputs:
         """Log each role's model, size, seed and loss; add model, size and the losses of all arms to `result`."""
         for name, role in self.roles.items():
             seed = role.config["seed"]
-            other_seed = (
-                f"; its settings equal the teacher's, so it starts from seed {seed}"
-                if seed != self.config["seed"]
-                else ""
-            )
+            is_double = seed != self.config["seed"]
+            other_seed = f"; its settings equal the teacher's, so it starts from seed {seed}" if is_double else ""
             logger.info("%s: %s, %s parameters%s", name, role.config["model"], f"{role.parameter_count:,}", other_seed)
             self.result[name] = {"model": role.config["model"], "parameters": role.parameter_count}
         if names := redefined(self.config):

@@ -82,7 +82,7 @@ def test_records_of_schema_1_are_told(tmp_path):
         ({"valid_metric": "hit@5"}, "valid_metric"),
         ({"settings": {"eval_args": {"mode": "uni100"}}}, "eval_args"),
         ({"settings": {"repeatable": True}}, "repeatable"),
-        ({"data": {"fingerprint": "f1", "columns": {"inter.label": "b"}}}, "labels"),
+        ({"data": {"fingerprint": "f1", "columns": {"inter.label": "b"}}}, "inter.label"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, kind, folder):
