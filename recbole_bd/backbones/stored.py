@@ -1,4 +1,4 @@
-"""What a model stores: closed-form models keep it in attributes, beside a placeholder parameter of RecBole."""
+"""Size of a model's state. A closed-form model keeps its state in attributes; its one parameter is RecBole's dummy."""
 
 from typing import Any
 

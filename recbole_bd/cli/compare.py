@@ -127,7 +127,7 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
     Raises:
         ComparisonError: the runs cannot be paired, or lack what was asked for.
     """
-    from recbole_bd.evaluator.crossed import compare_crossed  # imports scipy.stats, which takes .5 s
+    from recbole_bd.evaluator.crossed import compare_crossed, seeds_ahead  # imports scipy.stats, which takes .5 s
     from recbole_bd.evaluator.significance import compare
 
     pairs = [paired(*folders) for folders in zip(a.folders, b.folders, strict=True)]
@@ -147,8 +147,8 @@ def comparisons(a: Side, b: Side, wanted: Sequence[str] | None = None, role: str
                 rows.append({"over": USERS, **about, **asdict(over_users)})
                 if len(pairs) > 1:
                     crossed = asdict(compare_crossed(table_a, table_b, LEVEL))
-                    if about["metric"] in less_is_better:
-                        crossed["ahead"] = compare_crossed(table_b, table_a, LEVEL).ahead
+                    if metric in less_is_better:
+                        crossed["ahead"] = seeds_ahead(table_a - table_b)
                     rows.append({"over": BOTH, **about, **crossed})
             if len(pairs) > 1:
                 means_a, means_b = ([float(values.mean()) for values in side] for side in (values_a, values_b))

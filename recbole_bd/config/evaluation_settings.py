@@ -11,6 +11,7 @@ from recbole.utils import EvaluatorType
 from recbole_bd.config.own_metrics import RECBOLE_METRICS, add_own_metrics, result_name
 from recbole_bd.config.recbole_blocks import unknown_key
 from recbole_bd.data.intervals import check_interval
+from recbole_bd.data.times import reads_times
 from recbole_bd.errors import ConfigError
 from recbole_bd.system.own_classes import short_name
 
@@ -180,8 +181,7 @@ def _check_columns(settings: Mapping[str, Any]) -> None:
     if settings.get("normalize_field") is not None and settings.get("normalize_all"):
         raise ConfigError("normalize_all=True: normalize_field names columns already; set one of them")
     arguments, parts = settings["eval_args"], settings.get("benchmark_filename")
-    in_time = arguments.get("order", "RO") == "TO" or "TS" in arguments.get("split", {})
-    if in_time and parts is None and not may_have(settings.get("TIME_FIELD"), settings):
+    if reads_times(arguments) and parts is None and not may_have(settings.get("TIME_FIELD"), settings):
         raise ConfigError(
             f"eval_args: needs the time of the interactions, which is not loaded; name its column in TIME_FIELD "
             f"({settings.get('TIME_FIELD')}) and in load_col"

@@ -11,7 +11,7 @@ from recbole_bd.config.property_files import options_of_run
 
 
 def in_one_layer(layers: Iterable[Layer], method: str | None, backbones: Mapping[str, str]) -> dict[str, Any]:
-    """Fold layers into one. What a later layer sets is removed from the blocks of roles of earlier layers.
+    """Fold layers into one. A setting of a later layer is removed from the blocks of roles of earlier layers.
 
     Args:
         layers: without blocks of models; a later layer overrides an earlier one.

@@ -35,6 +35,7 @@ from recbole_bd.config.training_settings import (
     reads_negatives,
 )
 from recbole_bd.config.yaml_text import write_value
+from recbole_bd.data.times import reads_times
 from recbole_bd.system.own_classes import source_of
 
 # Settings of RecBole that every run reads.
@@ -96,9 +97,8 @@ Readers = tuple[str, ...]
 
 def _reads_values(settings: Settings, backbones: Readers) -> bool:
     """Whether anything reads numbers of the interactions: a model, labels, or the order of time."""
-    arguments = settings["eval_args"]
-    in_time = arguments["order"] == "TO" or "TS" in arguments["split"]
-    return in_time or "labeled" in modes(settings) or any("RATING_FIELD" in _keys_read(name) for name in backbones)
+    measures = reads_times(settings["eval_args"]) or "labeled" in modes(settings)
+    return measures or any("RATING_FIELD" in _keys_read(name) for name in backbones)
 
 
 def _is_loaded(columns: Any, settings: Settings) -> bool:

@@ -18,6 +18,7 @@ from recbole_bd.compat import reading_through
 from recbole_bd.data.atomic_file import AtomicFile
 from recbole_bd.data.intervals import check_interval, nothing_kept, parse_intervals
 from recbole_bd.data.number_columns import check_number_columns, check_threshold
+from recbole_bd.data.times import reads_times
 from recbole_bd.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -94,10 +95,7 @@ class AtomicDataset(Dataset):
 
     def _orders_by_time(self) -> bool:
         """Whether the settings put the interactions in the order of their times, or divide them by it."""
-        arguments = self.config["eval_args"]
-        is_divided = not self.config["benchmark_filename"] and (
-            arguments["order"] == "TO" or "TS" in arguments["split"]
-        )
+        is_divided = not self.config["benchmark_filename"] and reads_times(self.config["eval_args"])
         return bool(is_divided or self.config["rm_dup_inter"] is not None)
 
     def _has_times(self) -> bool:

@@ -77,6 +77,15 @@ class Crossed:
     seeds: int
 
 
+def seeds_ahead(differences: np.ndarray) -> int:
+    """Count the seeds at which the mean difference is above 0.
+
+    Args:
+        differences: [n_users, n_seeds].
+    """
+    return int((differences.mean(axis=0).round(_DECIMALS) > 0).sum())
+
+
 def compare_crossed(a: np.ndarray, b: np.ndarray, level: float = 0.95, seed: int = 0) -> Crossed:
     """Compare two methods by the values of the same users under the same seeds.
 
@@ -130,7 +139,7 @@ def _comparison(
         mean_a=float(of_a.mean()), mean_b=float(of_b.mean()), difference=float(of_b.mean() - of_a.mean()),
         low=low, high=high, interval=interval, p=_p_of(table, test), df=None if test is None else test.df,
         users_variance=components[0], seeds_variance=components[1], residual_variance=components[2],
-        effect_size=effect_size(table), ahead=int((table.mean(axis=0).round(_DECIMALS) > 0).sum()),
+        effect_size=effect_size(table), ahead=seeds_ahead(table),
         users=len(table), seeds=table.shape[1],
     )  # fmt: skip
 

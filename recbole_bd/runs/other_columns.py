@@ -45,7 +45,7 @@ def other_columns(config: RoleConfig, split: Split) -> dict[str, str]:
 
 
 def differing(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Name the columns whose content differs. What only one side read, or an earlier version recorded, fits any.
+    """Name the columns whose content differs. A column without a hash on both sides, as in old records, does not.
 
     Args:
         recorded, now: results of `other_columns`.

@@ -128,7 +128,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
         ConfigError: the storage cannot be opened, or its study of that name is another search, or one on other data.
     """
     optuna = import_optuna()
-    identity, identities = search.identity, search.identities
+    identities = search.identities
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Median pruning: a trial ends if its best so far is below the median of the others at the same epoch.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=10)
@@ -136,7 +136,7 @@ def open_study(name: str, storage: str, search: Search) -> "optuna.Study":
         study = _created(storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner)
         known, data = (study.user_attrs.get(name) for name in ("identity", "data"))
         if known is None:
-            study.set_user_attr("identity", identity)
+            study.set_user_attr("identity", identities[0])
         if data is None and search.data:
             study.set_user_attr("data", search.data)
     except Exception as error:  # whatever a database's driver raises
