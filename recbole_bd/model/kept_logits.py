@@ -1,12 +1,14 @@
 """A stored guide's logits of all drawn items, computed once for many epochs and not in every step."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from recbole_bd.model.best_guide import StoredGuide
 
-# Pairs that are scored together.
-_PAIRS_AT_ONCE = 2**16
+# Pairs, and users, that are scored together. Some models compute a row of all items for each user.
+_PAIRS_AT_ONCE, _USERS_AT_ONCE = 2**16, 256
 
 
 class KeptLogits:
@@ -38,15 +40,30 @@ class KeptLogits:
             return
         if self.logits is None or len(self.logits) != len(pool):
             self.logits = torch.empty(len(pool), device=pool.device)
-        ends = sizes.cumsum(0)
-        for start in range(0, len(pool), _PAIRS_AT_ONCE):
-            items = pool[start : start + _PAIRS_AT_ONCE].long()
-            places = torch.arange(start, start + len(items), device=pool.device)
-            users = torch.searchsorted(ends, places, right=True)
-            self.logits[start : start + len(items)] = self._guide.logits(users, items.unsqueeze(1)).squeeze(1)
+        for users, places in _lists(sizes):
+            self.logits[places] = self._guide.logits(users, pool[places].long())
         self._state = self._guide.state_number
 
     def at(self, places: Tensor) -> Tensor:
         """Look up the logits of items by their places in the pool. int64 [B, K] to float32 [B, K]."""
         assert self.logits is not None  # `update` is called at the beginning of each epoch
         return self.logits.index_select(0, places.view(-1)).view(places.shape)
+
+
+def _lists(sizes: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Some users, and the places of their draws in the pool, at a time: those with most draws first.
+
+    Args:
+        sizes: int64 [n_users], draws of each user.
+
+    Yields:
+        Users [C] and places [C, K]. Fewer draws than K repeat their last place.
+    """
+    users = sizes.argsort(descending=True, stable=True)[: int((sizes > 0).sum())]
+    of_users, starts = sizes[users], (sizes.cumsum(0) - sizes)[users]
+    longest, first = of_users.tolist(), 0
+    while first < len(users):
+        part = slice(first, first + max(1, min(_PAIRS_AT_ONCE // longest[first], _USERS_AT_ONCE)))
+        draws = torch.arange(longest[first], device=users.device)
+        yield users[part], starts[part, None] + torch.minimum(draws, of_users[part, None] - 1)
+        first = part.stop

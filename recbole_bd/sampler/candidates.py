@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.order import Order, order_of
+from recbole_bd.sampler.order import Bounds, Order, order_of
 from recbole_bd.sampler.ranks import Ranks
 from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in
-from recbole_bd.sampler.top_lists import mask_excluded, topk_sorted
+from recbole_bd.sampler.top_lists import bounds_of, mask_excluded, topk_sorted
 
 # Best items of a role remembered for each user, and how many of them count towards popularity.
 _KNOWN, _LEADING = 256, 64
@@ -48,6 +48,7 @@ class Chunk:
         self._items, self._logits, self._method = items, logits, method
         self._ranks: dict[str, Ranks] = {}
         self._masked: dict[str, Tensor] = {}
+        self._bounds: dict[str, Bounds] = {}
         self._orders: dict[tuple[str, int], Order] = {}
 
     def items(self, columns: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -71,7 +72,9 @@ class Chunk:
             DataError: a score is NaN.
         """
         if role not in self._masked:
-            self._masked[role] = mask_excluded(self._logits(role), self.excluded, role)
+            logits = self._logits(role)
+            self._bounds[role] = bounds_of(logits, role)
+            self._masked[role] = mask_excluded(logits, self.excluded, role, self._bounds[role])
         return self._masked[role]
 
     def order(self, role: str, length: int) -> Order:
@@ -82,8 +85,8 @@ class Chunk:
         """
         if (role, length) not in self._orders:
             is_exact = self._method == "exact" and length == self.n_columns
-            lowest = None if is_exact else self._logits(role).amin(dim=1, keepdim=True).float()
-            self._orders[role, length] = order_of(self.masked(role), length, lowest)
+            masked = self.masked(role)
+            self._orders[role, length] = order_of(masked, length, None if is_exact else self._bounds[role])
         return self._orders[role, length]
 
     def ranks(self, role: str) -> Ranks:

@@ -20,8 +20,13 @@ _LAST = 0x7F800000  # score part of the key of -inf
 _FIRST, _HEAD, _LONGEST_RUN = 64, 1024, 64
 # Bits of a column in an integer of half the length, at most: there are then two levels for each column.
 _COLUMN_BITS = 15
-# Whole numbers of so many bits are exact in float32.
-_EXACT = 24
+# Levels of so many bits are the last bits of a float32 from 2 ** 23 on.
+_EXACT = 22
+_FIRST_LEVEL, _BITS_OF_FIRST = 2.0**23, 0x4B000000
+
+
+# Least and greatest score of each row, float32 [C, 1] each, or numbers below and above them.
+Bounds = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -29,34 +34,45 @@ class Order:
     """The first columns of each row, the best first.
 
     Attributes:
-        columns: int32 [C, L].
+        keys: int32 [C, L]; the bits of `mask` are the column.
         clear: bool [C], see `is_clear`.
+        mask: bits of a key that hold the column.
     """
 
-    columns: Tensor
+    keys: Tensor
     clear: Tensor
+    mask: int = -1
+
+    @property
+    def columns(self) -> Tensor:
+        """All columns, int32 [C, L]."""
+        return self.keys & self.mask
+
+    def at(self, flat_indices: Tensor) -> Tensor:
+        """Columns at some flat indices, `row * L + position`. int64 of any shape to int64 of that shape."""
+        return self.keys.take(flat_indices).bitwise_and_(self.mask).long()
 
 
-def order_of(scores: Tensor, length: int, lowest: Tensor | None = None) -> Order:
+def order_of(scores: Tensor, length: int, bounds: Bounds | None = None) -> Order:
     """Sort the columns of each row, the best first.
 
     Args:
         scores: float32 [C, n]; no NaN and no -0.0; -inf for columns that come last.
         length: columns per row, n at most.
-        lowest: float32 [C, 1], no more than any other score of the row; takes half the time. If all n columns are asked
-            for, the first 1,024 are then in order. Further down, columns of nearly equal scores may be in any order, 64
-            of them at most. None: all are in order.
+        bounds: of each row's other scores; takes half the time. If all n columns are asked for, the first 1,024 are
+            then in order. Further down, columns of nearly equal scores may be in any order, 64 of them at most. None:
+            all are in order.
     """
-    if lowest is not None and scores.device.type == "cpu" and scores.shape[1] <= 2**_COLUMN_BITS:
-        return _order_by_levels(scores, length, lowest)
+    if bounds is not None and scores.device.type == "cpu" and scores.shape[1] <= 2**_COLUMN_BITS:
+        return _order_by_levels(scores, length, bounds)
     keys = order_keys(scores, length)
     return Order(columns_of(keys).to(torch.int32), is_clear(keys))
 
 
-def _order_by_levels(scores: Tensor, length: int, lowest: Tensor) -> Order:
+def _order_by_levels(scores: Tensor, length: int, bounds: Bounds) -> Order:
     """Sort levels of the scores with their columns, and the head once more by the scores themselves.
 
-    level = floor((greatest - score) * scale)
+    level = round((greatest - score) * scale)
 
     The head has 1,024 columns if all are asked for, else `length`. Rows whose scores share levels too often are sorted
     by the scores.
@@ -64,38 +80,43 @@ def _order_by_levels(scores: Tensor, length: int, lowest: Tensor) -> Order:
     n_columns = scores.shape[1]
     bits = (n_columns - 1).bit_length()
     last = 2 ** min(31 - bits, _EXACT) - 1  # the level of -inf
-    greatest = scores.amax(dim=1, keepdim=True)
+    lowest, greatest = bounds
     scale = (last - 1) / (greatest - lowest)
     is_spread = torch.isfinite(scale) & (scale > 0)  # False where all scores are equal or one is infinite
     scale[~is_spread] = 1.0
     # Columns behind the head that share its last level belong to it as well, so it is sorted with some more.
     is_whole = length == n_columns
     head = min((_HEAD if is_whole else length) + _LONGEST_RUN, n_columns)
-    columns = torch.empty(len(scores), n_columns if is_whole else head, dtype=torch.int32)
-    numbers = torch.arange(n_columns, dtype=torch.int32)
+    kept = n_columns if is_whole else head
+    keys = torch.empty(len(scores), kept, dtype=torch.int32)
     at_once = max(1, _SCORES_AT_ONCE // n_columns)
-    room, whole = torch.empty(at_once, n_columns), torch.empty(at_once, n_columns, dtype=torch.int32)
-    parts = (table.split(at_once) for table in (scores, greatest, scale, columns))
-    for some, best, factor, own in zip(*parts, strict=True):
-        levels = torch.sub(best, some, out=room[: len(some)]).mul_(factor).clamp_(max=last)
-        keys = whole[: len(some)].copy_(levels)
-        torch.add(numbers, keys, alpha=2**bits, out=keys)
+    levels, whole = torch.empty(at_once, n_columns), torch.empty(at_once, n_columns, dtype=torch.int32)
+    # The last bits of the float32 number 2 ** 23 + level are the level, so that no number is converted.
+    numbers = (torch.arange(n_columns) - (_BITS_OF_FIRST << bits)).to(torch.int32)  # the lower half of each
+    parts = (table.split(at_once) for table in (scores, greatest * scale + _FIRST_LEVEL, -scale, keys))
+    for some, begin, factor, own in zip(*parts, strict=True):
+        room = torch.addcmul(begin, some, factor, out=levels[: len(some)])
+        room.clamp_(_FIRST_LEVEL, _FIRST_LEVEL + last)
+        found = own if is_whole else whole[: len(some)]
+        torch.add(numbers, room.view(torch.int32), alpha=2**bits, out=found)
         if is_whole:
-            keys.numpy().sort(axis=1)
+            found.numpy().sort(axis=1)
         else:
-            keys.numpy().partition(head - 1, axis=1)
-        own.copy_(keys[:, : own.shape[1]])
-    first = (columns[:, :head] & (2**bits - 1)).long()
-    exact = order_keys(scores.gather(1, first), head)
-    columns[:, :head] = columns[:, :head].gather(1, columns_of(exact))
-    far = columns[:, _HEAD - 1 :: _LONGEST_RUN // 2] if is_whole else columns[:, length - 1 :: _LONGEST_RUN]
+            found.numpy().partition(head - 1, axis=1)
+            own.copy_(found[:, :kept])
+    far = keys[:, _HEAD - 1 :: _LONGEST_RUN // 2] if is_whole else keys[:, length - 1 :: _LONGEST_RUN]
     far = far >> bits
+    mask = 2**bits - 1
+    first = (keys[:, :head] & mask).long()
+    begins = torch.arange(0, scores.numel(), n_columns).unsqueeze(1)
+    exact = order_keys(scores.take(first + begins), head)  # `take` costs half of what `gather` does
+    keys[:, :head] = first.gather(1, columns_of(exact))
     crowded = ~is_spread.squeeze(1) | ((far[:, 1:] == far[:, :-1]) & (far[:, 1:] != last)).any(dim=1)
-    columns, clear = columns[:, :length].bitwise_and_(2**bits - 1), is_clear(exact[:, :length])
+    keys, clear = keys[:, :length], is_clear(exact[:, :length])
     if crowded.any():
         again = order_keys(scores[crowded], length)
-        columns[crowded], clear[crowded] = columns_of(again).to(torch.int32), is_clear(again)
-    return Order(columns, clear)
+        keys[crowded], clear[crowded] = columns_of(again).to(torch.int32), is_clear(again)
+    return Order(keys.contiguous(), clear, mask)
 
 
 def order_keys(scores: Tensor, length: int) -> Tensor:
@@ -166,7 +187,7 @@ def is_clear(keys: Tensor) -> Tensor:
     Returns:
         bool [C].
     """
-    halves = keys.view(torch.int32)[:, _UPPER::2]
+    halves = keys.view(torch.int32)[:, _UPPER::2].contiguous()
     # A run of 64 holds two neighbours among every 32nd of the scores.
     parts = (halves[:, :_FIRST], 1), (halves[:, :_HEAD], 2), (halves[:, _HEAD :: _LONGEST_RUN // 2], 1)
     clear = torch.ones(len(keys), dtype=torch.bool, device=keys.device)

@@ -75,9 +75,12 @@ class Pool:
             users: int64 [C].
             drawn: int32 [C, K], item ids.
         """
-        draws = torch.arange(drawn.shape[1], device=drawn.device)
-        wanted = draws < self.sizes[users].unsqueeze(1)
-        self.items[(self.starts[users].unsqueeze(1) + draws)[wanted]] = drawn[wanted]
+        draws, sizes = torch.arange(drawn.shape[1], device=drawn.device), self.sizes[users]
+        places = self.starts[users].unsqueeze(1) + draws
+        if int(sizes.min()) < drawn.shape[1]:
+            wanted = draws < sizes.unsqueeze(1)
+            places, drawn = places[wanted], drawn[wanted]
+        self.items[places] = drawn
 
 
 @dataclass
@@ -193,13 +196,13 @@ def fill_by_power(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     def propose_some(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         positions = propose_positions(lengths[rows], count, power, generator)
         begins = (rows * n_columns).unsqueeze(1)
-        columns = listed.columns.take(begins + positions).long()
+        columns = listed.at(begins + positions)
         uniform = torch.rand(2, *columns.shape, generator=generator, device=columns.device)
         if power == 1:  # drawn from all columns: an excluded one, of score -inf, is never above
             others = index_from_uniform(uniform[0], lengths.new_tensor(n_columns))
         else:
             places = index_from_uniform(uniform[0].double().pow_(1 / power), lengths[rows].unsqueeze(1))
-            others = order.columns.take(begins + places).long()
+            others = order.at(begins + places)
         own, other = scores.take(begins + columns), scores.take(begins + others)
         accepted = (other >= own) & (uniform[1] < corrections.take(positions))
         # Items of equal score share their mean rank, so that one of two is above the other half of the time.
@@ -273,7 +276,8 @@ def fill_from_head(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     if clear.any():
         lengths = (n_columns - torch.bincount(chunk.excluded[0], minlength=len(users)))[clear].clamp(max=length)
         positions = draw_positions(lengths, int(pool.sizes[users[clear]].max()), temperature, chunk.generator)
-        pool.put(users[clear], chunk.items(order.columns[clear].gather(1, positions)))
+        begins = clear.nonzero() * (length + 1)
+        pool.put(users[clear], chunk.items(order.at(begins + positions)))
     return ~clear
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.order import columns_of, order_keys, order_of
+from recbole_bd.sampler.order import Bounds, columns_of, order_keys, order_of
 from recbole_bd.sampler.seen_items import Indices, SeenItems, require_numbers
 from recbole_bd.system.block_sizes import rows_at_once
 
@@ -17,15 +17,35 @@ from recbole_bd.system.block_sizes import rows_at_once
 _SCORES_AT_ONCE = {"cpu": 2**20, "cuda": 2**24}
 # Largest k for which torch.topk is faster on a CPU than a sort of keys, and than one of levels.
 _FEW, _FEWER = 64, 20
+_LEAST = torch.finfo(torch.float32).min
 
 
-def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
+def bounds_of(scores: Tensor, whose: str) -> Bounds:
+    """Least and greatest score of each row. -inf counts as the least finite number.
+
+    Args:
+        scores: logits [C, n].
+        whose: name of the role, for the error.
+
+    Returns:
+        float32 [C, 1] each.
+
+    Raises:
+        DataError: a score is not a number.
+    """
+    lowest, greatest = (bound(dim=1, keepdim=True).float() for bound in (scores.amin, scores.amax))
+    require_numbers(greatest, whose)
+    return lowest.clamp_(min=_LEAST), greatest
+
+
+def mask_excluded(scores: Tensor, excluded: Indices, whose: str, bounds: Bounds | None = None) -> Tensor:
     """Copy scores with -inf at the excluded items, and only there; scores of -inf become the least finite number.
 
     Args:
         scores: logits [C, n].
         excluded: indices of the items that are not listed.
         whose: name of the role, for the error.
+        bounds: result of `bounds_of`, if it is at hand.
 
     Returns:
         float32 [C, n], without -0.0.
@@ -33,32 +53,33 @@ def mask_excluded(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
     Raises:
         DataError: a score is not a number.
     """
+    lowest, _ = bounds or bounds_of(scores, whose)
     scores = scores.float() + 0.0  # 0.0 in the place of -0.0
-    require_numbers(scores.amax(dim=1), whose)
-    scores.clamp_(min=torch.finfo(scores.dtype).min)
+    if (lowest == _LEAST).any():
+        scores.clamp_(min=_LEAST)
     scores[excluded] = -torch.inf
     return scores
 
 
-def topk_sorted(scores: Tensor, length: int, lowest: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def topk_sorted(scores: Tensor, length: int, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
     """`torch.topk` of each row, sorted; faster on a CPU.
 
     Args:
         scores: float32 [C, n]; no NaN and no -0.0.
         length: numbers per row, n at most.
-        lowest: float32 [C, 1], no more than any score but -inf; saves time. None if it is not known.
+        bounds: of each row's scores but -inf; saves time. None if they are not known.
 
     Returns:
         Values [C, length], the greatest first, and their columns, int64 [C, length].
     """
-    if scores.device.type != "cpu" or length <= (_FEW if lowest is None else _FEWER):
+    if scores.device.type != "cpu" or length <= (_FEW if bounds is None else _FEWER):
         greatest = scores.topk(length, dim=1)
         return greatest.values, greatest.indices
     # For a larger k, topk takes two to five times as long on a CPU.
-    if lowest is None or length == scores.shape[1]:
+    if bounds is None or length == scores.shape[1]:
         columns = columns_of(order_keys(scores, length))
     else:
-        columns = order_of(scores, length, lowest).columns.long()
+        columns = order_of(scores, length, bounds).columns.long()
     return scores.gather(1, columns), columns
 
 
@@ -99,9 +120,10 @@ def top_lists(
     lists = torch.zeros(seen.n_users, length, dtype=torch.int32, device=device)
     for users in torch.arange(1, seen.n_users, device=device).split(users_at_once(device, n_items)):
         logits = all_logits(users)
-        scores = mask_excluded(logits, seen.of(users), whose)
+        bounds = bounds_of(logits, whose)
+        scores = mask_excluded(logits, seen.of(users), whose, bounds)
         # One more than is listed, to see whether the last one has an equal.
-        best, columns = topk_sorted(scores, length + 1, logits.amin(dim=1, keepdim=True).float())
+        best, columns = topk_sorted(scores, length + 1, bounds)
         tied = ((best[:, 1:] == best[:, :-1]) & (best[:, 1:] != -torch.inf)).any(dim=1)
         if tied.any():
             shuffled = torch.randperm(n_items, generator=generator, device=device)

@@ -44,16 +44,16 @@ def rows(n=4000):
     normal[5, 25] = -torch.inf
     normal[6] = 1.5
     normal[7, 40] = torch.finfo(torch.float32).min
-    lowest = normal.amin(dim=1, keepdim=True)
     normal = normal.clamp(min=torch.finfo(torch.float32).min)
+    bounds = normal.amin(dim=1, keepdim=True), normal.amax(dim=1, keepdim=True)
     normal[:, :20] = -torch.inf
-    return normal, lowest
+    return normal, bounds
 
 
 def test_levels_give_the_head_in_order_and_the_rest_nearly():
-    scores, lowest = rows()
+    scores, bounds = rows()
     n = scores.shape[1]
-    found, exact = order_of(scores, n, lowest), order_keys(scores, n)
+    found, exact = order_of(scores, n, bounds), order_keys(scores, n)
     wanted = columns_of(exact)
     assert torch.equal(found.columns.long().sort(dim=1).values, torch.arange(n).expand(len(scores), -1))
     clear = is_clear(exact)
@@ -72,8 +72,8 @@ def test_levels_give_the_head_in_order_and_the_rest_nearly():
 @pytest.mark.parametrize("length", [1, 63, 2001, 3950, 3999])
 @pytest.mark.parametrize("bounded", [True, False])
 def test_the_head_of_a_list_is_in_order(length, bounded):
-    scores, lowest = rows()
-    found, exact = order_of(scores, length, lowest if bounded else None), order_keys(scores, length)
+    scores, bounds = rows()
+    found, exact = order_of(scores, length, bounds if bounded else None), order_keys(scores, length)
     assert torch.equal(found.clear, is_clear(exact))
     gathered = (scores.gather(1, columns) for columns in (found.columns.long(), columns_of(exact)))
     assert torch.equal(*gathered)
@@ -84,14 +84,17 @@ def test_equal_scores_around_the_end_of_a_head_do_not_hide_better_ones():
     scores[1, 450:700] = scores[1, 450]  # equal scores and levels
     scores[2, 450:700] = scores[2, 450] - torch.arange(250) * 1e-7  # equal levels alone
     shuffled = scores[:, torch.randperm(4000, generator=torch.Generator().manual_seed(1))]
-    found = order_of(shuffled, 500, torch.zeros(3, 1))
+    found = order_of(shuffled, 500, (torch.zeros(3, 1), torch.ones(3, 1)))
     best = shuffled.sort(dim=1, descending=True).values[:, :500]
     assert torch.equal(shuffled.gather(1, found.columns.long()), best)
 
 
 def test_without_a_bound_and_with_many_columns_all_are_in_order():
     scores, _ = rows()
-    few, many = order_of(scores, 4000), order_of(torch.randn(2, 2**15 + 1), 2**15 + 1, torch.full((2, 1), -9.0))
+    few, many = (
+        order_of(scores, 4000),
+        order_of(torch.randn(2, 2**15 + 1), 2**15 + 1, (torch.full((2, 1), -9.0), torch.full((2, 1), 9.0))),
+    )
     assert torch.equal(few.columns.long(), columns_of(order_keys(scores, 4000)))
     assert (many.columns.sort(dim=1).values == torch.arange(2**15 + 1)).all()
     assert many.clear.all()
