@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from recbole_bd.sampler.order import Bounds, Order, order_of
-from recbole_bd.sampler.ranks import Ranks
-from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in
+from recbole_bd.sampler.ranks import FEW_COLUMNS, Ranks
+from recbole_bd.sampler.seen_items import Indices, SeenItems, among, number_in, of_rows
 from recbole_bd.sampler.top_lists import bounds_of, mask_excluded, topk_sorted
 
 # Best items of a role remembered for each user, and how many of them count towards popularity.
@@ -83,8 +83,11 @@ class Chunk:
         Raises:
             DataError: a score is NaN.
         """
+        is_few = self.n_columns <= FEW_COLUMNS  # one exact order serves all
+        if length < self.n_columns and (is_few or (role, self.n_columns) in self._orders):
+            return self.order(role, self.n_columns).first(length)
         if (role, length) not in self._orders:
-            is_exact = self._method == "exact" and length == self.n_columns
+            is_exact = is_few or (self._method == "exact" and length == self.n_columns)
             masked = self.masked(role)
             self._orders[role, length] = order_of(masked, length, None if is_exact else self._bounds[role])
         return self._orders[role, length]
@@ -92,8 +95,25 @@ class Chunk:
     def ranks(self, role: str) -> Ranks:
         """The ranks of one role, in positions of the whole catalogue; 1 is best."""
         if role not in self._ranks:
-            self._ranks[role] = Ranks(self._logits(role), self.excluded, self._method, role, self.column_weights)
+            logits, order = self._logits(role), lambda: self.order(role, self.n_columns)
+            self._ranks[role] = Ranks(logits, self.excluded, self._method, role, self.column_weights, order)
         return self._ranks[role]
+
+    def ranks_of_rows(self, role: str, rows: Tensor) -> Tensor:
+        """The ranks of all columns in some rows; no other row is ranked for it.
+
+        Args:
+            role: name of the role.
+            rows: bool [C], R of them.
+
+        Returns:
+            float32 [R, M]; NaN where a column is not ranked.
+        """
+        if role in self._ranks or rows.all():
+            return self.ranks(role).everywhere()[rows]
+        weights = None if self.column_weights is None else self.column_weights[rows]
+        excluded = of_rows(self.excluded, rows)
+        return Ranks(self._logits(role)[rows], excluded, self._method, role, weights).everywhere()
 
 
 def whole_chunks(

@@ -48,6 +48,11 @@ class Order:
         """All columns, int32 [C, L]."""
         return self.keys & self.mask
 
+    def first(self, length: int) -> "Order":
+        """The first columns of these; rows that are not clear further down are not clear here either."""
+        whole = length == self.keys.shape[1]
+        return self if whole else Order(self.keys[:, :length].contiguous(), self.clear, self.mask)
+
     def at(self, flat_indices: Tensor) -> Tensor:
         """Columns at some flat indices, `row * L + position`. int64 of any shape to int64 of that shape."""
         return self.keys.take(flat_indices).bitwise_and_(self.mask).long()

@@ -35,6 +35,10 @@ _LARGEST_EXPONENT = 3.0
 _LARGEST_POWER = 6.0
 # Rounds of proposals for rows that lack some.
 _ROUNDS = 4
+# More proposals than are expected to be needed: a share of them, and some.
+_MARGIN, _FEW_MORE = 1.25, 16
+# Columns of a search that cost as much as one proposal.
+_OF_A_SEARCH = 2
 # Proposals in memory at a time: 16 MiB an array.
 _PROPOSALS_AT_ONCE = 2**21
 
@@ -103,7 +107,7 @@ class Rule:
 
     def proposals(self, wanted: int) -> int:
         """Number of proposals of which some more than `wanted` are accepted."""
-        return int(1.25 * wanted / self.acceptance) + 16
+        return int(_MARGIN * wanted / self.acceptance) + _FEW_MORE
 
     def corrections(self, power: float, device: torch.device) -> Tensor:
         """`power_corrections` of every position, computed once. float32 [n_items]."""
@@ -222,7 +226,8 @@ def _fill_by_proposals(
 ) -> Tensor:
     """Take the first accepted proposals of each row, in a few rounds.
 
-    A row with too few of them is left as a whole, so that no item is favoured.
+    Later rounds propose as many as the row with the lowest acceptance so far needs, if these cost less than a search.
+    A row with too few accepted ones is left as a whole, so that no item is favoured.
 
     Args:
         chunk, rule, pool: see `fill`.
@@ -234,11 +239,17 @@ def _fill_by_proposals(
     """
     sizes, starts = pool.sizes[chunk.users], pool.starts[chunk.users]
     unfilled, left = torch.ones_like(rows), rows.nonzero().squeeze(1)
-    have = torch.zeros_like(sizes)
+    have, proposed = torch.zeros_like(sizes), 0
     for number in range(_ROUNDS):
         if not len(left):
             break
-        count = rule.proposals(int((sizes - have)[left].max()))
+        lacking = (sizes - have)[left]
+        count = rule.proposals(int(lacking.max()))
+        if number:
+            needed = proposed * lacking / have[left].clamp(min=1)
+            most = max(count, chunk.n_columns // _OF_A_SEARCH)
+            count = min(int(_MARGIN * float(needed.max())) + _FEW_MORE, most)
+        proposed += count
         means = []
         for some in left.split(max(1, _PROPOSALS_AT_ONCE // count)):
             wanted = (sizes - have)[some]
@@ -322,9 +333,9 @@ def fill_by_search(chunk: Chunk, rule: Rule, pool: Pool, rows: Tensor) -> None:
     if direction.sampling == "uniform":
         weights = uniform_weights(len(users), chunk.n_columns, excluded)
     elif listed := direction.listed(rule.learner, rule.guide):
-        weights = top_weights(chunk.ranks(listed).everywhere()[rows], excluded, direction.top_temperature)
+        weights = top_weights(chunk.ranks_of_rows(listed, rows), excluded, direction.top_temperature)
     else:
-        own, other = (chunk.ranks(role).everywhere()[rows] for role in (rule.learner, rule.guide))
+        own, other = (chunk.ranks_of_rows(role, rows) for role in (rule.learner, rule.guide))
         if direction.guide_top is not None:
             best = other.nan_to_num(torch.inf).amin(dim=1, keepdim=True)  # equal scores share their mean rank
             excluded = indices_of(other.isnan() | (other > best.clamp(min=direction.guide_top)))

@@ -3,10 +3,12 @@
 Rank 1 is the best. Padding and the user's training items are not ranked.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from recbole_bd.sampler.order import columns_of, is_clear, order_keys
+from recbole_bd.sampler.order import Order, order_of
 from recbole_bd.sampler.seen_items import Indices, of_rows, require_numbers
 from recbole_bd.sampler.top_lists import mask_excluded
 
@@ -16,7 +18,7 @@ RANK_METHODS = ("binned", "exact")
 _LEAST_BINS = 2**14
 BIN_TOLERANCE = 65
 # Largest number of columns that cost less to sort than to count.
-_FEW_COLUMNS = 8192
+FEW_COLUMNS = 8192
 
 
 class Ranks:
@@ -33,6 +35,7 @@ class Ranks:
         whose: name of the role, for the error.
         column_weights: float32 [C, M], number of items each column represents, 0 at excluded indices; None for one
             each. The error bound of binned ranks is then multiplied by the row's largest weight.
+        order: gives the order of all columns, for uses that share it; read where `binned` sorts few items.
 
     Raises:
         DataError: a score is NaN.
@@ -46,6 +49,7 @@ class Ranks:
         method: str = "binned",
         whose: str = "a model",
         column_weights: Tensor | None = None,
+        order: Callable[[], Order] | None = None,
     ):
         if method not in RANK_METHODS:
             raise ValueError(f"ranks={method!r}: must be one of {', '.join(RANK_METHODS)}")
@@ -56,8 +60,9 @@ class Ranks:
         self._all: Tensor | None = None
         if method == "exact":
             self._all = _exact_ranks(scores, excluded, column_weights)
-        elif column_weights is None and scores.shape[1] <= _FEW_COLUMNS:
-            self._all = _ranks_by_order(scores, excluded, whose)
+        elif column_weights is None and scores.shape[1] <= FEW_COLUMNS:
+            found = order() if order else order_of(mask_excluded(scores, excluded, whose), scores.shape[1])
+            self._all = _ranks_by_order(scores, excluded, found)
         else:
             self._count(scores, top, low, excluded, column_weights)
 
@@ -141,13 +146,12 @@ def _middles(begins: Tensor, of_each: Tensor) -> Tensor:
     return (sizes.cumsum(dim=0) - sizes / 2)[groups]
 
 
-def _ranks_by_order(scores: Tensor, excluded: Indices, whose: str) -> Tensor:
+def _ranks_by_order(scores: Tensor, excluded: Indices, order: Order) -> Tensor:
     """Positions in the order of the scores; exact ranks in rows with many equal scores."""
-    keys = order_keys(mask_excluded(scores, excluded, whose), scores.shape[1])
     places = torch.arange(1.0, scores.shape[1] + 1, device=scores.device)
-    ranks = torch.empty_like(scores).scatter_(1, columns_of(keys), places.expand_as(scores))
+    ranks = torch.empty_like(scores).scatter_(1, order.columns.long(), places.expand_as(scores))
     ranks[excluded] = torch.nan
-    equal = ~is_clear(keys)
+    equal = ~order.clear
     if equal.any():
         ranks[equal] = _exact_ranks(scores[equal], of_rows(excluded, equal), None)
     return ranks

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from recbole_bd.sampler.candidates import Candidates
+from recbole_bd.sampler.candidates import Candidates, Chunk
 from recbole_bd.sampler.direction import Direction
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
@@ -152,3 +152,28 @@ def test_a_user_who_has_seen_all_sampled_items_still_gets_others():
     sampler = DistillationSampler(seen, {"student": Direction(sampling="uniform")}, torch.full((3,), 30), "sampled", 8)
     sampler.refresh({role: scores_of(torch.randn(3, 200)) for role in ("teacher", "student")})
     assert set(sampler.pools["student"][:30].tolist()) <= {198, 199}
+
+
+@pytest.mark.parametrize("n_items", [300, 9000])
+def test_ranks_of_some_rows_are_those_among_all_rows(n_items):
+    scores = torch.randn(6, n_items, generator=torch.Generator().manual_seed(2))
+    seen = SeenItems(torch.arange(1, 7), torch.arange(11, 17), n_users=7, n_items=n_items)
+    users, rows = torch.arange(1, 7), torch.tensor([False, True, False, False, True, True])
+
+    def chunk():
+        return Chunk(users, lambda role: scores, n_items, seen.of(users), "binned", torch.Generator())
+
+    expected = chunk().ranks("teacher").everywhere()[rows]
+    assert torch.equal(chunk().ranks_of_rows("teacher", rows).nan_to_num(-1.0), expected.nan_to_num(-1.0))
+    assert expected.isnan().sum() == 6  # padding and the training item of each
+
+
+def test_a_list_is_the_head_of_an_order_that_is_at_hand():
+    scores = torch.randn(3, 9000, generator=torch.Generator().manual_seed(4))
+    seen = SeenItems(torch.arange(1, 4), torch.arange(11, 14), n_users=4, n_items=9000)
+    users = torch.arange(1, 4)
+    chunk = Chunk(users, lambda role: scores, 9000, seen.of(users), "binned", torch.Generator())
+    alone = chunk.order("teacher", 40).columns
+    whole = chunk.order("teacher", 9000)
+    assert torch.equal(chunk.order("teacher", 40).columns, alone)
+    assert torch.equal(whole.first(40).at(torch.tensor([0, 41])), alone.view(-1)[[0, 41]].long())

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from recbole_bd.sampler import pools
+from recbole_bd.sampler.candidates import Chunk
 from recbole_bd.sampler.direction import Direction
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
@@ -141,3 +142,25 @@ def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling
         found = np.append(counts[often], counts[~often].sum())
         wanted = np.append(expected[often], expected[~often].sum())
         assert stats.chisquare(found[wanted > 0], wanted[wanted > 0]).pvalue > 1e-4
+
+
+def test_a_row_that_accepts_a_tenth_of_the_others_is_filled_without_a_search():
+    """Later rounds propose what such a row needs; with as many as the others need it would lack some."""
+    seen = SeenItems(torch.tensor([1, 2]), torch.tensor([1, 1]), n_users=3, n_items=4000)
+    zeros = torch.zeros(2, 4000)
+    excluded = seen.of(torch.tensor([1, 2]))
+    chunk = Chunk(torch.tensor([1, 2]), lambda role: zeros, 4000, excluded, "binned", torch.Generator().manual_seed(1))
+    sizes = torch.tensor([0, 100, 100])
+    pool = pools.Pool(
+        torch.zeros(200, dtype=torch.int32), sizes, sizes.cumsum(0) - sizes, pools.Workspace(zeros.device)
+    )
+    rule = pools.Rule("student", "teacher", Direction(), 4000)
+    often = torch.tensor([0.5, 0.04])
+
+    def propose_some(rows, count):
+        accepted = torch.rand(len(rows), count, generator=chunk.generator) < often[rows].unsqueeze(1)
+        return (10 + rows).unsqueeze(1).expand(-1, count), accepted
+
+    left = pools._fill_by_proposals(chunk, rule, pool, torch.tensor([True, True]), propose_some)
+    assert not left.any()
+    assert pool.items.tolist() == [10] * 100 + [11] * 100
