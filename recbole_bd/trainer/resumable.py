@@ -13,6 +13,7 @@ import torch
 
 from recbole_bd.data.batches import BatchStream
 from recbole_bd.system.distributed import group
+from recbole_bd.system.garbage import old_objects_left_alone
 from recbole_bd.system.random_state import random_state, set_random_state
 from recbole_bd.system.signals import Stop
 
@@ -154,7 +155,8 @@ class Resumable:
         def batch_done(step: int) -> None:
             self.keeper.batch_done(lambda: after(step))
 
-        train(_Batches(train_data, resume_point, self._restore, batch_done) if by_batch else train_data)
+        with old_objects_left_alone():
+            train(_Batches(train_data, resume_point, self._restore, batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:
         """Offer the keeper the resume point after the last batch of an epoch."""
