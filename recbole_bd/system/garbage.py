@@ -9,8 +9,8 @@ from contextlib import contextmanager
 def old_objects_left_alone() -> Iterator[None]:
     """Scope in which the collector looks at new objects alone.
 
-    A program with torch and RecBole has several hundred thousand objects. To look at them again and again takes 2 to 8 %
-    of an epoch of short steps, and frees nothing.
+    A program with torch and RecBole has several hundred thousand objects. To look at them again and again takes 2 to
+    8 % of an epoch of short steps, and frees nothing.
     """
     gc.freeze()
     try:

@@ -34,5 +34,6 @@ def test_an_error_ends_the_scope():
         with old_objects_left_alone():
             raise KeyError
 
-    pytest.raises(KeyError, failing)
+    with pytest.raises(KeyError):
+        failing()
     assert gc.get_freeze_count() == before
