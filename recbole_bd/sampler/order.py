@@ -24,7 +24,6 @@ _COLUMN_BITS = 15
 _EXACT = 22
 _FIRST_LEVEL, _BITS_OF_FIRST = 2.0**23, 0x4B000000
 
-
 # Least and greatest score of each row, float32 [C, 1] each, or numbers below and above them.
 Bounds = tuple[Tensor, Tensor]
 
