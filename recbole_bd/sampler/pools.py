@@ -107,7 +107,7 @@ class Rule:
 
     def proposals(self, wanted: int) -> int:
         """Number of proposals of which some more than `wanted` are accepted."""
-        return int(_MARGIN * wanted / self.acceptance) + _FEW_MORE
+        return _some_more(wanted / self.acceptance)
 
     def corrections(self, power: float, device: torch.device) -> Tensor:
         """`power_corrections` of every position, computed once. float32 [n_items]."""
@@ -217,6 +217,11 @@ def fill_by_power(chunk: Chunk, rule: Rule, pool: Pool) -> Tensor:
     return _fill_by_proposals(chunk, rule, pool, clear, propose_some)
 
 
+def _some_more(expected: float) -> int:
+    """Number of proposals where so many are expected to do."""
+    return int(_MARGIN * expected) + _FEW_MORE
+
+
 def _fill_by_proposals(
     chunk: Chunk,
     rule: Rule,
@@ -248,7 +253,7 @@ def _fill_by_proposals(
         if number:
             needed = proposed * lacking / have[left].clamp(min=1)
             most = max(count, chunk.n_columns // _OF_A_SEARCH)
-            count = min(int(_MARGIN * float(needed.max())) + _FEW_MORE, most)
+            count = min(_some_more(float(needed.max())), most)
         proposed += count
         means = []
         for some in left.split(max(1, _PROPOSALS_AT_ONCE // count)):
