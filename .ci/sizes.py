@@ -1,7 +1,8 @@
-"""Prints how large the package's files, functions and classes are, and the largest of each by name."""
+"""Prints how large the package's files, functions and classes are. Exits with 1 if any is larger than its bound."""
 
 import ast
 import statistics
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,18 +17,22 @@ def definitions(path: Path, kinds: type | tuple[type, ...]) -> Iterator[Size]:
             yield node.end_lineno - node.lineno + 1, f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
 
-def main() -> None:
-    """Print the four figures."""
+def main() -> int:
+    """Print the four figures; 1 if one is above its bound, else 0."""
     paths = sorted((ROOT / "recbole_bd").rglob("*.py"))
     files = [(len(path.read_text(encoding="utf-8").splitlines()), str(path.relative_to(ROOT))) for path in paths]
     modules = [size for size in files if not size[1].endswith("__init__.py")]
     functions = [size for path in paths for size in definitions(path, (ast.FunctionDef, ast.AsyncFunctionDef))]
     classes = [size for path in paths for size in definitions(path, ast.ClassDef)]
-    print(f"files: {len(modules)}, median {statistics.median(lines for lines, _ in modules):g} lines (at most 150)")
+    median = statistics.median(lines for lines, _ in modules)
+    print(f"files: {len(modules)}, median {median:g} lines (at most 150)")
+    is_too_large = median > 150
     for kind, sizes, bound in (("file", modules, 350), ("function", functions, 60), ("class", classes, 200)):
         lines, name = max(sizes)
         print(f"largest {kind}: {lines} lines (at most {bound}), {name}")
+        is_too_large |= lines > bound
+    return int(is_too_large)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from recbole_bd.sampler.candidates import Chunk
 from recbole_bd.sampler.direction import Direction
-from recbole_bd.sampler.pools import Pool, Rule, Workspace, fill
+from recbole_bd.sampler.fill import Rule, fill
+from recbole_bd.sampler.pool import Pool, Workspace
 from recbole_bd.sampler.seen_items import Indices, SeenItems
 
 # Numbers ranked at a time: few on a CPU, to stay in its cache.

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from recbole_bd.sampler.candidates import Candidates, Chunk, whole_chunks
 from recbole_bd.sampler.direction import Direction
-from recbole_bd.sampler.pools import Pool, Rule, Workspace, fill
+from recbole_bd.sampler.fill import Rule, fill
+from recbole_bd.sampler.pool import Pool, Workspace
 from recbole_bd.sampler.ranks import RANK_METHODS
 from recbole_bd.sampler.seen_items import SeenItems, index_from_uniform
 from recbole_bd.system.distributed import group

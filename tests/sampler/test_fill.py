@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
-from recbole_bd.sampler import pools
+from recbole_bd.sampler import fill as filling
 from recbole_bd.sampler.candidates import Chunk
 from recbole_bd.sampler.direction import Direction
+from recbole_bd.sampler.pool import Pool, Workspace
 from recbole_bd.sampler.sampler import DistillationSampler
 from recbole_bd.sampler.seen_items import SeenItems
 from tests.helpers.references import (
@@ -37,13 +38,13 @@ def test_frequencies_of_drawing_by_rejection_are_those_of_the_formulas(name, pre
     sampler = DistillationSampler(
         seen, {"student": direction}, torch.full((n_users,), pool), seed=7, ranks=precision, chunk_scores=20 * n_items
     )
-    searched, search = [], pools.fill_by_search
+    searched, search = [], filling.fill_by_search
 
     def counted(*arguments):
         searched.append(int(arguments[-1].sum()))
         search(*arguments)
 
-    monkeypatch.setattr(pools, "fill_by_search", counted)
+    monkeypatch.setattr(filling, "fill_by_search", counted)
     rows = {"student": own, "teacher": guide}
     sampler.refresh({role: lambda u, row=row: row.repeat(len(u), 1) for role, row in rows.items()})
     assert sum(searched) < n_users / 5
@@ -77,18 +78,18 @@ def test_frequencies_of_drawing_by_powers_of_ranks_are_those_of_the_formulas(pow
     scores["student"][2, 100:103] = scores["student"][2].median()  # below the head
     for table in scores.values():
         table[3] = table[3].mul(2).round()
-    searched, search = [], pools.fill_by_search
+    searched, search = [], filling.fill_by_search
 
     def counted(*arguments):
         searched.append(int(arguments[-1].sum()))
         search(*arguments)
 
-    monkeypatch.setattr(pools, "fill_by_search", counted)
+    monkeypatch.setattr(filling, "fill_by_search", counted)
     direction = Direction(shape="exp", eps=power, rank_order=order, rank_scale="logarithmic")
     n_draws = 20000
-    monkeypatch.setattr(pools.Rule, "proposals", lambda rule, wanted: 6002)
-    monkeypatch.setattr(pools, "_ROUNDS", 99)
-    monkeypatch.setattr(pools, "_PROPOSALS_AT_ONCE", at_once)
+    monkeypatch.setattr(filling.Rule, "proposals", lambda rule, wanted: 6002)
+    monkeypatch.setattr(filling, "_ROUNDS", 99)
+    monkeypatch.setattr(filling, "_PROPOSALS_AT_ONCE", at_once)
     sampler = refreshed({"teacher": direction}, scores, n_draws, ranks="exact")
     assert sum(searched) == 1
     for user in range(1, 5):
@@ -121,13 +122,13 @@ def test_frequencies_of_drawing_from_the_head_are_those_of_the_formulas(sampling
     listed[2] = listed[2].mul(2).round()  # a head of few different scores
     listed[3] = 1.0
     listed[4, torch.randperm(3001)[:20]] = math.inf
-    searched, search = [], pools.fill_by_search
+    searched, search = [], filling.fill_by_search
 
     def counted(*arguments):
         searched.append(int(arguments[-1].sum()))
         search(*arguments)
 
-    monkeypatch.setattr(pools, "fill_by_search", counted)
+    monkeypatch.setattr(filling, "fill_by_search", counted)
     direction = Direction(sampling=sampling, top_temperature=8.0)
     sampler = refreshed({"student": direction}, scores, ranks="exact")
     assert sum(searched) == 3
@@ -151,16 +152,14 @@ def test_a_row_that_accepts_a_tenth_of_the_others_is_filled_without_a_search():
     excluded = seen.of(torch.tensor([1, 2]))
     chunk = Chunk(torch.tensor([1, 2]), lambda role: zeros, 4000, excluded, "binned", torch.Generator().manual_seed(1))
     sizes = torch.tensor([0, 100, 100])
-    pool = pools.Pool(
-        torch.zeros(200, dtype=torch.int32), sizes, sizes.cumsum(0) - sizes, pools.Workspace(zeros.device)
-    )
-    rule = pools.Rule("student", "teacher", Direction(), 4000)
+    pool = Pool(torch.zeros(200, dtype=torch.int32), sizes, sizes.cumsum(0) - sizes, Workspace(zeros.device))
+    rule = filling.Rule("student", "teacher", Direction(), 4000)
     often = torch.tensor([0.5, 0.04])
 
     def propose_some(rows, count):
         accepted = torch.rand(len(rows), count, generator=chunk.generator) < often[rows].unsqueeze(1)
         return (10 + rows).unsqueeze(1).expand(-1, count), accepted
 
-    left = pools._fill_by_proposals(chunk, rule, pool, torch.tensor([True, True]), propose_some)
+    left = filling._fill_by_proposals(chunk, rule, pool, torch.tensor([True, True]), propose_some)
     assert not left.any()
     assert pool.items.tolist() == [10] * 100 + [11] * 100

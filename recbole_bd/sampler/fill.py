@@ -1,11 +1,10 @@
-"""The drawn items of one learner, and the four ways of drawing them for a chunk of users.
+"""The four ways of drawing the items of a learner for a chunk of users.
 
 Each way fills rows of a `Pool` by a `Rule`. Rejection sampling, from all items or from a list, and draws from the head
 of a list are cheap but not always possible. A search in the cumulative weights of all items fills the remaining rows.
 """
 
 import math
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +24,7 @@ from recbole_bd.sampler.draws import (
     top_weights,
     uniform_weights,
 )
+from recbole_bd.sampler.pool import Pool
 from recbole_bd.sampler.seen_items import index_from_uniform, indices_of, of_rows
 
 # Rejection sampling: the acceptance rate assumed for the first chunk, and the lower bound of measured rates.
@@ -41,50 +41,6 @@ _MARGIN, _FEW_MORE = 1.25, 16
 _OF_A_SEARCH = 2
 # Proposals in memory at a time: 16 MiB an array.
 _PROPOSALS_AT_ONCE = 2**21
-
-
-class Workspace(threading.local):
-    """Memory for cumulative weights, float64, reused by every chunk; each thread has its own."""
-
-    def __init__(self, device: torch.device):
-        self._memory = torch.empty(0, dtype=torch.float64, device=device)
-
-    def like(self, weights: Tensor) -> Tensor:
-        """Uninitialised memory of the shape of `weights`, float64."""
-        if len(self._memory) < weights.numel():
-            self._memory = torch.empty(weights.numel(), dtype=torch.float64, device=self._memory.device)
-        return self._memory[: weights.numel()].view(weights.shape)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """The items drawn for one learner, user by user.
-
-    Attributes:
-        items: int32 [sum of `sizes`], written in place.
-        sizes: int64 [n_users], items drawn per user.
-        starts: int64 [n_users], index of each user's first item in `items`.
-        workspace: memory that draws may overwrite.
-    """
-
-    items: Tensor
-    sizes: Tensor
-    starts: Tensor
-    workspace: Workspace
-
-    def put(self, users: Tensor, drawn: Tensor) -> None:
-        """Keep as many of each user's draws as the pool has room for.
-
-        Args:
-            users: int64 [C].
-            drawn: int32 [C, K], item ids.
-        """
-        draws, sizes = torch.arange(drawn.shape[1], device=drawn.device), self.sizes[users]
-        places = self.starts[users].unsqueeze(1) + draws
-        if int(sizes.min()) < drawn.shape[1]:
-            wanted = draws < sizes.unsqueeze(1)
-            places, drawn = places[wanted], drawn[wanted]
-        self.items[places] = drawn
 
 
 @dataclass
