@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from recbole_bd.data.batches import BatchStream
+from recbole_bd.system.allocator import freed_memory_kept
 from recbole_bd.system.distributed import group
 from recbole_bd.system.garbage import old_objects_left_alone
 from recbole_bd.system.random_state import random_state, set_random_state
@@ -155,7 +156,7 @@ class Resumable:
         def batch_done(step: int) -> None:
             self.keeper.batch_done(lambda: after(step))
 
-        with old_objects_left_alone():
+        with old_objects_left_alone(), freed_memory_kept():
             train(_Batches(train_data, resume_point, self._restore, batch_done) if by_batch else train_data)
 
     def _epoch_done(self, train_data: Any, epoch: int) -> None:

@@ -1,8 +1,9 @@
 """Cross-entropies of whole rows of items, with fewer passes over the memory than torch's on a CPU.
 
 CDAE compares a row of logits with zeros and ones for each user, and sequential models take the softmax of a row for
-each history. Loss and gradient are computed together, over a few rows that stay in the cache. RecBole's code of the
-loss stays as it is, and the result is the same up to rounding. `benchmarks/README.md` says what it saves.
+each history. Loss and gradient are computed together, over a few rows that stay in the cache. A loss has one backward
+pass, which overwrites the kept gradient. RecBole's code of the loss stays as it is, and the result is the same up to
+rounding. `benchmarks/README.md` says what it saves.
 """
 
 import inspect
@@ -43,7 +44,7 @@ class SummedBinaryCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Gradient of the logits."""
         (of_sum,) = ctx.saved_tensors
-        return of_sum * gradient, None
+        return of_sum.mul_(gradient), None
 
 
 class MeanCrossEntropy(torch.autograd.Function):
@@ -70,7 +71,7 @@ class MeanCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """Gradient of the logits."""
         (of_sum,) = ctx.saved_tensors
-        return of_sum * (gradient / len(of_sum)), None
+        return of_sum.mul_(gradient / len(of_sum)), None
 
 
 def _blocks(logits: Tensor, targets: Tensor, gradient: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -50,6 +50,16 @@ def test_a_mean_over_softmaxes_and_its_gradient_are_those_of_torch():
     assert torch.allclose(gradient, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("loss", [SummedBinaryCrossEntropy, MeanCrossEntropy])
+def test_a_second_backward_is_an_error_and_not_a_wrong_gradient(loss):
+    logits = torch.randn(2, 3, requires_grad=True)
+    targets = torch.ones(2, 3) if loss is SummedBinaryCrossEntropy else torch.tensor([0, 2])
+    found = loss.apply(logits, targets)
+    found.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="inplace"):
+        found.backward()
+
+
 LOGITS, ONES, COLUMNS = torch.arange(12.0).view(3, 4) / 7, torch.ones(3, 4), torch.tensor([3, 0, 1])
 PER_COLUMN = torch.tensor([1.0, 2.0, 0.5, 1.0])
 
