@@ -1,8 +1,9 @@
 """Threads of this process: independent pieces of work side by side, and how many an operation uses."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -41,6 +42,48 @@ def each_in_threads(
             yield from pool.map(quietly, parts)
     finally:
         torch.set_num_threads(total)  # each thread has a number of its own, but the last one set is that of new threads
+
+
+@contextmanager
+def side_by_side(is_wanted: bool = True) -> Iterator[Callable[[Callable[[], None], bool], None]]:
+    """Scope in which pieces of work are done by the calling thread and by a second one; its end waits for all.
+
+    Operations of both threads use one thread. If two threads are not wanted, all pieces are done at the end of the
+    scope, in the order in which they were started.
+
+    Args:
+        is_wanted: whether to use a second thread.
+
+    Yields:
+        What starts a piece; called with False, the second thread does it, after those that it has, and with True the
+        calling thread does it at once. The first error is raised by the call or at the end of the scope.
+    """
+    if not is_wanted:
+        pieces: list[Callable[[], None]] = []
+        yield lambda work, is_here: pieces.append(work)
+        for work in pieces:
+            work()
+        return
+    with one_thread():
+        begun: list[Future[None]] = []
+
+        def start(work: Callable[[], None], is_here: bool) -> None:
+            if is_here:
+                work()
+            else:
+                begun.append(_second_thread().submit(work))
+
+        try:
+            yield start
+        finally:
+            wait(begun)
+        for one in begun:
+            one.result()
+
+
+@cache
+def _second_thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def one_thread(is_wanted: bool = True) -> AbstractContextManager[None]:

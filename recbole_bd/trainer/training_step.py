@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,8 @@ from torch.nn.utils.clip_grad import clip_grad_norm_
 
 from recbole_bd.backbones.traits import traits_of
 from recbole_bd.data.batches import Batch
-from recbole_bd.system.threads import one_thread
+from recbole_bd.system.distributed import group
+from recbole_bd.system.threads import one_thread, side_by_side
 
 # Loss parts by role: scalars by name, which add up to the role's loss.
 Parts = dict[str, dict[str, torch.Tensor]]
@@ -17,6 +19,9 @@ Parts = dict[str, dict[str, torch.Tensor]]
 
 class TrainingStep:
     """Updates roles from one batch; all losses are computed before the first update.
+
+    Two roles of short steps share two CPU threads, if there are as many: one role's backward pass runs beside the
+    other's loss and backward pass, and their updates side by side. The numbers are those of one thread.
 
     Args:
         loss: gives the loss parts of a role on a batch, and the loss of which the gradient is taken.
@@ -51,23 +56,39 @@ class TrainingStep:
             The loss parts.
         """
         parts: Parts = {}
-        totals = {}
-        with self._on_device(), self.scope():
-            # Casts of weights are not kept, so that a captured step holds them.
-            with torch.autocast(self.device.type, enabled=self.autocast, cache_enabled=self.device.type == "cpu"):
+        with side_by_side(self._share_threads(roles)) as start:
+            with self._on_device(), self.scope():
                 for name in roles:
-                    with self._threads(name):
-                        parts[name], totals[name] = self.loss(name, batch)
+                    parts[name], total = self._losses(name, batch)
+                    if record:
+                        record(name, parts[name])
+                    start(partial(self._backward, name, total), name == roles[-1])
             for name in roles:
-                if record:
-                    record(name, parts[name])
-                with self._threads(name):
-                    self.trainers[name].optimizer.zero_grad()
-                    self.trainers[name].scaler.scale(totals[name]).backward()
-        for name in roles:
-            with self._threads(name):
-                _step(self.trainers[name])
+                start(partial(self._update, name), name == roles[-1])
         return parts
+
+    def _losses(self, name: str, batch: Batch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Compute a role's loss parts and the loss of which the gradient is taken."""
+        # Casts of weights are not kept, so that a captured step holds them.
+        cast = torch.autocast(self.device.type, enabled=self.autocast, cache_enabled=self.device.type == "cpu")
+        with cast, self._threads(name):
+            return self.loss(name, batch)
+
+    def _share_threads(self, roles: Sequence[str]) -> bool:
+        """Whether two roles take a step side by side."""
+        can = self.device.type == "cpu" and torch.get_num_threads() > 1 and group().size == 1
+        return can and len(roles) > 1 and all(self._short_steps[name] for name in roles)
+
+    def _backward(self, name: str, total: torch.Tensor) -> None:
+        """Compute a role's gradients."""
+        with self._threads(name):
+            self.trainers[name].optimizer.zero_grad()
+            self.trainers[name].scaler.scale(total).backward()
+
+    def _update(self, name: str) -> None:
+        """Update a role by its gradients."""
+        with self._threads(name):
+            _step(self.trainers[name])
 
     def _threads(self, name: str) -> AbstractContextManager:
         """The CPU threads of a role's part of the step."""

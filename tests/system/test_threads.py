@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from recbole_bd.system.threads import each_in_threads, one_at_a_time, one_thread
+from recbole_bd.system.threads import each_in_threads, one_at_a_time, one_thread, side_by_side
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +93,61 @@ def test_one_thread_at_most_works_in_order_in_this_one():
     found = []
     assert len(list(each_in_threads(lambda part: found.append((part, threading.get_ident())), range(9), 1))) == 9
     assert found == [(part, threading.get_ident()) for part in range(9)]
+
+
+def test_pieces_run_side_by_side_in_two_threads():
+    torch.set_num_threads(3)
+    here, seen, both = threading.get_ident(), {}, threading.Barrier(2, timeout=30)
+
+    def piece(name: str, waits: bool):
+        def work() -> None:
+            seen[name] = threading.get_ident() == here, torch.get_num_threads()
+            if waits:
+                both.wait()  # passes only if two pieces run at the same time
+
+        return work
+
+    with side_by_side() as start:
+        start(piece("first", waits=True), False)
+        start(piece("second", waits=False), False)
+        start(piece("third", waits=True), True)
+    assert seen == {"first": (False, 1), "third": (True, 1), "second": (False, 1)}
+    assert [name for name in seen if name != "third"] == ["first", "second"]
+    assert torch.get_num_threads() == 3
+
+
+def test_pieces_wait_for_the_end_where_one_thread_is_wanted():
+    seen = []
+    with side_by_side(is_wanted=False) as start:
+        start(lambda: seen.append("first"), False)
+        start(lambda: seen.append("second"), True)
+        seen.append("scope")
+    assert seen == ["scope", "first", "second"]
+
+
+@pytest.mark.parametrize("failing", ["first", "last", "scope"])
+def test_an_error_beside_ends_the_scope_after_all_pieces(failing):
+    torch.set_num_threads(3)
+    done = threading.Event()
+
+    def first() -> None:
+        time.sleep(0.05)
+        done.set()
+        if failing == "first":
+            raise ValueError("first")
+
+    def last() -> None:
+        if failing == "last":
+            raise ValueError("last")
+
+    def run() -> None:
+        with side_by_side() as start:
+            start(first, False)
+            if failing == "scope":
+                raise ValueError("scope")
+            start(last, True)
+
+    with pytest.raises(ValueError, match=failing):
+        run()
+    assert done.is_set()
+    assert torch.get_num_threads() == 3

@@ -1,16 +1,20 @@
 """One step of the distillation, and who takes part in it."""
 
+from unittest.mock import Mock
+
 import pytest
 import torch
 
 from recbole_bd.backbones.names import STUDENT, TEACHER
 from recbole_bd.data.batches import train_loader
+from recbole_bd.errors import TrainingError
+from recbole_bd.system import threads
 from recbole_bd.trainer.distillation_trainer import BDTrainer
 from recbole_bd.trainer.epoch_losses import EpochLosses
 from recbole_bd.trainer.journal import Journal
 from recbole_bd.trainer.learner_state import learner_state, load_learner_state
 from recbole_bd.trainer.role_trainer import role_trainer
-from tests.helpers.scenes import Scene, equal_states
+from tests.helpers.scenes import Scene, equal_states, pair
 
 
 def losses_of(*roles: str) -> dict[str, EpochLosses]:
@@ -169,3 +173,61 @@ def test_so_do_those_of_its_warm_up(model, count, quick, monkeypatch):
     finally:
         torch.set_num_threads(before)
     assert seen == {count}
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+PAIRS = [
+    {},
+    {"guide_state": "best", "clip_grad_norm": {"max_norm": 0.1}},
+    {"teacher_model": "MF", "student_model": "MF", "own_loss": "softmax", "weights_average": 0.9},
+    {"model": "DML", "top_items": 10},
+    {"model": "KDCL", "top_items": 10},
+    {"pause": "switokd"},
+]
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("settings", PAIRS, ids=str)
+def test_two_threads_give_bitwise_the_numbers_of_one(settings, quick, monkeypatch):
+    """The scene of one thread has the same steps, with no second thread at all."""
+    settings = {**pair(quick, "BPR", "BPR"), "distill_epochs": 6, "eval_step": 2, **settings}
+    beside = Mock(wraps=threads._second_thread)
+    monkeypatch.setattr(threads, "_second_thread", beside)
+    states = []
+    for count in (2, 1):
+        torch.set_num_threads(count)
+        beside.reset_mock()
+        scene = Scene(settings)
+        scene.trained()
+        states.append(scene.states())
+        assert bool(beside.called) == (count == 2)
+    assert equal_states(*states)
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("teacher", "student"), [("CDAE", "BPR"), ("LightGCN", "LightGCN")])
+def test_models_of_longer_steps_use_all_threads_one_after_the_other(teacher, student, quick, monkeypatch):
+    monkeypatch.setattr(threads, "_second_thread", Mock(side_effect=AssertionError))
+    scene = Scene(pair(quick, teacher, student))
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    trainer.step.update(scene.batches[0], losses_of(TEACHER, STUDENT))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_loss_that_is_not_finite_ends_the_step_before_either_update(quick):
+    scene = Scene(quick)
+    trainer = BDTrainer(scene.config, scene.method, Journal())
+    with torch.no_grad():
+        next(scene.roles[STUDENT].model.parameters()).fill_(torch.nan)
+    before = scene.states()
+    with pytest.raises(TrainingError, match="the student's loss is not finite"):
+        trainer.step.update(scene.batches[0], losses_of(TEACHER, STUDENT))
+    after = scene.states()
+    assert all(torch.equal(after[name], before[name]) for name in before if name.startswith(TEACHER))
