@@ -67,6 +67,7 @@ SEPARATE = ("teacher", "student")
 TABLES = {
     "headline": ("citeulike-bpr", ("README.md", "README.zh-CN.md")),
     "two-strong": ("citeulike-mf-same", ("docs/methods/bd.md",)),
+    "two-families": ("citeulike-bpr-cdae", ("docs/methods/bd.md",)),
 }
 # Number of an arm's best trials that are run with two more seeds: with one seed alone, luck decides among them.
 FINALISTS = 3
