@@ -83,7 +83,7 @@ def side_by_side(is_wanted: bool = True) -> Iterator[Callable[[Callable[[], None
 
 @cache
 def _second_thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(1, "beside", initializer=torch.set_num_threads, initargs=(1,))
 
 
 def one_thread(is_wanted: bool = True) -> AbstractContextManager[None]:
