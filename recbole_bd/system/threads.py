@@ -55,8 +55,11 @@ def side_by_side(is_wanted: bool = True) -> Iterator[Callable[[Callable[[], None
         is_wanted: whether to use a second thread.
 
     Yields:
-        What starts a piece; called with False, the second thread does it, after those that it has, and with True the
-        calling thread does it at once. The first error is raised by the call or at the end of the scope.
+        `start(work, is_here)`. With `is_here` the calling thread does the piece at once. Otherwise the second thread
+        does it, after the pieces that it was given before.
+
+    Raises:
+        The first error of a piece: by `start` for one of the calling thread, else at the end of the scope.
     """
     if not is_wanted:
         pieces: list[Callable[[], None]] = []
